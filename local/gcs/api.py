@@ -1,0 +1,132 @@
+"""The route table: from a request to the operation that serves it, and back with any refusal."""
+
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from local.gcs import admin, oauth, objects, uploads
+from local.gcs.errors import ApiError, ConnectionCutError, invalid, not_found
+from local.gcs.exchange import Request, Response, error_response
+from local.gcs.service import Service
+
+_BUCKETS = "/storage/v1/b"
+_BUCKET = f"{_BUCKETS}/(?P<bucket>[^/]+)"
+_OBJECTS = f"{_BUCKET}/o"
+_OBJECT = f"{_OBJECTS}/(?P<name>[^/]+)"
+_TO = "/b/(?P<to_bucket>[^/]+)/o/(?P<to_name>[^/]+)"
+_UPLOADS = f"(?:/resumable)?/upload{_OBJECTS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation. Uploads begin themselves: their name may be in the body."""
+
+    method: str
+    path: re.Pattern[str]
+    operation: str
+    serve: Callable[..., Response]
+    is_upload: bool = False
+
+
+def _route(method: str, path: str, operation: str, serve: Callable[..., Response]) -> Route:
+    is_upload = operation.startswith("upload.")
+    return Route(method, re.compile(path), operation, serve, is_upload)
+
+
+_ROUTES = (
+    _route("GET", f"(?:/download)?{_OBJECT}", "objects.get", objects.get),
+    _route("POST", _UPLOADS, "upload.insert", uploads.insert),
+    _route("PUT", _UPLOADS, "upload.put", uploads.put),
+    _route("DELETE", _UPLOADS, "upload.cancel", uploads.cancel),
+    _route("PATCH", _OBJECT, "objects.patch", objects.patch),
+    _route("PUT", _OBJECT, "objects.update", objects.update),
+    _route("DELETE", _OBJECT, "objects.delete", objects.delete),
+    _route("GET", _OBJECTS, "objects.list", objects.list_),
+    _route("POST", f"{_OBJECT}/compose", "objects.compose", objects.compose),
+    _route("POST", f"{_OBJECT}/rewriteTo{_TO}", "objects.rewrite", objects.rewrite),
+    _route("POST", f"{_OBJECT}/copyTo{_TO}", "objects.copy", objects.copy),
+    _route("POST", _BUCKETS, "buckets.insert", objects.create_bucket),
+    _route("GET", _BUCKETS, "buckets.list", objects.list_buckets),
+    _route("GET", _BUCKET, "buckets.get", objects.get_bucket),
+    _route("DELETE", _BUCKET, "buckets.delete", objects.delete_bucket),
+    _route(
+        "GET",
+        f"{_BUCKET}/iam/testPermissions",
+        "buckets.testIamPermissions",
+        objects.test_iam_permissions,
+    ),
+    _route("POST", "/token", "token", oauth.token),
+    _route("POST", "/sts/token", "sts.token", oauth.exchange),
+    _route(
+        "POST",
+        "/v1/projects/-/serviceAccounts/(?P<email>[^/:]+):generateAccessToken",
+        "iam.generateAccessToken",
+        oauth.impersonate,
+    ),
+)
+_ADMIN_ROUTES = (
+    _route("POST", "/_local/keys", "admin", admin.create_key),
+    _route("DELETE", "/_local/keys/(?P<key_id>[^/]+)", "admin", admin.revoke_key),
+    _route("POST", "/_local/tokens", "admin", admin.create_token),
+    _route("GET", "/_local/external-account", "admin", admin.get_external_account),
+    _route("POST", "/_local/faults", "admin", admin.add_fault),
+    _route("DELETE", "/_local/faults", "admin", admin.clear_faults),
+    _route("GET", "/_local/requests", "admin", admin.requests),
+    _route("DELETE", "/_local/requests", "admin", admin.clear_requests),
+    _route("GET", "/_local/sessions", "admin", admin.sessions),
+)
+
+
+def answer(service: Service, request: Request) -> Response:
+    """Serve a request; every refusal becomes an answer, and a bug becomes a 500."""
+    if request.path.startswith("/_local/"):
+        return _answer(service, request, _ADMIN_ROUTES)
+    try:
+        response = _answer(service, request, _ROUTES)
+    except ConnectionCutError:
+        service.journal.note(request, None)
+        raise
+    is_lost = request.fault is not None and request.fault.lose_response
+    service.journal.note(request, None if is_lost else response.status)
+    return response
+
+
+def _answer(service: Service, request: Request, routes: tuple[Route, ...]) -> Response:
+    try:
+        return _dispatch(service, request, routes)
+    except ApiError as error:
+        return error_response(error)
+    except ConnectionCutError:
+        raise
+    except Exception:  # noqa: BLE001 - a bug of ours must not look like a hang
+        traceback.print_exc(file=sys.stderr)
+        return error_response(ApiError(500, "internalError", "Internal error, see stderr."))
+
+
+def _dispatch(service: Service, request: Request, routes: tuple[Route, ...]) -> Response:
+    for route in routes:
+        match = route.path.fullmatch(request.path)
+        if match and route.method == request.method:
+            break
+    else:
+        raise not_found(f"No such route: {request.method} {request.path}")
+    parameters = {key: _decoded(value) for key, value in match.groupdict().items()}
+    request.operation = route.operation
+    if service.auth and ("/storage/v1/" in request.path):
+        service.keyring.authenticate(request.headers.get("authorization"))
+    if routes is _ROUTES and not route.is_upload:
+        service.begin(
+            request, route.operation, bucket=parameters.get("bucket"), name=parameters.get("name")
+        )
+    return route.serve(service, request, **parameters)
+
+
+def _decoded(segment: str) -> str:
+    """Undo percent-encoding; `http.server` hands raw bytes over as Latin-1."""
+    try:
+        return unquote_to_bytes(segment.encode("latin-1")).decode()
+    except UnicodeDecodeError as error:
+        raise invalid("The path is not UTF-8.") from error

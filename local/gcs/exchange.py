@@ -1,0 +1,149 @@
+"""One request and one answer, as the operations see them: no sockets here."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import parse_qsl
+
+from local.gcs.errors import ApiError, ConnectionCutError, invalid
+from local.gcs.faults import Fault, corrupted
+from local.gcs.spool import PIECE_BYTES
+
+MAX_JSON_BYTES = 1024 * 1024
+
+
+class ByteStream(Protocol):
+    """The body on the connection, with its framing taken off."""
+
+    def read(self, limit: int) -> bytes:
+        """Return what has arrived, at most `limit` bytes; empty only at the end."""
+
+
+class Body:
+    """A request's body, read as it arrives; the place where an upload can be interrupted."""
+
+    def __init__(self, stream: ByteStream, length: int | None) -> None:
+        self._stream = stream
+        self.length = length  # None: chunked transfer encoding
+        self.received = 0
+        self._stop_after: int | None = None
+        self._stop: ApiError | ConnectionCutError = ConnectionCutError()
+
+    def stop_after(self, count: int, why: ApiError | None = None) -> None:
+        """Let only `count` bytes through, then cut the connection, or refuse for `why`."""
+        self._stop_after, self._stop = count, why or ConnectionCutError()
+
+    def read(self, limit: int = PIECE_BYTES) -> bytes:
+        """Return what has arrived, at most `limit` bytes; empty only at the end."""
+        if self._stop_after is not None:
+            limit = min(limit, self._stop_after - self.received)
+            if limit <= 0:
+                raise self._stop
+        piece = self._stream.read(limit)
+        self.received += len(piece)
+        return piece
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the rest of the body."""
+        while piece := self.read():
+            yield piece
+
+    def drain(self) -> None:
+        """Throw the rest away, so that the connection can carry the next request."""
+        self._stop_after = None
+        for _ in self.pieces():
+            pass
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """A request being served, and what is known about it so far."""
+
+    method: str
+    path: str  # still percent-encoded
+    queries: Mapping[str, list[str]]
+    headers: Mapping[str, str]  # names in lower case, repeated ones joined
+    body: Body
+    base_url: str
+    operation: str = "unknown"
+    bucket: str | None = None
+    name: str | None = None
+    fault: Fault | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query parameters; the last of a repeated one counts."""
+        return {key: values[-1] for key, values in self.queries.items()}
+
+    def object_bytes(self, pieces: Iterator[bytes] | None = None) -> Iterator[bytes]:
+        """Yield the object's bytes in this request, spoiled where a fault says so."""
+        pieces = pieces if pieces is not None else self.body.pieces()
+        return corrupted(pieces) if self.fault and self.fault.corrupt else pieces
+
+    def data(self) -> bytes:
+        """Return a small body."""
+        data = bytearray()
+        for piece in self.body.pieces():
+            data += piece
+            if len(data) > MAX_JSON_BYTES:
+                raise ApiError(413, "uploadTooLarge", "The request body is too large.")
+        return bytes(data)
+
+    def json(self) -> dict[str, Any]:
+        """Return a small JSON body; an absent one is an empty object."""
+        return json_object(self.data())
+
+    def form(self) -> dict[str, str]:
+        """Return a small form."""
+        try:
+            return dict(parse_qsl(self.data().decode(), errors="strict"))
+        except ValueError as error:
+            raise invalid("The form is not UTF-8.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """A part of an open file; whoever sends it closes the file."""
+
+    file: BinaryIO
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answer. An iterator's length is unknown, so it goes out in chunks."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | FileSlice | Iterator[bytes] = b""
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object; nothing at all is an empty one."""
+    try:
+        value = json.loads(data or b"{}")
+    except ValueError as error:
+        raise ApiError(400, "parseError", "Parse Error") from error
+    if not isinstance(value, dict):
+        raise ApiError(400, "parseError", "Parse Error")
+    return value
+
+
+def json_response(
+    payload: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer whose body is JSON."""
+    return Response(
+        status=status,
+        headers={"Content-Type": "application/json; charset=UTF-8", **(headers or {})},
+        body=json.dumps(payload, ensure_ascii=False).encode(),
+    )
+
+
+def error_response(error: ApiError) -> Response:
+    """Return a refusal in its own shape; 304 has no body."""
+    if error.status == 304:  # noqa: PLR2004 - the one status that must be bare
+        return Response(status=304, headers=error.headers)
+    return json_response(error.payload(), status=error.status, headers=error.headers)

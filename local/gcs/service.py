@@ -1,0 +1,99 @@
+"""Everything one server knows, and the start of each operation: journal entry and fault."""
+
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from local.gcs.errors import ApiError
+from local.gcs.exchange import Request
+from local.gcs.faults import Fault, FaultQueue
+from local.gcs.keyring import Keyring
+from local.gcs.sessions import Sessions
+from local.gcs.store import Store
+
+_JOURNAL_ENTRIES = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One request in the journal."""
+
+    method: str
+    operation: str
+    path: str
+    bucket: str | None
+    name: str | None
+    status: int | None  # None: no answer was given
+    body_bytes: int
+
+
+class Journal:
+    """What was asked, in the order in which it was answered."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=_JOURNAL_ENTRIES)
+
+    def note(self, request: Request, status: int | None) -> None:
+        """Write down a request, before its answer leaves."""
+        self._entries.append(
+            Entry(
+                method=request.method,
+                operation=request.operation,
+                path=request.path,
+                bucket=request.bucket,
+                name=request.name,
+                status=status,
+                body_bytes=request.body.received,
+            )
+        )
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return all entries as JSON values."""
+        return [asdict(entry) for entry in self._entries.copy()]
+
+    def clear(self) -> None:
+        """Forget all entries."""
+        self._entries.clear()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The parts that the operations work with."""
+
+    store: Store
+    keyring: Keyring
+    auth: bool = True
+    sessions: Sessions = field(default_factory=Sessions)
+    faults: FaultQueue = field(default_factory=FaultQueue)
+    journal: Journal = field(default_factory=Journal)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def begin(
+        self,
+        request: Request,
+        operation: str,
+        *,
+        bucket: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Say what the request turned out to be; here a queued fault strikes."""
+        request.operation, request.bucket, request.name = operation, bucket, name
+        request.fault = self.faults.take(request.method, operation, name)
+        if request.fault:
+            self._strike(request, request.fault)
+
+    def _strike(self, request: Request, fault: Fault) -> None:
+        if fault.stall:
+            self.stopping.wait(fault.stall)
+        if fault.cut_after is not None:
+            request.body.stop_after(fault.cut_after)
+        if fault.persist_then_status is not None:
+            request.body.stop_after(fault.persist_then_status * 1024, _refusal(fault))
+        elif fault.status is not None:
+            raise _refusal(fault)
+
+
+def _refusal(fault: Fault) -> ApiError:
+    status = fault.status or 503
+    return ApiError(status, "injected", f"Injected fault: {status}", fault.headers)
