@@ -1,0 +1,31 @@
+"""How much time an invocation has left."""
+
+import time
+from collections.abc import Callable
+
+from replicate.errors import OutOfTimeError
+
+MARGIN_S = 1.5
+"""Kept back from the invocation's time: to cancel what is open, to log and to answer."""
+
+
+class Deadline:
+    """A moment after which no new work is begun. Safe across threads."""
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at = clock() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self._at - self._clock())
+
+    def require(self, seconds: float = 0.0) -> float:
+        """Seconds left, if that is more than `seconds`. Raises OutOfTimeError."""
+        remaining = self.remaining()
+        if remaining <= seconds:
+            raise OutOfTimeError(
+                "The invocation's time ran out. Try again; if it happens again, give the function a"
+                " longer timeout or more memory."
+            )
+        return remaining

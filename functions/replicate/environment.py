@@ -1,0 +1,65 @@
+"""The composition root: what an execution environment needs, built once and from settings only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+from replicate import gcp_secret
+from replicate.deadline import Deadline
+from replicate.errors import SettingsError
+from replicate.gcs import GcsDestination
+from replicate.gcs_client import GcsClient
+from replicate.google_credentials import GoogleTokens
+from replicate.replication import Replicator
+from replicate.s3 import S3Client, S3Source
+from replicate.settings import Settings
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+
+_SECRETS = Config(
+    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Clients that live as long as the execution environment. Safe across threads."""
+
+    settings: Settings
+    s3: S3Client
+    gcs: GcsClient
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Environment":
+        """Raises SettingsError. The secret is not read before it is needed."""
+        settings = Settings.from_environ(environ)
+        session = boto3.Session(region_name=settings.region)
+        aws: Credentials | None = session.get_credentials()
+        if aws is None:
+            raise SettingsError("There are no AWS credentials: give the function a role.")
+        secrets = session.client("secretsmanager", config=_SECRETS)
+        tokens = GoogleTokens(
+            lambda: gcp_secret.read(secrets, settings.credentials_secret),
+            lambda secret: gcp_secret.credentials(secret, aws, settings.region),
+        )
+        return cls(
+            settings=settings,
+            s3=S3Client(aws, settings.region, settings.s3_endpoint),
+            gcs=GcsClient(tokens, settings.gcs_endpoint),
+        )
+
+    def replicator(self, deadline: Deadline) -> Replicator:
+        """The protocol over both stores, for one invocation."""
+        settings = self.settings
+        return Replicator(
+            source=S3Source(self.s3, deadline),
+            destination=GcsDestination(self.gcs, settings.naming, deadline),
+            naming=settings.naming,
+            deadline=deadline,
+            policy=settings.policy,
+            storage_classes=settings.storage_classes,
+        )

@@ -1,0 +1,65 @@
+"""GCS's object resource, to and from our own words. Source: the JSON API's reference, "Objects"."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from replicate.connections import Response
+from replicate.objects import Attributes, Replica
+
+FIELDS = (
+    "name,generation,metageneration,size,crc32c,md5Hash,contentType,cacheControl,"
+    "contentDisposition,contentEncoding,contentLanguage,customTime,metadata"
+)
+"""What of a resource is read; asking for no more keeps answers short."""
+
+_TEXTS = {
+    "content_type": "contentType",
+    "cache_control": "cacheControl",
+    "content_disposition": "contentDisposition",
+    "content_encoding": "contentEncoding",
+    "content_language": "contentLanguage",
+}
+
+
+def replica(response: Response) -> Replica:
+    """Read an answer that is an object resource. Raises BrokenConnectionError."""
+    found: dict[str, Any] = json.loads(response.read())
+    custom_time = found.get("customTime")
+    return Replica(
+        name=found["name"],
+        generation=int(found["generation"]),
+        metageneration=int(found["metageneration"]),
+        size=int(found["size"]),
+        attributes=Attributes(
+            **{ours: found.get(theirs) for ours, theirs in _TEXTS.items()},
+            custom_time=datetime.fromisoformat(custom_time) if custom_time else None,
+            metadata=found.get("metadata", {}),
+        ),
+        crc32c=found["crc32c"],
+        md5=found.get("md5Hash"),
+        request_id=response.headers.get("X-GUploader-UploadID"),
+    )
+
+
+def resource(name: str, attributes: Attributes, storage_class: str | None) -> dict[str, Any]:
+    """The resource of a new object; the bucket's default storage class when none is given."""
+    stated = {
+        "name": name,
+        **_stated(attributes),
+        "metadata": dict(attributes.metadata),
+        "storageClass": storage_class,
+    }
+    return {field: value for field, value in stated.items() if value is not None}
+
+
+def patch(attributes: Attributes, current: Attributes) -> dict[str, Any]:
+    """What turns `current` into `attributes`: null takes a value away."""
+    gone = dict.fromkeys(current.metadata.keys() - attributes.metadata.keys())
+    return {**_stated(attributes), "metadata": {**gone, **attributes.metadata}}
+
+
+def _stated(attributes: Attributes) -> dict[str, Any]:
+    texts = {theirs: getattr(attributes, ours) for ours, theirs in _TEXTS.items()}
+    time = attributes.custom_time
+    return {**texts, "customTime": time and time.astimezone(UTC).isoformat().replace("+00:00", "Z")}

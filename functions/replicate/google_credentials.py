@@ -1,0 +1,104 @@
+"""Access tokens for GCS.
+
+The secret behind them is read once per execution environment, again after a while, and at once when
+Google refuses what it gave: a rotation needs no deployment.
+"""
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+
+import urllib3
+from google.auth import exceptions
+from google.auth.credentials import Credentials
+from google.auth.transport.urllib3 import Request
+
+from replicate.errors import CredentialsError, DestinationUnavailableError
+
+TTL_S = 15 * 60.0
+"""For this long the secret is not read again."""
+
+TIMEOUT_S = 10.0
+"""For one request to Google's token services."""
+
+
+class GoogleTokens:
+    """Access tokens, kept while they are valid. Safe across threads."""
+
+    def __init__(
+        self,
+        read_secret: Callable[[], str],
+        build: Callable[[str], Credentials],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._read_secret = read_secret
+        self._build = build
+        self._clock = clock
+        self._request = functools.partial(Request(urllib3.PoolManager()), timeout=TIMEOUT_S)
+        self._credentials: Credentials | None = None
+        self._secret = ""
+        self._read_at = 0.0
+        self._lock = threading.Lock()
+
+    def token(self) -> str:
+        """A token with time to live. Raises CredentialsError, DestinationUnavailableError."""
+        with self._lock:
+            credentials = self._current()
+            if not credentials.valid:
+                try:
+                    self._refresh(credentials)
+                except CredentialsError:
+                    credentials = self._read_again()
+                    self._refresh(credentials)
+            return str(credentials.token)
+
+    def renew(self, rejected: str) -> str:
+        """A token other than the one Google did not accept, from the secret as it is now."""
+        with self._lock:
+            credentials = self._current()
+            if credentials.token == rejected:
+                credentials = self._read_again()
+                self._refresh(credentials)
+            return str(credentials.token)
+
+    def _current(self) -> Credentials:
+        """The credentials; built anew when the secret was read long ago and has changed since."""
+        if self._credentials is None:
+            return self._read_again()
+        if self._clock() - self._read_at >= TTL_S:
+            secret = self._read_secret()
+            self._read_at = self._clock()
+            if secret != self._secret:
+                self._secret, self._credentials = secret, self._build(secret)
+        return self._credentials
+
+    def _read_again(self) -> Credentials:
+        self._secret = self._read_secret()
+        self._read_at = self._clock()
+        self._credentials = self._build(self._secret)
+        return self._credentials
+
+    def _refresh(self, credentials: Credentials) -> None:
+        try:
+            credentials.refresh(self._request)
+        except exceptions.TransportError as error:
+            raise DestinationUnavailableError(
+                "Google's token service could not be reached. Try again."
+            ) from error
+        except exceptions.GoogleAuthError as error:
+            if getattr(error, "retryable", False):
+                raise DestinationUnavailableError(
+                    "Google's token service failed. Try again."
+                ) from error
+            raise CredentialsError(
+                f"Google does not accept the credentials in the secret ({_oauth_error(error)})."
+                " Check that the key exists and is enabled, or the federation's pool and provider."
+            ) from None
+
+
+def _oauth_error(error: exceptions.GoogleAuthError) -> str:
+    """The OAuth error's name only: what stands behind it may quote what was sent."""
+    known = ("invalid_grant", "invalid_client", "unauthorized_client", "access_denied")
+    text = str(error)
+    return next((name for name in known if name in text), type(error).__name__)

@@ -1,0 +1,106 @@
+"""The function's configuration: read once from a mapping, typed, and wrong values named."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeVar
+
+from replicate.errors import SettingsError
+from replicate.mapping import Naming
+from replicate.plan import Overwrite, Policy
+
+T = TypeVar("T")
+
+GCS_STORAGE_CLASSES = frozenset({"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment variables say. README.md has the table."""
+
+    naming: Naming
+    credentials_secret: str
+    source_buckets: frozenset[str]
+    policy: Policy
+    storage_classes: Mapping[str, str]
+    region: str
+    s3_endpoint: str | None
+    gcs_endpoint: str | None
+    service: str
+    metrics_namespace: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Raises SettingsError."""
+        get = _Reader(environ)
+        return cls(
+            naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX")),
+            credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
+            source_buckets=frozenset(_items(get.text("SOURCE_BUCKETS"))),
+            policy=Policy(
+                overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed or never"),
+                deletes=get.parsed("REPLICATE_DELETES", _boolean, "false", "true or false"),
+            ),
+            storage_classes=get.parsed(
+                "STORAGE_CLASS_MAP",
+                _storage_classes,
+                "",
+                "pairs such as STANDARD_IA=NEARLINE,GLACIER_IR=COLDLINE, with the GCS classes "
+                + ", ".join(sorted(GCS_STORAGE_CLASSES)),
+            ),
+            region=get.required("AWS_REGION"),
+            s3_endpoint=get.text("AWS_ENDPOINT_URL_S3") or get.text("AWS_ENDPOINT_URL") or None,
+            gcs_endpoint=get.text("STORAGE_EMULATOR_HOST") or None,
+            service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
+            metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Environment variables; an empty one counts as not set."""
+
+    environ: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        return self.environ.get(name, "").strip()
+
+    def required(self, name: str) -> str:
+        if value := self.text(name):
+            return value
+        raise SettingsError(f"The environment variable {name} is not set: set it on the function.")
+
+    def parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
+        value = self.text(name) or default
+        try:
+            return parse(value)
+        except ValueError:
+            raise SettingsError(
+                f"The environment variable {name} is {value!r}: expected {expected}."
+            ) from None
+
+
+def _items(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _boolean(value: str) -> bool:
+    return {"true": True, "false": False}[_known(value.lower(), {"true", "false"})]
+
+
+def _storage_classes(value: str) -> Mapping[str, str]:
+    pairs = dict(_pair(item) for item in _items(value))
+    return MappingProxyType(pairs)
+
+
+def _pair(item: str) -> tuple[str, str]:
+    source, equals, destination = item.partition("=")
+    if not (source.strip() and equals):
+        raise ValueError(item)
+    return source.strip().upper(), _known(destination.strip().upper(), GCS_STORAGE_CLASSES)
+
+
+def _known(value: str, known: frozenset[str] | set[str]) -> str:
+    if value not in known:
+        raise ValueError(value)
+    return value
