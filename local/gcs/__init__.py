@@ -5,13 +5,13 @@ What it promises is written down, and checked against any other server too, in t
 
 How a request travels:
 
-    wire       one HTTP connection: the body as it arrives, the answer in one piece, the faults
-    api        the route table: path -> operation, after the token was checked
-    uploads    media, multipart and resumable uploads      (sessions, multipart, spool)
-    objects    every other operation on objects and buckets
-    oauth      the token endpoints                         (keyring)
-    admin      /_local: keys, faults, the request journal, open sessions
-    store      the objects themselves: generations, preconditions, one lock (metadata, checksums)
+    listener, connection    sockets: the body as it arrives (framing), the answer in one segment
+    api                     the route table: path -> operation, after the token was checked
+    uploads                 media, multipart and resumable uploads (multipart, sessions)
+    objects, media, copies, listing, buckets    every other operation of the storage API
+    oauth                   the token endpoints (keyring)
+    admin                   /_local: keys, faults, the journal of requests, open sessions
+    store                   the objects, behind one lock (metadata, preconditions, checksums, spool)
 """
 
 from local.gcs.faults import Fault

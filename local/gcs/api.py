@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from local.gcs import admin, oauth, objects, uploads
+from local.gcs import admin, buckets, copies, listing, oauth, objects, uploads
 from local.gcs.errors import ApiError, ConnectionCutError, invalid, not_found
 from local.gcs.exchange import Request, Response, error_response
 from local.gcs.service import Service
@@ -44,19 +44,19 @@ _ROUTES = (
     _route("PATCH", _OBJECT, "objects.patch", objects.patch),
     _route("PUT", _OBJECT, "objects.update", objects.update),
     _route("DELETE", _OBJECT, "objects.delete", objects.delete),
-    _route("GET", _OBJECTS, "objects.list", objects.list_),
-    _route("POST", f"{_OBJECT}/compose", "objects.compose", objects.compose),
-    _route("POST", f"{_OBJECT}/rewriteTo{_TO}", "objects.rewrite", objects.rewrite),
-    _route("POST", f"{_OBJECT}/copyTo{_TO}", "objects.copy", objects.copy),
-    _route("POST", _BUCKETS, "buckets.insert", objects.create_bucket),
-    _route("GET", _BUCKETS, "buckets.list", objects.list_buckets),
-    _route("GET", _BUCKET, "buckets.get", objects.get_bucket),
-    _route("DELETE", _BUCKET, "buckets.delete", objects.delete_bucket),
+    _route("GET", _OBJECTS, "objects.list", listing.list_),
+    _route("POST", f"{_OBJECT}/compose", "objects.compose", copies.compose),
+    _route("POST", f"{_OBJECT}/rewriteTo{_TO}", "objects.rewrite", copies.rewrite),
+    _route("POST", f"{_OBJECT}/copyTo{_TO}", "objects.copy", copies.copy),
+    _route("POST", _BUCKETS, "buckets.insert", buckets.create),
+    _route("GET", _BUCKETS, "buckets.list", buckets.list_),
+    _route("GET", _BUCKET, "buckets.get", buckets.get),
+    _route("DELETE", _BUCKET, "buckets.delete", buckets.delete),
     _route(
         "GET",
         f"{_BUCKET}/iam/testPermissions",
         "buckets.testIamPermissions",
-        objects.test_iam_permissions,
+        buckets.test_iam_permissions,
     ),
     _route("POST", "/token", "token", oauth.token),
     _route("POST", "/sts/token", "sts.token", oauth.exchange),

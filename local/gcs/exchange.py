@@ -1,6 +1,7 @@
 """One request and one answer, as the operations see them: no sockets here."""
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
@@ -23,16 +24,19 @@ class ByteStream(Protocol):
 class Body:
     """A request's body, read as it arrives; the place where an upload can be interrupted."""
 
-    def __init__(self, stream: ByteStream, length: int | None) -> None:
+    def __init__(self, stream: ByteStream, length: int | None, *, is_gzip: bool = False) -> None:
         self._stream = stream
-        self.length = length  # None: chunked transfer encoding
-        self.received = 0
+        self._is_gzip = is_gzip
+        self.length = None if is_gzip else length  # None: how many bytes it means is not known
+        self.received = 0  # as they came over the wire
         self._stop_after: int | None = None
         self._stop: ApiError | ConnectionCutError = ConnectionCutError()
 
     def stop_after(self, count: int, why: ApiError | None = None) -> None:
         """Let only `count` bytes through, then cut the connection, or refuse for `why`."""
         self._stop_after, self._stop = count, why or ConnectionCutError()
+        if self.received >= count:  # the bytes that came may be all there are
+            raise self._stop
 
     def read(self, limit: int = PIECE_BYTES) -> bytes:
         """Return what has arrived, at most `limit` bytes; empty only at the end."""
@@ -45,14 +49,14 @@ class Body:
         return piece
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the rest of the body."""
-        while piece := self.read():
-            yield piece
+        """Yield the rest of the body, without the gzip that may have been put on for the way."""
+        raw = iter(self.read, b"")
+        return gunzipped(raw) if self._is_gzip else raw
 
     def drain(self) -> None:
         """Throw the rest away, so that the connection can carry the next request."""
         self._stop_after = None
-        for _ in self.pieces():
+        while self.read():
             pass
 
 
@@ -118,6 +122,20 @@ class Response:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | FileSlice | Iterator[bytes] = b""
+
+
+def gunzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the decompressed pieces, none of them large however well it was compressed."""
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        for piece in pieces:
+            yield decompressor.decompress(piece, PIECE_BYTES)
+            while rest := decompressor.unconsumed_tail:
+                yield decompressor.decompress(rest, PIECE_BYTES)
+    except zlib.error as error:
+        raise invalid("Not gzip data.") from error
+    if not decompressor.eof:
+        raise invalid("The gzip data ends too early.")
 
 
 def json_object(data: bytes) -> dict[str, Any]:

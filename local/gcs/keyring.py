@@ -125,7 +125,7 @@ class Keyring:
 
 def _key_id(assertion: str) -> str:
     try:
-        header = jwt.decode_header(assertion)  # type: ignore[no-untyped-call]
+        header = jwt.decode_header(assertion)
     except (auth_errors.GoogleAuthError, ValueError) as error:
         raise OAuthError(400, "invalid_grant", "Invalid JWT: cannot be decoded.") from error
     return str(header.get("kid"))
@@ -139,7 +139,7 @@ def _verified(assertion: str, key: _Key, base_url: str) -> Mapping[str, Any]:
     """
     audience = [key.token_uri, f"{base_url}/token", _GOOGLE_TOKEN_URI]
     try:
-        claims: dict[str, Any] = jwt.decode(  # type: ignore[no-untyped-call]
+        claims: dict[str, Any] = jwt.decode(
             assertion,
             certs=key.public_pem,
             audience=audience,

@@ -19,7 +19,7 @@ class Related:
         if not match or not content_type.lower().startswith("multipart/"):
             raise _malformed("a multipart/related content type with a boundary is expected")
         delimiter = b"\r\n--" + (match[1] or match[2]).encode("latin-1")
-        self._body = body
+        self._pieces = body.pieces()
         self._end = delimiter + b"--"
         self._buffer = bytearray(b"\r\n")  # so that the first delimiter is like any other
         self._until(delimiter + b"\r\n")
@@ -55,8 +55,8 @@ class Related:
         return taken
 
     def _more(self) -> None:
-        piece = self._body.read()
-        if not piece:
+        piece = next(self._pieces, None)
+        if piece is None:
             raise _malformed("the closing delimiter is missing")
         self._buffer += piece
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from local.gcs.errors import OAuthError
 from local.gcs.exchange import Request, Response, json_response
-from local.gcs.keyring import PROJECT, Keyring
+from local.gcs.keyring import Keyring
 from local.gcs.service import Service
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -67,7 +67,6 @@ def external_account(base_url: str, impersonated: str | None = None) -> dict[str
         "subject_token_type": _AWS_TOKEN_TYPE,
         "token_url": f"{base_url}/sts/token",
         "universe_domain": "googleapis.com",
-        "quota_project_id": PROJECT,
         "credential_source": {
             "environment_id": "aws1",
             "region_url": "http://169.254.169.254/latest/meta-data/placement/availability-zone",

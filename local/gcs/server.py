@@ -12,9 +12,9 @@ from typing import Any, Self
 from local.gcs import admin, api, oauth
 from local.gcs.faults import Fault
 from local.gcs.keyring import DEFAULT_EMAIL, Keyring
+from local.gcs.listener import Listener
 from local.gcs.service import Service
 from local.gcs.store import Bucket, Store
-from local.gcs.wire import Listener
 
 
 class GcsServer:

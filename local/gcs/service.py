@@ -12,6 +12,14 @@ from local.gcs.keyring import Keyring
 from local.gcs.sessions import Sessions
 from local.gcs.store import Store
 
+_REASONS = {
+    400: "invalid",
+    401: "authError",
+    403: "forbidden",
+    404: "notFound",
+    412: "conditionNotMet",
+    429: "rateLimitExceeded",
+}
 _JOURNAL_ENTRIES = 100_000
 
 
@@ -96,4 +104,5 @@ class Service:
 
 def _refusal(fault: Fault) -> ApiError:
     status = fault.status or 503
-    return ApiError(status, "injected", f"Injected fault: {status}", fault.headers)
+    reason = _REASONS.get(status, "backendError")
+    return ApiError(status, reason, f"Injected fault: {status}", fault.headers)

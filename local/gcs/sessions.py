@@ -92,10 +92,11 @@ class Session:
         if total is not None and self.intent.size not in {None, total}:
             raise invalid(f"The upload was declared to have {self.intent.size} bytes, not {total}.")
 
-    def receive(self, pieces: Iterator[bytes], content_range: ContentRange) -> bytes:
-        """Persist whole steps as they arrive, and return the bytes after the last of them.
+    def receive(self, pieces: Iterator[bytes], content_range: ContentRange) -> tuple[int, bytes]:
+        """Persist whole steps as they arrive.
 
-        Whatever interrupts `pieces`, the steps before the interruption are kept.
+        Return where the bytes ended, and those after the last whole step. Whatever interrupts
+        `pieces`, the steps before the interruption are kept.
         """
         at = content_range.first or 0
         if at > self.persisted:
@@ -112,7 +113,7 @@ class Session:
                 self._persist(at, bytes(memoryview(pending)[:whole]))
                 at += whole
                 del pending[:whole]
-        return bytes(pending)
+        return at - skip + len(pending), bytes(pending)
 
     def _persist(self, at: int, data: bytes) -> None:
         """Append `data`, which starts at `at`, without what another connection appended."""

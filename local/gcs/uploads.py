@@ -124,8 +124,7 @@ def _receive(
     length = request.body.length
     if length is not None and end is not None and length > end - first:
         raise invalid("The body has more bytes than its Content-Range.")
-    tail = session.receive(request.object_bytes(), content_range)
-    reached = first + request.body.received
+    reached, tail = session.receive(request.object_bytes(), content_range)
     if not content_range.completes or reached < (end or 0) or reached < (total or 0):
         return _incomplete(session)
     if total not in {None, reached} or reached < session.persisted:

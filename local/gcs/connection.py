@@ -1,81 +1,26 @@
-"""HTTP/1.1 on sockets: bodies as they arrive, answers in one segment, endings on demand."""
+"""One HTTP/1.1 connection: answers in one segment, and the endings that a fault asks for."""
 
 import http
 import io
 import socket
-import socketserver
 import ssl
 import struct
-import sys
-import threading
-import traceback
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar, cast
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from local.gcs.errors import ApiError, ConnectionCutError, invalid
 from local.gcs.exchange import Body, FileSlice, Request, Response, error_response
 from local.gcs.faults import Fault
+from local.gcs.framing import Framed
+
+if TYPE_CHECKING:
+    from local.gcs.listener import Listener
 
 _IDLE_SECONDS = 300
 _SMALL_BYTES = 64 * 1024
-_MAX_LINE = 64 * 1024
 _REASONS = {308: "Resume Incomplete", 499: "Client Closed Request"}
-
-
-class _Framed:
-    """A body on the connection: Content-Length or chunked, told apart by the headers."""
-
-    def __init__(
-        self, source: io.BufferedReader, length: int | None, before: Callable[[], None]
-    ) -> None:
-        self._source = source
-        self._chunked = length is None
-        self._left = length or 0
-        self._before = before
-        self.finished = length == 0
-
-    def read(self, limit: int) -> bytes:
-        """Return what has arrived, at most `limit` bytes; empty only at the end."""
-        if self.finished:
-            return b""
-        try:
-            return self._read(limit)
-        except OSError as error:
-            raise ConnectionCutError from error
-
-    def _read(self, limit: int) -> bytes:
-        self._before()
-        if self._chunked and not self._left:
-            self._left = self._next_chunk()
-            if not self._left:
-                self.finished = True
-                return b""
-        piece = self._source.read1(min(limit, self._left))
-        if not piece:
-            raise ConnectionCutError
-        self._left -= len(piece)
-        if not self._left and self._chunked:
-            self._line()
-        self.finished = not self._left and not self._chunked
-        return piece
-
-    def _next_chunk(self) -> int:
-        try:
-            size = int(self._line().split(b";")[0], 16)
-        except ValueError:  # what follows cannot be told apart any more
-            raise ConnectionCutError from None
-        if not size:
-            while self._line():  # trailers, up to the empty line
-                pass
-        return size
-
-    def _line(self) -> bytes:
-        line = self._source.readline(_MAX_LINE)
-        if not line.endswith(b"\n"):
-            raise ConnectionCutError
-        return line.strip()
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -119,11 +64,9 @@ class Connection(BaseHTTPRequestHandler):
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _serve(self) -> None:
-        stream = None
         try:
             length = self._body_length()
-            stream = _Framed(self.rfile, length, self._send_continue)
-            request = self._request(Body(stream, length))
+            request = self._request(length)
         except ApiError as error:
             self.close_connection = True
             self._send(error_response(error), None)
@@ -134,33 +77,31 @@ class Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             self._reset = bool(request.fault and request.fault.reset)
             return
+        if self._continue_due and length != 0:  # the client may send its body or not: who knows
+            self.close_connection = True
+            self._send(response, request.fault)
+            return
+        self._continue_due = False
         self._send(response, request.fault)
-        if not self.close_connection:
-            self._leave_body_behind(request, stream)
+        request.body.drain()  # closing on unread bytes would destroy the answer
 
     do_GET = _serve  # noqa: N815 - the base class looks methods up by name
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - same
 
-    def _leave_body_behind(self, request: Request, stream: _Framed) -> None:
-        """Read what nobody wanted: closing on unread bytes would destroy the answer."""
-        if self._continue_due:  # the client still waits for leave to send it
-            self._continue_due = False
-            self.close_connection = not stream.finished
-            return
-        request.body.drain()
-
-    def _request(self, body: Body) -> Request:
+    def _request(self, length: int | None) -> Request:
         url = urlsplit(self.path)
         try:
             queries = parse_qs(url.query, keep_blank_values=True, errors="strict")
         except ValueError as error:
             raise invalid("The query string is not UTF-8.") from error
+        headers = self._plain_headers()
+        is_gzip = headers.get("content-encoding") == "gzip"
         return Request(
             method=self.command,
             path=url.path,
             queries=queries,
-            headers=self._plain_headers(),
-            body=body,
+            headers=headers,
+            body=Body(Framed(self.rfile, length, self._send_continue), length, is_gzip=is_gzip),
             base_url=self.server.base_url(self.headers.get("Host")),
         )
 
@@ -193,7 +134,7 @@ class Connection(BaseHTTPRequestHandler):
             elif isinstance(body, FileSlice):
                 self._send_file(response, body)
             else:
-                self._send_chunks(response)
+                self._send_chunks(response, body)
         finally:
             if isinstance(body, FileSlice):
                 body.file.close()
@@ -208,9 +149,9 @@ class Connection(BaseHTTPRequestHandler):
             self.wfile.write(head)
             self.connection.sendfile(body.file, body.offset, body.count)
 
-    def _send_chunks(self, response: Response) -> None:
+    def _send_chunks(self, response: Response, pieces: Iterator[bytes]) -> None:
         self.wfile.write(self._head(response, None))
-        for piece in cast("io.BufferedIOBase", response.body):
+        for piece in pieces:
             if piece:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n")
@@ -248,83 +189,6 @@ class Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Say nothing: the journal has every request."""
-
-
-class Listener(ThreadingHTTPServer):
-    """The listening socket: a thread for each connection, all of them gone after `close`."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 256
-    allow_reuse_address = True
-    address_family: ClassVar[int] = socket.AF_INET  # type: ignore[misc]
-
-    def __init__(
-        self,
-        address: tuple[str, int],
-        answer: Callable[[Request], Response],
-        *,
-        public_url: str | None,
-        ssl_context: ssl.SSLContext | None,
-        stopping: threading.Event,
-    ) -> None:
-        self.answer = answer
-        self.stopping = stopping
-        self._public_url = public_url
-        self._ssl_context = ssl_context
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
-        super().__init__(address, Connection)
-
-    @property
-    def url(self) -> str:
-        """The address to ask: the public one where one is configured."""
-        host, port = self.server_address[:2]
-        return self.base_url(f"{host!s}:{port}")
-
-    def base_url(self, host: str | None) -> str:
-        """Return the address under which this client sees the server."""
-        if self._public_url:
-            return self._public_url
-        return f"{'https' if self._ssl_context else 'http'}://{host}" if host else self.url
-
-    def server_bind(self) -> None:
-        """Bind without the base class's reverse name look-up."""
-        socketserver.TCPServer.server_bind(self)
-
-    def get_request(self) -> tuple[socket.socket, object]:
-        """Accept a connection; its own thread does the TLS handshake."""
-        connection, address = super().get_request()
-        if self._ssl_context:
-            connection = self._ssl_context.wrap_socket(
-                connection, server_side=True, do_handshake_on_connect=False
-            )
-        with self._open_lock:
-            self._open.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        """Close a connection and forget it."""
-        with self._open_lock:
-            self._open.discard(cast("socket.socket", request))
-        super().shutdown_request(request)
-
-    def close(self) -> None:
-        """Stop listening, end every connection and wait for its thread."""
-        self.stopping.set()
-        self.shutdown()
-        with self._open_lock:
-            for connection in self._open:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # the client was faster
-        self.server_close()
-
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """Report a bug of ours; a client that went away is none."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            traceback.print_exc()
 
 
 def _read(body: FileSlice) -> bytes:

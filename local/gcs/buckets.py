@@ -1,0 +1,50 @@
+"""The little that is needed of buckets."""
+
+from dataclasses import replace
+
+from local.gcs import metadata
+from local.gcs.errors import ApiError, invalid
+from local.gcs.exchange import Request, Response, json_response
+from local.gcs.service import Service
+from local.gcs.store import Bucket
+
+
+def create(service: Service, request: Request) -> Response:
+    """Create a bucket."""
+    body = request.json()
+    if not body.get("name"):
+        raise ApiError(400, "required", "Required parameter: name")
+    storage_class = body.get("storageClass", "STANDARD")
+    if storage_class not in metadata.STORAGE_CLASSES:
+        raise invalid(f"Invalid storage class: {storage_class}")
+    bucket = Bucket(name=body["name"], storage_class=storage_class)
+    if location := body.get("location"):
+        bucket = replace(bucket, location=location.upper())
+    service.store.create_bucket(bucket)
+    return json_response(bucket.resource(request.base_url))
+
+
+def list_(service: Service, request: Request) -> Response:
+    """List all buckets."""
+    items = [bucket.resource(request.base_url) for bucket in service.store.buckets()]
+    return json_response({"kind": "storage#buckets", "items": items})
+
+
+def get(service: Service, request: Request, bucket: str) -> Response:
+    """Return a bucket's resource."""
+    return json_response(service.store.bucket(bucket).resource(request.base_url))
+
+
+def delete(service: Service, request: Request, bucket: str) -> Response:  # noqa: ARG001
+    """Delete an empty bucket."""
+    service.store.delete_bucket(bucket)
+    return Response(status=204)
+
+
+def test_iam_permissions(service: Service, request: Request, bucket: str) -> Response:
+    """Grant everything that is asked for: 403 is a matter of faults."""
+    service.store.bucket(bucket)
+    permissions = request.queries.get("permissions", [])
+    if not permissions:
+        raise ApiError(400, "required", "Required parameter: permissions")
+    return json_response({"kind": "storage#testIamPermissionsResponse", "permissions": permissions})

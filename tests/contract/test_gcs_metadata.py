@@ -1,0 +1,159 @@
+"""Metadata: what is said about an object is kept, changed and limited as GCS does it."""
+
+from typing import Any
+
+import pytest
+
+from tests.contract.gcs_http import Gcs, Upload
+
+DESCRIBED = {
+    "contentType": "text/plain; charset=utf-8",
+    "contentEncoding": "br",
+    "contentDisposition": 'attachment; filename="ü.txt"',
+    "contentLanguage": "de",
+    "cacheControl": "no-cache",
+    "customTime": "2020-02-03T04:05:06.789Z",
+    "storageClass": "NEARLINE",
+    "metadata": {"key": "välue", "Key": "other", "empty": ""},
+}
+
+
+def test_everything_said_at_the_upload_is_kept(
+    gcs: Gcs, described_upload: Upload, name: str
+) -> None:
+    described_upload(name, b"data", resource=DESCRIBED)
+
+    kept = gcs.get(name).json
+    assert {key: kept.get(key) for key in DESCRIBED} == DESCRIBED
+
+
+def test_a_new_object_has_all_the_fields_that_describe_it(gcs: Gcs, name: str) -> None:
+    resource = gcs.media(name, b"").json
+
+    assert resource["kind"] == "storage#object"
+    assert (resource["bucket"], resource["name"]) == (gcs.bucket, name)
+    assert resource["id"] == f"{gcs.bucket}/{name}/{resource['generation']}"
+    assert (resource["size"], resource["metageneration"]) == ("0", "1")
+    assert resource["storageClass"] == "STANDARD"
+    assert resource["contentType"] == "application/octet-stream"
+    assert resource["etag"]
+    for time in ("timeCreated", "updated", "timeStorageClassUpdated"):
+        assert resource[time].endswith("Z")
+
+
+def test_the_links_in_a_resource_lead_to_the_object(gcs: Gcs, name: str) -> None:
+    resource = gcs.media(f"{name} ü", b"data").json
+
+    assert gcs.request("GET", resource["selfLink"]).json == resource
+    assert gcs.request("GET", resource["mediaLink"]).body == b"data"
+
+
+def test_object_contexts_are_kept_changed_and_removed(gcs: Gcs, name: str) -> None:
+    contexts = {"custom": {"source": {"value": "s3"}, "gone": {"value": "soon"}}}
+    gcs.multipart(name, b"", resource={"contexts": contexts})
+
+    gcs.patch(name, {"contexts": {"custom": {"gone": None, "new": {"value": "here"}}}})
+    custom = gcs.get(name).json["contexts"]["custom"]
+    assert {key: entry["value"] for key, entry in custom.items()} == {"source": "s3", "new": "here"}
+    assert gcs.patch(name, {"contexts": {"custom": None}}).json.get("contexts") is None
+
+
+def test_a_patch_keeps_what_it_does_not_name(gcs: Gcs, name: str) -> None:
+    before = gcs.multipart(name, b"", resource=DESCRIBED).json
+
+    after = gcs.patch(name, {"contentLanguage": "fr"}).json
+
+    assert after["contentLanguage"] == "fr"
+    assert after["generation"] == before["generation"]
+    assert after["metageneration"] == "2"
+    assert after["etag"] != before["etag"]
+    for key in DESCRIBED.keys() - {"contentLanguage"}:
+        assert after[key] == DESCRIBED[key]
+
+
+def test_a_patch_removes_what_is_null(gcs: Gcs, name: str) -> None:
+    gcs.multipart(name, b"", resource=DESCRIBED)
+
+    after = gcs.patch(name, {"contentLanguage": None, "metadata": {"key": None, "n": "1"}}).json
+    assert "contentLanguage" not in after
+    assert after["metadata"] == {"Key": "other", "empty": "", "n": "1"}
+    assert "metadata" not in gcs.patch(name, {"metadata": None}).json
+
+
+def test_an_update_keeps_only_what_it_names(gcs: Gcs, name: str) -> None:
+    resource = {key: value for key, value in DESCRIBED.items() if key != "customTime"}
+    gcs.multipart(name, b"", resource=resource)
+
+    after = gcs.request("PUT", gcs.path(name), body={"metadata": {"only": "this"}}).json
+
+    assert after["metadata"] == {"only": "this"}
+    assert "cacheControl" not in after
+    assert (after["storageClass"], after["metageneration"]) == ("NEARLINE", "2")
+
+
+def test_an_overwrite_keeps_nothing(gcs: Gcs, name: str) -> None:
+    gcs.multipart(name, b"one", resource=DESCRIBED)
+
+    after = gcs.multipart(name, b"two").json
+
+    assert "metadata" not in after
+    assert (after["storageClass"], after["metageneration"]) == ("STANDARD", "1")
+
+
+def test_a_patch_cannot_change_what_the_server_decides(gcs: Gcs, name: str) -> None:
+    before = gcs.media(name, b"data").json
+    fixed = ("name", "bucket", "size", "crc32c", "md5Hash", "generation", "timeCreated")
+
+    gcs.patch(name, dict.fromkeys(fixed, "1"))
+
+    after = gcs.get(name).json
+    assert {key: after[key] for key in fixed} == {key: before[key] for key in fixed}
+
+
+@pytest.mark.parametrize("changed", [None, "2020-02-03T04:05:06Z"])
+def test_a_custom_time_never_goes_back(gcs: Gcs, name: str, changed: str | None) -> None:
+    gcs.multipart(name, b"", resource={"customTime": "2021-01-01T00:00:00Z"})
+
+    assert gcs.patch(name, {"customTime": changed}).status == 400
+    assert gcs.patch(name, {"customTime": "2022-01-01T01:00:00+01:00"}).status == 200
+    assert gcs.get(name).json["customTime"].startswith("2022-01-01T00:00:00")
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"customTime": "yesterday"},
+        {"customTime": "2020-02-03"},
+        {"customTime": "2020-02-03T04:05:06"},
+        {"storageClass": "GLACIER"},
+        {"metadata": {"nested": {"no": "way"}}},
+        {"metadata": {"k": "v" * 8192}},
+        {"metadata": {f"key{n}": "v" * 80 for n in range(100)}},
+        {"contentType": 7},
+    ],
+    ids=str,
+)
+def test_metadata_that_is_not_allowed_is_refused(
+    gcs: Gcs, name: str, resource: dict[str, Any]
+) -> None:
+    assert gcs.multipart(name, b"", resource=resource).status == 400
+    assert gcs.get(name).status == 404
+
+
+def test_eight_kib_of_custom_metadata_are_allowed_and_not_a_byte_more(gcs: Gcs, name: str) -> None:
+    exact = {"k": "ü" * 4095 + "x"}  # keys and values count, in UTF-8
+
+    assert gcs.multipart(name, b"", resource={"metadata": exact}).status == 200
+    assert gcs.patch(name, {"metadata": {"l": ""}}).status == 400
+    assert gcs.get(name).json["metadata"] == exact
+
+
+def test_a_patch_of_a_missing_object_is_refused(gcs: Gcs, name: str) -> None:
+    assert gcs.patch(name, {"metadata": {}}).status == 404
+
+
+def test_a_body_that_is_not_json_is_refused(gcs: Gcs, name: str) -> None:
+    gcs.media(name, b"")
+
+    assert gcs.request("PATCH", gcs.path(name), body=b"{").status == 400
+    assert gcs.request("PATCH", gcs.path(name), body=b"[]").status == 400
