@@ -122,6 +122,7 @@ class _Lease:
     connection: http.client.HTTPConnection
     deadline: Deadline
     sound: bool = True
+    ended: bool = False
 
     def response(self) -> Response:
         with _may_break():
@@ -148,6 +149,10 @@ class _Lease:
         connection.endheaders()
 
     def end(self, *, reusable: bool) -> None:
+        """Once: by now a connection that was given back may be somebody else's."""
+        if self.ended:
+            return
+        self.ended = True
         if reusable and self.sound and self.connection.sock is not None:
             self.pool.give_back(self.connection)
         else:
