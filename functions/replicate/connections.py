@@ -4,6 +4,7 @@ The bytes of every object pass through here twice, so this is `http.client` and 
 across invocations and threads, deadlines, and one exception for everything that can break.
 """
 
+import functools
 import http.client
 import select
 import socket
@@ -71,11 +72,15 @@ class Response:
     def read(self) -> bytes:
         """The rest of a short body. Raises BrokenConnectionError."""
         with _may_break():
-            return self._raw.read(MAX_ANSWER_BYTES)
+            data = self._raw.read(MAX_ANSWER_BYTES)
+        if self._raw.length:
+            raise BrokenConnectionError("the answer ended early, or is too long")
+        return data
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill `buffer`; less than that only at the stream's end. Raises BrokenConnectionError."""
         with _may_break():
+            self._lease.limit_waiting()
             return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -104,6 +109,7 @@ class Upload:
         """Raises BrokenConnectionError."""
         try:
             with _may_break():
+                self._lease.limit_waiting()
                 self._lease.connection.send(data)
         except BrokenConnectionError:
             self._lease.sound = False
@@ -126,21 +132,24 @@ class _Lease:
 
     def response(self) -> Response:
         with _may_break():
-            self._await()
+            self.limit_waiting()
             return Response(self.connection.getresponse(), self)
 
-    def _await(self) -> None:
-        timeout = max(0.1, min(IO_TIMEOUT_S, self.deadline.remaining()))
+    def limit_waiting(self) -> None:
+        """Let no wait on the socket outlast the deadline."""
         if self.connection.sock is not None:
-            self.connection.sock.settimeout(timeout)
+            self.connection.sock.settimeout(self._at_most(IO_TIMEOUT_S))
+
+    def _at_most(self, seconds: float) -> float:
+        return max(0.1, min(seconds, self.deadline.remaining()))
 
     def begin(self, method: str, target: str, headers: Mapping[str, str]) -> None:
         """Send a request's head."""
         connection = self.connection
         if connection.sock is None:
-            connection.timeout = max(0.1, min(CONNECT_TIMEOUT_S, self.deadline.remaining()))
+            connection.timeout = self._at_most(CONNECT_TIMEOUT_S)
             connection.connect()
-        self._await()
+        self.limit_waiting()
         connection.putrequest(
             method, target, skip_host="Host" in headers, skip_accept_encoding=True
         )
@@ -169,7 +178,7 @@ class Connections:
                 f"{url!r} is not an endpoint: expected https://host or http://host:port."
             )
         self._host, self._port = parts.hostname, parts.port
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = _tls() if parts.scheme == "https" else None
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
 
@@ -238,6 +247,12 @@ class Connections:
             if time.time() - since < KEEP_S and not _has_input(connection.sock):
                 return connection
             connection.close()
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made once: it takes longer to load the certificate authorities than to make a request."""
+    return ssl.create_default_context()
 
 
 def _has_input(sock: socket.socket) -> bool:

@@ -177,7 +177,13 @@ def _multipart(
     head = (
         f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n"
         f"{json.dumps(resource)}\r\n"
-        f"--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n"
+        f"--{boundary}\r\nContent-Type: {_header(resource['contentType'])}\r\n\r\n"
     )
     headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
     return headers, [head.encode(), data, f"\r\n--{boundary}--\r\n".encode()]
+
+
+def _header(content_type: object) -> str:
+    """The type as a header can say it; what counts is what the resource says."""
+    text = str(content_type)
+    return text if text.isascii() and text.isprintable() else "application/octet-stream"

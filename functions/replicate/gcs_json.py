@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from replicate.connections import Response
+from replicate.connections import BrokenConnectionError, Response
 from replicate.objects import Attributes, Replica
 
 FIELDS = (
@@ -24,7 +24,13 @@ _TEXTS = {
 
 def replica(response: Response) -> Replica:
     """Read an answer that is an object resource. Raises BrokenConnectionError."""
-    found: dict[str, Any] = json.loads(response.read())
+    try:
+        return _read(json.loads(response.read()), response.headers.get("X-GUploader-UploadID"))
+    except (ValueError, LookupError, TypeError) as error:
+        raise BrokenConnectionError(f"the answer cannot be understood: {error!r}") from error
+
+
+def _read(found: dict[str, Any], request_id: str | None) -> Replica:
     custom_time = found.get("customTime")
     return Replica(
         name=found["name"],
@@ -38,7 +44,7 @@ def replica(response: Response) -> Replica:
         ),
         crc32c=found["crc32c"],
         md5=found.get("md5Hash"),
-        request_id=response.headers.get("X-GUploader-UploadID"),
+        request_id=request_id,
     )
 
 

@@ -70,7 +70,11 @@ class Function:
 
     def _notified_of(self, event: object, deadline: Deadline) -> dict[str, Any]:
         """All changes of an event: one that fails keeps none of the others from being tried."""
-        batch = parse(event, datetime.now(UTC))
+        try:
+            batch = parse(event, datetime.now(UTC))
+        except ReplicationError as error:
+            self._observer.failed(None, error, report.error(error))
+            raise
         results, failures = [], []
         for malformed in batch.malformed:
             self._observer.failed(None, malformed, report.error(malformed))

@@ -32,13 +32,12 @@ class Observer:
         self._logger.info(
             "%s: %s", outcome.status, outcome.reason, extra={**told, "request_ids": ids}
         )
-        replicated = outcome.status is not Status.SKIPPED
-        self._count("Replicated" if replicated else "Skipped")
-        if replicated:
+        self._count(outcome.status.capitalize())
+        if outcome.status is Status.REPLICATED:
             self._metrics.add_metric("BytesReplicated", MetricUnit.Bytes, outcome.bytes_copied)
-            if occurred_at is not None:
-                lag_s = max(0.0, (now - occurred_at).total_seconds())
-                self._metrics.add_metric("ReplicationLag", MetricUnit.Seconds, lag_s)
+        if outcome.status is not Status.SKIPPED and occurred_at is not None:
+            lag_s = max(0.0, (now - occurred_at).total_seconds())
+            self._metrics.add_metric("ReplicationLag", MetricUnit.Seconds, lag_s)
 
     def failed(self, ref: SourceRef | None, error: ReplicationError, told: dict[str, Any]) -> None:
         """A change failed; Lambda's retry, the failure destination or the caller has it now."""

@@ -159,7 +159,10 @@ class ResumableUpload:
                 held = _RANGE.fullmatch(response.headers.get("Range", ""))
                 return int(held[1]) + 1 if held else 0
             if response.status in {HTTPStatus.OK, HTTPStatus.CREATED}:
-                return gcs_json.replica(response)
+                try:
+                    return gcs_json.replica(response)
+                except BrokenConnectionError as error:
+                    raise broken(error) from error
             if response.status == HTTPStatus.NOT_FOUND:
                 raise DestinationUnavailableError(
                     f"GCS no longer knows the upload of {self._uri}. Try again."

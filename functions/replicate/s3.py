@@ -4,6 +4,8 @@ A call through a boto3 client costs several times the CPU of the request itself,
 for every object: so the requests are written here, and botocore gives credentials and signature.
 """
 
+import contextlib
+import email.errors
 import email.header
 import re
 from collections.abc import Iterator, Mapping
@@ -227,15 +229,24 @@ class S3Body:
 
 
 def _describe(ref: SourceRef, headers: Mapping[str, str]) -> SourceObject:
-    """Read the headers of a HEAD or of a GET of the whole object."""
-    etag = headers["ETag"].strip('"')
+    """Read the headers of a HEAD or of a GET of the whole object. Raises SourceUnavailableError."""
+    try:
+        return _read_headers(ref, headers)
+    except (LookupError, ValueError, TypeError) as error:
+        raise SourceUnavailableError(
+            f"S3's description of {ref.uri} cannot be understood ({error!r}). Try again."
+        ) from error
+
+
+def _read_headers(ref: SourceRef, headers: Mapping[str, str]) -> SourceObject:
+    etag = _stated(headers, "ETag").strip('"')
     version_id = headers.get("x-amz-version-id")
     names = [name.lower() for name in headers]
     return SourceObject(
         ref=ref,
         etag=etag,
-        size=int(headers["Content-Length"]),
-        last_modified=parsedate_to_datetime(headers["Last-Modified"]),
+        size=int(_stated(headers, "Content-Length")),
+        last_modified=parsedate_to_datetime(_stated(headers, "Last-Modified")),
         version_id=None if version_id == "null" else version_id,
         content_type=_text(headers.get("Content-Type")),
         cache_control=_text(headers.get("Cache-Control")),
@@ -248,6 +259,13 @@ def _describe(ref: SourceRef, headers: Mapping[str, str]) -> SourceObject:
         etag_is_md5=_etag_is_md5(etag, headers),
         request_id=headers.get("x-amz-request-id"),
     )
+
+
+def _stated(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name)
+    if not value:
+        raise LookupError(f"no {name}")
+    return value
 
 
 def _checksums(headers: Mapping[str, str], names: list[str]) -> Iterator[Checksum]:
@@ -273,10 +291,11 @@ def _text(value: str | None) -> str | None:
     if value is None:
         return None
     if "=?" in value and "?=" in value:
-        return str(email.header.make_header(email.header.decode_header(value)))
+        with contextlib.suppress(email.errors.HeaderParseError, LookupError, ValueError):
+            return str(email.header.make_header(email.header.decode_header(value)))
     try:
         return value.encode("latin-1").decode()
-    except UnicodeDecodeError:
+    except UnicodeError:
         return value
 
 
