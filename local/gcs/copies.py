@@ -9,7 +9,7 @@ from local.gcs.errors import invalid
 from local.gcs.exchange import Request, Response, json_response
 from local.gcs.preconditions import Preconditions, integer
 from local.gcs.service import Service
-from local.gcs.spool import PIECE_BYTES
+from local.gcs.spool import PIECE_BYTES, Content, Spool
 from local.gcs.store import StoredObject
 
 _MAX_SOURCES = 32
@@ -19,22 +19,14 @@ def compose(service: Service, request: Request, bucket: str, name: str) -> Respo
     """Concatenate 1 to 32 objects of one bucket; the result has no MD5."""
     metadata.check_name(name)
     body = request.json()
-    sources = body.get("sourceObjects") or []
-    if not 1 <= len(sources) <= _MAX_SOURCES:
-        raise invalid(f"The number of source components must be 1 to {_MAX_SOURCES}.")
+    sources = _sources(body)
     query = {"kmsKeyName": request.query["kmsKeyName"]} if "kmsKeyName" in request.query else {}
     spool = service.store.spool(md5=False)
     try:
-        components = 0
-        for source in sources:
-            stored, file = _open_source(service, bucket, source)
-            components += stored.content.components or 1
-            with file:
-                spool.fill(iter(partial(file.read, PIECE_BYTES), b""))
         composed = service.store.commit(
             bucket,
             name,
-            content=spool.content(components=components),
+            content=_concatenated(service, bucket, sources, spool),
             fields=metadata.created({**(body.get("destination") or {}), **query}),
             preconditions=Preconditions.parse(request.query),
         )
@@ -42,6 +34,27 @@ def compose(service: Service, request: Request, bucket: str, name: str) -> Respo
         spool.discard()
         raise
     return json_response(composed.resource(request.base_url))
+
+
+def _sources(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    sources = body.get("sourceObjects") or []
+    if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
+        raise invalid("Invalid sourceObjects.")
+    if not 1 <= len(sources) <= _MAX_SOURCES:
+        raise invalid(f"The number of source components must be 1 to {_MAX_SOURCES}.")
+    return sources
+
+
+def _concatenated(
+    service: Service, bucket: str, sources: list[dict[str, Any]], spool: Spool
+) -> Content:
+    components = 0
+    for source in sources:
+        stored, file = _open_source(service, bucket, source)
+        components += stored.content.components or 1
+        with file:
+            spool.fill(iter(partial(file.read, PIECE_BYTES), b""))
+    return spool.content(components=components)
 
 
 def _open_source(

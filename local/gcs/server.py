@@ -62,6 +62,11 @@ class GcsServer:
         """The base URL."""
         return self._listener.url
 
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._listener.server_address[1])
+
     def close(self) -> None:
         """Stop, end every connection and remove all data."""
         self._listener.close()
