@@ -1,0 +1,1 @@
+"""What building and trying out the deployment needs. Run by make."""

@@ -1,0 +1,108 @@
+"""events/ holds one invocation of each kind, in the shape in which AWS sends it."""
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus, unquote_plus
+
+import pytest
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
+SAMPLES = {path.name: json.loads(path.read_text()) for path in sorted(EVENTS.glob("*.json"))}
+NOTIFICATIONS = {name: s["Records"] for name, s in SAMPLES.items() if "Records" in s}
+RECORDS = [
+    pytest.param(record, id=f"{name}[{number}]")
+    for name, records in NOTIFICATIONS.items()
+    for number, record in enumerate(records)
+    if "key" in record["s3"]["object"]
+]
+BUCKET = "my-source-bucket"
+
+
+def keys(name: str) -> list[str]:
+    return [unquote_plus(record["s3"]["object"]["key"]) for record in NOTIFICATIONS[name]]
+
+
+def test_there_is_one_of_each_kind() -> None:
+    assert set(SAMPLES) == {
+        "api-v1.json",
+        "api-v2.json",
+        "api-v2-malformed-body.json",
+        "not-ours.json",
+        "s3-copy.json",
+        "s3-delete.json",
+        "s3-delete-marker.json",
+        "s3-multipart-complete.json",
+        "s3-put.json",
+        "s3-put-encoded-key.json",
+        "s3-put-malformed-record.json",
+        "s3-put-multiple.json",
+        "s3-restore-completed.json",
+        "s3-test-event.json",
+    }
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_records_have_what_s3_sends(record: dict[str, Any]) -> None:
+    assert record["eventVersion"] == "2.1"
+    assert record["eventSource"] == "aws:s3"
+    assert re.fullmatch(r"Object\w+:\w+", record["eventName"])
+    assert datetime.fromisoformat(record["eventTime"]).tzinfo
+    assert set(record["responseElements"]) == {"x-amz-request-id", "x-amz-id-2"}
+    described = record["s3"]
+    assert described["s3SchemaVersion"] == "1.0"
+    assert described["bucket"]["name"] == BUCKET
+    assert described["bucket"]["arn"] == f"arn:aws:s3:::{BUCKET}"
+    assert re.fullmatch(r"[0-9A-F]{18}", described["object"]["sequencer"])
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_keys_are_encoded_as_s3_encodes_them(record: dict[str, Any]) -> None:
+    key = record["s3"]["object"]["key"]
+
+    assert quote_plus(unquote_plus(key), safe="/") == key
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_removals_have_no_size_and_the_rest_has(record: dict[str, Any]) -> None:
+    removed = record["eventName"].startswith("ObjectRemoved:")
+
+    assert ("size" in record["s3"]["object"]) is not removed
+
+
+def test_the_encoded_key_tells_a_single_decoding_from_none_and_from_two() -> None:
+    (key,) = keys("s3-put-encoded-key.json")
+
+    assert key == "reports/2026 Q4/a+b = 100% of café, 東京 & %2F.txt"
+    assert len({key, unquote_plus(key), quote_plus(key, safe="/")}) == 3
+
+
+def test_two_of_several_records_are_for_one_key() -> None:
+    assert keys("s3-put-multiple.json") == ["logs/app.log", "logs/app.log", "logs/audit.log"]
+    first, second, _ = NOTIFICATIONS["s3-put-multiple.json"]
+    assert first["s3"]["object"]["sequencer"] < second["s3"]["object"]["sequencer"]
+
+
+def test_the_malformed_record_stands_beside_a_good_one() -> None:
+    good, bad = NOTIFICATIONS["s3-put-malformed-record.json"]
+
+    assert "key" in good["s3"]["object"]
+    assert "key" not in bad["s3"]["object"]
+
+
+def test_the_test_event_has_no_records() -> None:
+    assert SAMPLES["s3-test-event.json"]["Event"] == "s3:TestEvent"
+    assert "Records" not in SAMPLES["s3-test-event.json"]
+
+
+def test_api_requests_are_of_both_payload_formats() -> None:
+    rest, http = SAMPLES["api-v1.json"], SAMPLES["api-v2.json"]
+
+    assert (rest["httpMethod"], rest["path"]) == ("POST", "/v1/replicate")
+    assert rest["requestContext"]["httpMethod"] == "POST"
+    assert (http["version"], http["routeKey"]) == ("2.0", "POST /v1/replicate")
+    assert json.loads(rest["body"]) == json.loads(http["body"])
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(SAMPLES["api-v2-malformed-body.json"]["body"])
