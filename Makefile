@@ -13,15 +13,26 @@ VENV := .venv/dev
 SAM_VENV := .venv/sam
 BIN := $(VENV)/bin
 
+# The function is compiled for the Python that Lambda runs it with; only that very version will do.
+LAMBDA_PYTHON ?= $(shell for p in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13.*/bin/python3.13; do \
+	"$$p" -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && echo "$$p" && break; done)
+# Of Lambda, not of this machine: x86_64 or arm64. Remembered in samconfig.toml by the first deployment.
+ARCHITECTURE ?= $(or $(shell sed -nE 's/.*[^A-Za-z]Architecture=[^a-z]*(x86_64|arm64).*/\1/p' samconfig.toml),x86_64)
+BUILD ?= .aws-sam/build
+SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
+
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
-# $(call venv,folder,lock file): a virtual environment that holds exactly what the lock names.
+# $(call venv,folder,lock file): a virtual environment that holds exactly what the lock names. uv does it
+# in seconds; where uv cannot run, or does not know the package index that pip is set up with, pip does it.
 define venv
 @test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: install one, or say make PYTHON=/path/to/python3.13" >&2; exit 1; }
 @echo "Installing $(2) into $(1) with $(PYTHON)"
 @rm -rf $(1) && "$(PYTHON)" -m venv $(1)
-@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt 2>/dev/null \
+	&& $(1)/bin/uv pip install --quiet --python $(1)/bin/python --compile-bytecode --require-hashes -r $(2) \
+	|| $(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
 @touch $@
 endef
 
@@ -45,7 +56,43 @@ lint: $(VENV)/.installed ## ruff and mypy (strict)
 test: setup ## all tests
 	$(BIN)/pytest
 
+demo: setup ## the whole service on this machine: no account, no Docker
+	@$(BIN)/python -m local.demo
+
+up: setup ## the same to play with: stays up until Ctrl-C
+	@$(BIN)/python -m local.up
+
+validate: $(SAM_VENV)/.installed ## check the template: sam's and cfn-lint's rules
+	$(SAM) validate --lint
+	$(SAM_VENV)/bin/cfn-lint template.yaml -a cfn_lint_serverless.rules
+
+build: $(SAM_VENV)/.installed ## build the function for Lambda, into .aws-sam/build
+	@test -n "$(LAMBDA_PYTHON)" || { echo "No Python 3.13 with pip found on PATH or in pyenv, and it is the one that" \
+		"Lambda runs the function with. Get one (pyenv install 3.13), or say where it is:" \
+		"make $@ LAMBDA_PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@output=$$(LAMBDA_PYTHON="$(LAMBDA_PYTHON)" ARCHITECTURE=$(ARCHITECTURE) \
+		$(SAM) build --build-dir $(BUILD) --parameter-overrides Architecture=$(ARCHITECTURE) 2>&1) \
+		|| { echo "$$output" >&2; exit 1; }
+	@echo "$(BUILD): $(ARCHITECTURE), $$(find $(BUILD)/ReplicateFunction -type f | wc -l) files," \
+		"$$(( $$(du -sk $(BUILD)/ReplicateFunction | cut -f1) / 1024 )) MiB"
+
+# Needs an AWS account; what it asks for is in docs/DEPLOY.md. Answers are kept in samconfig.toml.
+deploy: build ## build and deploy to AWS: asks what it needs to know
+	@$(SAM_VENV)/bin/aws sts get-caller-identity --query Arn --output text || { echo "These are no AWS credentials" \
+		"that work: log in first (aws configure, aws sso login), or set AWS_PROFILE." >&2; exit 1; }
+	$(SAM) deploy --template-file $(BUILD)/template.yaml $(if $(shell grep parameter_overrides samconfig.toml),,--guided)
+
+sam-local: setup ## run the function in Docker with every sample event, and the API
+	@$(MAKE) build BUILD=.aws-sam/local ARCHITECTURE=$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
+	@$(BIN)/python -m scripts.sam_local .aws-sam/local/template.yaml
+
+# The locks carry names, versions and hashes, and no source's address.
+lock: $(VENV)/.installed ## resolve all dependencies anew
+	cd requirements && for lock in ../functions/requirements uv sam dev; do \
+		../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url $$lock.in -o $$lock.txt; done
+
 clean: ## remove everything that make made
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test clean
+.PHONY: help setup fmt lint test lock clean demo up validate build deploy sam-local

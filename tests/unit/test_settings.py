@@ -1,0 +1,72 @@
+"""Environment variables, read once."""
+
+import pytest
+
+from replicate.errors import SettingsError
+from replicate.mapping import Naming
+from replicate.plan import Overwrite, Policy
+from replicate.settings import Settings
+
+LEAST = {"GCS_BUCKET_NAME": "replica", "GCP_CREDENTIALS_SECRET": "gcp", "AWS_REGION": "eu-west-1"}
+
+
+def test_the_least_that_is_needed_gives_the_documented_defaults() -> None:
+    settings = Settings.from_environ(LEAST)
+    assert settings.naming == Naming("replica", "")
+    assert settings.credentials_secret == "gcp"
+    assert settings.policy == Policy(Overwrite.CHANGED, deletes=False)
+    assert settings.source_buckets == frozenset()
+    assert settings.storage_classes == {}
+    assert settings.s3_endpoint is None
+    assert settings.gcs_endpoint is None
+
+
+@pytest.mark.parametrize("missing", sorted(LEAST))
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_what_is_missing_is_named(missing: str, value: str | None) -> None:
+    environ = {k: v for k, v in LEAST.items() if k != missing}
+    if value is not None:
+        environ[missing] = value
+    with pytest.raises(SettingsError, match=missing):
+        Settings.from_environ(environ)
+
+
+def test_everything_can_be_set() -> None:
+    settings = Settings.from_environ(
+        LEAST
+        | {
+            "SOURCE_BUCKETS": "a, b,,",
+            "GCS_KEY_PREFIX": "backup/",
+            "OVERWRITE": "never",
+            "REPLICATE_DELETES": "TRUE",
+            "STORAGE_CLASS_MAP": "standard_ia = nearline, GLACIER_IR=COLDLINE",
+            "AWS_ENDPOINT_URL": "http://all",
+            "STORAGE_EMULATOR_HOST": "http://gcs",
+        }
+    )
+    assert settings.source_buckets == {"a", "b"}
+    assert settings.naming.prefix == "backup/"
+    assert settings.policy == Policy(Overwrite.NEVER, deletes=True)
+    assert settings.storage_classes == {"STANDARD_IA": "NEARLINE", "GLACIER_IR": "COLDLINE"}
+    assert settings.s3_endpoint == "http://all"
+    assert settings.gcs_endpoint == "http://gcs"
+
+
+def test_s3s_own_endpoint_goes_before_that_of_all_services() -> None:
+    environ = LEAST | {"AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3"}
+    assert Settings.from_environ(environ).s3_endpoint == "http://s3"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("OVERWRITE", "always", "changed or never"),
+        ("REPLICATE_DELETES", "yes", "true or false"),
+        ("STORAGE_CLASS_MAP", "STANDARD", "pairs"),
+        ("STORAGE_CLASS_MAP", "STANDARD=FAST", "pairs"),
+        ("STORAGE_CLASS_MAP", "=NEARLINE", "pairs"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_possible(name: str, value: str, expected: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}.*{expected}"):
+        Settings.from_environ(LEAST | {name: value})
