@@ -156,9 +156,10 @@ class S3Source:
         with response:
             if response.status == HTTPStatus.PRECONDITION_FAILED:
                 raise SourceChangedError
-            if response.status == HTTPStatus.NOT_FOUND and _code(response) != "NoSuchBucket":
+            code = _code(response)
+            if response.status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket":
                 return None
-            _raise(ref, response)
+            _raise(ref, response, code)
 
     def _ask(
         self,
@@ -180,7 +181,7 @@ class S3Source:
                 or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             ):
                 with response:
-                    _raise(ref, response)
+                    _raise(ref, response, _code(response))
             return response
 
         return retrying(attempt, self.deadline)
@@ -330,9 +331,8 @@ _BY_CODE: dict[str, tuple[type[ReplicationError], str]] = {
 }
 
 
-def _raise(ref: SourceRef, response: Response) -> NoReturn:
+def _raise(ref: SourceRef, response: Response, code: str) -> NoReturn:
     """Say in our own terms why S3 did not give what was asked for."""
-    code = _code(response)
     error, why = _meaning(response.status, code)
     raise error(
         f"S3 did not give {ref.uri}: {why}. (S3 said {response.status} {code}".rstrip() + ")",
