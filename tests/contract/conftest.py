@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from contract.gcs_http import Gcs, Upload
 from google.cloud.storage import Bucket, Client
 from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from local.gcs import GcsServer
-from tests.contract.gcs_http import Gcs, Upload
 
 
 @pytest.fixture(scope="session")

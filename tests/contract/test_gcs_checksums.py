@@ -1,8 +1,7 @@
 """Checksums: what is not what was promised never becomes visible."""
 
 import pytest
-
-from tests.contract.gcs_http import STEP, Gcs, Upload, crc32c, md5, noise
+from contract.gcs_http import STEP, Gcs, Upload, crc32c, md5, noise
 
 DATA = noise(2 * STEP + 3)
 WRONG_CRC32C, WRONG_MD5 = crc32c(b"other"), md5(b"other")

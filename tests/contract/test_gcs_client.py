@@ -3,10 +3,9 @@
 import io
 
 import pytest
+from contract.gcs_http import KIB, STEP, Gcs, crc32c, noise
 from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
 from google.cloud.storage import Bucket
-
-from tests.contract.gcs_http import KIB, STEP, Gcs, crc32c, noise
 
 MIB = 1024 * KIB
 LARGE = noise(9 * MIB + 5)  # over 8 MiB the client takes a session

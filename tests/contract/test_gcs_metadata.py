@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-
-from tests.contract.gcs_http import Gcs, Upload
+from contract.gcs_http import Gcs, Upload
 
 DESCRIBED = {
     "contentType": "text/plain; charset=utf-8",
@@ -131,7 +130,7 @@ def test_a_custom_time_never_goes_back(gcs: Gcs, name: str, changed: str | None)
         {"metadata": {f"key{n}": "v" * 80 for n in range(100)}},
         {"contentType": 7},
     ],
-    ids=str,
+    ids=lambda resource: str(resource)[:40],
 )
 def test_metadata_that_is_not_allowed_is_refused(
     gcs: Gcs, name: str, resource: dict[str, Any]

@@ -4,8 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-
-from tests.contract.gcs_http import Gcs, Upload
+from contract.gcs_http import Gcs, Upload
 
 ODD = [
     "a space",

@@ -4,8 +4,7 @@ import gzip
 import uuid
 
 import pytest
-
-from tests.contract.gcs_http import STEP, Gcs, crc32c, md5, noise
+from contract.gcs_http import STEP, Gcs, crc32c, md5, noise
 
 
 def test_compose_concatenates_without_an_md5(gcs: Gcs, name: str) -> None:

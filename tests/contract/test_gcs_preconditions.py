@@ -3,8 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
-from tests.contract.gcs_http import STEP, Gcs, Upload, noise
+from contract.gcs_http import STEP, Gcs, Upload, noise
 
 MUST_NOT_EXIST = {"ifGenerationMatch": 0}
 

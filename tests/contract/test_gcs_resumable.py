@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-
-from tests.contract.gcs_http import STEP, Gcs, noise, reset
+from contract.gcs_http import STEP, Gcs, noise, reset
 
 DATA = noise(3 * STEP + 10)
 
@@ -155,6 +154,8 @@ def test_a_body_with_more_bytes_than_its_range_does_not_commit(gcs: Gcs, name: s
 
     assert gcs.put(session, DATA[:200], "0-99/100").status == 400
     assert gcs.put(session, _pieces(DATA[:200], 50), "0-99/100").status == 400
+    assert gcs.put(session, _pieces(DATA, 1000), f"0-{STEP - 1}/*").status == 400
+    assert gcs.status(session).persisted <= STEP
     assert gcs.get(name).status == 404
 
 

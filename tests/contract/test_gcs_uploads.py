@@ -1,8 +1,7 @@
 """Media and multipart uploads: the bytes sent are the object, or there is no object."""
 
 import pytest
-
-from tests.contract.gcs_http import KIB, Gcs, Upload, crc32c, md5, noise
+from contract.gcs_http import KIB, Gcs, Upload, crc32c, md5, noise
 
 AWKWARD = [
     pytest.param(b"", id="no bytes"),

@@ -7,12 +7,12 @@ from urllib.parse import urlencode
 
 import pytest
 import requests
+from contract.gcs_http import Gcs, Reply
 from google.auth import aws, crypt, exceptions, jwt
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2 import service_account
 
 from local.gcs import Fault, GcsServer
-from tests.contract.gcs_http import Gcs, Reply
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from contract.gcs_http import KIB, STEP, Gcs, Reply, crc32c, noise
 
 from local.gcs import Fault, GcsServer
-from tests.contract.gcs_http import KIB, STEP, Gcs, Reply, crc32c, noise
 
 DATA = noise(3 * STEP + 10)
 LAST = f"{2 * STEP}-{len(DATA) - 1}/{len(DATA)}"

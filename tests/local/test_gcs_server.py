@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 import trustme
+from contract.gcs_http import KIB, STEP, Gcs, crc32c, noise
 
 from local.gcs import GcsServer
-from tests.contract.gcs_http import KIB, STEP, Gcs, crc32c, noise
 
 ROOT = Path(__file__).parents[2]
 
