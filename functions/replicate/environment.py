@@ -1,7 +1,7 @@
 """The composition root: what an execution environment needs, built once and from settings only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import boto3
@@ -52,14 +52,17 @@ class Environment:
             gcs=GcsClient(tokens, settings.gcs_endpoint),
         )
 
-    def replicator(self, deadline: Deadline) -> Replicator:
-        """The protocol over both stores, for one invocation."""
+    def replicator(self, deadline: Deadline, *, by_lifecycle: bool = False) -> Replicator:
+        """The protocol over both stores, for one change in one invocation."""
         settings = self.settings
+        policy = settings.policy
+        if by_lifecycle and not settings.lifecycle_deletes:
+            policy = replace(policy, deletes=False)
         return Replicator(
             source=S3Source(self.s3, deadline),
             destination=GcsDestination(self.gcs, settings.naming, deadline),
             naming=settings.naming,
             deadline=deadline,
-            policy=settings.policy,
+            policy=policy,
             storage_classes=settings.storage_classes,
         )

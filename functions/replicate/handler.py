@@ -3,27 +3,30 @@
 import functools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate import report
+from replicate.answers import Results, Told, answer
 from replicate.deadline import MARGIN_S, Deadline
 from replicate.environment import Environment
-from replicate.errors import (
-    BatchFailedError,
-    InternalError,
-    ObjectNotFoundError,
-    ReplicationError,
-)
+from replicate.errors import InternalError, ObjectNotFoundError, ReplicationError
 from replicate.events import Change, parse
 from replicate.objects import Reason, SourceRef
 from replicate.observability import Observer
+from replicate.replication import Replicator
+from replicate.settings import Settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from replicate.api import Api
+
+
+CONCURRENCY = 10
+"""Changes of one event that are worked on at a time; each takes up to 8 MiB of memory."""
 
 
 def lambda_handler(event: object, context: "LambdaContext") -> dict[str, Any]:
@@ -36,10 +39,19 @@ def _function() -> "Function":
     return Function(Environment.from_environ(os.environ))
 
 
+class Stores(Protocol):
+    """What is needed of an `Environment`."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    def replicator(self, deadline: Deadline, *, by_lifecycle: bool = False) -> Replicator: ...
+
+
 class Function:
     """The invocations of one execution environment, one after the other."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Stores) -> None:
         settings = environment.settings
         self._environment = environment
         self._observer = Observer(settings.service, settings.metrics_namespace)
@@ -51,7 +63,7 @@ class Function:
         try:
             if isinstance(event, Mapping) and _is_request(event):
                 return self._api.answer(event, context, lambda ref: self._asked_for(ref, deadline))
-            return self._notified_of(event, deadline)
+            return self._delivered(event, deadline)
         finally:
             self._observer.end()
 
@@ -61,41 +73,45 @@ class Function:
 
         return Api(self._environment.settings.source_buckets)
 
-    def _asked_for(self, ref: SourceRef, deadline: Deadline) -> dict[str, Any]:
+    def _asked_for(self, ref: SourceRef, deadline: Deadline) -> Told:
         """One object by request. Raises ReplicationError."""
         told = self._replicate(Change(ref), deadline)
         if told["reason"] == Reason.SOURCE_GONE:
             raise ObjectNotFoundError(f"There is no {ref.uri}. Check the bucket and the key.")
         return told
 
-    def _notified_of(self, event: object, deadline: Deadline) -> dict[str, Any]:
+    def _delivered(self, event: object, deadline: Deadline) -> dict[str, Any]:
         """All changes of an event: one that fails keeps none of the others from being tried."""
         try:
-            batch = parse(event, datetime.now(UTC))
+            delivery = parse(event, datetime.now(UTC))
         except ReplicationError as error:
             self._observer.failed(None, error, report.error(error))
             raise
-        results, failures = [], []
-        for malformed in batch.malformed:
-            self._observer.failed(None, malformed, report.error(malformed))
-            failures.append(f"{malformed.code}: {malformed.message}")
-        for change in batch.changes:
-            try:
-                results.append(self._replicate(change, deadline))
-            except ReplicationError as error:
-                failures.append(f"{change.ref.uri}: {error.code}: {error.message}")
-        if failures:
-            total = len(failures) + len(results)
-            raise BatchFailedError(
-                f"{len(failures)} of {total} changes failed:\n" + "\n".join(failures)
-            )
-        return {"results": results}
+        for item in delivery.items:
+            for malformed in item.malformed:
+                self._observer.failed(None, malformed, report.error(malformed))
+        return answer(delivery, self._replicate_all(delivery.changes(), deadline))
 
-    def _replicate(self, change: Change, deadline: Deadline) -> dict[str, Any]:
+    def _replicate_all(self, changes: Sequence[Change], deadline: Deadline) -> Results:
+        """Several at a time: small objects wait for the network, not for each other."""
+        if len(changes) <= 1:
+            return {change.ref: self._tried(change, deadline) for change in changes}
+        with ThreadPoolExecutor(min(CONCURRENCY, len(changes))) as pool:
+            told = pool.map(lambda change: self._tried(change, deadline), changes)
+            return {change.ref: result for change, result in zip(changes, told, strict=True)}
+
+    def _tried(self, change: Change, deadline: Deadline) -> Told | ReplicationError:
+        try:
+            return self._replicate(change, deadline)
+        except ReplicationError as error:
+            return error
+
+    def _replicate(self, change: Change, deadline: Deadline) -> Told:
         """Make one object equal, and tell about it. Raises ReplicationError."""
         started = time.monotonic()
         try:
-            outcome = self._environment.replicator(deadline).replicate(change.ref, change.hint)
+            replicator = self._environment.replicator(deadline, by_lifecycle=change.by_lifecycle)
+            outcome = replicator.replicate(change.ref, change.hint)
         except ReplicationError as error:
             self._observer.failed(change.ref, error, report.error(error))
             raise
@@ -104,9 +120,8 @@ class Function:
             raise InternalError(
                 f"Replicating {change.ref.uri} met a defect of the replicator: see its log."
             ) from error
-        told = report.outcome(
-            outcome, self._environment.settings.naming, time.monotonic() - started
-        )
+        elapsed_s = time.monotonic() - started
+        told = report.outcome(outcome, self._environment.settings.naming, elapsed_s)
         self._observer.done(outcome, told, change.occurred_at, datetime.now(UTC))
         return told
 

@@ -1,20 +1,28 @@
 """One log line and a few metrics per change: never an event, a header or a credential."""
 
+import threading
 from datetime import datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from replicate.errors import ReplicationError
+from replicate.errors import CredentialsError, IntegrityError, ReplicationError
 from replicate.objects import Outcome, SourceRef, Status
+
+_ALARMING = {
+    IntegrityError.code: "IntegrityFailed",
+    CredentialsError.code: "CredentialsFailed",
+}
+"""Failures that are worth an alarm of their own."""
 
 
 class Observer:
-    """Tells what became of each change. Not safe across threads."""
+    """Tells what became of each change. Safe across threads, between `begin` and `end`."""
 
     def __init__(self, service: str, namespace: str) -> None:
         self._logger = Logger(service=service)
+        self._lock = threading.Lock()
         self._metrics = Metrics(service=service, namespace=namespace)
 
     def begin(self, request_id: str) -> None:
@@ -32,12 +40,12 @@ class Observer:
         self._logger.info(
             "%s: %s", outcome.status, outcome.reason, extra={**told, "request_ids": ids}
         )
-        self._count(outcome.status.capitalize())
+        self._add(outcome.status.capitalize(), MetricUnit.Count, 1)
         if outcome.status is Status.REPLICATED:
-            self._metrics.add_metric("BytesReplicated", MetricUnit.Bytes, outcome.bytes_copied)
+            self._add("BytesReplicated", MetricUnit.Bytes, outcome.bytes_copied)
         if outcome.status is not Status.SKIPPED and occurred_at is not None:
             lag_s = max(0.0, (now - occurred_at).total_seconds())
-            self._metrics.add_metric("ReplicationLag", MetricUnit.Seconds, lag_s)
+            self._add("ReplicationLag", MetricUnit.Seconds, lag_s)
 
     def failed(self, ref: SourceRef | None, error: ReplicationError, told: dict[str, Any]) -> None:
         """A change failed; Lambda's retry, the failure destination or the caller has it now."""
@@ -52,7 +60,9 @@ class Observer:
                 "request_id": error.request_id,
             },
         )
-        self._count("Failed")
+        self._add("Failed", MetricUnit.Count, 1)
+        if error.code in _ALARMING:
+            self._add(_ALARMING[error.code], MetricUnit.Count, 1)
 
     def bug(self, ref: SourceRef, exception: Exception) -> None:
         """A change met an exception that nobody expected: its stack belongs in the log."""
@@ -61,12 +71,13 @@ class Observer:
             exc_info=exception,
             extra={"status": "failed", "source": {"bucket": ref.bucket, "key": ref.key}},
         )
-        self._count("Failed")
+        self._add("Failed", MetricUnit.Count, 1)
 
     def end(self) -> None:
         """Write what was counted."""
         if self._metrics.metric_set:
             self._metrics.flush_metrics()
 
-    def _count(self, name: str) -> None:
-        self._metrics.add_metric(name, MetricUnit.Count, 1)
+    def _add(self, name: str, unit: MetricUnit, value: float) -> None:
+        with self._lock:
+            self._metrics.add_metric(name, unit, value)

@@ -22,6 +22,7 @@ class Settings:
     credentials_secret: str
     source_buckets: frozenset[str]
     policy: Policy
+    lifecycle_deletes: bool
     storage_classes: Mapping[str, str]
     region: str
     s3_endpoint: str | None
@@ -40,6 +41,9 @@ class Settings:
             policy=Policy(
                 overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed or never"),
                 deletes=get.parsed("REPLICATE_DELETES", _boolean, "false", "true or false"),
+            ),
+            lifecycle_deletes=get.parsed(
+                "REPLICATE_LIFECYCLE_DELETES", _boolean, "false", "true or false"
             ),
             storage_classes=get.parsed(
                 "STORAGE_CLASS_MAP",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from replicate.errors import InvalidEventError
-from replicate.events import FRESH, SMALL_BYTES, Batch, Change, parse
+from replicate.events import FRESH, SMALL_BYTES, Change, Delivery, Item, Kind, parse
 from replicate.objects import SourceRef
 from replicate.replication import LOOK_FIRST, Hint
 
@@ -26,7 +26,46 @@ def a_record(key: str = "key", **said: Any) -> dict[str, Any]:  # noqa: ANN401 -
 
 
 def keys(*records: object) -> list[str]:
-    return [change.ref.key for change in parse({"Records": list(records)}, NOW).changes]
+    return [change.ref.key for change in parse({"Records": list(records)}, NOW).changes()]
+
+
+def malformed(delivery: Delivery) -> list[str]:
+    return [error.message for item in delivery.items for error in item.malformed]
+
+
+def a_bridged_event(key: str = "key", **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """As EventBridge delivers it."""
+    detail = {"bucket": {"name": "source"}, "object": {"key": key, "size": 5}}
+    return {
+        "version": "0",
+        "source": "aws.s3",
+        "detail-type": said.get("kind", "Object Created"),
+        "time": "2026-11-22T12:00:00Z",
+        "detail": detail | said.get("detail", {}),
+    }
+
+
+def a_queue_of(*bodies: object) -> dict[str, Any]:
+    return {
+        "Records": [
+            {"eventSource": "aws:sqs", "messageId": f"m{number}", "body": json.dumps(body)}
+            for number, body in enumerate(bodies)
+        ]
+    }
+
+
+def a_failure_of(event: object) -> dict[str, Any]:
+    """What Lambda sends to the failure destination of an asynchronous invocation."""
+    return {
+        "version": "1.0",
+        "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
+        "requestPayload": event,
+        "responsePayload": {"errorMessage": "..."},
+    }
+
+
+def a_topics_message(event: object) -> dict[str, Any]:
+    return {"Type": "Notification", "MessageId": "x", "Message": json.dumps(event)}
 
 
 @pytest.mark.parametrize(
@@ -48,13 +87,13 @@ def test_a_key_is_decoded_exactly_once(encoded: str, key: str) -> None:
 
 
 def test_a_key_that_is_not_utf_8_is_a_malformed_record() -> None:
-    batch = parse({"Records": [a_record("%FF%FE"), a_record("good")]}, NOW)
-    assert [c.ref.key for c in batch.changes] == ["good"]
-    assert "Records[0]" in batch.malformed[0].message
+    delivery = parse({"Records": [a_record("%FF%FE"), a_record("good")]}, NOW)
+    assert [c.ref.key for c in delivery.changes()] == ["good"]
+    assert "Records[0]" in malformed(delivery)[0]
 
 
 def test_several_records_of_one_key_are_one_run_as_old_as_the_oldest() -> None:
-    batch = parse(
+    delivery = parse(
         {
             "Records": [
                 a_record("a", time="2026-11-22T12:00:10Z"),
@@ -64,7 +103,7 @@ def test_several_records_of_one_key_are_one_run_as_old_as_the_oldest() -> None:
         },
         NOW,
     )
-    a, b = batch.changes
+    a, b = delivery.changes()
     assert a == Change(
         SourceRef("source", "a"), datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC), Hint(changed=True)
     )
@@ -73,7 +112,7 @@ def test_several_records_of_one_key_are_one_run_as_old_as_the_oldest() -> None:
 
 def test_the_test_event_asks_for_nothing() -> None:
     event = json.loads((EVENTS / "s3-test-event.json").read_text())
-    assert parse(event, NOW) == Batch()
+    assert parse(event, NOW) == Delivery(Kind.NOTIFICATION, (Item(""),))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +121,7 @@ def test_the_test_event_asks_for_nothing() -> None:
     ids=str,
 )
 def test_an_event_that_is_none_of_ours_is_refused_with_what_would_be(event: object) -> None:
-    with pytest.raises(InvalidEventError, match=r"S3 notifications .* POST /v1/replicate"):
+    with pytest.raises(InvalidEventError, match=r"S3's events, .* POST /v1/replicate"):
         parse(event, NOW)
 
 
@@ -91,7 +130,7 @@ def test_an_event_that_is_none_of_ours_is_refused_with_what_would_be(event: obje
     [
         None,
         {},
-        {"eventSource": "aws:sqs"},
+        {"eventSource": "aws:sns"},
         {"eventSource": "aws:s3"},
         a_record() | {"s3": None},
         a_record() | {"s3": {"bucket": {"name": 7}, "object": {"key": "k"}}},
@@ -104,10 +143,10 @@ def test_an_event_that_is_none_of_ours_is_refused_with_what_would_be(event: obje
     ids=str,
 )
 def test_a_malformed_record_never_hides_another(record: object) -> None:
-    batch = parse({"Records": [a_record("one"), record, a_record("two")]}, NOW)
-    assert [c.ref.key for c in batch.changes] == ["one", "two"]
-    assert len(batch.malformed) == 1
-    assert batch.malformed[0].message.startswith("Records[1]: ")
+    delivery = parse({"Records": [a_record("one"), record, a_record("two")]}, NOW)
+    assert [c.ref.key for c in delivery.changes()] == ["one", "two"]
+    (message,) = malformed(delivery)
+    assert message.startswith("Records[1]: ")
 
 
 @pytest.mark.parametrize(
@@ -126,16 +165,128 @@ def test_a_malformed_record_never_hides_another(record: object) -> None:
     ids=str,
 )
 def test_only_a_fresh_creation_lets_us_expect_something(said: dict[str, Any], hint: Hint) -> None:
-    assert parse({"Records": [a_record(**said)]}, NOW).changes[0].hint == hint
+    assert parse({"Records": [a_record(**said)]}, NOW).changes()[0].hint == hint
 
 
 @pytest.mark.parametrize("path", sorted(EVENTS.glob("s3-*.json")), ids=lambda path: path.stem)
 def test_every_sample_event_of_s3_is_understood(path: Path) -> None:
-    batch = parse(json.loads(path.read_text()), NOW)
-    assert bool(batch.changes) != (path.stem == "s3-test-event")
-    assert bool(batch.malformed) == (path.stem == "s3-put-malformed-record")
+    delivery = parse(json.loads(path.read_text()), NOW)
+    assert bool(delivery.changes()) != (path.stem == "s3-test-event")
+    assert bool(malformed(delivery)) == (path.stem == "s3-put-malformed-record")
 
 
 def test_the_sample_that_is_not_ours_is_refused() -> None:
     with pytest.raises(InvalidEventError):
         parse(json.loads((EVENTS / "not-ours.json").read_text()), NOW)
+
+
+@pytest.mark.parametrize("key", ["a+b", "a%2Bb", "100%", "a b", "ü/🙂", "folder/"])
+def test_a_key_from_eventbridge_is_not_decoded_at_all(key: str) -> None:
+    (change,) = parse(a_bridged_event(key), NOW).changes()
+    assert change.ref == SourceRef("source", key)
+    assert change.hint == Hint(changed=True, new=True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["Object Deleted", "Object Restore Completed", "Object Tags Added", "Object Created?"]
+)
+def test_every_other_event_of_eventbridge_is_a_reason_to_look(kind: str) -> None:
+    assert parse(a_bridged_event(kind=kind), NOW).changes()[0].hint == LOOK_FIRST
+
+
+def test_what_a_lifecycle_rule_deleted_is_told_apart() -> None:
+    native = parse({"Records": [a_record(name="LifecycleExpiration:Delete")]}, NOW)
+    bridged = parse(a_bridged_event(detail={"reason": "Lifecycle Expiration"}), NOW)
+    by_hand = parse(a_bridged_event(detail={"reason": "DeleteObject"}), NOW)
+    assert [d.changes()[0].by_lifecycle for d in (native, bridged, by_hand)] == [True, True, False]
+
+
+def test_a_queues_message_is_answered_for_by_itself() -> None:
+    event = a_queue_of({"Records": [a_record("a")]}, a_bridged_event("b"), {"nonsense": 1})
+    delivery = parse(event, NOW)
+    assert delivery.kind is Kind.QUEUE
+    assert [item.id for item in delivery.items] == ["m0", "m1", "m2"]
+    assert [[c.ref.key for c in item.changes] for item in delivery.items] == [["a"], ["b"], []]
+    assert [len(item.malformed) for item in delivery.items] == [0, 0, 1]
+
+
+def test_several_messages_about_one_key_are_one_run() -> None:
+    event = a_queue_of(*({"Records": [a_record("a")]} for _ in range(3)))
+    assert len(parse(event, NOW).changes()) == 1
+
+
+@pytest.mark.parametrize("body", [None, 7, "no JSON", "[", "[" * 5000])
+def test_a_message_that_is_no_json_is_poison_by_itself(body: object) -> None:
+    event = a_queue_of({"Records": [a_record("a")]})
+    event["Records"].append({"eventSource": "aws:sqs", "messageId": "bad", "body": body})
+    delivery = parse(event, NOW)
+    assert len(delivery.changes()) == 1
+    assert delivery.items[1].malformed
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        a_failure_of({"Records": [a_record("a%2Bb")]}),
+        a_failure_of(a_failure_of({"Records": [a_record("a%2Bb")]})),
+        a_topics_message({"Records": [a_record("a%2Bb")]}),
+        a_queue_of(a_topics_message({"Records": [a_record("a%2Bb")]})),
+        a_queue_of(a_failure_of({"Records": [a_record("a%2Bb")]})),
+        a_queue_of(a_failure_of(a_bridged_event("a+b"))),
+        a_queue_of(a_topics_message(a_bridged_event("a+b"))),
+    ],
+    ids=[
+        "failure",
+        "failed twice",
+        "topic",
+        "topic in queue",
+        "failure in queue",
+        "bridged failure in queue",
+        "bridged through topic in queue",
+    ],
+)
+def test_envelopes_are_opened_and_the_key_decoded_once_at_most(event: dict[str, Any]) -> None:
+    (change,) = parse(event, NOW).changes()
+    assert change.ref == SourceRef("source", "a+b")
+
+
+def test_envelopes_without_end_are_refused() -> None:
+    event: dict[str, Any] = {"Records": [a_record()]}
+    for _ in range(100):
+        event = a_failure_of(event)
+    with pytest.raises(InvalidEventError, match="too many envelopes"):
+        parse(event, NOW)
+
+
+@pytest.mark.parametrize(
+    ("version", "bucket"),
+    [
+        ("1.0", {"s3BucketArn": "arn:aws:s3:::source", "s3VersionId": "v1"}),
+        ("2.0", {"s3Bucket": "source", "s3VersionId": None}),
+    ],
+)
+def test_a_task_of_batch_operations_names_a_key_to_look_at(
+    version: str, bucket: dict[str, str | None]
+) -> None:
+    event = {
+        "invocationSchemaVersion": version,
+        "invocationId": "i",
+        "job": {"id": "j"},
+        "tasks": [{"taskId": "t", "s3Key": "a+b%2Bc%25", **bucket}],
+    }
+    delivery = parse(event, NOW)
+    assert delivery == Delivery(
+        Kind.BATCH_OPERATIONS,
+        (Item("t", (Change(SourceRef("source", "a b+c%")),)),),
+        "i",
+        version,
+    )
+
+
+def test_a_task_that_makes_no_sense_is_the_failure_of_that_task() -> None:
+    event = {
+        "invocationSchemaVersion": "2.0",
+        "invocationId": "i",
+        "tasks": [{"taskId": "t", "s3Key": "%FF", "s3Bucket": "source"}],
+    }
+    assert parse(event, NOW).items[0].malformed

@@ -1,0 +1,191 @@
+"""Google's credentials: from the secret, renewed when they must be, and never told to anybody."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.credentials import Credentials
+from moto import mock_aws
+
+from local.gcs import GcsServer
+from replicate import gcp_secret
+from replicate.errors import CredentialsError
+from replicate.google_credentials import TTL_S, GoogleTokens
+
+AWS = Credentials("AKIAEXAMPLE", "aws-secret", "aws-token")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[GcsServer]:
+    with GcsServer(buckets=["replica"]) as server:
+        yield server
+
+
+class Vault:
+    """A secret that can be changed, and that counts how often it is read."""
+
+    def __init__(self, value: object) -> None:
+        self.value = json.dumps(value)
+        self.reads = 0
+
+    def read(self) -> str:
+        self.reads += 1
+        return self.value
+
+
+class Time:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def tokens(vault: Vault, clock: Callable[[], float] = lambda: 1000.0) -> GoogleTokens:
+    return GoogleTokens(
+        vault.read, lambda secret: gcp_secret.credentials(secret, AWS, "eu-west-1"), clock
+    )
+
+
+def grants(server: GcsServer) -> int:
+    return sum(r["operation"] == "token" for r in server.requests())
+
+
+def test_one_reading_of_the_secret_and_one_token_serve_many_requests(server: GcsServer) -> None:
+    vault = Vault(server.create_key())
+    google = tokens(vault)
+    before = grants(server)
+    assert google.token() == google.token() == google.token()
+    assert vault.reads == 1
+    assert grants(server) == before + 1
+
+
+def test_after_a_while_the_secret_is_read_again_and_kept_if_it_is_the_same(
+    server: GcsServer,
+) -> None:
+    clock, vault = Time(), Vault(server.create_key())
+    google = tokens(vault, clock)
+    first = google.token()
+    clock.now += TTL_S
+    assert google.token() == first
+    assert vault.reads == 2
+    vault.value = json.dumps(server.create_key())
+    clock.now += TTL_S
+    assert google.token() != first
+
+
+def test_a_refused_token_makes_the_secret_be_read_at_once(server: GcsServer) -> None:
+    vault = Vault(server.create_key())
+    google = tokens(vault)
+    refused = google.token()
+    vault.value = json.dumps(server.create_key())
+    assert google.renew(refused) != refused
+    assert vault.reads == 2
+
+
+def test_a_token_somebody_else_renewed_meanwhile_is_not_renewed_twice(server: GcsServer) -> None:
+    vault = Vault(server.create_key())
+    google = tokens(vault)
+    refused = google.token()
+    renewed = google.renew(refused)
+    assert google.renew(refused) == renewed
+    assert vault.reads == 2
+
+
+def test_a_revoked_key_is_replaced_by_the_one_the_secret_holds_now(server: GcsServer) -> None:
+    key = server.create_key()
+    vault = Vault(key)
+    google = tokens(vault)
+    old = google.token()
+    server.revoke_key(key["private_key_id"])
+    vault.value = json.dumps(server.create_key())
+    assert google.renew(old) != old
+
+
+def test_a_key_that_google_does_not_know_is_said_without_the_key(server: GcsServer) -> None:
+    key = server.create_key()
+    server.revoke_key(key["private_key_id"])
+    vault = Vault(key)
+    with pytest.raises(CredentialsError, match="invalid_grant") as caught:
+        tokens(vault).token()
+    assert vault.reads == 2, "once, and once more because Google refused"
+    assert_tells_nothing(caught.value, key)
+
+
+@pytest.mark.parametrize("impersonate", [False, True])
+def test_federation_works_with_the_functions_own_aws_credentials(
+    server: GcsServer, *, impersonate: bool
+) -> None:
+    """The configuration's own credential source needs variables that SnapStart does not set."""
+    vault = Vault(server.external_account(impersonate=impersonate))
+    assert tokens(vault).token()
+
+
+GOOD: dict[str, Any] = {
+    "type": "service_account",
+    "client_email": "a@b.iam.gserviceaccount.com",
+    "private_key": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0LWJ5dGVz\n-----END PRIVATE KEY-----\n",
+    "token_uri": "http://127.0.0.1:9/token",
+}
+FEDERATED: dict[str, Any] = {
+    "type": "external_account",
+    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/x",
+    "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request",
+    "token_url": "https://sts.googleapis.com/v1/token",
+}
+
+
+@pytest.mark.parametrize(
+    ("secret", "field"),
+    [
+        ("", "not JSON"),
+        ("c2VjcmV0LWJ5dGVz", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "type"),
+        (json.dumps(GOOD | {"type": ["x"]}), "type"),
+        (json.dumps(GOOD | {"type": "authorized_user"}), "type"),
+        (json.dumps(GOOD | {"client_email": None}), "client_email"),
+        (json.dumps(GOOD | {"private_key": ""}), "private_key"),
+        (json.dumps(GOOD | {"private_key": 7}), "private_key"),
+        (json.dumps(GOOD), "private_key"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "token_uri"}), "token_uri"),
+        (json.dumps(FEDERATED | {"audience": ""}), "audience"),
+        (json.dumps(FEDERATED | {"subject_token_type": "jwt"}), "subject_token_type"),
+    ],
+)
+def test_a_malformed_secret_names_the_field_and_never_its_content(secret: str, field: str) -> None:
+    with pytest.raises(CredentialsError, match=field) as caught:
+        gcp_secret.credentials(secret, AWS, "eu-west-1")
+    assert_tells_nothing(caught.value, GOOD | {"raw": "c2VjcmV0LWJ5dGVz"})
+
+
+def assert_tells_nothing(error: BaseException, secret: dict[str, Any]) -> None:
+    """Neither the error nor any cause that a traceback would show holds a secret value."""
+    shown = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        shown += f"{cause!r} {cause}"
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    for name in ("private_key", "private_key_id", "raw"):
+        for line in str(secret.get(name, "\0")).splitlines():
+            assert line not in shown
+
+
+@mock_aws
+def test_a_secret_is_read_as_text_or_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    client = boto3.client("secretsmanager", region_name="eu-west-1")
+    client.create_secret(Name="text", SecretString="{}")
+    arn = client.create_secret(Name="bytes", SecretBinary=b"{}")["ARN"]
+    assert gcp_secret.read(client, "text") == gcp_secret.read(client, arn) == "{}"
+
+
+@mock_aws
+def test_a_secret_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    client = boto3.client("secretsmanager", region_name="eu-west-1")
+    with pytest.raises(CredentialsError, match=r"gcp .*ResourceNotFound.*GCP_CREDENTIALS_SECRET"):
+        gcp_secret.read(client, "gcp")
