@@ -1,0 +1,109 @@
+"""Child processes end with whoever started them, however that ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from local.processes import Child, ChildError, descendants, plain_environment
+from local.runtime import REPOSITORY
+
+FAMILY = """
+import os, subprocess, sys, time
+if len(sys.argv) > 1:
+    os.setpgid(0, 0)  # as the Lambda emulator does with its runtime
+else:
+    subprocess.Popen([sys.executable, __file__, "child"])
+    print("ready on 7", flush=True)
+time.sleep(600)
+"""
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from local.processes import Child, descendants, plain_environment
+folder = Path(sys.argv[1])
+child = Child([sys.executable, folder / "family.py"], env=plain_environment(), log=folder / "log")
+child.announced("ready on (.)")
+print(child.pid, *descendants(child.pid), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Path:
+    path = tmp_path / "family.py"
+    path.write_text(FAMILY)
+    return path
+
+
+def test_stop_ends_grandchildren_in_other_process_groups_too(family: Path, tmp_path: Path) -> None:
+    child = _start(family, tmp_path)
+    pids = [child.pid, *_grown(child.pid)]
+    child.stop()
+    child.stop()  # again is no error
+    assert not _alive(pids)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_children_end_when_their_starter_is_killed(end: signal.Signals, family: Path) -> None:
+    with subprocess.Popen(  # noqa: S603 - the starter above
+        [sys.executable, "-c", STARTER, str(family.parent)],
+        cwd=REPOSITORY,
+        env=plain_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as starter:
+        assert starter.stdout
+        guard = int(starter.stdout.readline().split()[0])
+        pids = [guard, *_grown(guard)]
+        starter.send_signal(end)
+    _until_gone(pids)
+
+
+def test_a_child_that_does_not_start_says_why(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", "raise SystemExit('no disk left')"]
+    child = Child(argv, env=plain_environment(), log=tmp_path / "log")
+    with pytest.raises(ChildError, match="no disk left"):
+        child.announced("ready on (.)")
+    child.stop()
+
+
+def _start(family: Path, folder: Path) -> Child:
+    child = Child([sys.executable, family], env=plain_environment(), log=folder / "log")
+    child.announced("ready on (.)")
+    return child
+
+
+def _grown(pid: int) -> list[int]:
+    """The two processes below the guard, once both are there."""
+    while len(found := list(descendants(pid))) < 2:
+        time.sleep(0.01)
+    return found
+
+
+def _until_gone(pids: Iterable[int]) -> None:
+    give_up = time.monotonic() + 10
+    while alive := _alive(pids):
+        assert time.monotonic() < give_up, f"still running: {alive}"
+        time.sleep(0.02)
+
+
+def _alive(pids: Iterable[int]) -> list[int]:
+    return [pid for pid in pids if _is_alive(pid)]
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not yet waited for does not."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
