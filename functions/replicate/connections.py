@@ -6,6 +6,7 @@ across invocations and threads, deadlines, and one exception for everything that
 
 import functools
 import http.client
+import io
 import select
 import socket
 import ssl
@@ -46,6 +47,31 @@ def _may_break() -> Iterator[None]:
         yield
     except (OSError, http.client.HTTPException) as error:
         raise BrokenConnectionError(f"{type(error).__name__}: {error}") from error
+
+
+class _Answer(http.client.HTTPResponse):
+    """Its base class takes a head for whole that the connection's end cut short: this does not."""
+
+    def begin(self) -> None:
+        stream = self.fp
+        self.fp = _WholeLines(stream)  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            self.fp = stream
+
+
+class _WholeLines:
+    """All that a head is read with."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+
+    def readline(self, limit: int, /) -> bytes:
+        line = self._stream.readline(limit)
+        if len(line) < limit and not line.endswith(b"\n"):
+            raise http.client.IncompleteRead(line)
+        return line
 
 
 class _Readable(Protocol):
@@ -233,9 +259,13 @@ class Connections:
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        if self._tls is None:
-            return http.client.HTTPConnection(self._host, self._port)
-        return http.client.HTTPSConnection(self._host, self._port, context=self._tls)
+        connection = (
+            http.client.HTTPConnection(self._host, self._port)
+            if self._tls is None
+            else http.client.HTTPSConnection(self._host, self._port, context=self._tls)
+        )
+        connection.response_class = _Answer
+        return connection
 
     def _take(self) -> http.client.HTTPConnection | None:
         """The connection used last, if it is still good."""
