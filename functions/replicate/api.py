@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools.event_handler import (
     APIGatewayHttpResolver,
@@ -16,7 +16,6 @@ from aws_lambda_powertools.event_handler import (
     content_types,
 )
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from replicate import report
 from replicate.errors import (
@@ -28,6 +27,9 @@ from replicate.errors import (
     UnsupportedMediaTypeError,
 )
 from replicate.objects import SourceRef, Status
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 ROUTE = "/v1/replicate"
 MAX_BODY_CHARACTERS = 16 * 1024
@@ -53,12 +55,12 @@ class Api:
             app.not_found(self._not_found)
 
     def answer(
-        self, event: Mapping[str, Any], context: LambdaContext, replicate: Replicate
+        self, event: Mapping[str, Any], context: object, replicate: Replicate
     ) -> dict[str, Any]:
         """The proxy response to a proxy event of either version."""
         self._replicate = replicate
         self._app = self._resolvers["2.0" if event.get("version") == "2.0" else "1.0"]
-        return self._app.resolve(event, context)
+        return self._app.resolve(event, cast("LambdaContext", context))
 
     def _post(self) -> Response[str]:
         told = self._replicate(self._requested())
@@ -73,7 +75,11 @@ class Api:
             raise UnsupportedMediaTypeError(
                 "The body's type is not JSON: send the header Content-Type: application/json."
             )
-        ref = _ref(_parsed(event.decoded_body))
+        try:
+            body = event.decoded_body
+        except ValueError:
+            raise InvalidRequestError("The body is not text in UTF-8.") from None
+        ref = _ref(_parsed(body))
         if ref.bucket not in self._source_buckets:
             raise SourceNotAllowedError(
                 f"The bucket {ref.bucket} is not one that this API replicates from: its operator"
@@ -101,9 +107,9 @@ class Api:
 
 
 def _parsed(body: str | None) -> Mapping[str, Any]:
-    if body is None or len(body) > MAX_BODY_CHARACTERS:
+    if not body or len(body) > MAX_BODY_CHARACTERS:
         raise InvalidRequestError(
-            f"The body is {'empty' if body is None else 'too long'}:"
+            f"The body is {'too long' if body else 'empty'}:"
             ' send {"s3_bucket": "…", "s3_key": "…"}.'
         )
     try:

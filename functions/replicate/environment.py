@@ -1,7 +1,7 @@
 """The composition root: what an execution environment needs, built once and from settings only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import boto3
@@ -13,6 +13,7 @@ from replicate.errors import SettingsError
 from replicate.gcs import GcsDestination
 from replicate.gcs_client import GcsClient
 from replicate.google_credentials import GoogleTokens
+from replicate.plan import Policy
 from replicate.replication import Replicator
 from replicate.s3 import S3Client, S3Source
 from replicate.settings import Settings
@@ -52,12 +53,9 @@ class Environment:
             gcs=GcsClient(tokens, settings.gcs_endpoint),
         )
 
-    def replicator(self, deadline: Deadline, *, by_lifecycle: bool = False) -> Replicator:
+    def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
         """The protocol over both stores, for one change in one invocation."""
         settings = self.settings
-        policy = settings.policy
-        if by_lifecycle and not settings.lifecycle_deletes:
-            policy = replace(policy, deletes=False)
         return Replicator(
             source=S3Source(self.s3, deadline),
             destination=GcsDestination(self.gcs, settings.naming, deadline),

@@ -16,12 +16,11 @@ from replicate.errors import InternalError, ObjectNotFoundError, ReplicationErro
 from replicate.events import Change, parse
 from replicate.objects import Reason, SourceRef
 from replicate.observability import Observer
+from replicate.plan import Policy
 from replicate.replication import Replicator
 from replicate.settings import Settings
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
-
     from replicate.api import Api
 
 
@@ -29,14 +28,13 @@ CONCURRENCY = 10
 """Changes of one event that are worked on at a time; each takes up to 8 MiB of memory."""
 
 
-def lambda_handler(event: object, context: "LambdaContext") -> dict[str, Any]:
-    """Entry point. Clients are built by the first invocation, and so after a SnapStart restore."""
-    return _function().handle(event, context)
+class Invocation(Protocol):
+    """What is used of Lambda's context."""
 
+    @property
+    def aws_request_id(self) -> str: ...
 
-@functools.cache
-def _function() -> "Function":
-    return Function(Environment.from_environ(os.environ))
+    def get_remaining_time_in_millis(self) -> int: ...
 
 
 class Stores(Protocol):
@@ -45,7 +43,17 @@ class Stores(Protocol):
     @property
     def settings(self) -> Settings: ...
 
-    def replicator(self, deadline: Deadline, *, by_lifecycle: bool = False) -> Replicator: ...
+    def replicator(self, deadline: Deadline, policy: Policy) -> Replicator: ...
+
+
+def lambda_handler(event: object, context: Invocation) -> dict[str, Any]:
+    """Entry point. Clients are built by the first invocation, and so after a SnapStart restore."""
+    return _function().handle(event, context)
+
+
+@functools.cache
+def _function() -> "Function":
+    return Function(Environment.from_environ(os.environ))
 
 
 class Function:
@@ -56,7 +64,7 @@ class Function:
         self._environment = environment
         self._observer = Observer(settings.service, settings.metrics_namespace)
 
-    def handle(self, event: object, context: "LambdaContext") -> dict[str, Any]:
+    def handle(self, event: object, context: Invocation) -> dict[str, Any]:
         """Answer a request, or carry out an event's changes. Raises ReplicationError for these."""
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
         self._observer.begin(context.aws_request_id)
@@ -110,7 +118,8 @@ class Function:
         """Make one object equal, and tell about it. Raises ReplicationError."""
         started = time.monotonic()
         try:
-            replicator = self._environment.replicator(deadline, by_lifecycle=change.by_lifecycle)
+            policy = self._environment.settings.policy_for(by_lifecycle=change.by_lifecycle)
+            replicator = self._environment.replicator(deadline, policy)
             outcome = replicator.replicate(change.ref, change.hint)
         except ReplicationError as error:
             self._observer.failed(change.ref, error, report.error(error))

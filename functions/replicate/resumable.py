@@ -133,19 +133,25 @@ class ResumableUpload:
     def _finish(self, offset: int) -> int | Replica:
         """Send the tail, now that the source's checksum agreed. This makes the object visible."""
         tail = self._checked_tail()[offset - self._tail_at :]
-        headers = {
-            "Content-Range": f"bytes {offset}-{self._size - 1}/{self._size}",
-            "X-Goog-Hash": f"crc32c={encode_crc32c(self._body.crc32c)}",
-        }
+        sent = f"bytes {offset}-{self._size - 1}/{self._size}"
         try:
-            return self._state(self._put(headers, [tail]))
+            return self._state(self._put({"Content-Range": sent, **self._hash()}, [tail]))
         except DestinationUnavailableError:
             self.answer_lost = True
             raise
 
     def _ask(self) -> int | Replica:
-        """How many bytes GCS holds; or the object, when it is complete."""
-        return self._state(self._put({"Content-Range": f"bytes */{self._size}"}))
+        """How many bytes GCS holds; or the object, when it is complete.
+
+        Asking may complete it, if GCS has all bytes: so the hash must be said here as well.
+        """
+        return self._state(self._put({"Content-Range": f"bytes */{self._size}", **self._hash()}))
+
+    def _hash(self) -> dict[str, str]:
+        """What GCS is to hold the whole object to, as soon as that is known."""
+        if self._tail is None:
+            return {}
+        return {"X-Goog-Hash": f"crc32c={encode_crc32c(self._body.crc32c)}"}
 
     def _put(self, headers: Mapping[str, str], body: Sequence[Buffer] = ()) -> Response:
         return self._client.request(

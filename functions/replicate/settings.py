@@ -1,7 +1,7 @@
 """The function's configuration: read once from a mapping, typed, and wrong values named."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -58,6 +58,12 @@ class Settings:
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
         )
+
+    def policy_for(self, *, by_lifecycle: bool) -> Policy:
+        """What a change asks for: a deletion by a lifecycle rule is a choice of its own."""
+        if by_lifecycle and not self.lifecycle_deletes:
+            return replace(self.policy, deletes=False)
+        return self.policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,98 @@
+"""The whole function over two stores in memory: all is real but what lies behind the ports."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fakes import FakeGcs, FakeS3
+
+from replicate.deadline import Deadline
+from replicate.handler import Function
+from replicate.objects import SourceObject, SourceRef
+from replicate.plan import Policy
+from replicate.ports import Body, Source
+from replicate.replication import Replicator
+from replicate.settings import Settings
+
+EVENTS = Path(__file__).parents[1] / "events"
+
+
+def a_sample(name: str) -> dict[str, Any]:
+    """An event of events/."""
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What Lambda says about an invocation."""
+
+    remaining_ms: int = 60_000
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining_ms
+
+
+@dataclass
+class MemoryStores:
+    """Settings and both stores; `wrap` may put something between them and the protocol."""
+
+    s3: FakeS3 = field(default_factory=FakeS3)
+    gcs: FakeGcs = field(default_factory=FakeGcs)
+    environ: dict[str, str] = field(default_factory=dict)
+    wrap: Callable[[Source], Source] = lambda source: source
+
+    service: str = field(default_factory=lambda: f"test-{uuid.uuid4()}")
+    """A logger per service: each writes to the standard output of its own test."""
+
+    @property
+    def settings(self) -> Settings:
+        least = {
+            "GCS_BUCKET_NAME": "replica",
+            "GCP_CREDENTIALS_SECRET": "gcp",
+            "AWS_REGION": "eu-west-1",
+            "SOURCE_BUCKETS": "source",
+            "POWERTOOLS_SERVICE_NAME": self.service,
+        }
+        return Settings.from_environ(least | self.environ)
+
+    def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
+        settings = self.settings
+        return Replicator(
+            source=self.wrap(self.s3),
+            destination=self.gcs,
+            naming=settings.naming,
+            deadline=deadline,
+            policy=policy,
+            storage_classes=settings.storage_classes,
+        )
+
+    def function(self) -> Function:
+        return Function(self)
+
+
+class Failing:
+    """A source that fails for some keys."""
+
+    def __init__(self, source: Source, failures: dict[str, Exception]) -> None:
+        self._source = source
+        self._failures = failures
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        self._fail(ref)
+        return self._source.head(ref)
+
+    @contextmanager
+    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+        self._fail(ref)
+        with self._source.open(ref, version) as body:
+            yield body
+
+    def _fail(self, ref: SourceRef) -> None:
+        if ref.key in self._failures:
+            raise self._failures[ref.key]
