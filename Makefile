@@ -76,11 +76,13 @@ build: $(SAM_VENV)/.installed ## build the function for Lambda, into .aws-sam/bu
 	@echo "$(BUILD): $(ARCHITECTURE), $$(find $(BUILD)/ReplicateFunction -type f | wc -l) files," \
 		"$$(( $$(du -sk $(BUILD)/ReplicateFunction | cut -f1) / 1024 )) MiB"
 
-# Needs an AWS account; what it asks for is in docs/DEPLOY.md. Answers are kept in samconfig.toml.
-deploy: build ## build and deploy to AWS: asks what it needs to know
+# What it asks for is in docs/DEPLOY.md. The answers are kept in samconfig.toml, and not asked for again.
+deploy: $(SAM_VENV)/.installed ## build and deploy to AWS: needs an account, asks what it has to know
 	@$(SAM_VENV)/bin/aws sts get-caller-identity --query Arn --output text || { echo "These are no AWS credentials" \
 		"that work: log in first (aws configure, aws sso login), or set AWS_PROFILE." >&2; exit 1; }
-	$(SAM) deploy --template-file $(BUILD)/template.yaml $(if $(shell grep parameter_overrides samconfig.toml),,--guided)
+	@$(MAKE) build
+	$(SAM) deploy --template-file $(BUILD)/template.yaml \
+		$(if $(shell grep parameter_overrides samconfig.toml),,--guided --parameter-overrides Architecture=$(ARCHITECTURE))
 
 sam-local: setup ## run the function in Docker with every sample event, and the API
 	@$(MAKE) build BUILD=.aws-sam/local ARCHITECTURE=$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)

@@ -1,0 +1,50 @@
+"""Remove from the function's artifact what it never reads: `prune_artifact.py FOLDER`.
+
+A list, not a tracer: each entry says why it is safe, and tests/sam proves the rest still runs.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+AWS_SERVICES = frozenset({"secretsmanager"})
+"""The services that the function makes botocore clients for."""
+
+UNUSED = {
+    "bin": "command lines of packages",
+    "boto3/data": "the models behind boto3.resource(); the function makes clients only",
+    "boto3/examples": "documentation",
+    "**/tests": "tests of packages",
+    "**/testdata": "data of tests",
+    "**/__pycache__": "compiled for somebody else: the build compiles everything at its end",
+    "**/*.pyi": "for type checkers",
+    "**/*.pxd": "for building extensions",
+    "*.dist-info/RECORD": "for pip",
+}
+"""Patterns below the artifact, and why nothing misses them. *.dist-info stays: it has the licences,
+and packages look up their own version there."""
+
+
+def main() -> None:
+    """Prune the folder that was given."""
+    (folder,) = map(Path, sys.argv[1:])
+    for path in [*_unused(folder), *_models(folder / "botocore" / "data")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # a folder above it may be gone already
+
+
+def _unused(folder: Path) -> Iterator[Path]:
+    for pattern in UNUSED:
+        yield from folder.glob(pattern)
+
+
+def _models(data: Path) -> Iterator[Path]:
+    """Models of the services that have no client. The files beside them describe every service."""
+    return (path for path in data.iterdir() if path.is_dir() and path.name not in AWS_SERVICES)
+
+
+if __name__ == "__main__":
+    main()
