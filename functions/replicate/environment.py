@@ -13,9 +13,11 @@ from replicate.errors import SettingsError
 from replicate.gcs import GcsDestination
 from replicate.gcs_client import GcsClient
 from replicate.google_credentials import GoogleTokens
+from replicate.mapping import Tags
 from replicate.plan import Policy
 from replicate.replication import Replicator
-from replicate.s3 import S3Client, S3Source
+from replicate.s3 import S3Source
+from replicate.s3_client import S3Client
 from replicate.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Environment:
         """The protocol over both stores, for one change in one invocation."""
         settings = self.settings
         return Replicator(
-            source=S3Source(self.s3, deadline),
+            source=S3Source(self.s3, deadline, tags=policy.tags is not Tags.OFF),
             destination=GcsDestination(self.gcs, settings.naming, deadline),
             naming=settings.naming,
             deadline=deadline,

@@ -9,7 +9,7 @@ from replicate.objects import Attributes, Replica
 
 FIELDS = (
     "name,generation,metageneration,size,crc32c,md5Hash,contentType,cacheControl,"
-    "contentDisposition,contentEncoding,contentLanguage,customTime,metadata"
+    "contentDisposition,contentEncoding,contentLanguage,customTime,metadata,contexts"
 )
 """What of a resource is read; asking for no more keeps answers short."""
 
@@ -41,6 +41,10 @@ def _read(found: dict[str, Any], request_id: str | None) -> Replica:
             **{ours: found.get(theirs) for ours, theirs in _TEXTS.items()},
             custom_time=datetime.fromisoformat(custom_time) if custom_time else None,
             metadata=found.get("metadata", {}),
+            contexts={
+                name: context["value"]
+                for name, context in found.get("contexts", {}).get("custom", {}).items()
+            },
         ),
         crc32c=found["crc32c"],
         md5=found.get("md5Hash"),
@@ -54,6 +58,7 @@ def resource(name: str, attributes: Attributes, storage_class: str | None) -> di
         "name": name,
         **_stated(attributes),
         "metadata": dict(attributes.metadata),
+        "contexts": _contexts(attributes) if attributes.contexts else None,
         "storageClass": storage_class,
     }
     return {field: value for field, value in stated.items() if value is not None}
@@ -62,7 +67,15 @@ def resource(name: str, attributes: Attributes, storage_class: str | None) -> di
 def patch(attributes: Attributes, current: Attributes) -> dict[str, Any]:
     """What turns `current` into `attributes`: null takes a value away."""
     gone = dict.fromkeys(current.metadata.keys() - attributes.metadata.keys())
-    return {**_stated(attributes), "metadata": {**gone, **attributes.metadata}}
+    changes = {**_stated(attributes), "metadata": {**gone, **attributes.metadata}}
+    if attributes.contexts or current.contexts:
+        gone = dict.fromkeys(current.contexts.keys() - attributes.contexts.keys())
+        changes["contexts"] = {"custom": {**gone, **_contexts(attributes)["custom"]}}
+    return changes
+
+
+def _contexts(attributes: Attributes) -> dict[str, Any]:
+    return {"custom": {name: {"value": value} for name, value in attributes.contexts.items()}}
 
 
 def _stated(attributes: Attributes) -> dict[str, Any]:

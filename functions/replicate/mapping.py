@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from enum import StrEnum
 
 from replicate.errors import InvalidNameError
 from replicate.objects import Attributes, SourceObject, SourceRef
@@ -11,7 +12,18 @@ PROVENANCE = "s3-source-"
 """Prefix of the custom metadata that says which source version the bytes came from. It is ours:
 user metadata under it is not carried over."""
 
+TAG = "s3-tag-"
+"""Prefix of the custom metadata that holds tags, when they are kept there."""
+
 MAX_NAME_BYTES = 1024
+
+
+class Tags(StrEnum):
+    """What S3 tags become: object contexts, custom metadata (where those lack), or nothing."""
+
+    OFF = "off"
+    CONTEXTS = "contexts"
+    METADATA = "metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +77,12 @@ def provenance(source: SourceObject) -> dict[str, str]:
     return {PROVENANCE + name: value for name, value in facts.items() if value is not None}
 
 
-def attributes(source: SourceObject) -> Attributes:
+def attributes(source: SourceObject, tags: Tags = Tags.OFF) -> Attributes:
     """What a replica of `source` says about itself."""
-    kept = {k: v for k, v in source.metadata.items() if not k.startswith(PROVENANCE)}
+    ours = (PROVENANCE, TAG) if tags is Tags.METADATA else (PROVENANCE,)
+    stated = {k: v for k, v in source.metadata.items() if not k.startswith(ours)}
+    if tags is Tags.METADATA:
+        stated |= {TAG + name: value for name, value in source.tags.items()}
     return Attributes(
         content_type=source.content_type or "application/octet-stream",
         cache_control=source.cache_control or None,
@@ -75,7 +90,8 @@ def attributes(source: SourceObject) -> Attributes:
         content_encoding=_stored_encoding(source.content_encoding),
         content_language=source.content_language or None,
         custom_time=source.last_modified,
-        metadata=kept | provenance(source),
+        metadata=stated | provenance(source),
+        contexts=dict(source.tags) if tags is Tags.CONTEXTS else {},
     )
 
 

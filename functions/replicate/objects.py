@@ -20,11 +20,19 @@ class SourceRef:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A checksum S3 keeps for an object: base64, with `-N` behind it where it is composite."""
+    """A checksum S3 keeps: base64; a composite one is that of N parts' checksums, ending in -N."""
 
     algorithm: str
     value: str
     composite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How a multipart upload was cut: all parts of `size` bytes, but for the last."""
+
+    count: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +50,11 @@ class SourceObject:
     content_encoding: str | None = None
     content_language: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     storage_class: str = "STANDARD"
     checksums: tuple[Checksum, ...] = ()
     etag_is_md5: bool = False
+    etag_is_md5_of_parts: bool = False
     request_id: str | None = field(default=None, compare=False)
 
 
@@ -59,6 +69,7 @@ class Attributes:
     content_language: str | None
     custom_time: datetime | None
     metadata: Mapping[str, str]
+    contexts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from replicate import mapping
 from replicate.errors import ObjectTooLargeError
+from replicate.mapping import Tags
 from replicate.objects import Attributes, Precondition, Reason, Replica, SourceObject, SourceRef
 
 MAX_SIZE = 5 * 1024**4
@@ -25,6 +26,7 @@ class Policy:
 
     overwrite: Overwrite = Overwrite.CHANGED
     deletes: bool = False
+    tags: Tags = Tags.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def decide(
         return Done(Reason.SOURCE_GONE)
     if replica and policy.overwrite is Overwrite.NEVER:
         return Done(Reason.EXISTS)
-    wanted = mapping.attributes(source)
+    wanted = mapping.attributes(source, policy.tags)
     if replica and replica.size == source.size and replica.attributes == wanted:
         return Done(Reason.CURRENT)  # the provenance is among the attributes
     if replica and _same_bytes(source, replica) and _can_become(wanted, replica.attributes):

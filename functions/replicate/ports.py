@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from replicate.objects import Attributes, Precondition, Replica, SourceObject, SourceRef
+from replicate.objects import Attributes, Parts, Precondition, Replica, SourceObject, SourceRef
 
 
 class Body(Protocol):
@@ -21,6 +21,12 @@ class Body(Protocol):
     def rewind(self, offset: int) -> None:
         """Continue reading at `offset`."""
 
+    def parts(self) -> Parts | None:
+        """How the object seems to be cut, by its first part; None when that is not to be had."""
+
+    def is_cut_like(self, parts: Parts) -> bool:
+        """Whether every single part is as `parts` says. Asks once for each."""
+
 
 class Source(Protocol):
     """S3, read only."""
@@ -37,8 +43,17 @@ class Source(Protocol):
         """
 
 
-class CheckedBody(Body, Protocol):
-    """A body that knows what it has handed out."""
+class CheckedBody(Protocol):
+    """A body that knows whether what it handed out was right."""
+
+    @property
+    def object(self) -> SourceObject: ...
+
+    def readinto(self, buffer: memoryview) -> int:
+        """As a body's."""
+
+    def rewind(self, offset: int) -> None:
+        """As a body's."""
 
     def verify(self) -> None:
         """Raises IntegrityError unless all bytes were read and are what the source says."""

@@ -106,7 +106,7 @@ class Replicator:
                         raise SourceChangedError
                     return self._copy(source, opened, precondition, run)
             case Patch(source, replica):
-                wanted = mapping.attributes(source)
+                wanted = mapping.attributes(source, self.policy.tags)
                 patched = self.destination.patch(run.name, wanted, replica)
                 run.did(Reason.METADATA_UPDATED, VerifiedBy("etag", "crc32c"))
                 return replace(patched, attributes=wanted)
@@ -118,7 +118,7 @@ class Replicator:
     def _copy(
         self, source: SourceObject, body: Body, precondition: Precondition, run: "_Run"
     ) -> Replica:
-        wanted = mapping.attributes(source)
+        wanted = mapping.attributes(source, self.policy.tags)
         checked = VerifyingBody(body)
         written = self.destination.write(
             run.name, wanted, checked, precondition, self.storage_classes.get(source.storage_class)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from replicate.errors import SettingsError
-from replicate.mapping import Naming
+from replicate.mapping import Naming, Tags
 from replicate.plan import Overwrite, Policy
 
 T = TypeVar("T")
@@ -41,6 +41,7 @@ class Settings:
             policy=Policy(
                 overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed or never"),
                 deletes=get.parsed("REPLICATE_DELETES", _boolean, "false", "true or false"),
+                tags=get.parsed("REPLICATE_TAGS", Tags, "off", "off, contexts or metadata"),
             ),
             lifecycle_deletes=get.parsed(
                 "REPLICATE_LIFECYCLE_DELETES", _boolean, "false", "true or false"

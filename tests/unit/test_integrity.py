@@ -10,7 +10,7 @@ from builders import a_source
 
 from replicate.errors import IntegrityError
 from replicate.integrity import VerifyingBody, encode_crc32c, expectation
-from replicate.objects import Checksum, SourceObject
+from replicate.objects import Checksum, Parts, SourceObject
 
 DATA = bytes(range(256)) * 40
 
@@ -32,8 +32,15 @@ WHOLE = {
 class MemoryBody:
     """Bytes in memory; `second` is what is there to be read after a rewind."""
 
-    def __init__(self, source: SourceObject, data: bytes, second: bytes | None = None) -> None:
+    def __init__(
+        self,
+        source: SourceObject,
+        data: bytes,
+        second: bytes | None = None,
+        cut: tuple[int, ...] = (),
+    ) -> None:
         self.object = source
+        self.cut = cut
         self._data = data
         self._second = second or data
         self._position = 0
@@ -47,6 +54,13 @@ class MemoryBody:
     def rewind(self, offset: int) -> None:
         self._position = offset
         self._data = self._second
+
+    def parts(self) -> Parts | None:
+        """By the first part, as S3 tells it."""
+        return Parts(len(self.cut), self.cut[0]) if self.cut else None
+
+    def is_cut_like(self, parts: Parts) -> bool:
+        return all(size == parts.size for size in self.cut[:-1])
 
 
 def read(body: VerifyingBody, piece: int = 1000) -> bytes:
@@ -94,25 +108,79 @@ def test_the_md5_in_an_etag_serves_where_there_is_nothing_else() -> None:
         bad.verify()
 
 
-def test_a_composite_checksum_is_said_to_be_unchecked() -> None:
-    composite = Checksum("SHA256", WHOLE["SHA256"] + "-3", composite=True)
-    body = VerifyingBody(MemoryBody(a_source_with(composite), DATA))
+EVEN = (4000, 4000, 2240)
+UNEVEN = (4000, 3000, 3240)
+
+
+def pieces(cut: tuple[int, ...]) -> list[bytes]:
+    starts = [sum(cut[:number]) for number in range(len(cut))]
+    return [DATA[start : start + size] for start, size in zip(starts, cut, strict=True)]
+
+
+def a_composite(cut: tuple[int, ...]) -> Checksum:
+    """The CRC32 of the parts' CRC32s, as S3 computes it when a multipart upload is completed."""
+    digests = b"".join(zlib.crc32(piece).to_bytes(4, "big") for piece in pieces(cut))
+    return Checksum("CRC32", f"{_base64(zlib.crc32(digests))}-{len(cut)}", composite=True)
+
+
+def an_etag_of_parts(cut: tuple[int, ...]) -> str:
+    digests = b"".join(hashlib.md5(piece).digest() for piece in pieces(cut))  # noqa: S324
+    return f"{hashlib.md5(digests).hexdigest()}-{len(cut)}"  # noqa: S324
+
+
+@pytest.mark.parametrize("step", [1, 999, 4000, 5000, 20_000])
+def test_a_composite_checksum_is_checked_part_by_part(step: int) -> None:
+    body = VerifyingBody(MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN))
+    read(body, step)
+    body.verify()
+    assert body.verified_by == "crc32 of 3 parts"
+
+
+def test_an_etag_of_parts_serves_where_there_is_nothing_else() -> None:
+    source = a_source(size=len(DATA), etag=an_etag_of_parts(EVEN), etag_is_md5_of_parts=True)
+    body = VerifyingBody(MemoryBody(source, DATA, cut=EVEN))
     read(body)
     body.verify()
-    assert body.verified_by == "unchecked: S3 has only a composite SHA256"
+    assert body.verified_by == "etag-md5 of 3 parts"
+
+
+@pytest.mark.parametrize("at", [0, 3999, 4000, len(DATA) - 1])
+def test_one_wrong_byte_in_any_part_is_found(at: int) -> None:
+    wrong = bytearray(DATA)
+    wrong[at] ^= 1
+    body = VerifyingBody(MemoryBody(a_source_with(a_composite(EVEN)), bytes(wrong), cut=EVEN))
+    read(body)
+    with pytest.raises(IntegrityError, match="crc32 of 3 parts"):
+        body.verify()
+
+
+def test_parts_of_unequal_size_are_said_to_be_unchecked_and_are_no_error() -> None:
+    body = VerifyingBody(MemoryBody(a_source_with(a_composite(UNEVEN)), DATA, cut=UNEVEN))
+    read(body)
+    body.verify()
+    assert body.verified_by == "unchecked: 3 parts of unequal size"
+
+
+def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
+    body = VerifyingBody(MemoryBody(a_source_with(a_composite(EVEN)), DATA))
+    read(body)
+    body.verify()
+    assert body.verified_by.startswith("unchecked")
 
 
 def test_no_checksum_at_all_is_said() -> None:
-    assert expectation(a_source_with()).name == "unchecked: S3 has no checksum of the whole object"
+    nothing = expectation(MemoryBody(a_source_with(), DATA))
+    assert nothing.name == "unchecked: S3 has no checksum that can be computed"
 
 
 def test_an_algorithm_nobody_here_knows_is_not_taken_for_a_check() -> None:
-    assert expectation(a_source_with(Checksum("XXHASH3", "AAAA"))).start is None
+    unknown = MemoryBody(a_source_with(Checksum("XXHASH3", "AAAA")), DATA)
+    assert expectation(unknown).start is None
 
 
 def test_the_cheapest_whole_checksum_is_preferred() -> None:
     found = [Checksum(name, value) for name, value in reversed(WHOLE.items())]
-    assert expectation(a_source_with(*found)).name == "crc32c"
+    assert expectation(MemoryBody(a_source_with(*found), DATA)).name == "crc32c"
 
 
 def test_bytes_that_are_missing_are_found_without_any_checksum() -> None:
