@@ -35,6 +35,7 @@ class Environment:
     settings: Settings
     s3: S3Client
     gcs: GcsClient
+    tokens: GoogleTokens
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Environment":
@@ -53,7 +54,13 @@ class Environment:
             settings=settings,
             s3=S3Client(aws, settings.region, settings.s3_endpoint),
             gcs=GcsClient(tokens, settings.gcs_endpoint),
+            tokens=tokens,
         )
+
+    def close(self) -> None:
+        """Close the connections that are kept; whoever uses it again opens new ones."""
+        self.s3.close()
+        self.gcs.connections.close()
 
     def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
         """The protocol over both stores, for one change in one invocation."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import urllib3
 from google.auth import exceptions
-from google.auth.credentials import Credentials
+from google.auth.credentials import Credentials, Signing
 from google.auth.transport.urllib3 import Request
 
 from replicate.errors import CredentialsError, DestinationUnavailableError
@@ -61,6 +61,11 @@ class GoogleTokens:
                 credentials = self._read_again()
                 self._refresh(credentials)
             return str(credentials.token)
+
+    def kind(self) -> str:
+        """What the secret holds. Raises CredentialsError."""
+        with self._lock:
+            return "key" if isinstance(self._current(), Signing) else "federation configuration"
 
     def _current(self) -> Credentials:
         """The credentials; built anew when the secret was read long ago and has changed since."""

@@ -48,7 +48,16 @@ class Stores(Protocol):
 
 def lambda_handler(event: object, context: Invocation) -> dict[str, Any]:
     """Entry point. Clients are built by the first invocation, and so after a SnapStart restore."""
+    if isinstance(event, Mapping) and event.get("doctor") is True:
+        return _examine(context)
     return _function().handle(event, context)
+
+
+def _examine(context: Invocation) -> dict[str, Any]:
+    """Anew, with nothing that is kept: what is wrong may have come after the last building."""
+    from replicate import doctor  # noqa: PLC0415 - of no use to any other invocation
+
+    return doctor.examine(lambda: Environment.from_environ(os.environ), _deadline(context))
 
 
 @functools.cache
@@ -66,7 +75,7 @@ class Function:
 
     def handle(self, event: object, context: Invocation) -> dict[str, Any]:
         """Answer a request, or carry out an event's changes. Raises ReplicationError for these."""
-        deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
+        deadline = _deadline(context)
         self._observer.begin(context.aws_request_id)
         try:
             if isinstance(event, Mapping) and _is_request(event):
@@ -133,6 +142,10 @@ class Function:
         told = report.outcome(outcome, self._environment.settings.naming, elapsed_s)
         self._observer.done(outcome, told, change.occurred_at, datetime.now(UTC))
         return told
+
+
+def _deadline(context: Invocation) -> Deadline:
+    return Deadline(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
 
 
 def _is_request(event: Mapping[str, Any]) -> bool:

@@ -47,6 +47,11 @@ class S3Client:
             response = self._send(method, ref, query, headers, region, deadline)
         return response
 
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        for connections in self._connections.values():
+            connections.close()
+
     def _send(
         self,
         method: str,

@@ -1,0 +1,174 @@
+"""A deployment, examined hop by hop: invoke the function with `{"doctor": true}`.
+
+Two chains are walked, each until something is wrong: to GCS (settings, secret, token, rights, and a
+canary object that is written, read back and deleted) and to S3 (each bucket of SOURCE_BUCKETS).
+What fails names its hop and the fix.
+"""
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from replicate.connections import BrokenConnectionError
+from replicate.deadline import Deadline
+from replicate.environment import Environment
+from replicate.errors import (
+    DestinationForbiddenError,
+    DestinationUnavailableError,
+    IntegrityError,
+    ReplicationError,
+)
+from replicate.gcs import GcsDestination
+from replicate.gcs_client import refuse
+from replicate.integrity import VerifyingBody, encode_crc32c
+from replicate.mapping import attributes
+from replicate.objects import Parts, Precondition, SourceObject, SourceRef
+from replicate.plan import Overwrite
+from replicate.s3 import S3Source
+
+CANARY = b"s3-to-gcs-replicator was here\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One thing that has to work; `check` says what was found or raises ReplicationError."""
+
+    name: str
+    check: Callable[[], str]
+
+
+def examine(build: Callable[[], Environment], deadline: Deadline) -> dict[str, Any]:
+    """What every hop says. Nothing is raised: what is wrong is the answer."""
+    try:
+        environment = build()
+    except ReplicationError as error:
+        return _report([_told("settings", error)])
+    found = [_told("settings", f"gs://{environment.settings.naming.bucket}")]
+    with contextlib.closing(environment):
+        for chain in (_to_gcs(environment, deadline), _to_s3(environment, deadline)):
+            found += _walk(chain)
+    return _report(found)
+
+
+def _walk(chain: Sequence[Hop]) -> Iterator[dict[str, Any]]:
+    """Check one hop after the other, until one fails."""
+    for hop in chain:
+        try:
+            yield _told(hop.name, hop.check())
+        except ReplicationError as error:
+            yield _told(hop.name, error)
+            return
+
+
+def _told(hop: str, found: str | ReplicationError) -> dict[str, Any]:
+    if isinstance(found, ReplicationError):
+        return {"hop": hop, "ok": False, "code": found.code, "found": found.message}
+    return {"hop": hop, "ok": True, "found": found}
+
+
+def _report(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"healthy": all(hop["ok"] for hop in found), "hops": found}
+
+
+def _to_gcs(environment: Environment, deadline: Deadline) -> list[Hop]:
+    tokens, naming = environment.tokens, environment.settings.naming
+    return [
+        Hop("secret", lambda: f"a {tokens.kind()}"),
+        Hop("token", lambda: f"{len(tokens.token())} characters"),
+        Hop(f"rights on gs://{naming.bucket}", lambda: _rights(environment, deadline)),
+        Hop("canary", lambda: _canary(environment, deadline)),
+    ]
+
+
+def _rights(environment: Environment, deadline: Deadline) -> str:
+    """Ask GCS which of the rights that are needed the credentials have."""
+    policy, bucket = environment.settings.policy, environment.settings.naming.bucket
+    wanted = ["create", "get"]
+    if policy.overwrite is not Overwrite.NEVER:
+        wanted += ["update", "delete"]
+    elif policy.deletes:
+        wanted += ["delete"]
+    names = [f"storage.objects.{name}" for name in wanted]
+    query = urlencode([("permissions", name) for name in names])
+    target = f"/storage/v1/b/{quote(bucket, safe='')}/iam/testPermissions?{query}"
+    with environment.gcs.request("GET", target, deadline) as response:
+        if response.status != HTTPStatus.OK:
+            refuse(response, f"gs://{bucket}")
+        try:
+            granted = json.loads(response.read()).get("permissions", [])
+        except (BrokenConnectionError, ValueError) as error:
+            raise DestinationUnavailableError("GCS broke off. Try again.") from error
+    if missing := [name for name in names if name not in granted]:
+        raise DestinationForbiddenError(
+            f"The credentials lack {', '.join(missing)} on gs://{bucket}. Grant a role that has"
+            " them: README.md has the commands."
+        )
+    return ", ".join(names)
+
+
+def _canary(environment: Environment, deadline: Deadline) -> str:
+    """Write an object the way all are written, read it back and delete it."""
+    settings = environment.settings
+    destination = GcsDestination(environment.gcs, settings.naming, deadline)
+    source = SourceObject(
+        ref=SourceRef("doctor", f".s3-to-gcs-replicator/canary-{uuid.uuid4()}"),
+        etag="canary",
+        size=len(CANARY),
+        last_modified=datetime.now(UTC),
+    )
+    name = settings.naming.name(source.ref)
+    body = VerifyingBody(_CanaryBody(source))
+    written = destination.write(name, attributes(source), body, Precondition(0))
+    read = destination.head(name)
+    if read is None or read.crc32c != encode_crc32c(body.crc32c):
+        raise IntegrityError(f"{settings.naming.uri(name)} is not there as it was written.")
+    try:
+        destination.delete(name, Precondition.unchanged(written))
+    except DestinationForbiddenError:
+        if settings.policy.overwrite is not Overwrite.NEVER:
+            raise
+        return f"written and read back; delete {settings.naming.uri(name)} by hand: we may not"
+    return "written, read back and deleted"
+
+
+def _to_s3(environment: Environment, deadline: Deadline) -> list[Hop]:
+    source = S3Source(environment.s3, deadline)
+    buckets = sorted(environment.settings.source_buckets)
+    return [Hop(f"rights on s3://{name}", partial(_listable, source, name)) for name in buckets]
+
+
+def _listable(source: S3Source, bucket: str) -> str:
+    """Ask for a key that nobody has: S3 says so, where s3:ListBucket is allowed; else it denies."""
+    source.head(SourceRef(bucket, f".s3-to-gcs-replicator/{uuid.uuid4()}"))
+    return "what is missing is told apart from what is forbidden"
+
+
+class _CanaryBody:
+    """The canary's bytes, as a body."""
+
+    def __init__(self, source: SourceObject) -> None:
+        self.object = source
+        self._position = 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        piece = CANARY[self._position :][: len(buffer)]
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def rewind(self, offset: int) -> None:
+        self._position = offset
+
+    def parts(self) -> Parts | None:
+        return None
+
+    def is_cut_like(self, parts: Parts) -> bool:
+        del parts
+        return False

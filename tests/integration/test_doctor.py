@@ -1,0 +1,115 @@
+"""The doctor names the hop that fails, and what to do about it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from memory import Context
+from moto.server import ThreadedMotoServer
+
+from local.gcs import Fault, GcsServer
+from replicate.handler import lambda_handler
+
+
+@pytest.fixture(scope="module")
+def gcs() -> Iterator[GcsServer]:
+    with GcsServer(["replica"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[str]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}".replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    server.stop()
+
+
+@pytest.fixture
+def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    """A deployment with nothing wrong, as the environment variables say it."""
+    environ = {
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": aws,
+        "GCS_BUCKET_NAME": "replica",
+        "GCP_CREDENTIALS_SECRET": "gcp",
+        "SOURCE_BUCKETS": "one,two",
+        "STORAGE_EMULATOR_HOST": gcs.url,
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    for bucket in ("one", "two"):
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
+    secrets = boto3.client("secretsmanager", region_name="us-east-1")
+    secrets.create_secret(Name="gcp", SecretString=json.dumps(gcs.create_key()))
+    yield gcs
+    gcs.clear_faults()
+    secrets.delete_secret(SecretId="gcp", ForceDeleteWithoutRecovery=True)
+
+
+def examined() -> dict[str, Any]:
+    return lambda_handler({"doctor": True}, Context())
+
+
+def failing(report: dict[str, Any]) -> list[tuple[str, str]]:
+    assert report["healthy"] is False
+    return [(hop["hop"], hop["code"]) for hop in report["hops"] if not hop["ok"]]
+
+
+def test_a_sound_deployment_is_healthy_and_nothing_is_left_behind(deployed: GcsServer) -> None:
+    report = examined()
+    assert report["healthy"], report
+    assert [hop["hop"] for hop in report["hops"]] == [
+        "settings",
+        "secret",
+        "token",
+        "rights on gs://replica",
+        "canary",
+        "rights on s3://one",
+        "rights on s3://two",
+    ]
+    deleted = [r for r in deployed.requests() if r["operation"] == "objects.delete"]
+    assert [r["status"] for r in deleted][-1] == 204
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_missing_setting_is_the_only_hop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GCS_BUCKET_NAME")
+    assert failing(examined()) == [("settings", "settings_invalid")]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_missing_secret_stops_the_way_to_gcs_and_not_that_to_s3(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GCP_CREDENTIALS_SECRET", "other")
+    report = examined()
+    assert failing(report) == [("secret", "credentials_invalid")]
+    assert [hop["hop"] for hop in report["hops"]][-1] == "rights on s3://two"
+
+
+def test_a_revoked_key_is_found_at_the_token(deployed: GcsServer) -> None:
+    secrets = boto3.client("secretsmanager", region_name="us-east-1")
+    key = json.loads(secrets.get_secret_value(SecretId="gcp")["SecretString"])
+    deployed.revoke_key(key["private_key_id"])
+    assert failing(examined()) == [("token", "credentials_invalid")]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_bucket_that_is_not_there_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCS_BUCKET_NAME", "nowhere")
+    monkeypatch.setenv("SOURCE_BUCKETS", "one,nowhere")
+    assert failing(examined()) == [
+        ("rights on gs://nowhere", "destination_bucket_not_found"),
+        ("rights on s3://nowhere", "source_bucket_not_found"),
+    ]
+
+
+def test_a_canary_that_may_not_be_written_is_found(deployed: GcsServer) -> None:
+    deployed.add_fault(Fault(operation="objects.insert", status=403))
+    assert failing(examined()) == [("canary", "destination_forbidden")]
