@@ -1,6 +1,7 @@
 """The way in: what becomes of an invocation, and what is told about it."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from replicate.errors import (
     SourceArchivedError,
     SourceUnavailableError,
 )
-from replicate.objects import SourceRef
+from replicate.objects import SourceObject, SourceRef
+from replicate.ports import Source
 
 BUCKET = "my-source-bucket"
 
@@ -27,6 +29,20 @@ def stores(*keys: str, failures: dict[str, Exception] | None = None) -> MemorySt
     for key in keys:
         made.s3.put(SourceRef(BUCKET, key), f"bytes of {key}".encode())
     return made
+
+
+class Meeting(Failing):
+    """A source at which all readers wait for each other, once."""
+
+    def __init__(self, source: Source, meeting: threading.Barrier) -> None:
+        super().__init__(source, {})
+        self._meeting: threading.Barrier | None = meeting
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        if self._meeting is not None:
+            self._meeting.wait()
+            self._meeting = None
+        return super().head(ref)
 
 
 def a_notification(*keys: str) -> dict[str, Any]:
@@ -173,6 +189,17 @@ def test_a_permanent_failure_is_reported_too_so_that_it_ends_in_the_dead_letter_
     made = stores(failures={"x": SourceArchivedError("frozen")})
     answer = made.function().handle(a_queue(a_notification("x")), Context())
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+
+
+def test_the_keys_of_a_batch_wait_for_the_network_and_not_for_each_other() -> None:
+    """Ten runs are in the middle of reading at once, or the barrier breaks."""
+    meeting = threading.Barrier(10, timeout=30)
+    keys = [f"k{number}" for number in range(10)]
+    made = stores(*keys)
+    made.wrap = lambda source: Meeting(source, meeting)
+    answer = made.function().handle(a_queue(*(a_notification(key) for key in keys)), Context())
+    assert answer == {"batchItemFailures": []}
+    assert set(made.gcs.objects) == set(keys)
 
 
 def test_messages_about_one_key_are_one_run_and_fail_together() -> None:
