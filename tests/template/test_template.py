@@ -7,9 +7,9 @@ from itertools import product
 from typing import Any
 
 import pytest
+from template.stack import ALIAS, SECRET, Resource, Stack, parameters
 
 from replicate.settings import Settings
-from tests.template.stack import ALIAS, SECRET, Resource, Stack, parameters
 
 FUNCTION = "${ReplicateFunction.Arn}"
 

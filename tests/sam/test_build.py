@@ -1,0 +1,140 @@
+"""`make build`: what is in the artifact, and that it runs with nothing beside it."""
+
+import importlib.util
+import json
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sam.conftest import REPOSITORY, Make
+from template.stack import parameters
+
+from local.cloud import REPLICA, SILENT, local_cloud
+from local.notifications import notification, record
+from local.runtime import LambdaRuntime
+from scripts.prune_artifact import AWS_SERVICES
+from scripts.sealed import sealed
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info[:2] != (3, 13), reason="the artifact is for Python 3.13"
+)
+
+MAX_BYTES = 80_000_000
+UNCHECKED_HASH = 1
+MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}
+"""Of ELF files."""
+
+
+def built(make: Make, folder: Path, architecture: str) -> Path:
+    done = make("build", f"BUILD={folder}", f"ARCHITECTURE={architecture}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "ReplicateFunction"
+
+
+@pytest.fixture(scope="module", name="artifact")
+def artifact_for_this_machine(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(make, tmp_path_factory.mktemp("build") / "artifact", "x86_64")
+
+
+@pytest.fixture(name="function")
+def function_of_nothing_but_the_artifact(artifact: Path, tmp_path: Path) -> Iterator[LambdaRuntime]:
+    with local_cloud() as cloud:
+        environment = cloud.function_environment | sealed(artifact, tmp_path)
+        cloud.aws.s3.put_object(Bucket=SILENT, Key="a b.txt", Body=b"content")
+        function = LambdaRuntime(environment, folder=tmp_path, code=artifact)
+        try:
+            yield function
+        finally:
+            function.close()
+
+
+def machines(artifact: Path) -> set[int]:
+    return {struct.unpack_from("<H", p.read_bytes(), 18)[0] for p in artifact.rglob("*.so")}
+
+
+def sample(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((REPOSITORY / "events" / name).read_text())
+    return event
+
+
+class TestContents:
+    def test_is_small_enough(self, artifact: Path) -> None:
+        assert sum(p.stat().st_size for p in artifact.rglob("*") if p.is_file()) <= MAX_BYTES
+
+    def test_every_module_is_compiled_and_nobody_looks_at_times(self, artifact: Path) -> None:
+        """Files' times do not survive zip: with them in it, no .pyc would be used."""
+        for source in artifact.rglob("*.py"):
+            compiled = Path(importlib.util.cache_from_source(str(source)))
+            flags = struct.unpack_from("<I", compiled.read_bytes(), 4)[0]
+            assert flags == UNCHECKED_HASH, source
+
+    def test_traces_name_the_place_in_lambda(self, artifact: Path) -> None:
+        handler = artifact / "replicate" / "handler.py"
+        compiled = Path(importlib.util.cache_from_source(str(handler)))
+
+        assert b"/var/task/replicate/handler.py" in compiled.read_bytes()
+
+    def test_has_the_function_and_neither_tests_nor_tools(self, artifact: Path) -> None:
+        assert (artifact / "replicate" / "handler.py").is_file()
+        assert not [p for p in artifact.rglob("*") if p.name in {"tests", "pip", "pytest", "bin"}]
+        assert not (artifact / "requirements.txt").exists()
+        assert not (artifact / "Makefile").exists()
+
+    def test_is_for_the_architecture_that_was_asked_for(self, artifact: Path) -> None:
+        assert machines(artifact) == {MACHINES["x86_64"]}
+
+    def test_is_built_for_the_other_architecture_too(self, make: Make, tmp_path: Path) -> None:
+        assert machines(built(make, tmp_path / "arm", "arm64")) == {MACHINES["arm64"]}
+
+    def test_licences_stay(self, artifact: Path) -> None:
+        assert list(artifact.glob("boto3-*.dist-info/**/LICENSE*"))
+
+
+class TestRuns:
+    def test_an_object_is_replicated(self, function: LambdaRuntime) -> None:
+        told = function.invoke(notification(record(SILENT, "a b.txt", size=7)))
+
+        (result,) = told["results"]
+        assert (result["status"], result["bytes_copied"]) == ("replicated", 7)
+        assert result["destination"]["uri"] == f"gs://{REPLICA}/a b.txt"
+
+    def test_requests_are_answered(self, function: LambdaRuntime) -> None:
+        assert function.invoke(sample("api-v2-malformed-body.json"))["statusCode"] == 400
+
+    def test_no_package_comes_from_elsewhere(self, artifact: Path, tmp_path: Path) -> None:
+        """The tests above mean something only if they would miss what is missing."""
+        (tmp_path / "probe.py").write_text("def handler(event, context):\n    import pytest\n")
+        environment = {"AWS_REGION": "eu-central-1"} | sealed(artifact, tmp_path)
+        environment["PYTHONPATH"] += f":{tmp_path}"
+        probe = LambdaRuntime(
+            environment, folder=tmp_path, code=tmp_path, handler="probe.handler", name="probe"
+        )
+        try:
+            with pytest.raises(Exception, match="No module named 'pytest'"):
+                probe.invoke({})
+        finally:
+            probe.close()
+
+
+def test_every_client_the_code_makes_is_in_the_artifact() -> None:
+    code = "".join(p.read_text() for p in (REPOSITORY / "functions" / "replicate").glob("*.py"))
+
+    assert set(re.findall(r"\.client\(\s*\"([\w-]+)\"", code)) == AWS_SERVICES
+
+
+def test_a_plain_sam_build_is_for_the_architecture_that_the_template_has_by_default() -> None:
+    makefile = (REPOSITORY / "functions" / "Makefile").read_text()
+
+    assert f"ARCHITECTURE ?= {parameters()['Architecture']['Default']}\n" in makefile
+
+
+def test_without_python_3_13_it_says_how_to_get_one(make: Make) -> None:
+    done = make("build", "LAMBDA_PYTHON=")
+
+    assert done.returncode != 0
+    assert "pyenv install 3.13" in done.stderr
