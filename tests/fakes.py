@@ -1,0 +1,287 @@
+"""Both stores in memory. They behave: what S3 and GCS promise holds here, and no more than that.
+
+`FakeS3` is a `Source`, `FakeGcs` a `Destination` (replicate/ports.py). Both have more methods: what
+everybody else does to them, `put` above all.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationRejectedError,
+    SourceChangedError,
+)
+from replicate.integrity import Crc, crc32c, encode_crc32c
+from replicate.objects import Attributes, Parts, Precondition, Replica, SourceObject, SourceRef
+from replicate.ports import Body, CheckedBody
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+A_SECOND = timedelta(seconds=1)
+
+PLAIN = Attributes(
+    content_type="text/plain",
+    cache_control=None,
+    content_disposition=None,
+    content_encoding=None,
+    content_language=None,
+    custom_time=None,
+    metadata={},
+)
+"""What somebody else says about an object of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """One opened version: what it is said to be, and its bytes."""
+
+    object: SourceObject
+    data: bytes
+
+
+class FakeS3:
+    """A bucket, versioned or not. With each change `tick` passes on its clock."""
+
+    def __init__(self, *, versioned: bool = False, tick: timedelta = A_SECOND) -> None:
+        self.versioned = versioned
+        self._tick = tick
+        self._now = START
+        self._changes = 0
+        self._versions: dict[SourceRef, list[Pinned | None]] = {}  # None: a delete marker
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        pinned = self._current(ref)
+        return pinned.object if pinned else None
+
+    @contextmanager
+    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+        pinned = self.pin(ref, version)
+        yield FakeBody(self, pinned) if pinned else None
+
+    def pin(self, ref: SourceRef, version: SourceObject | None = None) -> Pinned | None:
+        """Answer a GET, with If-Match if a version is asked for. Raises SourceChangedError.
+
+        All that If-Match sees is the ETag: other metadata around the same bytes pass. By its id a
+        version is found for as long as it is kept, current or not.
+        """
+        if version is None:
+            return self._current(ref)
+        candidates = self._versions.get(ref, []) if version.version_id else [self._current(ref)]
+        for found in candidates:
+            if found and _matches(found.object, version):
+                return Pinned(version, found.data)
+        raise SourceChangedError
+
+    def put(
+        self,
+        ref: SourceRef,
+        data: bytes,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        multipart: bool = False,
+    ) -> SourceObject:
+        """Create, overwrite, or with the same bytes: change the metadata, which keeps the ETag.
+
+        The ETag of a multipart upload cannot be checked against the bytes.
+        """
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        self._pass_time()
+        version = SourceObject(
+            ref=ref,
+            etag=f"{md5}-1" if multipart else md5,
+            etag_is_md5=not multipart,
+            size=len(data),
+            last_modified=self._now,
+            version_id=f"version-{self._changes}" if self.versioned else None,
+            content_type="text/plain",
+            metadata=dict(metadata or {}),
+        )
+        self._append(ref, Pinned(version, data))
+        return version
+
+    def delete(self, ref: SourceRef) -> None:
+        """Without a version id: a versioned bucket hides the object behind a delete marker."""
+        self._pass_time()
+        self._append(ref, None)
+
+    def drop_newest(self, ref: SourceRef) -> None:
+        """Delete the newest version, or the delete marker: the one before it is back."""
+        assert self.versioned
+        self._pass_time()
+        self._versions[ref].pop()
+
+    def refs(self) -> list[SourceRef]:
+        """Whatever there is now."""
+        return [ref for ref in self._versions if self._current(ref)]
+
+    def data(self, ref: SourceRef) -> bytes:
+        pinned = self._current(ref)
+        assert pinned is not None, f"{ref.uri} does not exist"
+        return pinned.data
+
+    def _current(self, ref: SourceRef) -> Pinned | None:
+        versions = self._versions.get(ref)
+        return versions[-1] if versions else None
+
+    def _append(self, ref: SourceRef, version: Pinned | None) -> None:
+        kept = self._versions.setdefault(ref, [])
+        if not self.versioned:
+            kept.clear()
+        kept.append(version)
+
+    def _pass_time(self) -> None:
+        self._changes += 1
+        self._now += self._tick
+
+
+def _matches(found: SourceObject, wanted: SourceObject) -> bool:
+    return found.etag == wanted.etag and found.version_id == wanted.version_id
+
+
+class FakeBody:
+    """The bytes of one version: an open stream hands them out whatever becomes of the object."""
+
+    def __init__(self, s3: FakeS3, pinned: Pinned) -> None:
+        self._s3 = s3
+        self._pinned = pinned
+        self._position = 0
+
+    @property
+    def object(self) -> SourceObject:
+        return self._pinned.object
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self._pinned.data[self._position :][: len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def parts(self) -> Parts | None:
+        """How this was cut nobody knows."""
+        return None
+
+    def is_cut_like(self, parts: Parts) -> bool:
+        raise AssertionError(f"nobody said {parts}")
+
+    def rewind(self, offset: int) -> None:
+        """Ask again, for another range of the same version. Raises SourceChangedError."""
+        if offset != self._position:
+            self._s3.pin(self.object.ref, self.object)
+            self._position = offset
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A live object in GCS."""
+
+    replica: Replica
+    data: bytes
+    storage_class: str | None = None
+
+
+class FakeGcs:
+    """A bucket without versioning. Each change is atomic; a generation is never used twice."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, StoredObject] = {}
+        self.next_generation = 1
+
+    def head(self, name: str) -> Replica | None:
+        stored = self.objects.get(name)
+        return stored.replica if stored else None
+
+    def write(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: CheckedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        return self.commit(name, attributes, read_checked(body), precondition, storage_class)
+
+    def commit(
+        self,
+        name: str,
+        attributes: Attributes,
+        data: bytes,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        """Make bytes and attributes visible: the one moment in which a write happens."""
+        self.require(name, precondition)
+        return self.put(name, data, attributes, storage_class)
+
+    def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
+        self.require(name, Precondition.unchanged(current))
+        stored = self.objects.get(name)
+        if stored is None:
+            raise DestinationChangedError
+        _require_time_to_pass(stored.replica.attributes, attributes)
+        patched = replace(
+            stored.replica,
+            attributes=attributes,
+            metageneration=stored.replica.metageneration + 1,
+        )
+        self.objects[name] = replace(stored, replica=patched)
+        return patched
+
+    def delete(self, name: str, precondition: Precondition) -> None:
+        if name in self.objects:
+            self.require(name, precondition)
+            del self.objects[name]
+
+    def require(self, name: str, precondition: Precondition) -> None:
+        """Raises DestinationChangedError."""
+        live = self.head(name)
+        if (live.generation if live else 0) != precondition.generation:
+            raise DestinationChangedError
+        if live and precondition.metageneration not in {None, live.metageneration}:
+            raise DestinationChangedError
+
+    def put(
+        self,
+        name: str,
+        data: bytes,
+        attributes: Attributes = PLAIN,
+        storage_class: str | None = None,
+    ) -> Replica:
+        """Write without a condition."""
+        replica = Replica(
+            name=name,
+            generation=self.next_generation,
+            metageneration=1,
+            size=len(data),
+            attributes=attributes,
+            crc32c=encode_crc32c(_crc32c(data).value),
+            md5=base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
+        )
+        self.next_generation += 1
+        self.objects[name] = StoredObject(replica, data, storage_class)
+        return replica
+
+
+def read_checked(body: CheckedBody) -> bytes:
+    """All bytes of a body, once they are known to be right. Raises IntegrityError."""
+    data = bytearray(body.object.size)
+    position = 0
+    while position < len(data) and (count := body.readinto(memoryview(data)[position:])):
+        position += count
+    body.verify()
+    return bytes(data)
+
+
+def _crc32c(data: bytes) -> Crc:
+    crc = crc32c()
+    crc.update(memoryview(data))
+    return crc
+
+
+def _require_time_to_pass(before: Attributes, after: Attributes) -> None:
+    """A custom time is never cleared or set back. Source: GCS's "Object metadata"."""
+    if before.custom_time and (not after.custom_time or after.custom_time < before.custom_time):
+        raise DestinationRejectedError("Custom time cannot be cleared or set back.")
