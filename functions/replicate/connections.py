@@ -50,26 +50,27 @@ def _may_break() -> Iterator[None]:
 
 
 class _Answer(http.client.HTTPResponse):
-    """Its base class takes a head for whole that the connection's end cut short: this does not."""
+    """An answer that is read as it arrives, and only taken for whole when it is."""
 
-    def begin(self) -> None:
-        stream = self.fp
-        self.fp = _WholeLines(stream)  # type: ignore[assignment]
-        try:
-            super().begin()
-        finally:
-            self.fp = stream
+    def __init__(
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method)
+        self.fp = _Stream(self.fp.detach())
 
 
-class _WholeLines:
-    """All that a head is read with."""
+class _Stream(io.BufferedReader):
+    """Waits once at a time, so that many short waits cannot outlast a deadline unseen.
 
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self._stream = stream
+    And does not end within a line: `http.client` would take what there is for a whole head.
+    """
 
-    def readline(self, limit: int, /) -> bytes:
-        line = self._stream.readline(limit)
-        if len(line) < limit and not line.endswith(b"\n"):
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        return self.readinto1(buffer)
+
+    def readline(self, limit: int | None = -1, /) -> bytes:
+        line = super().readline(limit)
+        if not line.endswith(b"\n") and len(line) != limit:
             raise http.client.IncompleteRead(line)
         return line
 
@@ -104,7 +105,11 @@ class Response:
         return data
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill `buffer`; less than that only at the stream's end. Raises BrokenConnectionError."""
+        """Read what has arrived; nothing only at the stream's end.
+
+        Raises BrokenConnectionError, OutOfTimeError.
+        """
+        self._lease.deadline.require()
         with _may_break():
             self._lease.limit_waiting()
             return self._raw.readinto(buffer)
