@@ -14,7 +14,11 @@ from urllib.parse import quote, urlencode
 from replicate import gcs_json
 from replicate.connections import BrokenConnectionError, Buffer, Response
 from replicate.deadline import Deadline
-from replicate.errors import DestinationChangedError, DestinationUnavailableError
+from replicate.errors import (
+    DestinationBucketNotFoundError,
+    DestinationChangedError,
+    DestinationUnavailableError,
+)
 from replicate.gcs_client import GcsClient, broken, refuse
 from replicate.integrity import encode_crc32c
 from replicate.mapping import Naming
@@ -85,14 +89,19 @@ class GcsDestination:
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         target = self._object(name, _conditions(Precondition.unchanged(current)))
         body = json.dumps(gcs_json.patch(attributes, current.attributes)).encode()
-        return self._change(
-            "PATCH",
-            target,
-            {"Content-Type": "application/json"},
-            [body],
-            name,
-            lambda found: found.attributes == attributes and found.generation == current.generation,
-        )
+        try:
+            return self._change(
+                "PATCH",
+                target,
+                {"Content-Type": "application/json"},
+                [body],
+                name,
+                lambda found: (
+                    found.attributes == attributes and found.generation == current.generation
+                ),
+            )
+        except DestinationBucketNotFoundError:  # or the object is gone: who looks again will know
+            raise DestinationChangedError from None
 
     def delete(self, name: str, precondition: Precondition) -> None:
         target = self._object(name, _conditions(precondition))
