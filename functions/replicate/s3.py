@@ -122,7 +122,7 @@ class S3Source:
             except BrokenConnectionError as error:
                 raise broken(ref, error) from error
             if (
-                response.status == HTTPStatus.TOO_MANY_REQUESTS
+                response.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
                 or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             ):
                 with response:
