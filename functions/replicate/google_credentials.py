@@ -100,6 +100,10 @@ class GoogleTokens:
                 f"Google does not accept the credentials in the secret ({_oauth_error(error)})."
                 " Check that the key exists and is enabled, or the federation's pool and provider."
             ) from None
+        except (ValueError, TypeError, LookupError):  # google-auth trusts in what it is answered
+            raise DestinationUnavailableError(
+                "The answer of Google's token service makes no sense. Try again."
+            ) from None
 
 
 def _oauth_error(error: exceptions.GoogleAuthError) -> str:
