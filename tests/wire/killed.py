@@ -1,0 +1,22 @@
+"""One invocation in a process of its own, to be killed: `python killed.py EVENT`."""
+
+import json
+import os
+import sys
+
+from replicate.environment import Environment
+from replicate.handler import Function
+
+
+class _Context:
+    """What Lambda says about an invocation."""
+
+    aws_request_id = "00000000-0000-0000-0000-000000000000"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+if __name__ == "__main__":
+    function = Function(Environment.from_environ(os.environ))
+    function.handle(json.loads(sys.argv[1]), _Context())

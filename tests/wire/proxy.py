@@ -1,0 +1,353 @@
+"""A TCP proxy that understands as much HTTP as it takes to break an exchange at a chosen place."""
+
+import io
+import socket
+import socketserver
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+PIECE_BYTES = 64 * 1024
+DRIP_BYTES = 1024
+PATIENCE_S = 20.0
+_NO_BODY = frozenset({b"204", b"304"})
+
+
+class Phase(StrEnum):
+    """The four things that travel in an exchange, in order."""
+
+    REQUEST_HEAD = "request-head"
+    REQUEST_BODY = "request-body"
+    RESPONSE_HEAD = "response-head"
+    RESPONSE_BODY = "response-body"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A moment in an exchange: when this part of that phase has been passed on."""
+
+    phase: Phase
+    part: float
+
+    def __str__(self) -> str:
+        where = {0.0: "before", 0.5: "inside", 1.0: "after"}
+        return f"{where[self.part]}-{self.phase}"
+
+
+class CutError(Exception):
+    """Ends both connections of an exchange, with FIN or with RST."""
+
+    def __init__(self, *, reset: bool = False) -> None:
+        super().__init__()
+        self.reset = reset
+
+
+class AnswerError(Exception):
+    """Ends an exchange with an answer of the proxy's own."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+Strike = Callable[["Exchange"], None]
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to one request, or several in a row: `strike` raises, waits or does something.
+
+    With `flip`, one bit of the byte at the place is flipped besides. With `drip`, what follows
+    comes a KiB at a time, with so many seconds between.
+    """
+
+    step: str
+    place: Place
+    strike: Strike = lambda _: None
+    skip: int = 0
+    times: int = 1
+    flip: bool = False
+    drip: float = 0.0
+    struck: int = 0
+
+
+@dataclass(slots=True)
+class Seen:
+    """One request in the proxy's journal; `sent` counts the bytes of its body that went on."""
+
+    step: str
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    sent: int = 0
+    status: int | None = None
+    at: float = field(default_factory=time.monotonic)
+
+
+class Proxy:
+    """Listens on a free port in front of `upstream`. `close` it."""
+
+    def __init__(
+        self, upstream: tuple[str, int], step_of: Callable[[str, str, Mapping[str, str]], str]
+    ) -> None:
+        self.upstream = upstream
+        self.step_of = step_of
+        self.seen: list[Seen] = []
+        self.watch: Callable[[], None] = lambda: None
+        """Called whenever upstream has answered, before the client can know."""
+        self._faults: list[Fault] = []
+        self._calm = threading.Event()
+        self._flying = 0
+        self._changed = threading.Condition()
+        self._sockets: set[socket.socket] = set()
+        self._server = _Server(self)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def add(self, fault: Fault) -> None:
+        """Let a fault wait for its step."""
+        self._faults.append(fault)
+
+    def stall(self, _: "Exchange") -> None:
+        """Stand still until the test has seen enough; then cut. To be used as a strike."""
+        self._calm.wait(PATIENCE_S)
+        raise CutError
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the test has seen enough."""
+        return self._calm.is_set()
+
+    def settle(self) -> None:
+        """Forget all faults, let stalled exchanges go and wait until none is under way."""
+        self._faults.clear()
+        self._calm.set()
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._flying, PATIENCE_S), "still busy"
+        self._calm = threading.Event()
+
+    def close(self) -> None:
+        """Break off whatever is open and stop listening."""
+        self._server.shutdown()
+        self._thread.join()
+        self._calm.set()
+        for each in list(self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._server.server_close()
+
+    def take(self, step: str) -> Fault | None:
+        """The fault for this request, if one waits for it."""
+        with self._changed:
+            for fault in self._faults:
+                if fault.step == step:
+                    fault.skip -= 1
+                    if fault.skip < 0 < fault.times:
+                        fault.times -= 1
+                        return fault
+        return None
+
+    @contextmanager
+    def flight(self) -> Iterator[None]:
+        """Count an exchange as under way."""
+        with self._changed:
+            self._flying += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._flying -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def connected(self, client: socket.socket) -> Iterator[None]:
+        """Know a connection while it is open."""
+        self._sockets.add(client)
+        try:
+            yield
+        finally:
+            self._sockets.discard(client)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        super().__init__(("127.0.0.1", 0), _Connection)
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    """A client's connection, one exchange after the other."""
+
+    server: _Server
+    request: socket.socket
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        proxy = self.server.proxy
+        with proxy.connected(self.request), suppress(OSError):
+            while head := _read_head(self.rfile):
+                exchange = Exchange(proxy, self.request, self.rfile, head)
+                with proxy.flight():
+                    whole = exchange.relay()
+                if not whole:
+                    _drain(self.request)
+                    return
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    raw: bytes
+    first: list[bytes]
+    headers: Mapping[str, str]
+
+    @property
+    def length(self) -> int:
+        return int(self.headers.get("content-length", "0"))
+
+
+class Exchange:
+    """One request on its way to upstream, and its answer on the way back."""
+
+    def __init__(
+        self, proxy: Proxy, client: socket.socket, rfile: io.BufferedIOBase, head: _Head
+    ) -> None:
+        method, target = (word.decode("latin-1") for word in head.first[:2])
+        self.seen = Seen(proxy.step_of(method, target, head.headers), method, target, head.headers)
+        proxy.seen.append(self.seen)
+        self._proxy = proxy
+        self._client = client
+        self._rfile = rfile
+        self._body: io.BufferedIOBase = rfile
+        self._body_left = head.length
+        self._head = head
+        self._fault = proxy.take(self.seen.step)
+
+    def read_ahead(self) -> None:
+        """Take the whole request off the client's hands: it then arrives whatever becomes of him.
+
+        For strikes before the request's body.
+        """
+        self._body = io.BytesIO(self._rfile.read(self._head.length))
+
+    def relay(self) -> bool:
+        """Whether the client's connection can carry another request."""
+        upstream = socket.create_connection(self._proxy.upstream, PATIENCE_S)
+        answers = upstream.makefile("rb")
+        try:
+            self._pass_on(upstream, answers)
+        except AnswerError as own:
+            self._copy(self._body, self._body_left, None)
+            self._client.sendall(own.answer)
+        except CutError as cut:
+            _cut(self._client, self._rfile, reset=cut.reset)
+            _cut(upstream, answers, reset=cut.reset)
+            if not cut.reset:
+                _drain(upstream)
+            return False
+        finally:
+            answers.close()
+            upstream.close()
+        return True
+
+    def _pass_on(self, upstream: socket.socket, answers: io.BufferedIOBase) -> None:
+        head = self._head
+        self._pass(Phase.REQUEST_HEAD, io.BytesIO(head.raw), len(head.raw), upstream)
+        self._pass(Phase.REQUEST_BODY, self._body, head.length, upstream)
+        answer = _read_head(answers)
+        self._proxy.watch()
+        if answer is None:
+            raise CutError
+        status = answer.first[1]
+        self.seen.status = int(status)
+        empty = self.seen.method == "HEAD" or status in _NO_BODY
+        self._pass(Phase.RESPONSE_HEAD, io.BytesIO(answer.raw), len(answer.raw), self._client)
+        self._pass(Phase.RESPONSE_BODY, answers, 0 if empty else answer.length, self._client)
+
+    def _pass(
+        self, phase: Phase, source: io.BufferedIOBase, count: int, sink: socket.socket
+    ) -> None:
+        fault = self._fault
+        if fault is None or fault.place.phase is not phase:
+            self._copy(source, count, sink)
+            return
+        at = int(count * fault.place.part)
+        self._copy(source, at, sink)
+        fault.struck += 1
+        fault.strike(self)
+        if fault.flip:
+            sink.sendall(bytes([source.read(1)[0] ^ 1]))
+            at += 1
+        while fault.drip and at < count and not self._proxy.is_calm:
+            time.sleep(fault.drip)
+            self._copy(source, min(DRIP_BYTES, count - at), sink)
+            at += min(DRIP_BYTES, count - at)
+        self._copy(source, count - at, sink)
+
+    def _copy(self, source: io.BufferedIOBase, count: int, sink: socket.socket | None) -> None:
+        while count:
+            piece = source.read1(min(count, PIECE_BYTES))
+            if not piece:
+                raise CutError
+            count -= len(piece)
+            if source is self._body:
+                self._body_left -= len(piece)
+                self.seen.sent += len(piece)
+            if sink:
+                try:
+                    sink.sendall(piece)
+                except OSError:
+                    raise CutError from None
+
+
+def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
+    """An answer on the wire."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
+    """Return once the condition holds; fail when it takes too long."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it never happened"
+        time.sleep(0.005)
+
+
+def _read_head(stream: io.BufferedIOBase) -> _Head | None:
+    """The next head, without what it says about the connection; None where there is none."""
+    lines: list[bytes] = []
+    while (line := stream.readline(PIECE_BYTES)) not in {b"\r\n", b""}:
+        if not line.lower().startswith(b"connection:"):
+            lines.append(line)
+    if not lines or not line:
+        return None
+    pairs = (each.decode("latin-1").strip().partition(":") for each in lines[1:])
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    return _Head(b"".join(lines) + b"\r\n", lines[0].split(), headers)
+
+
+def _cut(end: socket.socket, stream: io.BufferedIOBase, *, reset: bool) -> None:
+    with suppress(OSError):
+        if reset:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stream.close()
+            end.close()
+        else:
+            end.shutdown(socket.SHUT_WR)
+
+
+def _drain(end: socket.socket) -> None:
+    """Let the other side hang up by itself: closing on unread bytes would be a reset."""
+    with suppress(OSError):
+        end.settimeout(PATIENCE_S)
+        while end.recv(PIECE_BYTES):
+            pass
