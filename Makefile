@@ -78,10 +78,11 @@ build: $(SAM_VENV)/.installed ## build the function for Lambda, into .aws-sam/bu
 
 # What it asks for is in docs/DEPLOY.md. The answers are kept in samconfig.toml, and not asked for again.
 deploy: $(SAM_VENV)/.installed ## build and deploy to AWS: needs an account, asks what it has to know
-	@$(SAM_VENV)/bin/aws sts get-caller-identity --query Arn --output text || { echo "These are no AWS credentials" \
+	@AWS_DEFAULT_REGION=$${AWS_REGION:-$${AWS_DEFAULT_REGION:-us-east-1}} \
+		$(SAM_VENV)/bin/aws sts get-caller-identity --query Arn --output text || { echo "These are no AWS credentials" \
 		"that work: log in first (aws configure, aws sso login), or set AWS_PROFILE." >&2; exit 1; }
-	@$(MAKE) build
-	$(SAM) deploy --template-file $(BUILD)/template.yaml \
+	@$(MAKE) build BUILD=.aws-sam/build
+	$(SAM) deploy \
 		$(if $(shell grep parameter_overrides samconfig.toml),,--guided --parameter-overrides Architecture=$(ARCHITECTURE))
 
 sam-local: setup ## run the function in Docker with every sample event, and the API
