@@ -19,6 +19,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 from replicate import report
 from replicate.errors import (
+    InvalidEventError,
     InvalidRequestError,
     MethodNotAllowedError,
     ReplicationError,
@@ -26,7 +27,7 @@ from replicate.errors import (
     SourceNotAllowedError,
     UnsupportedMediaTypeError,
 )
-from replicate.objects import SourceRef, Status
+from replicate.objects import SourceRef, Status, is_unicode
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -57,10 +58,16 @@ class Api:
     def answer(
         self, event: Mapping[str, Any], context: object, replicate: Replicate
     ) -> dict[str, Any]:
-        """The proxy response to a proxy event of either version."""
+        """The proxy response to a proxy event of either version. Raises InvalidEventError."""
         self._replicate = replicate
         self._app = self._resolvers["2.0" if event.get("version") == "2.0" else "1.0"]
-        return self._app.resolve(event, cast("LambdaContext", context))
+        try:
+            return self._app.resolve(event, cast("LambdaContext", context))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidEventError(
+                f"This is no request as API Gateway makes them: {type(error).__name__} while"
+                " reading it."
+            ) from error
 
     def _post(self) -> Response[str]:
         told = self._replicate(self._requested())
@@ -125,6 +132,8 @@ def _ref(body: Mapping[str, Any]) -> SourceRef:
     for field in ("s3_bucket", "s3_key"):
         if not isinstance(body.get(field), str) or not body[field]:
             raise InvalidRequestError(f"The field {field} is missing, empty or not a text.")
+        if not is_unicode(body[field]):
+            raise InvalidRequestError(f"The field {field} is not valid Unicode.")
     if not _BUCKET.fullmatch(body["s3_bucket"]):
         raise InvalidRequestError("The field s3_bucket is not a name that an S3 bucket can have.")
     return SourceRef(body["s3_bucket"], body["s3_key"])
@@ -136,6 +145,6 @@ def _json(
     return Response(
         status_code=int(status),
         content_type=content_types.APPLICATION_JSON,
-        body=json.dumps(body, ensure_ascii=False),
+        body=json.dumps(body),
         headers=dict(headers or {}),
     )

@@ -52,9 +52,7 @@ def _may_break() -> Iterator[None]:
 class _Answer(http.client.HTTPResponse):
     """An answer that is read as it arrives, and only taken for whole when it is."""
 
-    def __init__(
-        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None
-    ) -> None:
+    def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
         super().__init__(sock, debuglevel, method)
         self.fp = _Stream(self.fp.detach())
 

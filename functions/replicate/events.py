@@ -10,6 +10,7 @@ guide: "Event message structure", "EventBridge event message structure", "Invoke
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from replicate.errors import InvalidEventError
-from replicate.objects import SourceRef
+from replicate.objects import SourceRef, is_unicode
 from replicate.replication import LOOK_FIRST, Hint
 
 FRESH = timedelta(minutes=1)
@@ -27,6 +28,9 @@ FRESH = timedelta(minutes=1)
 
 SMALL_BYTES = 256 * 1024
 """Up to this size it is cheaper to write an object in vain than to look first."""
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
+"""Some in us-east-1 are older than the rules, and could be called like this."""
 
 MAX_NESTING = 8
 """Envelopes in one another: failing again and again puts one more around each time."""
@@ -220,8 +224,13 @@ def _change(
 
 
 def _named(ref: SourceRef) -> SourceRef:
-    if not all(name and isinstance(name, str) for name in (ref.bucket, ref.key)):
-        raise _not_ours("it names no bucket or no key")
+    """The names as S3 could have made them: they go into addresses and logs."""
+    bucket: object = ref.bucket
+    key: object = ref.key
+    if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+        raise _not_ours("it names no bucket")
+    if not isinstance(key, str) or not key or not is_unicode(key):
+        raise _not_ours("it names no key")
     return ref
 
 

@@ -18,6 +18,11 @@ class SourceRef:
         return f"s3://{self.bucket}/{self.key}"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON can spell halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Checksum:
     """A checksum S3 keeps: base64; a composite one is that of N parts' checksums, ending in -N."""
