@@ -1,0 +1,169 @@
+"""What nobody expects: any JSON, real events with a part replaced, requests of any kind."""
+
+import base64
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+from memory import a_sample
+
+from replicate.api import ROUTE
+
+Json = Any
+
+TEXTS = st.text(st.characters(categories=None), max_size=30) | st.sampled_from(
+    ["", "%", "%zz", "%ff", "+", "..", "a\r\nb: c", "\ud800", "\x00", "null", "é" * 600, "x" * 5000]
+)
+"""With what no encoding can hold, and what means something to somebody."""
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | TEXTS
+    | st.sampled_from([10**400, -1, "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59Z"])
+)
+KEYS = TEXTS | st.sampled_from(
+    [
+        *("Records", "eventSource", "s3", "bucket", "object", "key", "name", "size", "eventTime"),
+        *("eventName", "detail", "source", "tasks", "invocationSchemaVersion", "requestPayload"),
+        *("Type", "Message", "Event", "requestContext", "http", "httpMethod", "version", "doctor"),
+    ]
+)
+JSON: st.SearchStrategy[Json] = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=12,
+)
+
+BRIDGED = {
+    "version": "0",
+    "source": "aws.s3",
+    "detail-type": "Object Created",
+    "time": "2026-11-22T10:00:00Z",
+    "detail": {"bucket": {"name": "source"}, "object": {"key": "key", "size": 5}},
+}
+BATCH = {
+    "invocationSchemaVersion": "2.0",
+    "invocationId": "invocation",
+    "job": {"id": "job"},
+    "tasks": [
+        {"taskId": "one", "s3Key": "key", "s3Bucket": "source"},
+        {"taskId": "two", "s3Key": "k%20y", "s3BucketArn": "arn:aws:s3:::source"},
+    ],
+}
+PUT = a_sample("s3-put")
+EVENTS: tuple[Json, ...] = (
+    PUT,
+    a_sample("s3-put-multiple"),
+    a_sample("s3-delete"),
+    a_sample("s3-restore-completed"),
+    a_sample("s3-test-event"),
+    BRIDGED,
+    BATCH,
+    {"requestPayload": PUT, "responsePayload": {"errorMessage": "it failed"}},
+)
+REQUESTS: tuple[Json, ...] = (a_sample("api-v1"), a_sample("api-v2"))
+
+
+def queued(*bodies: Json) -> Json:
+    """Return the bodies as a queue's messages."""
+    return {
+        "Records": [
+            {"eventSource": "aws:sqs", "messageId": str(number), "body": body}
+            for number, body in enumerate(bodies)
+        ]
+    }
+
+
+def paths(value: Json, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    return [path, *(found for key, each in inner for found in paths(each, (*path, key)))]
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, events: tuple[Json, ...]) -> Json:
+    """Return a real event in which something is not what it was, or is missing."""
+    event = copy.deepcopy(draw(st.sampled_from(events)))
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(paths(event)))
+        if not path:
+            return draw(JSON)
+        parent = event
+        for key in path[:-1]:
+            parent = parent[key]
+        if isinstance(parent, dict) and draw(st.booleans()):
+            del parent[path[-1]]
+        else:
+            parent[path[-1]] = draw(JSON)
+    return event
+
+
+@st.composite
+def spoiled_messages(draw: st.DrawFn) -> Json:
+    """Return a queue with messages that make sense, or less."""
+    bodies = st.one_of(
+        spoiled(EVENTS).map(json.dumps),
+        spoiled(EVENTS).map(lambda event: json.dumps({"Type": "Notification", "Message": event})),
+        TEXTS,
+        JSON,
+    )
+    return queued(*draw(st.lists(bodies, min_size=1, max_size=4)))
+
+
+BUCKETS = st.sampled_from(["source", "other-bucket", "Source", "a", "192.168.0.1"]) | TEXTS
+GOOD_BODIES = st.fixed_dictionaries({"s3_bucket": BUCKETS, "s3_key": TEXTS | st.just("key")})
+BODIES = st.one_of(
+    GOOD_BODIES.map(json.dumps),
+    JSON.map(json.dumps),
+    TEXTS,
+    st.just("[" * 50_000),
+    st.just('{"s3_bucket": ' * 3000),
+    st.none(),
+)
+CONTENT_TYPES = (
+    st.just("application/json")
+    | st.sampled_from(
+        ["application/json; charset=utf-8", "APPLICATION/JSON", "text/plain", ";", ""]
+    )
+    | TEXTS
+)
+METHODS = st.just("POST") | st.sampled_from(["GET", "PUT", "HEAD", "OPTIONS", "TRACE", "BREW"])
+ROUTES = st.just(ROUTE) | st.sampled_from(["/", "", f"{ROUTE}/", "/v1", "/v1/replicate/x"]) | TEXTS
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Json:
+    """Return what API Gateway makes of a request of any kind, in one of its two formats."""
+    body, encoded = draw(BODIES), draw(st.booleans())
+    if body is not None and encoded:
+        raw = draw(st.binary(max_size=20)) if draw(st.booleans()) else body.encode(errors="replace")
+        body = base64.b64encode(raw).decode()
+    headers = draw(st.dictionaries(st.text("abc-", min_size=1), TEXTS, max_size=2))
+    if draw(st.integers(0, 9)):
+        headers[draw(st.sampled_from(["content-type", "Content-Type"]))] = draw(CONTENT_TYPES)
+    method, path = draw(METHODS), draw(ROUTES)
+    event = copy.deepcopy(draw(st.sampled_from(REQUESTS)))
+    event |= {"body": body, "isBase64Encoded": encoded, "headers": headers}
+    if event.get("version") == "2.0":
+        event["rawPath"] = event["requestContext"]["http"]["path"] = path
+        event["requestContext"]["http"]["method"] = method
+    else:
+        event |= {"path": path, "httpMethod": method}
+        event["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
+    return event
+
+
+def as_lambda_sends(answer: Mapping[str, Any]) -> Json:
+    """Return an answer as its receiver gets it. The runtime escapes nothing and sends UTF-8."""
+    return json.loads(json.dumps(answer, ensure_ascii=False).encode())
