@@ -265,12 +265,11 @@ class FakeGcs:
         return replica
 
 
-def read_checked(body: CheckedBody) -> bytes:
+def read_checked(body: CheckedBody, piece_bytes: int = 1024 * 1024) -> bytes:
     """All bytes of a body, once they are known to be right. Raises IntegrityError."""
     data = bytearray(body.object.size)
-    position = 0
-    while position < len(data) and (count := body.readinto(memoryview(data)[position:])):
-        position += count
+    for offset in range(0, len(data), piece_bytes):
+        body.readinto(memoryview(data)[offset : offset + piece_bytes])
     body.verify()
     return bytes(data)
 

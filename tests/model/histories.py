@@ -1,0 +1,63 @@
+"""What may happen to one source object, in a notation that fits into a test's name.
+
+A digit puts contents, a prime other metadata around the same contents; `-` deletes; `<` deletes the
+newest version for good, so that in a versioned bucket the one before it is back.
+"""
+
+from collections.abc import Callable, Iterator
+
+from fakes import FakeS3
+from model.promises import BUCKET
+
+from replicate.objects import SourceRef
+
+REF = SourceRef(BUCKET, "key")
+
+History = tuple[str, ...]
+
+DELETE = "-"
+DROP = "<"
+CONTENTS = ("1", "1'", "2", "2'", "3")
+
+
+def histories(length: int, *, versioned: bool = False) -> list[History]:
+    """All that differ by more than the names of contents."""
+    if length == 1:
+        return [("1",)]
+    return [
+        (*history, change)
+        for history in histories(length - 1, versioned=versioned)
+        for change in _next(history, versioned=versioned)
+    ]
+
+
+def _next(history: History, *, versioned: bool) -> Iterator[str]:
+    contents = {change[0] for change in history if change[0].isdigit()}
+    for change in CONTENTS:
+        if change[0] in contents or change == str(len(contents) + 1):
+            yield change
+    if history[-1] not in {DELETE, DROP}:
+        yield DELETE
+    if versioned and DROP not in history:
+        yield DROP
+
+
+def sources(
+    history: History, empty: Callable[[], FakeS3], *, multipart: bool = False
+) -> tuple[FakeS3, ...]:
+    """The bucket before the first change, after it, after the next..."""
+    return tuple(
+        _after(history[:count], empty(), multipart=multipart) for count in range(len(history) + 1)
+    )
+
+
+def _after(history: History, s3: FakeS3, *, multipart: bool) -> FakeS3:
+    for change in history:
+        if change == DELETE:
+            s3.delete(REF)
+        elif change == DROP:
+            s3.drop_newest(REF)
+        else:
+            contents, note = change[:1], change[1:]
+            s3.put(REF, contents.encode() * 2, {"note": note}, multipart=multipart)
+    return s3
