@@ -1,0 +1,76 @@
+"""`docs/openapi.json` holds: schemathesis asks, and API Gateway's stand-in translates."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, assume, given, settings
+from memory import Context, MemoryStores
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from local.api_gateway import ApiGateway
+from replicate.errors import ReplicationError
+from replicate.objects import SourceRef
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+OPERATION = schemathesis.openapi.from_path(DOCUMENT)["/v1/replicate"]["POST"]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Return where the function is served, over stores in memory."""
+    stores = MemoryStores()
+    stores.s3.put(SourceRef("source", "reports/2026 11.pdf"), b"bytes")
+    function = stores.function()
+    gateway = ApiGateway(lambda event: function.handle(event, Context()))
+    yield gateway.url
+    gateway.close()
+
+
+def is_text(body: object) -> bool:
+    """Whether these bytes need no base64 in an event."""
+    return not isinstance(body, bytes) or "\ufffd" not in body.decode(errors="replace")
+
+
+RIGHT = OPERATION.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
+WRONG = OPERATION.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
+
+
+@given(case=RIGHT | WRONG)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_one_that_the_document_has(case: schemathesis.Case[Any], url: str) -> None:
+    """Asked for right and for wrong things, so far as the stand-in can translate them."""
+    assume(is_text(case.as_transport_kwargs().get("data")))
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_headers_conformance,
+        response_schema_conformance,
+        negative_data_rejection,
+    ]
+    case.call_and_validate(base_url=url, checks=checks)
+
+
+def statuses(kind: type[ReplicationError]) -> set[int]:
+    """What a request that fails can be answered with."""
+    return {kind.status}.union(*map(statuses, kind.__subclasses__()))
+
+
+def test_the_document_has_every_status_that_an_error_leads_to() -> None:
+    document: dict[str, Any] = json.loads(DOCUMENT.read_text())
+    (operations,) = document["paths"].values()
+    documented = {int(status) for status in operations["post"]["responses"]}
+    elsewhere = {405}  # another method is another operation, and so is another path
+    assert documented == (statuses(ReplicationError) - elsewhere) | {200, 201}
