@@ -8,7 +8,7 @@ What only AWS can know, such as a resource's ARN, stays a text of the form `${Lo
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,36 @@ PSEUDO = {
     "AWS::StackName": "stack",
 }
 
+FUNCTION = "${ReplicateFunction.Arn}"
 ALIAS = "arn:aws:lambda:eu-central-1:123456789012:function:${ReplicateFunction}:live"
+
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:on-call"
+
+_NOTHING: dict[str, str] = {"SnapStartVersion": "", "Tracing": "PassThrough"}
+_EVERYTHING = {
+    "SnapStartVersion": "v1",
+    "Tracing": "Active",
+    "SourcePrefix": "photos/",
+    "ReplicateDeletes": "true",
+    "ReplicateLifecycleDeletes": "true",
+    "ReplicateTags": "contexts",
+    "ApiAuthorization": "NONE",
+    "SecretKmsKeyArn": KEY,
+    "SourceKmsKeyArn": KEY,
+    "QueueKmsKeyArn": KEY,
+    "VpcSubnetIds": "subnet-01234567,subnet-89abcdef",
+    "VpcSecurityGroupIds": "sg-01234567",
+    "AlarmTopicArn": TOPIC,
+    "AlarmEmail": "on-call@example.com",
+}
+MODES: list[dict[str, str]] = [
+    {"Delivery": delivery, "SourceBucketKind": kind, **options}
+    for delivery in ("direct", "queue")
+    for kind in ("new", "existing")
+    for options in (_NOTHING, {**_NOTHING, "ReplicateDeletes": "true"}, _EVERYTHING)
+]
+"""Every way to receive events, with nothing switched on, with deletes, and with everything."""
 
 _NO_VALUE = object()
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
@@ -45,7 +74,7 @@ class Resource:
     kind: str
     properties: dict[str, Any]
     attributes: dict[str, Any]
-    """All beside the properties: DependsOn, DeletionPolicy, …"""
+    """All beside the properties: DeletionPolicy, Metadata, …"""
 
 
 class Stack:
@@ -54,13 +83,12 @@ class Stack:
     def __init__(self, **parameters: str | float) -> None:
         self._document = _transformed(tuple(sorted({**REQUIRED, **parameters}.items())))
         defaults = {n: p.get("Default") for n, p in self._document["Parameters"].items()}
-        self._values: Mapping[str, Any] = {
-            **PSEUDO,
-            **defaults,
-            **REQUIRED,
-            **parameters,
-            "LiveAlias": ALIAS,  # the one ARN that the template takes apart
-        }
+        values: dict[str, Any] = {**PSEUDO, **defaults, **REQUIRED, **parameters}
+        for name, parameter in self._document["Parameters"].items():
+            if parameter["Type"] == "CommaDelimitedList":
+                values[name] = values[name].split(",")
+        values["LiveAlias"] = ALIAS  # the one ARN that the template takes apart
+        self._values: Mapping[str, Any] = values
         self.resources = {
             name: _resource(self._resolve(described))
             for name, described in self._document["Resources"].items()
@@ -95,7 +123,7 @@ class Stack:
         resolved = {k: self._resolve(v) for k, v in value.items()}
         return {k: v for k, v in resolved.items() if v is not _NO_VALUE}
 
-    def _call(self, function: str, argument: Any) -> Any:  # noqa: ANN401, C901, PLR0911 - a table
+    def _call(self, function: str, argument: Any) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - a table
         match function, argument:
             case "If", [condition, yes, no]:
                 return self._resolve(yes if self._condition(condition) else no)
@@ -108,7 +136,9 @@ class Stack:
             case "Condition", str(name):
                 return self._condition(name)
             case "Sub", str(text):
-                return _VARIABLE.sub(lambda m: str(self._call("Ref", m[1])), text)
+                return self._substituted(text, {})
+            case "Sub", [text, variables]:
+                return self._substituted(text, self._resolve(variables))
         match function, self._resolve(argument):
             case "Equals", [left, right]:
                 return str(left) == str(right)
@@ -116,16 +146,73 @@ class Stack:
                 return not value
             case "Or", values:
                 return any(values)
+            case "And", values:
+                return all(values)
+            case "Join", [separator, values]:
+                return separator.join(values)
+            case "FindInMap", [mapping, first, second]:
+                return self._document["Mappings"][mapping][str(first)][second]
             case "Split", [separator, text]:
                 return text.split(separator)
             case "Select", [number, values]:
                 return values[int(number)]
         raise NotImplementedError(function)
 
+    def _substituted(self, text: str, variables: Mapping[str, Any]) -> str:
+        return _VARIABLE.sub(lambda m: str(variables.get(m[1]) or self._call("Ref", m[1])), text)
+
+
+def document() -> dict[str, Any]:
+    """The template as it is written."""
+    return dict(yaml_parse(TEMPLATE.read_text()))
+
 
 def parameters() -> dict[str, dict[str, Any]]:
     """The template's parameters as they are written."""
-    return dict(yaml_parse(TEMPLATE.read_text())["Parameters"])
+    return dict(document()["Parameters"])
+
+
+def equals(parameter: str, value: str) -> dict[str, Any]:
+    """How the template compares a parameter."""
+    return {"Fn::Equals": [{"Ref": parameter}, value]}
+
+
+def statements(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
+
+
+def rights(stack: Stack) -> dict[str, set[str]]:
+    """What the function may do, by resource."""
+    allowed: dict[str, set[str]] = {}
+    for statement in statements(stack.properties("FunctionRole")["Policies"]):
+        assert statement["Effect"] == "Allow"
+        actions = statement["Action"]
+        allowed.setdefault(statement["Resource"], set()).update(
+            [actions] if isinstance(actions, str) else actions
+        )
+    return allowed
+
+
+def notifications(stack: Stack) -> list[dict[str, Any]]:
+    """What the bucket of this stack notifies, if there is one: of one kind only."""
+    if "SourceBucket" not in stack.resources:
+        return []
+    configuration = stack.properties("SourceBucket")["NotificationConfiguration"]
+    (found,) = configuration.values()
+    return list(found)
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text inside a value."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for item in value.values():
+                yield from texts(item)
+        case list():
+            for item in value:
+                yield from texts(item)
 
 
 @functools.cache
@@ -146,5 +233,5 @@ class _NoManagedPolicies(ManagedPolicyLoader):
 
 
 def _resource(described: Mapping[str, Any]) -> Resource:
-    rest = {k: v for k, v in described.items() if k not in {"Type", "Properties", "Metadata"}}
+    rest = {k: v for k, v in described.items() if k not in {"Type", "Properties"}}
     return Resource(described["Type"], described.get("Properties", {}), rest)

@@ -2,63 +2,27 @@
 
 import json
 import re
-from collections.abc import Iterator
-from itertools import product
-from typing import Any
 
 import pytest
-from template.stack import ALIAS, SECRET, Resource, Stack, parameters
+from template.stack import (
+    ALIAS,
+    FUNCTION,
+    KEY,
+    MODES,
+    SECRET,
+    Resource,
+    Stack,
+    document,
+    equals,
+    notifications,
+    parameters,
+    rights,
+    texts,
+)
 
+from replicate.mapping import Tags
+from replicate.plan import Overwrite, Policy
 from replicate.settings import Settings
-
-FUNCTION = "${ReplicateFunction.Arn}"
-
-MODES = [
-    {"SnapStartVersion": s, "SourcePrefix": p, "ReplicateDeletes": d, "Tracing": t}
-    for s, p, d, t in product(
-        ["", "v1"], ["", "photos/"], ["false", "true"], ["Active", "PassThrough"]
-    )
-]
-
-
-@pytest.fixture(name="stack")
-def default_stack() -> Stack:
-    """With nothing but the parameters that have no default."""
-    return Stack()
-
-
-def statements(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
-
-
-def rights(stack: Stack) -> dict[str, set[str]]:
-    """What the function may do, by resource."""
-    allowed: dict[str, set[str]] = {}
-    for statement in statements(stack.properties("FunctionRole")["Policies"]):
-        assert statement["Effect"] == "Allow"
-        actions = statement["Action"]
-        allowed.setdefault(statement["Resource"], set()).update(
-            [actions] if isinstance(actions, str) else actions
-        )
-    return allowed
-
-
-def notifications(stack: Stack) -> list[dict[str, Any]]:
-    configuration = stack.properties("SourceBucket")["NotificationConfiguration"]
-    return list(configuration["LambdaConfigurations"])
-
-
-def texts(value: object) -> Iterator[str]:
-    """Every text inside a value."""
-    match value:
-        case str():
-            yield value
-        case dict():
-            for item in value.values():
-                yield from texts(item)
-        case list():
-            for item in value:
-                yield from texts(item)
 
 
 class TestFunction:
@@ -82,7 +46,13 @@ class TestFunction:
         assert function["ReservedConcurrentExecutions"] == 5
 
     def test_environment_is_what_the_settings_read(self) -> None:
-        stack = Stack(GcsKeyPrefix="backup/", StorageClassMap="STANDARD_IA=NEARLINE")
+        stack = Stack(
+            GcsKeyPrefix="backup/",
+            StorageClassMap="STANDARD_IA=NEARLINE",
+            ReplicateDeletes="true",
+            ReplicateLifecycleDeletes="true",
+            ReplicateTags="metadata",
+        )
         variables = stack.properties("ReplicateFunction")["Environment"]["Variables"]
 
         settings = Settings.from_environ({**variables, "AWS_REGION": "eu-central-1"})
@@ -92,6 +62,10 @@ class TestFunction:
         assert settings.credentials_secret == SECRET
         assert settings.source_buckets == {"my-source-bucket"}
         assert settings.storage_classes == {"STANDARD_IA": "NEARLINE"}
+        assert settings.policy == Policy(Overwrite.CHANGED, deletes=True, tags=Tags.METADATA)
+        assert settings.lifecycle_deletes
+        assert settings.service == "stack"
+        assert settings.metrics_namespace == "S3ToGcs"
 
     def test_endpoints_are_declared_and_empty_so_that_local_runs_can_set_them(
         self, stack: Stack
@@ -118,6 +92,11 @@ class TestRights:
             "arn:aws:s3:::my-source-bucket": {"s3:ListBucket"},
             SECRET: {"secretsmanager:GetSecretValue"},
             "${FailureQueue.Arn}": {"sqs:SendMessage"},
+            "${EventQueue.Arn}": {
+                "sqs:ReceiveMessage",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+            },
             "${FunctionLogGroup.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
         }
 
@@ -139,6 +118,13 @@ class TestRights:
             }
         ]
         assert "ManagedPolicyArns" not in roles["FunctionRole"].properties
+
+    def test_tags_add_two_actions_on_the_objects(self) -> None:
+        added = {"s3:GetObjectTagging", "s3:GetObjectVersionTagging"}
+
+        for tags in ("contexts", "metadata"):
+            objects = rights(Stack(ReplicateTags=tags))["arn:aws:s3:::my-source-bucket/*"]
+            assert objects == {"s3:GetObject", "s3:GetObjectVersion", *added}
 
     @pytest.mark.parametrize("mode", MODES)
     def test_no_action_is_a_wildcard(self, mode: dict[str, str]) -> None:
@@ -178,7 +164,8 @@ class TestWhoMayInvoke:
         integration = stack.properties("FunctionIntegration")["IntegrationUri"]
 
         assert permitted == {expected}
-        assert {n["Function"] for n in notifications(stack)} == {expected}
+        assert {n["Function"] for n in notifications(stack) if "Function" in n} <= {expected}
+        assert stack.properties("EventQueueMapping")["FunctionName"] == expected
         assert integration.endswith(f":lambda:path/2015-03-31/functions/{expected}/invocations")
         assert stack.outputs["FunctionArn"] == expected
 
@@ -190,14 +177,29 @@ class TestEvents:
             {"Event": "s3:ObjectRestore:Completed", "Function": FUNCTION},
         ]
 
-    def test_removal_is_notified_only_when_deletes_are_replicated(self) -> None:
-        events = [n["Event"] for n in notifications(Stack(ReplicateDeletes="true"))]
+    @pytest.mark.parametrize(
+        ("parameters", "added"),
+        [
+            ({"ReplicateDeletes": "true"}, ["s3:ObjectRemoved:*"]),
+            (
+                {"ReplicateDeletes": "true", "ReplicateLifecycleDeletes": "true"},
+                ["s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"],
+            ),
+            ({"ReplicateTags": "contexts"}, ["s3:ObjectTagging:*"]),
+        ],
+    )
+    def test_removals_and_tags_are_notified_only_when_they_are_replicated(
+        self, parameters: dict[str, str], added: list[str]
+    ) -> None:
+        events = [n["Event"] for n in notifications(Stack(**parameters))]
 
-        assert events == [
-            "s3:ObjectCreated:*",
-            "s3:ObjectRestore:Completed",
-            "s3:ObjectRemoved:*",
-        ]
+        assert events == ["s3:ObjectCreated:*", "s3:ObjectRestore:Completed", *added]
+
+    def test_lifecycle_deletes_without_deletes_are_refused(self) -> None:
+        (rule,) = document()["Rules"].values()
+
+        assert rule["RuleCondition"] == equals("ReplicateLifecycleDeletes", "true")
+        assert [a["Assert"] for a in rule["Assertions"]] == [equals("ReplicateDeletes", "true")]
 
     @pytest.mark.parametrize(
         ("prefix", "suffix", "rules"),
@@ -210,10 +212,13 @@ class TestEvents:
     def test_filters_hold_what_is_set_and_no_empty_rule(
         self, prefix: str, suffix: str, rules: list[tuple[str, str]]
     ) -> None:
-        stack = Stack(SourcePrefix=prefix, SourceSuffix=suffix, ReplicateDeletes="true")
-
+        everything = {"ReplicateLifecycleDeletes": "true", "ReplicateTags": "contexts"}
+        filters = {"SourcePrefix": prefix, "SourceSuffix": suffix, "ReplicateDeletes": "true"}
         expected = {"S3Key": {"Rules": [{"Name": n, "Value": v} for n, v in rules]}}
-        assert [n["Filter"] for n in notifications(stack)] == [expected] * 3
+
+        for delivery in ("direct", "queue"):
+            stack = Stack(Delivery=delivery, **filters, **everything)
+            assert [n["Filter"] for n in notifications(stack)] == [expected] * 5
 
     def test_what_fails_is_tried_three_times_and_then_kept_for_14_days(self, stack: Stack) -> None:
         assert stack.properties("AsyncInvocations") == {
@@ -241,18 +246,21 @@ class TestBucket:
         assert bucket.attributes["DeletionPolicy"] == "RetainExceptOnCreate"
         assert bucket.attributes["UpdateReplacePolicy"] == "Retain"
 
-    def test_is_made_when_s3_may_already_invoke(self, stack: Stack) -> None:
-        assert stack.resources["SourceBucket"].attributes["DependsOn"] == "S3MayInvoke"
+    @pytest.mark.parametrize(
+        ("delivery", "permission"), [("direct", "S3MayInvoke"), ("queue", "EventQueuePolicy")]
+    )
+    def test_is_made_when_s3_may_already_deliver(self, delivery: str, permission: str) -> None:
+        resources = Stack(Delivery=delivery).resources
+
+        assert permission in _needed_by("SourceBucket", resources)
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_waits_for_the_function_and_never_the_other_way_round(
-        self, mode: dict[str, str]
-    ) -> None:
+    def test_nothing_waits_for_itself(self, mode: dict[str, str]) -> None:
         """A circle would fail the deployment."""
         resources = Stack(**mode).resources
 
-        assert "SourceBucket" not in _needed_by("SourceBucket", resources)
-        assert "ReplicateFunction" in _needed_by("SourceBucket", resources)
+        for name in resources:
+            assert name not in _needed_by(name, resources), name
 
     def test_takes_encrypted_connections_only(self, stack: Stack) -> None:
         (statement,) = stack.properties("SourceBucketPolicy")["PolicyDocument"]["Statement"]
@@ -285,9 +293,20 @@ class TestApi:
     def test_is_throttled_and_logged(self, stack: Stack) -> None:
         stage = stack.properties("ApiStage")
 
-        assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] > 0
+        assert stage["DefaultRouteSettings"] == {
+            "ThrottlingRateLimit": 50,
+            "ThrottlingBurstLimit": 100,
+        }
         assert stage["AccessLogSettings"]["DestinationArn"] == "${ApiLogGroup.Arn}"
         assert json.loads(stage["AccessLogSettings"]["Format"])["status"] == "$context.status"
+
+    def test_throttling_is_a_parameter(self) -> None:
+        stage = Stack(ApiRateLimit=5, ApiBurstLimit=7).properties("ApiStage")
+
+        assert stage["DefaultRouteSettings"] == {
+            "ThrottlingRateLimit": 5,
+            "ThrottlingBurstLimit": 7,
+        }
 
     def test_gives_up_before_the_function_does(self, stack: Stack) -> None:
         """30 seconds is all that API Gateway has; the function goes on and finishes the object."""
@@ -340,6 +359,15 @@ class TestParameters:
             ("StorageClassMap", "", "STANDARD_IA=WARM"),
             ("StorageClassMap", "STANDARD_IA=NEARLINE,GLACIER_IR=COLDLINE", "STANDARD_IA"),
             ("SnapStartVersion", "2026-11-22.1", "a b"),
+            ("SourcePrefix", "a b/ä=1/", "photos/*"),
+            ("SourceSuffix", ".jpg", "\\.jpg"),
+            ("SecretKmsKeyArn", KEY, KEY.replace("key/", "alias/")),
+            ("SourceKmsKeyArn", KEY, "arn:aws:kms:*:*:key/*"),
+            ("QueueKmsKeyArn", "", "alias/mine"),
+            ("VpcSubnetIds", "subnet-0123456789abcdef0", "vpc-01234567"),
+            ("VpcSecurityGroupIds", "sg-01234567", "default"),
+            ("AlarmTopicArn", "arn:aws:sns:eu-central-1:123456789012:on-call", "on-call"),
+            ("AlarmEmail", "on-call@example.com", "example.com"),
         ],
     )
     def test_patterns_take_good_values_and_no_others(self, name: str, good: str, bad: str) -> None:
@@ -351,23 +379,24 @@ class TestParameters:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_secret_and_no_wildcard_hides_anywhere(mode: dict[str, str]) -> None:
-    """Three stars are meant: keys below the bucket, the API's stage, and the denied principal."""
+    """A few stars are meant: keys, the API's stage, who is denied, what has no ARN."""
     stack = Stack(**mode)
-    everything = {name: r.properties for name, r in stack.resources.items()}
+    everything = {name: r.properties for name, r in stack.resources.items() if name != "Dashboard"}
 
     found = set(texts({**everything, "outputs": stack.outputs}))
 
     assert not [t for t in found if re.search(r"private_key|BEGIN|AKIA", t)]
-    xray = {"*"} if mode["Tracing"] == "Active" else set()
     assert {t for t in found if "*" in t} <= {
-        "*",  # who is denied unencrypted connections
+        "*",  # who is denied unencrypted connections; and X-Ray and EC2, see below
         "s3:*",  # what is denied
         "${SourceBucket.Arn}/*",
         "arn:aws:s3:::my-source-bucket/*",
         "arn:aws:execute-api:eu-central-1:123456789012:${Api}/*/POST/v1/replicate",
+        "photos/*",  # the pattern of the keys that EventBridge sends
         *(n["Event"] for n in notifications(stack)),
     }
-    assert {r for r in rights(stack) if r == "*"} == xray
+    prefixes = {action.partition(":")[0] for action in rights(stack).get("*", ())}
+    assert prefixes <= {"xray", "ec2"}
 
 
 def _needed_by(name: str, resources: dict[str, Resource]) -> set[str]:
@@ -376,7 +405,7 @@ def _needed_by(name: str, resources: dict[str, Resource]) -> set[str]:
     todo = [name]
     while todo:
         resource = resources[todo.pop()]
-        own = {*texts(resource.properties), resource.attributes.get("DependsOn", "")}
+        own = {*texts(resource.properties), *texts(resource.attributes)}
         direct = {
             other
             for other in resources
