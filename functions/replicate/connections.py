@@ -1,12 +1,10 @@
-"""HTTP/1.1 over kept-alive connections, with as few layers between socket and buffer as Python has.
+"""Connections that are kept: across invocations and threads, and never for longer than they last.
 
-The bytes of every object pass through here twice, so this is `http.client` and what it lacks: reuse
-across invocations and threads, deadlines, and one exception for everything that can break.
+One exception stands for everything that can break, and no wait outlasts the invocation.
 """
 
+import contextlib
 import functools
-import http.client
-import io
 import select
 import socket
 import ssl
@@ -15,11 +13,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from replicate.deadline import Deadline
 from replicate.errors import SettingsError
+from replicate.http1 import Answer, Buffer, ProtocolError, Wire, request_head
 
 CONNECT_TIMEOUT_S = 5.0
 IO_TIMEOUT_S = 20.0
@@ -34,8 +33,6 @@ KEEP_S = 30.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Answers that are read whole (never objects) are not longer than this, whoever sends them."""
 
-Buffer = bytes | bytearray | memoryview
-
 
 class BrokenConnectionError(Exception):
     """The connection could not be made, broke, or stood still for too long."""
@@ -45,80 +42,46 @@ class BrokenConnectionError(Exception):
 def _may_break() -> Iterator[None]:
     try:
         yield
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ProtocolError) as error:
         raise BrokenConnectionError(f"{type(error).__name__}: {error}") from error
-
-
-class _Answer(http.client.HTTPResponse):
-    """An answer that is read as it arrives, and only taken for whole when it is."""
-
-    def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
-        super().__init__(sock, debuglevel, method)
-        self.fp = _Stream(self.fp.detach())
-
-
-class _Stream(io.BufferedReader):
-    """Waits once at a time, so that many short waits cannot outlast a deadline unseen.
-
-    And does not end within a line: `http.client` would take what there is for a whole head.
-    """
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        return self.readinto1(buffer)
-
-    def readline(self, limit: int | None = -1, /) -> bytes:
-        line = super().readline(limit)
-        if not line.endswith(b"\n") and len(line) != limit:
-            raise http.client.IncompleteRead(line)
-        return line
-
-
-class _Readable(Protocol):
-    """What is used of `http.client.HTTPResponse`."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    length: int | None
-
-    def read(self, amount: int, /) -> bytes: ...
-    def readinto(self, buffer: memoryview, /) -> int: ...
-    def isclosed(self) -> bool: ...
 
 
 class Response:
     """An answer whose body may still be on the wire. Close it, or use it as a context."""
 
-    def __init__(self, raw: _Readable, lease: "_Lease") -> None:
-        self._raw = raw
+    def __init__(self, answer: Answer, lease: "_Lease") -> None:
+        self._answer = answer
         self._lease = lease
-        self.status = raw.status
-        self.headers: Mapping[str, str] = raw.headers  # type: ignore[assignment]
+        self.status = answer.status
+        self.headers: Mapping[str, str] = answer.headers
 
     def read(self) -> bytes:
         """The rest of a short body. Raises BrokenConnectionError."""
         with _may_break():
-            data = self._raw.read(MAX_ANSWER_BYTES)
-        if self._raw.length:
-            raise BrokenConnectionError("the answer ended early, or is too long")
+            self._lease.limit_waiting()
+            data = self._answer.read(MAX_ANSWER_BYTES)
+            if self._answer.left:
+                raise ProtocolError("the answer is too long")
         return data
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read what has arrived; nothing only at the stream's end.
+        """Fill `buffer`, or read what has come in a while; nothing only at the stream's end.
 
         Raises BrokenConnectionError, OutOfTimeError.
         """
         self._lease.deadline.require()
         with _may_break():
             self._lease.limit_waiting()
-            return self._raw.readinto(buffer)
+            return self._answer.readinto(buffer)
 
     def close(self) -> None:
         """Give the connection back if it is clean, or soon can be; else close it."""
         try:
-            if not self._raw.isclosed() and (self._raw.length or 0) <= DRAIN_BYTES:
-                self._raw.read(DRAIN_BYTES)
-            self._lease.end(reusable=self._raw.isclosed())
-        except (OSError, http.client.HTTPException):
+            if 0 < self._answer.left <= DRAIN_BYTES:
+                self._lease.limit_waiting()
+                self._answer.read(DRAIN_BYTES)
+            self._lease.end(reusable=self._answer.reusable)
+        except (OSError, ProtocolError):
             self._lease.end(reusable=False)
 
     def __enter__(self) -> Self:
@@ -128,73 +91,61 @@ class Response:
         self.close()
 
 
-class Upload:
-    """A request whose body is being sent piece by piece."""
-
-    def __init__(self, lease: "_Lease") -> None:
-        self._lease = lease
-
-    def send(self, data: Buffer) -> None:
-        """Raises BrokenConnectionError."""
-        try:
-            with _may_break():
-                self._lease.limit_waiting()
-                self._lease.connection.send(data)
-        except BrokenConnectionError:
-            self._lease.sound = False
-            raise
-
-    def response(self) -> Response:
-        """Raises BrokenConnectionError."""
-        return self._lease.response()
-
-
 @dataclass(slots=True)
 class _Lease:
     """One connection while one request has it."""
 
     pool: "Connections"
-    connection: http.client.HTTPConnection
+    wire: Wire
     deadline: Deadline
+    method: str
     sound: bool = True
     ended: bool = False
 
+    def send(self, *pieces: Buffer) -> None:
+        """Raises BrokenConnectionError."""
+        try:
+            with _may_break():
+                self.limit_waiting()
+                self.wire.send(pieces)
+        except BrokenConnectionError:
+            self.sound = False
+            raise
+
     def response(self) -> Response:
+        """Raises BrokenConnectionError."""
         with _may_break():
             self.limit_waiting()
-            return Response(self.connection.getresponse(), self)
+            return Response(self.wire.answer(self.method), self)
 
     def limit_waiting(self) -> None:
         """Let no wait on the socket outlast the deadline."""
-        if self.connection.sock is not None:
-            self.connection.sock.settimeout(self._at_most(IO_TIMEOUT_S))
-
-    def _at_most(self, seconds: float) -> float:
-        return max(0.1, min(seconds, self.deadline.remaining()))
-
-    def begin(self, method: str, target: str, headers: Mapping[str, str]) -> None:
-        """Send a request's head."""
-        connection = self.connection
-        if connection.sock is None:
-            connection.timeout = self._at_most(CONNECT_TIMEOUT_S)
-            connection.connect()
-        self.limit_waiting()
-        connection.putrequest(
-            method, target, skip_host="Host" in headers, skip_accept_encoding=True
-        )
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        connection.endheaders()
+        self.wire.wait_at_most(_at_most(IO_TIMEOUT_S, self.deadline))
 
     def end(self, *, reusable: bool) -> None:
         """Once: by now a connection that was given back may be somebody else's."""
         if self.ended:
             return
         self.ended = True
-        if reusable and self.sound and self.connection.sock is not None:
-            self.pool.give_back(self.connection)
+        if reusable and self.sound:
+            self.pool.give_back(self.wire)
         else:
-            self.connection.close()
+            self.wire.sock.close()
+
+
+class Upload:
+    """A request whose body is being sent piece by piece."""
+
+    def __init__(self, lease: _Lease) -> None:
+        self._lease = lease
+
+    def send(self, data: Buffer) -> None:
+        """Raises BrokenConnectionError."""
+        self._lease.send(data)
+
+    def response(self) -> Response:
+        """Raises BrokenConnectionError."""
+        return self._lease.response()
 
 
 class Connections:
@@ -206,9 +157,11 @@ class Connections:
             raise SettingsError(
                 f"{url!r} is not an endpoint: expected https://host or http://host:port."
             )
-        self._host, self._port = parts.hostname, parts.port
-        self._tls = _tls() if parts.scheme == "https" else None
-        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._named = parts.netloc.rpartition("@")[2]
+        self._tls = tls() if parts.scheme == "https" else None
+        self._idle: list[tuple[float, Wire]] = []
         self._lock = threading.Lock()
 
     def request(
@@ -223,13 +176,11 @@ class Connections:
 
         Raises BrokenConnectionError, OutOfTimeError.
         """
-        with self.upload(method, target, headers, deadline) as upload:
-            try:
-                for piece in body:
-                    upload.send(piece)
-            except BrokenConnectionError:  # perhaps the server had read enough to refuse
-                return upload.response()
-            return upload.response()
+        with self._leased(method, deadline) as lease:
+            head = self._head(method, target, headers)
+            with contextlib.suppress(BrokenConnectionError):  # perhaps it had read enough to refuse
+                lease.send(head, *body)
+            return lease.response()
 
     @contextmanager
     def upload(
@@ -240,50 +191,57 @@ class Connections:
         Raises BrokenConnectionError, OutOfTimeError. Left before there was an answer, it breaks the
         connection off, and the server sees a request that ends early.
         """
-        deadline.require()
-        lease = _Lease(self, self._take() or self._connection(), deadline)
-        try:
-            with _may_break():
-                lease.begin(method, target, headers)
+        with self._leased(method, deadline) as lease:
+            lease.send(self._head(method, target, headers))
             yield Upload(lease)
-        except BaseException:
-            lease.end(reusable=False)
-            raise
 
-    def give_back(self, connection: http.client.HTTPConnection) -> None:
+    def give_back(self, wire: Wire) -> None:
         with self._lock:
-            self._idle.append((time.time(), connection))
+            self._idle.append((time.time(), wire))
 
     def close(self) -> None:
         """Close what is kept. The next request connects anew."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+        for _, wire in idle:
+            wire.sock.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
-        connection = (
-            http.client.HTTPConnection(self._host, self._port)
-            if self._tls is None
-            else http.client.HTTPSConnection(self._host, self._port, context=self._tls)
-        )
-        connection.response_class = _Answer
-        return connection
+    @contextmanager
+    def _leased(self, method: str, deadline: Deadline) -> Iterator[_Lease]:
+        deadline.require()
+        with _may_break():
+            wire = self._take() or Wire.connect(
+                self._host, self._port, self._tls, _at_most(CONNECT_TIMEOUT_S, deadline)
+            )
+        lease = _Lease(self, wire, deadline, method)
+        try:
+            yield lease
+        except BaseException:
+            lease.end(reusable=False)
+            raise
 
-    def _take(self) -> http.client.HTTPConnection | None:
+    def _head(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
+        with _may_break():
+            return request_head(method, target, {"Host": self._named, **headers})
+
+    def _take(self) -> Wire | None:
         """The connection used last, if it is still good."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                since, connection = self._idle.pop()
-            if time.time() - since < KEEP_S and not _has_input(connection.sock):
-                return connection
-            connection.close()
+                since, wire = self._idle.pop()
+            if time.time() - since < KEEP_S and not _has_input(wire.sock):
+                return wire
+            wire.sock.close()
+
+
+def _at_most(seconds: float, deadline: Deadline) -> float:
+    return max(0.1, min(seconds, deadline.remaining()))
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
     """Made once: it takes longer to load the certificate authorities than to make a request."""
     return ssl.create_default_context()
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from urllib.parse import quote, urlencode
 
 from replicate import gcs_json
-from replicate.connections import BrokenConnectionError, Buffer, Response
+from replicate.connections import BrokenConnectionError, Response
 from replicate.deadline import Deadline
 from replicate.errors import (
     DestinationBucketNotFoundError,
@@ -20,6 +20,7 @@ from replicate.errors import (
     DestinationUnavailableError,
 )
 from replicate.gcs_client import GcsClient, broken, refuse
+from replicate.http1 import Buffer
 from replicate.integrity import encode_crc32c
 from replicate.mapping import Naming
 from replicate.objects import Attributes, Precondition, Replica

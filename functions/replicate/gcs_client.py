@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import NoReturn
 
-from replicate.connections import BrokenConnectionError, Buffer, Connections, Response
+from replicate.connections import BrokenConnectionError, Connections, Response
 from replicate.deadline import Deadline
 from replicate.errors import (
     CredentialsError,
@@ -19,6 +19,7 @@ from replicate.errors import (
     ThrottledError,
 )
 from replicate.google_credentials import GoogleTokens
+from replicate.http1 import Buffer
 from replicate.retry import retry_after
 
 ENDPOINT = "https://storage.googleapis.com"

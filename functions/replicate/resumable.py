@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from replicate import gcs_json
-from replicate.connections import BrokenConnectionError, Buffer, Response
+from replicate.connections import BrokenConnectionError, Response
 from replicate.deadline import MARGIN_S, Deadline
 from replicate.errors import (
     CredentialsError,
@@ -25,6 +25,7 @@ from replicate.errors import (
     ThrottledError,
 )
 from replicate.gcs_client import GcsClient, broken, refuse
+from replicate.http1 import Buffer
 from replicate.integrity import encode_crc32c
 from replicate.objects import Replica
 from replicate.ports import CheckedBody
