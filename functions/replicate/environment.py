@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import boto3
-from botocore.config import Config
 
 from replicate import gcp_secret
 from replicate.deadline import Deadline
@@ -18,14 +17,11 @@ from replicate.plan import Policy
 from replicate.replication import Replicator
 from replicate.s3 import S3Source
 from replicate.s3_client import S3Client
+from replicate.secrets_manager import SecretsManager
 from replicate.settings import Settings
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
-
-_SECRETS = Config(
-    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +32,18 @@ class Environment:
     s3: S3Client
     gcs: GcsClient
     tokens: GoogleTokens
+    secrets: SecretsManager
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Environment":
         """Raises SettingsError. The secret is not read before it is needed."""
         settings = Settings.from_environ(environ)
-        session = boto3.Session(region_name=settings.region)
-        aws: Credentials | None = session.get_credentials()
+        aws: Credentials | None = boto3.Session(region_name=settings.region).get_credentials()
         if aws is None:
             raise SettingsError("There are no AWS credentials: give the function a role.")
-        secrets = session.client("secretsmanager", config=_SECRETS)
+        secrets = SecretsManager(aws, settings.region, settings.secrets_endpoint)
         tokens = GoogleTokens(
-            lambda: gcp_secret.read(secrets, settings.credentials_secret),
+            lambda: secrets.read(settings.credentials_secret),
             lambda secret: gcp_secret.credentials(secret, aws, settings.region),
         )
         return cls(
@@ -55,12 +51,14 @@ class Environment:
             s3=S3Client(aws, settings.region, settings.s3_endpoint),
             gcs=GcsClient(tokens, settings.gcs_endpoint),
             tokens=tokens,
+            secrets=secrets,
         )
 
     def close(self) -> None:
         """Close the connections that are kept; whoever uses it again opens new ones."""
         self.s3.close()
         self.gcs.connections.close()
+        self.secrets.close()
 
     def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
         """The protocol over both stores, for one change in one invocation."""

@@ -1,4 +1,4 @@
-"""The secret in AWS Secrets Manager, and the Google credentials made from it.
+"""Google credentials, made from the secret.
 
 It holds a service account key or a workload identity federation configuration for AWS, as Google's
 console and command line write them. Errors name the field that is wrong, and never what is in it.
@@ -6,18 +6,14 @@ console and command line write them. Errors name the field that is wrong, and ne
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.credentials import Credentials as AwsCredentials
-from botocore.exceptions import BotoCoreError, ClientError
 from google.auth import aws
 from google.auth.credentials import Credentials
 from google.oauth2 import service_account
 
 from replicate.errors import CredentialsError
-
-if TYPE_CHECKING:
-    from types_boto3_secretsmanager import SecretsManagerClient
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 
@@ -28,25 +24,6 @@ _NEEDED = {
     _FEDERATION: ("audience", "subject_token_type", "token_url"),
 }
 _AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - the name of a type
-
-
-def read(client: "SecretsManagerClient", name: str) -> str:
-    """The text of a secret, by name or ARN. Raises CredentialsError."""
-    try:
-        answer = client.get_secret_value(SecretId=name)
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        raise CredentialsError(
-            f"Secrets Manager did not give the secret {name} ({code}). Check the name in"
-            " GCP_CREDENTIALS_SECRET, and that the function's role may"
-            " secretsmanager:GetSecretValue it (and kms:Decrypt with its key, if it has one)."
-        ) from None
-    except BotoCoreError as error:
-        raise CredentialsError(
-            f"Secrets Manager could not be asked for the secret {name}"
-            f" ({type(error).__name__}). Try again."
-        ) from None
-    return answer.get("SecretString") or answer.get("SecretBinary", b"").decode(errors="replace")
 
 
 def credentials(secret: str, aws_credentials: AwsCredentials, region: str) -> Credentials:

@@ -73,7 +73,7 @@ class S3Client:
         """Base URL and path of an object. Source: S3's user guide, "Virtual hosting of buckets"."""
         key = quote(ref.key, safe="/~")
         if self._endpoint is not None:
-            return self._endpoint.rstrip("/"), f"/{ref.bucket}/{key}"
+            return self._endpoint, f"/{ref.bucket}/{key}"
         host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
         if _HOST_LABEL.fullmatch(ref.bucket):
             return f"https://{ref.bucket}.{host}", f"/{key}"

@@ -7,7 +7,6 @@ from typing import Any
 import boto3
 import pytest
 from memory import Context
-from moto.server import ThreadedMotoServer
 
 from local.gcs import Fault, GcsServer
 from replicate.handler import lambda_handler
@@ -19,23 +18,14 @@ def gcs() -> Iterator[GcsServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}".replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-    server.stop()
-
-
 @pytest.fixture
-def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+def deployed(
+    gcs: GcsServer,
+    aws: str,  # noqa: ARG001 - for its variables
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[GcsServer]:
     """A deployment with nothing wrong, as the environment variables say it."""
     environ = {
-        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": aws,
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp",
         "SOURCE_BUCKETS": "one,two",
@@ -44,8 +34,8 @@ def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     for bucket in ("one", "two"):
-        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
-    secrets = boto3.client("secretsmanager", region_name="us-east-1")
+        boto3.client("s3").create_bucket(Bucket=bucket)
+    secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name="gcp", SecretString=json.dumps(gcs.create_key()))
     yield gcs
     gcs.clear_faults()
@@ -94,7 +84,7 @@ def test_a_missing_secret_stops_the_way_to_gcs_and_not_that_to_s3(
 
 
 def test_a_revoked_key_is_found_at_the_token(deployed: GcsServer) -> None:
-    secrets = boto3.client("secretsmanager", region_name="us-east-1")
+    secrets = boto3.client("secretsmanager")
     key = json.loads(secrets.get_secret_value(SecretId="gcp")["SecretString"])
     deployed.revoke_key(key["private_key_id"])
     assert failing(examined()) == [("token", "credentials_invalid")]

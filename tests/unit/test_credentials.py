@@ -4,10 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
 from botocore.credentials import Credentials
-from moto import mock_aws
 
 from local.gcs import GcsServer
 from replicate import gcp_secret
@@ -170,22 +168,3 @@ def assert_tells_nothing(error: BaseException, secret: dict[str, Any]) -> None:
     for name in ("private_key", "private_key_id", "raw"):
         for line in str(secret.get(name, "\0")).splitlines():
             assert line not in shown
-
-
-@mock_aws
-def test_a_secret_is_read_as_text_or_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    client = boto3.client("secretsmanager", region_name="eu-west-1")
-    client.create_secret(Name="text", SecretString="{}")
-    arn = client.create_secret(Name="bytes", SecretBinary=b"{}")["ARN"]
-    assert gcp_secret.read(client, "text") == gcp_secret.read(client, arn) == "{}"
-
-
-@mock_aws
-def test_a_secret_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    client = boto3.client("secretsmanager", region_name="eu-west-1")
-    with pytest.raises(CredentialsError, match=r"gcp .*ResourceNotFound.*GCP_CREDENTIALS_SECRET"):
-        gcp_secret.read(client, "gcp")

@@ -1,0 +1,80 @@
+"""AWS Secrets Manager's one call that is needed, signed by botocore.
+
+A boto3 client takes a fifth of a cold start, before it has done anything: it loads the service's
+model, and the endpoints of all services.
+"""
+
+import base64
+import json
+from http import HTTPStatus
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from replicate.connections import BrokenConnectionError, Connections, Response
+from replicate.deadline import Deadline
+from replicate.errors import CredentialsError, UnavailableError
+from replicate.retry import retrying
+
+TIME_S = 10.0
+"""For one secret, with all attempts."""
+
+
+class SecretsManager:
+    """Reads secrets. Safe across threads."""
+
+    def __init__(self, credentials: Credentials, region: str, endpoint: str | None = None) -> None:
+        suffix = ".cn" if region.startswith("cn-") else ""
+        self.url = endpoint or f"https://secretsmanager.{region}.amazonaws.com{suffix}"
+        self._signer = SigV4Auth(credentials, "secretsmanager", region)
+        self._connections = Connections(self.url)
+
+    def read(self, name: str) -> str:
+        """The text of a secret, by name or ARN. Raises CredentialsError."""
+        deadline = Deadline(TIME_S)
+        try:
+            return retrying(lambda: self._read(name, deadline), deadline)
+        except UnavailableError as error:
+            raise CredentialsError(
+                f"Secrets Manager could not be asked for the secret {name} ({error.message})."
+                " Try again."
+            ) from None
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        self._connections.close()
+
+    def _read(self, name: str, deadline: Deadline) -> str:
+        try:
+            with self._ask(json.dumps({"SecretId": name}).encode(), deadline) as response:
+                answer = json.loads(response.read())
+        except (BrokenConnectionError, ValueError) as error:
+            raise UnavailableError(f"the answer broke off: {error}") from error
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise UnavailableError(f"it answered {response.status}")
+        if response.status != HTTPStatus.OK:
+            code = str(answer.get("__type", response.status)).rpartition("#")[2]
+            raise CredentialsError(
+                f"Secrets Manager did not give the secret {name} ({code}). Check the name in"
+                " GCP_CREDENTIALS_SECRET, and that the function's role may"
+                " secretsmanager:GetSecretValue it (and kms:Decrypt with its key, if it has one)."
+            )
+        return _text(answer)
+
+    def _ask(self, body: bytes, deadline: Deadline) -> Response:
+        headers = {
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": "secretsmanager.GetSecretValue",
+        }
+        request = AWSRequest(method="POST", url=self.url + "/", headers=headers, data=body)
+        self._signer.add_auth(request)
+        signed = {**dict(request.headers.items()), "Content-Length": str(len(body))}
+        return self._connections.request("POST", "/", signed, deadline, [body])
+
+
+def _text(answer: dict[str, str]) -> str:
+    """A secret is stored as text or, by some tools, as bytes."""
+    if "SecretString" in answer:
+        return answer["SecretString"]
+    return base64.b64decode(answer.get("SecretBinary", "")).decode(errors="replace")

@@ -1,0 +1,58 @@
+"""The secret, read over the network."""
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from botocore.credentials import Credentials
+
+from replicate.errors import CredentialsError
+from replicate.secrets_manager import SecretsManager
+
+AWS = Credentials("AKIAEXAMPLE", "x", "token")
+
+
+@pytest.fixture
+def secrets(aws: str) -> Iterator[SecretsManager]:
+    made = SecretsManager(AWS, "us-east-1", aws)
+    yield made
+    made.close()
+
+
+def test_a_secret_is_read_by_name_or_arn_as_text_or_as_bytes(secrets: SecretsManager) -> None:
+    client = boto3.client("secretsmanager")
+    client.create_secret(Name="a/text", SecretString='{"ü": 1}')
+    arn = client.create_secret(Name="bytes", SecretBinary=b'{"x": 1}')["ARN"]
+    assert secrets.read("a/text") == '{"ü": 1}'
+    assert secrets.read(arn) == '{"x": 1}'
+
+
+def test_a_rotated_secret_is_read_as_it_is_now(secrets: SecretsManager) -> None:
+    client = boto3.client("secretsmanager")
+    client.create_secret(Name="rotated", SecretString="old")
+    assert secrets.read("rotated") == "old"
+    client.put_secret_value(SecretId="rotated", SecretString="new")
+    assert secrets.read("rotated") == "new"
+
+
+def test_a_secret_that_is_not_there_is_named_with_the_setting(secrets: SecretsManager) -> None:
+    with pytest.raises(CredentialsError, match=r"nothing .*ResourceNotFound.*GCP_CREDENTIALS_SECR"):
+        secrets.read("nothing")
+
+
+def test_a_service_that_is_down_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replicate.secrets_manager.TIME_S", 0.5)
+    nobody = SecretsManager(AWS, "us-east-1", "http://127.0.0.1:9")
+    with pytest.raises(CredentialsError, match="could not be asked"):
+        nobody.read("gcp")
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("eu-west-1", "https://secretsmanager.eu-west-1.amazonaws.com"),
+        ("cn-north-1", "https://secretsmanager.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_without_an_endpoint_it_is_the_regions(region: str, host: str) -> None:
+    assert SecretsManager(AWS, region).url == host
