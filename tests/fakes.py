@@ -112,7 +112,8 @@ class FakeS3:
         """Delete the newest version, or the delete marker: the one before it is back."""
         assert self.versioned
         self._pass_time()
-        self._versions[ref].pop()
+        if versions := self._versions.get(ref):
+            versions.pop()
 
     def refs(self) -> list[SourceRef]:
         """Whatever there is now."""

@@ -211,6 +211,7 @@ def _readable(precondition: Precondition) -> Precondition:
 
 
 Ports = tuple[Source, Destination]
+PortsOf = Callable[[Answers], Ports]
 
 
 def faithful(answers: Answers) -> Ports:
@@ -228,7 +229,7 @@ class Protocol:
     """What a run is started with."""
 
     policy: Policy = field(default_factory=Policy)
-    ports: Callable[[Answers], Ports] = faithful
+    ports: PortsOf = faithful
     """Where the protocol can be broken, without the product's code knowing of it."""
 
     def advance(
