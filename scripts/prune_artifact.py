@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-AWS_SERVICES = frozenset({"secretsmanager"})
-"""The services that the function makes botocore clients for."""
+AWS_SERVICES: frozenset[str] = frozenset()
+"""The services that the function makes botocore clients for: none, it signs its requests itself."""
 
 UNUSED = {
     "bin": "command lines of packages",
