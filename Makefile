@@ -20,6 +20,7 @@ LAMBDA_PYTHON ?= $(shell for p in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/ver
 ARCHITECTURE ?= $(or $(shell sed -nE 's/.*[^A-Za-z]Architecture=[^a-z]*(x86_64|arm64).*/\1/p' samconfig.toml),x86_64)
 BUILD ?= .aws-sam/build
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
+AWS := $(SAM_VENV)/bin/aws
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -62,6 +63,21 @@ demo: setup ## the whole service on this machine: no account, no Docker
 up: setup ## the same to play with: stays up until Ctrl-C
 	@$(BIN)/python -m local.up
 
+# rclone compares both sides in the end; it comes with what the benchmark is measured with.
+OBJECTS ?= 2000
+CHANGES ?= 3000
+WORKERS ?= 3
+FAULTS ?= 0.05
+BENCH_VENV := .venv/bench
+$(BENCH_VENV)/.installed: requirements/bench.txt
+	$(call venv,$(BENCH_VENV),$<)
+
+soak: setup $(BENCH_VENV)/.installed ## minutes of changes, faults and kills; then both sides are compared
+	@$(BIN)/python -m soak --objects $(OBJECTS) --changes $(CHANGES) --workers $(WORKERS) --faults $(FAULTS) \
+		$(if $(SEED),--seed $(SEED))
+
+.PHONY: soak
+
 validate: $(SAM_VENV)/.installed ## check the template: sam's and cfn-lint's rules
 	$(SAM) validate --lint
 	$(SAM_VENV)/bin/cfn-lint template.yaml -a cfn_lint_serverless.rules
@@ -89,6 +105,26 @@ sam-local: setup ## run the function in Docker with every sample event, and the 
 	@$(MAKE) build BUILD=.aws-sam/local ARCHITECTURE=$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 	@$(BIN)/python -m scripts.sam_local .aws-sam/local/template.yaml
 
+# docs/OPERATIONS.md has the plain commands behind these two.
+redrive: $(SAM_VENV)/.installed ## run again what failed: make redrive STACK=s3-to-gcs
+	@test -n "$(STACK)" || { echo "Which stack? Say make redrive STACK=s3-to-gcs" >&2; exit 1; }
+	@output() { $(AWS) cloudformation describe-stacks --stack-name "$(STACK)" --output text \
+		--query "Stacks[0].Outputs[?OutputKey=='$$1'].OutputValue"; }; \
+	from=$$(output FailureQueueArn) && to=$$(output EventQueueArn); \
+	test -n "$$from" -a -n "$$to" || { echo "The stack $(STACK) has no FailureQueueArn and EventQueueArn among its" \
+		"outputs: is it this template's? If it is an older one, run make deploy first." >&2; exit 1; }; \
+	$(AWS) sqs start-message-move-task --source-arn "$$from" --destination-arn "$$to" > /dev/null; \
+	echo "Moving. How far it is: aws sqs list-message-move-tasks --source-arn $$from"
+
+doctor: $(SAM_VENV)/.installed ## examine a deployment hop by hop: make doctor FUNCTION=name
+	@test -n "$(FUNCTION)" || { echo "Which function? Say make doctor FUNCTION=name, with its name or ARN: the" \
+		"stack's output FunctionArn" >&2; exit 1; }
+	@answer=$$(mktemp) && trap 'rm -f "$$answer"' EXIT; \
+	$(AWS) lambda invoke --function-name "$(FUNCTION)" --payload '{"doctor": true}' \
+		--cli-read-timeout 0 "$$answer" > /dev/null; \
+	"$(PYTHON)" -m json.tool --no-ensure-ascii "$$answer"; \
+	grep -q '"healthy": *true' "$$answer" || { echo 'Not healthy: the hop with "ok": false says what to do.' >&2; exit 1; }
+
 # The locks carry names, versions and hashes, and no source's address.
 lock: $(VENV)/.installed ## resolve all dependencies anew
 	cd requirements && for lock in ../functions/requirements uv sam dev; do \
@@ -98,4 +134,4 @@ lock: $(VENV)/.installed ## resolve all dependencies anew
 clean: ## remove everything that make made
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test lock clean demo up validate build deploy sam-local
+.PHONY: help setup fmt lint test lock clean demo up validate build deploy sam-local redrive doctor

@@ -1,0 +1,1 @@
+"""`make soak`: many changes, several runtimes, faults and kills; then both sides are compared."""

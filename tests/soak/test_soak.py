@@ -1,0 +1,113 @@
+"""The soak itself: a tiny run of it, and that it would say so if something were wrong."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from local.audit import Content, Pair
+from local.processes import plain_environment
+from local.runtime import REPOSITORY
+from soak import rclone, verdict
+from soak.changes import Kind, Plan
+
+needs_rclone = pytest.mark.skipif(not rclone.RCLONE.exists(), reason="`make soak` installs it")
+
+
+@needs_rclone
+def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    sizes = ["--objects", "25", "--changes", "40", "--workers", "2", "--largest-mib", "1"]
+    done = subprocess.run(  # noqa: S603 - ours
+        [
+            *(sys.executable, "-m", "soak", *sizes, "--seed", "5", "--faults", "0.1"),
+            *("--kill-every-s", "2", "--storm-every-s", "5", "--out", tmp_path / "out"),
+        ],
+        cwd=REPOSITORY,
+        env={**plain_environment(), "TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    report = (tmp_path / "out/SOAK.md").read_text()
+    assert "**Equal.** `python -m soak --seed 5 " in report
+    assert report in done.stdout.replace("\r", "")
+    drawn = ET.parse(tmp_path / "out/lag.svg")  # noqa: S314 - ours
+    assert len(drawn.getroot()) > 10
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def _plan(seed: int) -> Plan:
+    return Plan(objects=300, changes=500, largest_mib=20, seed=seed, lanes=2)
+
+
+def test_a_seed_repeats_the_plan() -> None:
+    assert _plan(1).changes == _plan(1).changes
+    assert _plan(1).changes != _plan(2).changes
+
+
+def test_a_plan_has_changes_of_all_kinds_and_is_possible() -> None:
+    plan = _plan(3)
+    exists: set[str] = set()
+    for change in plan.changes:
+        assert (change.key in exists) == (change.kind not in {Kind.CREATE, Kind.RECREATE})
+        if change.kind is Kind.DELETE:
+            exists.remove(change.key)
+        else:
+            exists.add(change.key)
+    assert exists == plan.remaining()
+    kinds = Counter(change.kind for change in plan.changes)
+    assert kinds.keys() == set(Kind)
+    assert (kinds[Kind.CREATE], kinds.total()) == (300, 800)
+
+
+def test_what_rclone_lists_is_understood(tmp_path: Path) -> None:
+    listed = tmp_path / "listed"
+    listed.write_text("= a\n+ b\n- c\n* d\n! e\n= f\n")
+    found, names = rclone.read(listed, "", good=False)
+    assert found == {"equal": 2, "missing": 1, "extra": 1, "different": 1, "unreadable": 1}
+    assert names == ["+ b", "- c", "* d", "! e"]
+    listed.write_text("= a\n")
+    with pytest.raises(rclone.RcloneError):
+        rclone.read(listed, "it failed for another reason", good=False)
+    with pytest.raises(rclone.RcloneError):
+        rclone.read(tmp_path / "absent", "it never started", good=False)
+
+
+def test_any_difference_is_a_problem() -> None:
+    one = Content(size=1, crc32c="AAAAAA==", content_type="text/plain", metadata={})
+    other = Content(size=1, crc32c="BBBBBB==", content_type="text/plain", metadata={})
+    for source, replica, counts in (
+        (one, one, (0, 0, 0)),
+        (one, None, (1, 0, 0)),
+        (one, other, (0, 1, 0)),
+        (None, one, (0, 0, 1)),
+    ):
+        found, names = verdict.by_checksums([Pair(name="a", source=source, replica=replica)])
+        assert (found.missing, found.different, found.extra) == counts
+        judged = verdict.Verdict()
+        judged.add(found, names)
+        assert bool(judged.problems) == any(counts)
+
+
+def test_comparing_nothing_is_a_problem() -> None:
+    judged = verdict.Verdict()
+    judged.add(*verdict.by_checksums([]))
+    assert judged.problems
+
+
+def test_only_what_nobody_could_cancel_may_stay_open() -> None:
+    def fault(kind: str, operation: str, name: str) -> dict[str, str]:
+        return {"kind": kind, "operation": operation, "name": name}
+
+    faults = [
+        fault("answer lost", "upload.start", "a"),
+        fault("503", "upload.start", "b"),
+        fault("503", "upload.cancel", "c"),
+        fault("answer lost", "upload.put", "d"),
+    ]
+    assert verdict.excused(Counter({"e": 1}), faults) == {"a": 1, "c": 1, "e": 1}
