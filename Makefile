@@ -110,7 +110,7 @@ redrive: $(SAM_VENV)/.installed ## run again what failed: make redrive STACK=s3-
 	@test -n "$(STACK)" || { echo "Which stack? Say make redrive STACK=s3-to-gcs" >&2; exit 1; }
 	@output() { $(AWS) cloudformation describe-stacks --stack-name "$(STACK)" --output text \
 		--query "Stacks[0].Outputs[?OutputKey=='$$1'].OutputValue"; }; \
-	from=$$(output FailureQueueArn) && to=$$(output EventQueueArn); \
+	from=$$(output FailureQueueArn); to=$$(output EventQueueArn); \
 	test -n "$$from" -a -n "$$to" || { echo "The stack $(STACK) has no FailureQueueArn and EventQueueArn among its" \
 		"outputs: is it this template's? If it is an older one, run make deploy first." >&2; exit 1; }; \
 	$(AWS) sqs start-message-move-task --source-arn "$$from" --destination-arn "$$to" > /dev/null; \
