@@ -63,6 +63,21 @@ INVOCATIONS = {
     "not-ours.json": "raised InvalidEventError",
     "s3-delete.json": "deleted (deleted)",
     "s3-delete-marker.json": "deleted (deleted)",
+    "s3-lifecycle-expiration.json": "skipped (current)",
+    "s3-tagging.json": "skipped (current)",
+    "eventbridge-object-created.json": "skipped (current)",
+    "eventbridge-object-deleted.json": "skipped (source_gone)",
+    "eventbridge-lifecycle-expiration.json": "skipped (current)",
+    "eventbridge-restore-completed.json": "skipped (current)",
+    "eventbridge-tags-added.json": "skipped (current)",
+    "failure-record.json": "skipped (current)",
+    "sqs-s3.json": "0 messages failed",
+    "sqs-eventbridge.json": "0 messages failed",
+    "sqs-sns.json": "0 messages failed",
+    "sqs-poison.json": "1 messages failed",
+    "sqs-failure-record.json": "0 messages failed",
+    "batch-operations-1.0.json": "Succeeded: skipped",
+    "batch-operations-2.0.json": "Succeeded: skipped",
 }
 """Each sample event and how what the function says begins, in an order in which they make sense."""
 
@@ -184,6 +199,10 @@ def _told(result: Mapping[str, Any]) -> str:
     """What the function said, in a few words."""
     if "errorType" in result:
         return f"raised {result['errorType']}: {result['errorMessage']}"
+    if "batchItemFailures" in result:
+        return f"{len(result['batchItemFailures'])} messages failed"
+    if "invocationSchemaVersion" in result:
+        return ", ".join(f"{r['resultCode']}: {r['resultString']}" for r in result["results"])
     if "statusCode" not in result:
         return ", ".join(map(_outcome, result["results"]))
     body = json.loads(result["body"])

@@ -1,17 +1,24 @@
 """events/ holds one invocation of each kind, in the shape in which AWS sends it."""
 
+import hashlib
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 import pytest
 
+from replicate.events import Kind, parse
+from replicate.objects import SourceRef
+
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 SAMPLES = {path.name: json.loads(path.read_text()) for path in sorted(EVENTS.glob("*.json"))}
-NOTIFICATIONS = {name: s["Records"] for name, s in SAMPLES.items() if "Records" in s}
+NOTIFICATIONS = {
+    n: s["Records"] for n, s in SAMPLES.items() if n.startswith("s3-") and "Records" in s
+}
+QUEUED = {n: s["Records"] for n, s in SAMPLES.items() if n.startswith("sqs-")}
 RECORDS = [
     pytest.param(record, id=f"{name}[{number}]")
     for name, records in NOTIFICATIONS.items()
@@ -19,6 +26,29 @@ RECORDS = [
     if "key" in record["s3"]["object"]
 ]
 BUCKET = "my-source-bucket"
+NOW = datetime(2026, 11, 22, 9, 30, 30, tzinfo=UTC)
+ODD = "reports/2026 Q4/a+b = 100% of café, 東京 & %2F.txt"
+HARBOUR, LOG = "photos/2026/11/harbour.jpg", "logs/app.log"
+ARCHIVED = "archive/harbour.jpg"
+
+MEANT = {
+    "batch-operations-1.0.json": (Kind.BATCH_OPERATIONS, [ODD]),
+    "batch-operations-2.0.json": (Kind.BATCH_OPERATIONS, [ODD]),
+    "eventbridge-lifecycle-expiration.json": (Kind.NOTIFICATION, [ARCHIVED]),
+    "eventbridge-object-created.json": (Kind.NOTIFICATION, [ODD]),
+    "eventbridge-object-deleted.json": (Kind.NOTIFICATION, [HARBOUR]),
+    "eventbridge-restore-completed.json": (Kind.NOTIFICATION, ["archive/2019/ledger.csv"]),
+    "eventbridge-tags-added.json": (Kind.NOTIFICATION, [ARCHIVED]),
+    "failure-record.json": (Kind.NOTIFICATION, [LOG]),
+    "s3-lifecycle-expiration.json": (Kind.NOTIFICATION, [ARCHIVED]),
+    "s3-tagging.json": (Kind.NOTIFICATION, [ARCHIVED]),
+    "sqs-eventbridge.json": (Kind.QUEUE, [ODD]),
+    "sqs-failure-record.json": (Kind.QUEUE, [LOG]),
+    "sqs-poison.json": (Kind.QUEUE, [LOG, ODD]),
+    "sqs-s3.json": (Kind.QUEUE, [LOG, ODD]),
+    "sqs-sns.json": (Kind.QUEUE, [ODD]),
+}
+"""Which keys the function is to understand: the odd one tells every wrong decoding."""
 
 
 def keys(name: str) -> list[str]:
@@ -41,14 +71,47 @@ def test_there_is_one_of_each_kind() -> None:
         "s3-put-multiple.json",
         "s3-restore-completed.json",
         "s3-test-event.json",
+        *MEANT,
     }
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_the_function_reads_the_keys_that_are_meant(name: str) -> None:
+    kind, keys = MEANT[name]
+    delivery = parse(SAMPLES[name], NOW)
+
+    assert delivery.kind is kind
+    assert [change.ref for change in delivery.changes()] == [SourceRef(BUCKET, k) for k in keys]
+    assert [len(item.malformed) for item in delivery.items if item.malformed] == (
+        [1] if name == "sqs-poison.json" else []
+    )
+
+
+def test_what_a_lifecycle_rule_deletes_is_told_apart() -> None:
+    by_lifecycle = {
+        name for name in MEANT if any(c.by_lifecycle for c in parse(SAMPLES[name], NOW).changes())
+    }
+
+    assert by_lifecycle == {"s3-lifecycle-expiration.json", "eventbridge-lifecycle-expiration.json"}
+
+
+@pytest.mark.parametrize("name", QUEUED)
+def test_messages_have_what_lambda_hands_over(name: str) -> None:
+    messages = QUEUED[name]
+
+    assert len({message["messageId"] for message in messages}) == len(messages)
+    for message in messages:
+        assert message["eventSource"] == "aws:sqs"
+        digest = hashlib.md5(message["body"].encode(), usedforsecurity=False).hexdigest()
+        assert message["md5OfBody"] == digest
 
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_records_have_what_s3_sends(record: dict[str, Any]) -> None:
-    assert record["eventVersion"] == "2.1"
+    new = record["eventName"].startswith(("LifecycleExpiration:", "ObjectTagging:"))
+    assert record["eventVersion"] == ("2.3" if new else "2.1")
     assert record["eventSource"] == "aws:s3"
-    assert re.fullmatch(r"Object\w+:\w+", record["eventName"])
+    assert re.fullmatch(r"(Object\w+|LifecycleExpiration):\w+", record["eventName"])
     assert datetime.fromisoformat(record["eventTime"]).tzinfo
     assert set(record["responseElements"]) == {"x-amz-request-id", "x-amz-id-2"}
     described = record["s3"]
@@ -66,10 +129,10 @@ def test_keys_are_encoded_as_s3_encodes_them(record: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_removals_have_no_size_and_the_rest_has(record: dict[str, Any]) -> None:
-    removed = record["eventName"].startswith("ObjectRemoved:")
+def test_what_was_made_has_a_size_and_the_rest_has_none(record: dict[str, Any]) -> None:
+    made = record["eventName"].startswith(("ObjectCreated:", "ObjectRestore:"))
 
-    assert ("size" in record["s3"]["object"]) is not removed
+    assert ("size" in record["s3"]["object"]) is made
 
 
 def test_the_encoded_key_tells_a_single_decoding_from_none_and_from_two() -> None:
