@@ -26,14 +26,14 @@ def main() -> int:
         return INTERRUPTED
     _keep(result, chosen.out)
     console.print(report.markdown(result), markup=False, soft_wrap=True)
-    console.print(f"Kept: {chosen.out}/SOAK.md, lag.svg")
+    console.print(f"Kept: {chosen.out}/SOAK.md, soak-lag.svg")
     return 1 if result.verdict.problems else 0
 
 
 def _keep(result: Result, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "SOAK.md").write_text(report.markdown(result))
-    (folder / "lag.svg").write_text(plot.svg(result))
+    (folder / "soak-lag.svg").write_text(plot.svg(result))
 
 
 if __name__ == "__main__":

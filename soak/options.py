@@ -20,7 +20,7 @@ class Options:
     delayed: float = 0.2
     batched: float = 0.1
     kill_every_s: float = 4.0
-    storm_every_s: float = 30.0
+    storm_every_s: float = 40.0
     largest_mib: int = 20
     window: int = 24
     seed: int = 1
@@ -42,7 +42,7 @@ _HELP = {
     "objects": "objects that are created",
     "changes": "changes on top of that",
     "workers": "Lambda runtimes at once",
-    "faults": "share of GCS's answers that are spoiled; 0 for none",
+    "faults": "share of the requests to GCS that are spoiled; 0 for none",
     "duplicates": "share of events that are delivered twice",
     "delayed": "share of events that are held back for up to ten seconds",
     "batched": "share of deliveries that carry several records",

@@ -9,7 +9,7 @@ from pathlib import Path
 from local.report import duration, size
 from soak.percentiles import percentile
 from soak.run import Result
-from soak.weather import STORM_S, STRUCK
+from soak.weather import STORM_S, STRUCK, UPLOADS
 from soak.workers import RETRY_DELAYS_S
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
@@ -22,7 +22,7 @@ def markdown(result: Result) -> str:
         _introduction(result),
         _table(("compared by", "objects", "missing", "different", "extra"), _comparisons(result)),
         _left(result),
-        "![Lag over time](lag.svg)",
+        "![Lag over time](soak-lag.svg)",
         _table(("lag of a change", *SHARES), _lags(result)),
         _LAG,
         "## What was done",
@@ -31,7 +31,7 @@ def markdown(result: Result) -> str:
         _table(("faults of GCS", "number"), _sorted(Counter(f["kind"] for f in result.faults))),
         "## What came of it",
         _table(("changes found done or carried out", "number"), _sorted(result.ledger.outcomes)),
-        _table(("failures of invocations", "number"), _sorted(result.ledger.failures)),
+        _table(("failures, by code", "number"), _sorted(result.ledger.failures)),
         _table(("requests to GCS", "number"), _sorted(_of_the_function(result.requests))),
         _figures(result),
     ]
@@ -48,13 +48,16 @@ def _introduction(result: Result) -> str:
     verdict = "NOT EQUAL, or something is left." if result.verdict.problems else "Equal."
     retries = " and ".join(f"{seconds:g} s" for seconds in RETRY_DELAYS_S)
     return f"""\
+What `make soak` prints, and keeps in `.cache/soak`.
+
 **{verdict}** `{options.command}`, {result.when:%Y-%m-%d %H:%M} UTC, on {_machine()}.
 
 - {options.workers} Lambda runtimes at once, in AWS's emulator; `REPLICATE_DELETES=true`
 - the source goes on changing while events are delivered: {options.duplicates:.0%} of them twice,
   {options.delayed:.0%} held back for up to 10 s, and so in any order
-- {options.faults:.0%} of GCS's answers spoiled; an outage of {STORM_S:g} s every \
-{options.storm_every_s:g} s
+- {options.faults:.0%} of the requests to GCS spoiled, {options.faults * UPLOADS:.0%} of those of \
+resumable uploads; and an outage
+  of {STORM_S:g} s every {options.storm_every_s:g} s
 - a SIGKILL for a function's process every {options.kill_every_s:g} s on average
 - Lambda's two retries after {retries} (there it is one and two minutes), then the failure list;
   what is on it is delivered again when the faults have stopped

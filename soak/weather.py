@@ -9,7 +9,7 @@ from random import Random
 
 from local.gcs.faults import Fault, FaultQueue
 
-STORM_S = 3.0
+STORM_S = 6.0
 STORM_RATE = 0.9
 """Share of the requests refused in an outage."""
 
@@ -24,6 +24,9 @@ STRUCK = BODIES | {
     "token",
 }
 """The operations of the function; those of the audits are left alone."""
+
+UPLOADS = 4
+"""So many times the rate for the requests of resumable uploads: there are few of them."""
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -97,7 +100,8 @@ class Weather(FaultQueue):
     def _thrown(self, operation: str) -> tuple[str, Fault | None]:
         if self._rate and self._in_storm() and self._rng.random() < STORM_RATE:
             return "503 in an outage", Fault(status=503)
-        if self._rng.random() >= self._rate:
+        rate = self._rate * (UPLOADS if operation.startswith("upload.") else 1)
+        if self._rng.random() >= rate:
             return "", None
         faults = possible(operation)
         kind = self._rng.choice(list(faults))
