@@ -68,6 +68,7 @@ class TestQueues:
         assert Stack(**mode).properties("EventQueueMapping") == {
             "FunctionName": expected,
             "EventSourceArn": EVENT_QUEUE,
+            "Enabled": True,
             "BatchSize": 10,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
             "ScalingConfig": {"MaximumConcurrency": 20},
@@ -98,6 +99,13 @@ def test_batch_size_and_concurrency_of_the_queue_are_parameters() -> None:
 
     assert mapping["BatchSize"] == 3
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 7}
+
+
+def test_a_stopped_function_is_handed_nothing() -> None:
+    """Throttled deliveries would count as attempts, and the events end in the failure queue."""
+    for concurrency, enabled in ((-1, True), (0, False), (5, True)):
+        mapping = Stack(ReservedConcurrency=concurrency).properties("EventQueueMapping")
+        assert mapping["Enabled"] is enabled
 
 
 class TestNewBucketThroughTheQueue:
