@@ -6,6 +6,7 @@ What only AWS can know, such as a resource's ARN, stays a text of the form `${Lo
 # SAM's package has type hints only in part.
 # mypy: allow-untyped-calls
 
+import copy
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -163,8 +164,8 @@ class Stack:
 
 
 def document() -> dict[str, Any]:
-    """The template as it is written."""
-    return dict(yaml_parse(TEMPLATE.read_text()))
+    """The template as it is written; a copy, as the translator changes what it is given."""
+    return copy.deepcopy(_parsed())
 
 
 def parameters() -> dict[str, dict[str, Any]]:
@@ -216,10 +217,15 @@ def texts(value: object) -> Iterator[str]:
 
 
 @functools.cache
+def _parsed() -> dict[str, Any]:
+    return dict(yaml_parse(TEMPLATE.read_text()))
+
+
+@functools.cache
 def _transformed(values: tuple[tuple[str, str | float], ...]) -> dict[str, Any]:
-    document = yaml_parse(TEMPLATE.read_text())
-    document["Resources"]["ReplicateFunction"]["Properties"]["CodeUri"] = "s3://artifacts/function"
-    return dict(transform(document, {**PSEUDO, **dict(values)}, _NoManagedPolicies()))
+    template = document()
+    template["Resources"]["ReplicateFunction"]["Properties"]["CodeUri"] = "s3://artifacts/function"
+    return dict(transform(template, {**PSEUDO, **dict(values)}, _NoManagedPolicies()))
 
 
 class _NoManagedPolicies(ManagedPolicyLoader):
