@@ -33,6 +33,9 @@ IDLE = -1
 FINISHED = -2
 """Of an event: its run has returned. It may be delivered again all the same."""
 
+ENOUGH = 100
+"""Calls. A run that has made more than these does not end."""
+
 NOBODY = -1
 """Instead of a run: the source's owner, or the network."""
 
@@ -271,6 +274,9 @@ class Explorer:
                 case ReplicationError():
                     then = IDLE
                     broken = (*broken, Promise.SUCCESS)
+                case _ if len(heard) > ENOUGH:
+                    then = IDLE
+                    broken = (*broken, Promise.END)
             yield Step(
                 text,
                 then,

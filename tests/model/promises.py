@@ -26,6 +26,7 @@ class Promise(StrEnum):
     OURS = "nothing is deleted but replicas, and these only where deletes are replicated"
     KEPT = "overwrite=never replaces nothing"
     SUCCESS = "no run fails by itself"
+    END = "every run ends"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

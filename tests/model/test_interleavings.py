@@ -53,11 +53,10 @@ def test_every_promise_holds(history: History, hint: Hint) -> None:
         holds(Scenario(history=history, protocol=protocol, hints=(hint,)))
 
 
-@pytest.mark.parametrize("hint", [LOOK_FIRST, NEW], ids=["look first", "probably new"])
 @pytest.mark.parametrize("history", histories(3, versioned=True), ids=" ".join)
-def test_every_promise_holds_of_a_versioned_bucket(history: History, hint: Hint) -> None:
+def test_every_promise_holds_of_a_versioned_bucket(history: History) -> None:
     for protocol in policies(history):
-        holds(Scenario(history=history, protocol=protocol, hints=(hint,), versioned=True))
+        holds(Scenario(history=history, protocol=protocol, versioned=True))
 
 
 @every_history

@@ -15,6 +15,7 @@ from model.histories import DELETE
 from model.promises import Promise
 from model.runs import Protocol, byte_by_byte, faithful
 from model.variants import (
+    Blind,
     OnGeneration,
     SourceFirst,
     SourceFirstUnverified,
@@ -74,7 +75,10 @@ def test_the_table_of_variants(variant: str) -> None:
     protocol = replace(changed.get("protocol", Protocol()), policy=DELETES)
     broken: set[Promise] = set()
     for scenario in SCENARIOS:
-        variation = replace(scenario, **{**changed, "protocol": protocol, "duplicates": False})
+        crashes = len(scenario.history) < 3  # what takes three changes is found without
+        variation = replace(
+            scenario, **{**changed, "protocol": protocol, "crashes": crashes, "duplicates": False}
+        )
         broken |= explore(variation).broken.keys()
     assert broken == expected
 
@@ -128,6 +132,10 @@ MUTATIONS: dict[str, tuple[Scenario, Promise]] = {
     "a checksum finds it, and the run fails, without If-Match": (
         Scenario(history=("1", "2"), s3=WithoutIfMatch),
         Promise.SUCCESS,
+    ),
+    "a run does not end without a look at the destination": (
+        Scenario(history=("1", "2"), protocol=loosely(Blind)),
+        Promise.END,
     ),
     "somebody else's object is deleted without a look at the provenance": (
         Scenario(

@@ -114,6 +114,13 @@ class SourceFirstUnverified(Unverified, SourceFirst):
     """Both."""
 
 
+class Blind(LooseDestination):
+    """No reading of the destination: all is taken for new."""
+
+    def head(self, name: str) -> Replica | None:  # noqa: ARG002
+        return None
+
+
 class Trusting(LooseDestination):
     """No look at the provenance: whatever is there is taken for a replica."""
 

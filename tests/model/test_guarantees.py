@@ -1,0 +1,35 @@
+"""docs/GUARANTEES.md says what the tests say."""
+
+import re
+from pathlib import Path
+
+import pytest
+from model.promises import Promise
+from model.test_variants import VARIANTS
+
+REPOSITORY = Path(__file__).parents[2]
+TEXT = (REPOSITORY / "docs" / "GUARANTEES.md").read_text()
+TESTS = "\n".join(path.read_text() for path in REPOSITORY.glob("tests/**/test_*.py"))
+
+COLUMNS = (Promise.EQUAL, Promise.FORWARD, Promise.WHOLE)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:test_|Test)\w+)`", TEXT))))
+def test_a_test_that_is_named_exists(name: str) -> None:
+    assert re.search(rf"^(def )?{name}\b", TESTS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", TEXT))))
+def test_a_link_leads_somewhere(target: str) -> None:
+    assert (REPOSITORY / "docs" / target).exists()
+
+
+def test_the_table_of_variants_is_the_one_that_is_tested() -> None:
+    said = dict(
+        re.findall(r"^\| (.+?) \| ((?:yes|no) \| (?:yes|no) \| (?:yes|no)) \|$", TEXT, re.MULTILINE)
+    )
+    tested = {
+        variant: " | ".join("no" if promise in broken else "yes" for promise in COLUMNS)
+        for variant, (_, broken) in VARIANTS.items()
+    }
+    assert said == tested
