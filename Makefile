@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv/dev
 SAM_VENV := .venv/sam
+BENCH_VENV := .venv/bench
 BIN := $(VENV)/bin
 
 # The function is compiled for the Python that Lambda runs it with; only that very version will do.
@@ -43,7 +44,11 @@ $(VENV)/.installed: requirements/dev.txt
 $(SAM_VENV)/.installed: requirements/sam.txt
 	$(call venv,$(SAM_VENV),$<)
 
-setup: $(VENV)/.installed $(SAM_VENV)/.installed ## install all tools into .venv/
+# rclone, which compares both sides after a soak.
+$(BENCH_VENV)/.installed: requirements/bench.txt
+	$(call venv,$(BENCH_VENV),$<)
+
+setup: $(VENV)/.installed $(SAM_VENV)/.installed $(BENCH_VENV)/.installed ## install all tools into .venv/
 
 fmt: $(VENV)/.installed ## format the code
 	$(BIN)/ruff format .
@@ -63,20 +68,13 @@ demo: setup ## the whole service on this machine: no account, no Docker
 up: setup ## the same to play with: stays up until Ctrl-C
 	@$(BIN)/python -m local.up
 
-# rclone compares both sides in the end; it comes with what the benchmark is measured with.
 OBJECTS ?= 2000
 CHANGES ?= 3000
 WORKERS ?= 3
 FAULTS ?= 0.05
-BENCH_VENV := .venv/bench
-$(BENCH_VENV)/.installed: requirements/bench.txt
-	$(call venv,$(BENCH_VENV),$<)
-
-soak: setup $(BENCH_VENV)/.installed ## minutes of changes, faults and kills; then both sides are compared
+soak: setup ## minutes of changes, faults and kills; then both sides are compared
 	@$(BIN)/python -m soak --objects $(OBJECTS) --changes $(CHANGES) --workers $(WORKERS) --faults $(FAULTS) \
 		$(if $(SEED),--seed $(SEED))
-
-.PHONY: soak
 
 validate: $(SAM_VENV)/.installed ## check the template: sam's and cfn-lint's rules
 	$(SAM) validate --lint
@@ -127,11 +125,11 @@ doctor: $(SAM_VENV)/.installed ## examine a deployment hop by hop: make doctor F
 
 # The locks carry names, versions and hashes, and no source's address.
 lock: $(VENV)/.installed ## resolve all dependencies anew
-	cd requirements && for lock in ../functions/requirements uv sam dev; do \
+	cd requirements && for lock in ../functions/requirements uv sam dev bench; do \
 		../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url $$lock.in -o $$lock.txt; done
 
 clean: ## remove everything that make made
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test lock clean demo up validate build deploy sam-local redrive doctor
+.PHONY: help setup fmt lint test lock clean demo up soak validate build deploy sam-local redrive doctor

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from botocore.config import Config
 from wire.cases import (
     ANSWERED,
     COLD,
@@ -25,7 +24,7 @@ from wire.cases import (
 from wire.proxy import Exchange, Phase, Place
 from wire.stage import Clouds, Stage
 
-from replicate import connections, environment, google_credentials
+from replicate import connections, google_credentials, secrets_manager
 from replicate.handler import Function
 
 TOO_LATE = frozenset({"out_of_time", "source_unavailable", "destination_unavailable"})
@@ -110,8 +109,7 @@ def test_no_wait_for_credentials_keeps_a_run_beyond_its_time(
     clouds: Clouds, stage: Stage, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(google_credentials, "TIMEOUT_S", 5.0)  # to fail sooner
-    hasty = Config(read_timeout=5, retries={"total_max_attempts": 1})
-    monkeypatch.setattr(environment, "_SECRETS", hasty)
+    monkeypatch.setattr(secrets_manager, "TIME_S", 5.0)
     stage.function = Function(clouds.cold())
     case = Case(COLD, Step(step), ANSWERED, "stall", stall, FOREVER, codes=TOO_LATE)
     play(stage, case, shortly_before(case))
