@@ -28,7 +28,7 @@ from replicate.errors import (
 from replicate.gcs import GcsDestination
 from replicate.gcs_client import refuse
 from replicate.integrity import VerifyingBody, encode_crc32c
-from replicate.mapping import attributes
+from replicate.mapping import Tags, attributes
 from replicate.objects import Parts, Precondition, SourceObject, SourceRef
 from replicate.plan import Overwrite
 from replicate.s3 import S3Source
@@ -95,6 +95,8 @@ def _rights(environment: Environment, deadline: Deadline) -> str:
         wanted += ["update", "delete"]
     elif policy.deletes:
         wanted += ["delete"]
+    if policy.tags is Tags.CONTEXTS:
+        wanted += ["createContext", "updateContext", "deleteContext"]
     names = [f"storage.objects.{name}" for name in wanted]
     query = urlencode([("permissions", name) for name in names])
     target = f"/storage/v1/b/{quote(bucket, safe='')}/iam/testPermissions?{query}"
