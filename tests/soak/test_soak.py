@@ -14,10 +14,7 @@ from local.runtime import REPOSITORY
 from soak import rclone, verdict
 from soak.changes import Kind, Plan
 
-needs_rclone = pytest.mark.skipif(not rclone.RCLONE.exists(), reason="`make soak` installs it")
 
-
-@needs_rclone
 def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     sizes = ["--objects", "12", "--changes", "18", "--workers", "2", "--largest-mib", "1"]
