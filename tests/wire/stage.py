@@ -136,10 +136,8 @@ class Clouds:
 
     def close(self) -> None:
         """End everything."""
-        for environment in self._environments:  # on Lambda it is frozen and thrown away
-            environment.gcs.connections.close()
-            for connections in environment.s3._connections.values():  # noqa: SLF001
-                connections.close()
+        for environment in self._environments:
+            environment.close()
         self.google.close()
         self.aws.close()
         self.server.close()

@@ -2,7 +2,17 @@
 
 import pytest
 from contract.gcs_http import crc32c
-from wire.cases import ANSWERED, ARRIVAL, CREATE_LARGE, CREATE_SMALL, INSIDE, OVERWRITE_SMALL
+from wire.cases import (
+    ANSWERED,
+    ARRIVAL,
+    CREATE_LARGE,
+    CREATE_SMALL,
+    DELETE,
+    INSIDE,
+    OVERWRITE_SMALL,
+    PATCH,
+    Scenario,
+)
 from wire.proxy import AnswerError, CutError, Exchange, Fault, Phase, Place, Seen, answer
 from wire.stage import SOURCE, Stage
 
@@ -260,6 +270,26 @@ def test_a_lost_last_answer_is_asked_for_and_nothing_is_sent_twice(stage: Stage)
     stage.spoil(Fault("gcs.final", ANSWERED, cut))
     assert stage.invoke(event).failure == ""
     assert stage.steps[-3:] == ["gcs.final", "gcs.ask", "s3.head"]
+    stage.assert_equal()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "step", "reason"),
+    [
+        (CREATE_SMALL, "gcs.insert", "created"),
+        (OVERWRITE_SMALL, "gcs.insert", "overwritten"),
+        (CREATE_LARGE, "gcs.final", "created"),
+        (PATCH, "gcs.patch", "metadata_updated"),
+        (DELETE, "gcs.delete", "deleted"),
+    ],
+    ids=str,
+)
+def test_a_change_whose_answer_was_lost_is_told_as_what_it_was(
+    stage: Stage, scenario: Scenario, step: str, reason: str
+) -> None:
+    event = scenario.prepare(stage)
+    stage.spoil(Fault(step, ANSWERED, cut))
+    assert stage.invoke(event).told["reason"] == reason
     stage.assert_equal()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from wire.cases import ARRIVAL, CREATE_LARGE
+from wire.cases import ARRIVAL, CREATE_LARGE, Case, Step, fault_of, refuse
 from wire.proxy import CutError, Exchange, Fault
 from wire.stage import SOURCE, Context, Stage
 
@@ -114,6 +114,10 @@ def test_nothing_secret_is_said_through_a_rotation_and_faults(ear: Ear, secret: 
         assert ear.ask() in {200, 201, 503}
         stage.settle()
         stage.clouds.gcs.delete(stage.key)
+    for status, code in ((400, "destination_rejected"), (403, "destination_forbidden")):
+        stage.spoil(fault_of(stage, refused(status)))
+        assert code in ear.deliver()
+        stage.settle()
     stage.clouds.server.revoke_key(old["private_key_id"])
     assert "credentials_invalid" in ear.deliver()
     assert ear.ask() == 500
@@ -128,6 +132,11 @@ def test_nothing_secret_is_said_through_a_rotation_and_faults(ear: Ear, secret: 
     assert not SESSION.search(said)
     assert [piece for piece in secret.pieces() if piece in said] == []
     assert "Signature=" not in said
+
+
+def refused(status: int) -> Case:
+    """GCS does not start an upload."""
+    return Case(CREATE_LARGE, Step("gcs.start"), ARRIVAL, str(status), refuse(status))
 
 
 WRONG: dict[str, tuple[Callable[[dict[str, str]], str], str]] = {
