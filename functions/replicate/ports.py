@@ -39,7 +39,8 @@ class Source(Protocol):
     ) -> AbstractContextManager[Body | None]:
         """Open `version`, or whatever is current: then None when there is nothing.
 
-        Raises SourceChangedError when `version` is no longer the current one.
+        Raises SourceChangedError when `version` is no longer there. Its id finds it in a versioned
+        bucket, current or not; elsewhere it must still be the current one.
         """
 
 
