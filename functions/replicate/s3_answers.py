@@ -1,5 +1,6 @@
 """What S3 answers, in our own words. Source: S3's API reference, "GetObject", "Error responses"."""
 
+import base64
 import contextlib
 import email.errors
 import email.header
@@ -82,12 +83,14 @@ def _stated(headers: Mapping[str, str], name: str) -> str:
 
 
 def _checksums(headers: Mapping[str, str], names: list[str]) -> Iterator[Checksum]:
+    """Raises ValueError."""
     kind = headers.get(_CHECKSUM + "type")
     composite = kind == "COMPOSITE" or (kind is None and "-" in headers.get("ETag", ""))
     for name in names:
         algorithm = name.removeprefix(_CHECKSUM).upper()
         if name.startswith(_CHECKSUM) and algorithm != "TYPE":
             value = headers[name]
+            base64.b64decode(value.partition("-")[0], validate=True)
             yield Checksum(algorithm, value, composite or "-" in value)
 
 
