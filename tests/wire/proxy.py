@@ -309,17 +309,9 @@ class Exchange:
 
 def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
     """An answer on the wire."""
-    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
-
-
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
-    """Return once the condition holds; fail when it takes too long."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it never happened"
-        time.sleep(0.005)
+    said = {"Content-Length": str(len(body)), **(headers or {})}
+    lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {said[name]}" for name in said)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
 
 
 def _read_head(stream: io.BufferedIOBase) -> _Head | None:
