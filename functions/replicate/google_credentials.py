@@ -14,6 +14,7 @@ from google.auth import exceptions
 from google.auth.credentials import Credentials, Signing
 from google.auth.transport.urllib3 import Request
 
+from replicate.connections import tls
 from replicate.errors import CredentialsError, DestinationUnavailableError
 
 TTL_S = 15 * 60.0
@@ -35,7 +36,9 @@ class GoogleTokens:
         self._read_secret = read_secret
         self._build = build
         self._clock = clock
-        self._request = functools.partial(Request(urllib3.PoolManager()), timeout=TIMEOUT_S)
+        self._request = functools.partial(
+            Request(urllib3.PoolManager(ssl_context=tls())), timeout=TIMEOUT_S
+        )
         self._credentials: Credentials | None = None
         self._secret = ""
         self._read_at = 0.0
