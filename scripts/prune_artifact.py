@@ -13,6 +13,8 @@ AWS_SERVICES: frozenset[str] = frozenset()
 
 UNUSED = {
     "bin": "command lines of packages",
+    "boto3/data": "the models behind boto3.resource(); the function makes clients only",
+    "boto3/examples": "documentation",
     "**/tests": "tests of packages",
     "**/testdata": "data of tests",
     "**/__pycache__": "compiled for somebody else: the build compiles everything at its end",

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from botocore.credentials import ContainerProvider, CredentialResolver, Credentials, EnvProvider
+import boto3
 
 from replicate import gcp_secret
 from replicate.deadline import Deadline
@@ -18,6 +19,9 @@ from replicate.s3 import S3Source
 from replicate.s3_client import S3Client
 from replicate.secrets_manager import SecretsManager
 from replicate.settings import Settings
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,9 @@ class Environment:
     def from_environ(cls, environ: Mapping[str, str]) -> "Environment":
         """Raises SettingsError. The secret is not read before it is needed."""
         settings = Settings.from_environ(environ)
-        aws = _aws_credentials(environ)
+        aws: Credentials | None = boto3.Session(region_name=settings.region).get_credentials()
+        if aws is None:
+            raise SettingsError("There are no AWS credentials: give the function a role.")
         secrets = SecretsManager(aws, settings.region, settings.secrets_endpoint)
         tokens = GoogleTokens(
             lambda: secrets.read(settings.credentials_secret),
@@ -65,12 +71,3 @@ class Environment:
             policy=policy,
             storage_classes=settings.storage_classes,
         )
-
-
-def _aws_credentials(environ: Mapping[str, str]) -> Credentials:
-    """The role's, from where Lambda puts them: with SnapStart that is the container's endpoint."""
-    providers = [EnvProvider(environ), ContainerProvider(environ)]
-    found: Credentials | None = CredentialResolver(providers).load_credentials()
-    if found is None:
-        raise SettingsError("There are no AWS credentials: give the function a role.")
-    return found

@@ -92,7 +92,7 @@ class TestContents:
         assert machines(built(make, tmp_path / "arm", "arm64")) == {MACHINES["arm64"]}
 
     def test_licences_stay(self, artifact: Path) -> None:
-        assert list(artifact.glob("botocore-*.dist-info/**/LICENSE*"))
+        assert list(artifact.glob("boto3-*.dist-info/**/LICENSE*"))
 
 
 class TestRuns:
