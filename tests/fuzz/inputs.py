@@ -142,6 +142,15 @@ METHODS = st.just("POST") | st.sampled_from(["GET", "PUT", "HEAD", "OPTIONS", "T
 ROUTES = st.just(ROUTE) | st.sampled_from(["/", "", f"{ROUTE}/", "/v1", "/v1/replicate/x"]) | TEXTS
 
 
+def a_request(body: str, path: str = ROUTE) -> Json:
+    """Return a request of JSON as an HTTP API passes it on."""
+    event = copy.deepcopy(a_sample("api-v2"))
+    event |= {"body": body, "isBase64Encoded": False, "rawPath": path}
+    event["headers"] = {"content-type": "application/json"}
+    event["requestContext"]["http"]["path"] = path
+    return event
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> Json:
     """Return what API Gateway makes of a request of any kind, in one of its two formats."""

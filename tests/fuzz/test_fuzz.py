@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from fuzz import inputs
 from fuzz.inputs import Json, as_lambda_sends
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from memory import Context, MemoryStores
 
@@ -87,6 +87,8 @@ def test_a_request_that_api_gateway_never_made_is_answered_or_refused(
 
 
 @often
+@example(event=inputs.a_request('{"s3_bucket": "source", "s3_key": "\\ud800"}'))
+@example(event=inputs.a_request("{}", path="/v1/\ud800"))
 @given(event=inputs.requests())
 def test_any_request_gets_a_documented_answer(function: Function, event: Json) -> None:
     sent = as_lambda_sends(function.handle(event, Context()))
