@@ -1,0 +1,145 @@
+"""Measure everything, in turns, and write a page. `make bench` runs it."""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import site
+from benchmarks.clients.base import Client, Phase
+from benchmarks.clients.lambdas import LambdaFunction
+from benchmarks.clients.rclone import RcloneCopy, RcloneDaemon, version
+from benchmarks.figures import COPY, DAEMON, FLAT_FROM, OURS, SMALL, TUTORIAL, Results
+from benchmarks.measure import GIB, MIB, ColdStart, Sample, Workload, measure, measure_start
+from benchmarks.report import page
+
+CLIENTS: dict[str, Client] = {
+    OURS: LambdaFunction(OURS, "replicator"),
+    TUTORIAL: LambdaFunction(TUTORIAL, "tutorial"),
+    DAEMON: RcloneDaemon(DAEMON),
+    COPY: RcloneCopy(COPY),
+}
+_EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is measured, and what came of it so far."""
+
+    workloads: list[Workload]
+    delays: list[int]
+    rounds: int
+    samples: list[Sample] = field(default_factory=list)
+    starts: list[ColdStart] = field(default_factory=list)
+
+    def steps(self, running: site.Site) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Round by round, and each of them begins with another client."""
+        for number in range(self.rounds):
+            yield from self._starts(running, number)
+        for number in range(self.rounds):
+            for workload in self.workloads:
+                yield from self._measurements(running, workload, number)
+
+    def _starts(self, running: site.Site, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
+        functions = [client for client in _in_turn(number) if Phase.DUPLICATE in client.phases]
+        for delay in self.delays:
+            for client in functions:
+                start = partial(self.start, running, client, delay, number)
+                yield f"cold start, {delay} ms: {client.name}", start
+
+    def _measurements(
+        self, running: site.Site, workload: Workload, number: int
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        for delay in self.delays:
+            for client in _in_turn(number):
+                step = partial(self.measure, running, client, workload, delay, number)
+                yield f"{workload.title}, {delay} ms: {client.name}", step
+
+    def measure(
+        self, running: site.Site, client: Client, workload: Workload, delay: int, number: int
+    ) -> None:
+        self.samples += measure(running, client, workload, delay, f"round-{number}")
+
+    def start(self, running: site.Site, client: Client, delay: int, number: int) -> None:
+        self.starts.append(measure_start(running, client, delay, f"round-{number}"))
+
+
+def _in_turn(number: int) -> list[Client]:
+    clients = [*CLIENTS.values()]
+    turn = number % len(clients)
+    return clients[turn:] + clients[:turn]
+
+
+def full(rounds: int) -> Plan:
+    """What is worth quoting."""
+    workloads = [
+        Workload(SMALL, 1000, 50, _EVENTS),
+        Workload(MIB, 200, 20),
+        Workload(FLAT_FROM, 1, 1),
+        Workload(GIB, 1, 1),
+        Workload(4 * GIB, 1, 1),
+    ]
+    return Plan(workloads, [0, 30, 80], rounds)
+
+
+def quick(rounds: int) -> Plan:
+    """What tells in a minute whether something went wrong."""
+    workloads = [
+        Workload(SMALL, 200, 10, _EVENTS),
+        Workload(FLAT_FROM, 1, 1),
+        Workload(GIB // 4, 1, 1),
+        Workload(GIB // 2, 1, 1),
+    ]
+    return Plan(workloads, [0, 30], rounds)
+
+
+def main() -> None:
+    """Run all rounds."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes: nothing to quote")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="the page to write; without it, it is printed")
+    options = parser.parse_args()
+    plan = (quick if options.quick else full)(options.rounds)
+    console = Console(soft_wrap=True)
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+        running = stack.enter_context(site.running(Path(directory)))
+        _run(plan, running, console)
+    setting = {
+        "TLS 1.3": f"{running.aws.cipher} from S3, {running.gcs.cipher} to GCS",
+        "Peers": f"{version()}; boto3 and google-cloud-storage as in `requirements/bench.txt`",
+        "Rounds": str(plan.rounds),
+    }
+    results = Results(tuple(plan.samples), tuple(plan.starts))
+    text = page(results, plan.workloads, plan.delays, setting)
+    if options.output is None:
+        console.print(text, markup=False, highlight=False)
+    else:
+        options.output.write_text(text, encoding="utf-8")
+
+
+def _run(plan: Plan, running: site.Site, console: Console) -> None:
+    steps = [*plan.steps(running)]
+    columns = (
+        TextColumn("{task.description:<44}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(steps))
+        for title, step in steps:
+            progress.update(task, description=title)
+            step()
+            progress.advance(task)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What is measured: the function itself, and what else one could use."""

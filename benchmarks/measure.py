@@ -1,0 +1,131 @@
+"""One client, one workload, one round-trip time: what it cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.clients.base import Client, ClientError, Phase, Session
+from benchmarks.series import Series
+from benchmarks.servers.journal import Taken, in_sequence
+from benchmarks.site import Site
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+WARM_UP = Series(10 * KIB, 20, "warm-up")
+_WRITES = frozenset({Phase.NEW, Phase.BATCHES})
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Objects of one size; fewer of them where each request waits."""
+
+    size: int
+    count: int
+    delayed: int
+    phases: tuple[Phase, ...] = (Phase.NEW,)
+
+    @property
+    def title(self) -> str:
+        return f"{self.count:,} x {size_text(self.size)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One phase of one round. Sizes in bytes; `trips` are the requests that had to wait in turn."""
+
+    client: str
+    size: int
+    count: int
+    phase: Phase
+    delay_ms: int
+    cpu_s: float
+    wall_s: float
+    rss_idle: int
+    rss_peak: int
+    requests: tuple[int, int]
+    trips: int
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """From a new process to its first object: the clients made, and the object replicated."""
+
+    client: str
+    delay_ms: int
+    init_cpu_s: float
+    init_wall_s: float
+    first_cpu_s: float
+    first_wall_s: float
+
+
+def slug(client: Client) -> str:
+    """Its name, as part of a key."""
+    return client.name.lower().replace(" ", "-")
+
+
+def size_text(size: int) -> str:
+    """Bytes, as people say it."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+def measure(
+    site: Site, client: Client, workload: Workload, delay_ms: int, name: str
+) -> Iterator[Sample]:
+    """Run the phases of a workload that the client knows, in one process where it stays."""
+    count = workload.delayed if delay_ms else workload.count
+    tag = f"{slug(client)}-{workload.size}-{delay_ms}-{name}"
+    with client.open(site) as session:
+        _take(site, delay_ms=0, prime=workload.size)
+        if Phase.WARM_UP in client.phases:
+            session.run(Series(WARM_UP.size, WARM_UP.count, f"warm-{tag}"), Phase.WARM_UP)
+        _take(site, delay_ms=delay_ms)
+        for phase in workload.phases:
+            if phase in client.phases:
+                suffix = "-batches" if phase is Phase.BATCHES else ""
+                series = Series(workload.size, count, tag + suffix)
+                yield _run(site, client.name, session, series, phase, delay_ms)
+
+
+def _run(
+    site: Site, client: str, session: Session, series: Series, phase: Phase, delay_ms: int
+) -> Sample:
+    used = session.run(series, phase)
+    s3, gcs = _take(site)
+    if gcs.written != (series.count if phase in _WRITES else 0):
+        raise ClientError(f"{client}, {phase}: {gcs.written} objects written of {series.count}")
+    return Sample(
+        client=client,
+        size=series.size,
+        count=series.count,
+        phase=phase,
+        delay_ms=delay_ms,
+        cpu_s=used.cpu_s,
+        wall_s=used.wall_s,
+        rss_idle=session.start.rss,
+        rss_peak=used.rss_peak,
+        requests=(len(s3.entries), len(gcs.entries)),
+        trips=in_sequence([*s3.entries, *gcs.entries]),
+    )
+
+
+def measure_start(site: Site, client: Client, delay_ms: int, name: str) -> ColdStart:
+    """Start a client, and let it replicate one small object."""
+    _take(site, delay_ms=delay_ms)
+    with client.open(site) as session:
+        tag = f"cold-{slug(client)}-{delay_ms}-{name}"
+        first = session.run(Series(WARM_UP.size, 1, tag), Phase.NEW)
+        start = session.start
+    _take(site)
+    return ColdStart(
+        client=client.name,
+        delay_ms=delay_ms,
+        init_cpu_s=start.cpu_s,
+        init_wall_s=start.wall_s,
+        first_cpu_s=start.cpu_s + first.cpu_s,
+        first_wall_s=start.wall_s + first.wall_s,
+    )
+
+
+def _take(site: Site, **settings: int) -> tuple[Taken, Taken]:
+    return site.aws.take(**settings), site.gcs.take(**settings)

@@ -1,0 +1,1 @@
+"""A source and a sink that cost the measured client nothing but its own work."""
