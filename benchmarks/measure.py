@@ -1,9 +1,9 @@
 """One client, one workload, one round-trip time: what it cost."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from benchmarks.clients.base import Client, ClientError, Phase, Session
+from benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Session
 from benchmarks.series import Series
 from benchmarks.servers.journal import Taken, in_sequence
 from benchmarks.site import Site
@@ -82,8 +82,11 @@ def measure(
         _take(site, delay_ms=delay_ms)
         for phase in workload.phases:
             if phase in client.phases:
-                suffix = "-batches" if phase is Phase.BATCHES else ""
-                series = Series(workload.size, count, tag + suffix)
+                series = Series(workload.size, count, tag)
+                if phase is Phase.BATCHES:  # the first of them makes the connections
+                    session.run(replace(series, count=PER_EVENT, tag=f"first-{tag}"), phase)
+                    series = replace(series, tag=f"batches-{tag}")
+                    _take(site)
                 yield _run(site, client.name, session, series, phase, delay_ms)
 
 
