@@ -24,6 +24,7 @@ from replicate.objects import Checksum, SourceObject, SourceRef
 from replicate.retry import retry_after
 
 _CHECKSUM = "x-amz-checksum-"
+_ABOUT_CHECKSUMS = {"TYPE", "ALGORITHM"}
 _META = "x-amz-meta-"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-\d+")
@@ -88,7 +89,7 @@ def _checksums(headers: Mapping[str, str], names: list[str]) -> Iterator[Checksu
     composite = kind == "COMPOSITE" or (kind is None and "-" in headers.get("ETag", ""))
     for name in names:
         algorithm = name.removeprefix(_CHECKSUM).upper()
-        if name.startswith(_CHECKSUM) and algorithm != "TYPE":
+        if name.startswith(_CHECKSUM) and algorithm not in _ABOUT_CHECKSUMS:
             value = headers[name]
             base64.b64decode(value.partition("-")[0], validate=True)
             yield Checksum(algorithm, value, composite or "-" in value)
