@@ -7,17 +7,17 @@ the transformed template; S3, SQS and EventBridge are moto's; the function runs 
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from template.stack import Stack
 
 from local.cloud import REPLICA, LocalCloud
+from local.deploy import deployed
 from local.deployment import Batch, Deployment
 from local.notifications import notification, record
-from local.runtime import FunctionError, LambdaRuntime
+from local.runtime import FunctionError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -47,50 +47,21 @@ class Running:
 
 
 @contextmanager
-def deployed(cloud: LocalCloud, **parameters: str | float) -> Iterator[Running]:
+def running_stack(cloud: LocalCloud, **parameters: str | float) -> Iterator[Running]:
     """Deploy the template with these parameters, each time with a bucket of its own."""
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
-    stack = Stack(
-        SourceBucketName=bucket,
-        GcsBucketName=REPLICA,
-        GcsKeyPrefix=f"{bucket}/",
-        GcpCredentialsSecretArn=cloud.function_environment["GCP_CREDENTIALS_SECRET"],
-        **parameters,
-    )
-    properties = {name: resource.properties for name, resource in stack.resources.items()}
-    function = properties["ReplicateFunction"]
-    variables = {n: v for n, v in function["Environment"]["Variables"].items() if v != ""}
-    endpoints = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
-    with ExitStack() as closing:
-        runtime = LambdaRuntime(
-            {
-                **cloud.aws.environment,
-                **{name: cloud.function_environment[name] for name in endpoints},
-                **variables,
-            },
-            folder=cloud.folder,
-            handler=function["Handler"],
-            name=bucket,
-            timeout_s=60,
-            memory_mb=function["MemorySize"],
-        )
-        closing.callback(runtime.close)
-        deployment = Deployment(cloud.aws, properties, runtime.invoke, name=bucket)
-        closing.callback(cloud.google.clear_faults)
-        yield Running(cloud=cloud, deployment=deployment, bucket=bucket)
-
-
-@pytest.fixture(autouse=True)
-def region(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SAM's translator asks boto3 for one."""
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with deployed(cloud, bucket, GcsKeyPrefix=f"{bucket}/", **parameters) as stack:
+        try:
+            yield Running(cloud=cloud, deployment=stack.wiring, bucket=bucket)
+        finally:
+            cloud.google.clear_faults()
 
 
 @pytest.fixture(params=["new", "existing"])
 def running(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Running]:
     """Through the queue: a new bucket's notifications, and an existing one's by EventBridge."""
     options = {"SourceBucketKind": request.param, "ReplicateDeletes": "true"}
-    with deployed(cloud, Delivery="queue", **options) as run:
+    with running_stack(cloud, Delivery="queue", **options) as run:
         yield run
 
 
@@ -186,7 +157,7 @@ def test_a_throttling_and_failing_gcs_drains_to_nothing_lost_after_redrive(
 
 def test_of_a_direct_deployment_lambdas_failure_record_is_run_again(cloud: LocalCloud) -> None:
     """In direct mode the queue serves the redrive alone."""
-    with deployed(cloud, Delivery="direct") as run:
+    with running_stack(cloud, Delivery="direct") as run:
         run.put("a")
         assert run.deployment.waiting() == 0
         event = notification(record(run.bucket, "a", size=5))
@@ -200,7 +171,7 @@ def test_of_a_direct_deployment_lambdas_failure_record_is_run_again(cloud: Local
 def test_a_key_outside_the_filters_is_not_replicated(cloud: LocalCloud) -> None:
     for kind in ("new", "existing"):
         filters = {"SourcePrefix": "photos/", "SourceSuffix": ".jpg"}
-        with deployed(cloud, Delivery="queue", SourceBucketKind=kind, **filters) as run:
+        with running_stack(cloud, Delivery="queue", SourceBucketKind=kind, **filters) as run:
             for key in ("photos/a b.jpg", "photos/a.png", "other/a.jpg"):
                 run.put(key)
             run.deployment.drain()

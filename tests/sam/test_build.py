@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from sam.conftest import REPOSITORY, Make
-from template.stack import parameters
 
 from local.cloud import REPLICA, SILENT, local_cloud
 from local.notifications import notification, record
 from local.runtime import LambdaRuntime
+from local.template import parameters
 from scripts.prune_artifact import AWS_SERVICES
 from scripts.sealed import sealed
 

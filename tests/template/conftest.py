@@ -1,12 +1,7 @@
-"""The translator asks boto3 for a region, and the machine may have none."""
+"""The template as it is deployed most simply."""
 
 import pytest
 from template.stack import Stack
-
-
-@pytest.fixture(autouse=True)
-def region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
 
 
 @pytest.fixture(name="stack")

@@ -3,18 +3,9 @@
 from typing import Any
 
 import pytest
-from template.stack import (
-    ALIAS,
-    FUNCTION,
-    KEY,
-    MODES,
-    SECRET,
-    Stack,
-    notifications,
-    parameters,
-    rights,
-    statements,
-)
+from template.stack import FUNCTION, KEY, MODES, SECRET, Stack, notifications, rights, statements
+
+from local.template import ALIAS, parameters
 
 EVENT_QUEUE, FAILURE_QUEUE = "${EventQueue.Arn}", "${FailureQueue.Arn}"
 FOURTEEN_DAYS_S = 14 * 24 * 60 * 60

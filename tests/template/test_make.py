@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from template.stack import TEMPLATE
+
+from local.template import TEMPLATE
 
 AWS = """#!/bin/bash
 echo "$@" >> {calls}

@@ -4,22 +4,9 @@ import json
 import re
 
 import pytest
-from template.stack import (
-    ALIAS,
-    FUNCTION,
-    KEY,
-    MODES,
-    SECRET,
-    Resource,
-    Stack,
-    document,
-    equals,
-    notifications,
-    parameters,
-    rights,
-    texts,
-)
+from template.stack import FUNCTION, KEY, MODES, SECRET, Stack, equals, notifications, rights, texts
 
+from local.template import ALIAS, Resource, document, parameters
 from replicate.mapping import Tags
 from replicate.plan import Overwrite, Policy
 from replicate.settings import Settings
