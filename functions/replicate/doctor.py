@@ -80,8 +80,8 @@ def _report(found: list[dict[str, Any]]) -> dict[str, Any]:
 def _to_gcs(environment: Environment, deadline: Deadline) -> list[Hop]:
     tokens, naming = environment.tokens, environment.settings.naming
     return [
-        Hop("secret", lambda: f"a {tokens.kind()}"),
-        Hop("token", lambda: f"{len(tokens.token())} characters"),
+        Hop("secret", lambda: f"a {tokens.kind(deadline)}"),
+        Hop("token", lambda: f"{len(tokens.token(deadline))} characters"),
         Hop(f"rights on gs://{naming.bucket}", lambda: _rights(environment, deadline)),
         Hop("canary", lambda: _canary(environment, deadline)),
     ]

@@ -43,7 +43,7 @@ class Environment:
             raise SettingsError("There are no AWS credentials: give the function a role.")
         secrets = SecretsManager(aws, settings.region, settings.secrets_endpoint)
         tokens = GoogleTokens(
-            lambda: secrets.read(settings.credentials_secret),
+            lambda deadline: secrets.read(settings.credentials_secret, deadline),
             lambda secret: gcp_secret.credentials(secret, aws, settings.region),
         )
         return cls(
@@ -58,6 +58,7 @@ class Environment:
         """Close the connections that are kept; whoever uses it again opens new ones."""
         self.s3.close()
         self.gcs.connections.close()
+        self.tokens.close()
         self.secrets.close()
 
     def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:

@@ -34,13 +34,14 @@ class GcsClient:
         self._tokens = tokens
         self.connections = Connections(endpoint or ENDPOINT)
 
-    def authorization(self) -> dict[str, str]:
+    def authorization(self, deadline: Deadline) -> dict[str, str]:
         """Raises CredentialsError, DestinationUnavailableError."""
-        return {"Authorization": f"Bearer {self._tokens.token()}"}
+        return {"Authorization": f"Bearer {self._tokens.token(deadline)}"}
 
-    def renew(self, rejected: Mapping[str, str]) -> None:
-        """Get a token other than the one in these headers: GCS did not accept it."""
-        self._tokens.renew(rejected["Authorization"].removeprefix("Bearer "))
+    def _renewed(self, rejected: Mapping[str, str], deadline: Deadline) -> dict[str, str]:
+        """Authorize with another token than these headers have: GCS did not accept it."""
+        token = rejected["Authorization"].removeprefix("Bearer ")
+        return {"Authorization": f"Bearer {self._tokens.renew(token, deadline)}"}
 
     def request(
         self,
@@ -56,13 +57,12 @@ class GcsClient:
         Raises DestinationUnavailableError from BrokenConnectionError: then nobody knows whether it
         was carried out.
         """
-        authorization = self.authorization()
+        authorization = self.authorization(deadline)
         response = self._send(method, target, deadline, {**authorization, **(headers or {})}, body)
         if response.status != HTTPStatus.UNAUTHORIZED:
             return response
         response.close()
-        self.renew(authorization)
-        authorization = self.authorization()
+        authorization = self._renewed(authorization, deadline)
         return self._send(method, target, deadline, {**authorization, **(headers or {})}, body)
 
     def _send(

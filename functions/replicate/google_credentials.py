@@ -4,96 +4,93 @@ The secret behind them is read once per execution environment, again after a whi
 Google refuses what it gave: a rotation needs no deployment.
 """
 
-import functools
 import threading
 import time
 from collections.abc import Callable
 
-import urllib3
 from google.auth import exceptions
 from google.auth.credentials import Credentials, Signing
-from google.auth.transport.urllib3 import Request
 
-from replicate.connections import tls
+from replicate.deadline import Deadline
 from replicate.errors import CredentialsError, DestinationUnavailableError
+from replicate.token_services import TokenServices
 
 TTL_S = 15 * 60.0
 """For this long the secret is not read again."""
 
-TIMEOUT_S = 10.0
-"""For one request to Google's token services."""
-
 
 class GoogleTokens:
-    """Access tokens, kept while they are valid. Safe across threads."""
+    """Access tokens, kept while they are valid. Safe across threads.
+
+    Whoever needs one waits no longer than its deadline, which is that of all who wait for the lock.
+    """
 
     def __init__(
         self,
-        read_secret: Callable[[], str],
+        read_secret: Callable[[Deadline], str],
         build: Callable[[str], Credentials],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._read_secret = read_secret
         self._build = build
         self._clock = clock
-        self._request = functools.partial(
-            Request(urllib3.PoolManager(ssl_context=tls())), timeout=TIMEOUT_S
-        )
+        self._services = TokenServices()
         self._credentials: Credentials | None = None
         self._secret = ""
         self._read_at = 0.0
         self._lock = threading.Lock()
 
-    def token(self) -> str:
+    def token(self, deadline: Deadline) -> str:
         """A token with time to live. Raises CredentialsError, DestinationUnavailableError."""
         with self._lock:
-            credentials = self._current()
+            credentials = self._current(deadline)
             if not credentials.valid:
                 try:
-                    self._refresh(credentials)
+                    self._refresh(credentials, deadline)
                 except CredentialsError:
-                    credentials = self._read_again()
-                    self._refresh(credentials)
+                    credentials = self._read_again(deadline)
+                    self._refresh(credentials, deadline)
             return str(credentials.token)
 
-    def renew(self, rejected: str) -> str:
+    def renew(self, rejected: str, deadline: Deadline) -> str:
         """A token other than the one Google did not accept, from the secret as it is now."""
         with self._lock:
-            credentials = self._current()
+            credentials = self._current(deadline)
             if credentials.token == rejected:
-                credentials = self._read_again()
-                self._refresh(credentials)
+                credentials = self._read_again(deadline)
+                self._refresh(credentials, deadline)
             return str(credentials.token)
 
-    def kind(self) -> str:
+    def kind(self, deadline: Deadline) -> str:
         """What the secret holds. Raises CredentialsError."""
         with self._lock:
-            return "key" if isinstance(self._current(), Signing) else "federation configuration"
+            is_key = isinstance(self._current(deadline), Signing)
+        return "key" if is_key else "federation configuration"
 
-    def _current(self) -> Credentials:
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._services.close()
+
+    def _current(self, deadline: Deadline) -> Credentials:
         """The credentials; built anew when the secret was read long ago and has changed since."""
         if self._credentials is None:
-            return self._read_again()
+            return self._read_again(deadline)
         if self._clock() - self._read_at >= TTL_S:
-            secret = self._read_secret()
+            secret = self._read_secret(deadline)
             self._read_at = self._clock()
             if secret != self._secret:
                 self._secret, self._credentials = secret, self._build(secret)
         return self._credentials
 
-    def _read_again(self) -> Credentials:
-        self._secret = self._read_secret()
+    def _read_again(self, deadline: Deadline) -> Credentials:
+        self._secret = self._read_secret(deadline)
         self._read_at = self._clock()
         self._credentials = self._build(self._secret)
         return self._credentials
 
-    def _refresh(self, credentials: Credentials) -> None:
+    def _refresh(self, credentials: Credentials, deadline: Deadline) -> None:
         try:
-            credentials.refresh(self._request)
-        except exceptions.TransportError as error:
-            raise DestinationUnavailableError(
-                "Google's token service could not be reached. Try again."
-            ) from error
+            credentials.refresh(self._services.within(deadline))
         except exceptions.GoogleAuthError as error:
             if getattr(error, "retryable", False):
                 raise DestinationUnavailableError(

@@ -120,10 +120,16 @@ def _of_parts(body: Body) -> Expectation | None:
     if found is None or parts is None:
         return None
     name, digest, count, start = found
-    if count != parts.count or -(-body.object.size // parts.size) != parts.count:
+    if count != parts.count or not _make_up(parts, body.object.size):
         return Expectation(f"{UNCHECKED}: {name} over {count} parts of unequal size")
     size = parts.size
     return Expectation(f"{name} of {count} parts", digest, lambda: OfParts(start, size), parts)
+
+
+def _make_up(parts: Parts, size: int) -> bool:
+    """Whether so many parts, each but the last as large as the first, are an object of `size`."""
+    last = size - (parts.count - 1) * parts.size
+    return 0 < last <= parts.size or (size == 0 and parts.count == 1)
 
 
 def _composite(source: SourceObject) -> tuple[str, bytes, int, Callable[[], _Running]] | None:
@@ -192,7 +198,7 @@ class VerifyingBody:
         self._position = offset
 
     def verify(self) -> None:
-        """Raises IntegrityError."""
+        """Raises IntegrityError, SourceChangedError."""
         source = self._body.object
         if self._hashed != source.size:
             raise IntegrityError(

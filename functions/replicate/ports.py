@@ -25,7 +25,10 @@ class Body(Protocol):
         """How the object seems to be cut, by its first part; None when that is not to be had."""
 
     def is_cut_like(self, parts: Parts) -> bool:
-        """Whether every single part is as `parts` says. Asks once for each."""
+        """Whether every single part is as `parts` says. Asks once for each.
+
+        Raises SourceChangedError when they may be those of another version.
+        """
 
 
 class Source(Protocol):

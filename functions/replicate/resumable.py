@@ -110,7 +110,7 @@ class ResumableUpload:
         self._body.rewind(offset)
         buffer = memoryview(bytearray(min(BUFFER_BYTES, self._tail_at - offset)))
         headers = {
-            **self._client.authorization(),
+            **self._client.authorization(self._deadline),
             "Content-Length": str(self._tail_at - offset),
             "Content-Range": f"bytes {offset}-{self._tail_at - 1}/{self._size}",
         }

@@ -10,7 +10,7 @@ from replicate.deadline import Deadline
 from replicate.errors import SourceChangedError, SourceUnavailableError
 from replicate.objects import Parts, SourceObject, SourceRef
 from replicate.retry import Patience, retrying
-from replicate.s3_answers import broken, describe, error_code, refuse, tags
+from replicate.s3_answers import broken, describe, error_code, part, refuse, tags
 from replicate.s3_client import S3Client, query
 
 
@@ -68,7 +68,8 @@ class S3Source:
         response = self._get(version.ref, version, offset)
         if response is None:
             raise SourceChangedError
-        if response.status == (HTTPStatus.PARTIAL_CONTENT if offset else HTTPStatus.OK):
+        rest = f"bytes {offset}-{version.size - 1}/{version.size}"
+        if response.status == HTTPStatus.OK if not offset else _is(rest, response):
             return response
         response.close()
         raise SourceUnavailableError(
@@ -76,21 +77,28 @@ class S3Source:
         )
 
     def part(self, version: SourceObject, number: int) -> tuple[int, int] | None:
-        """The size of one part, and how many there are; None where S3 does not say."""
+        """The size of one part, and how many there are; None where S3 does not say.
+
+        Perhaps of a later version: not every S3 understands `If-Match` here.
+        """
         asked = query({"partNumber": str(number), "versionId": version.version_id})
         with self._ask("HEAD", version.ref, query=asked) as response:
-            count = response.headers.get("x-amz-mp-parts-count", "")
-            if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT} or not count:
+            if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
                 return None
-            return int(response.headers["Content-Length"]), int(count)
+            return part(version.ref, response.headers)
+
+    def require(self, version: SourceObject) -> None:
+        """Raises SourceChangedError, unless this very version can still be read."""
+        asked = query({"versionId": version.version_id})
+        with self._ask("HEAD", version.ref, _same(version), asked) as response:
+            if response.status != HTTPStatus.OK:
+                raise SourceChangedError
 
     def _get(
         self, ref: SourceRef, version: SourceObject | None = None, offset: int = 0
     ) -> Response | None:
         """Ask for an object's bytes; None when there is no object. Raises SourceChangedError."""
-        headers = {}
-        if version is not None:
-            headers["If-Match"] = f'"{version.etag}"'
+        headers = _same(version) if version else {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
         response = self._ask(
@@ -132,6 +140,17 @@ class S3Source:
         return retrying(attempt, self.deadline)
 
 
+def _same(version: SourceObject) -> dict[str, str]:
+    """Ask for nothing but these very bytes."""
+    return {"If-Match": f'"{version.etag}"'}
+
+
+def _is(wanted: str, response: Response) -> bool:
+    """Whether an answer has the range that was asked for, and says so."""
+    found = response.headers.get("Content-Range")
+    return response.status == HTTPStatus.PARTIAL_CONTENT and found == wanted
+
+
 class S3Body:
     """The bytes of one version. A stream that breaks off is continued where it ended."""
 
@@ -170,10 +189,12 @@ class S3Body:
     def is_cut_like(self, parts: Parts) -> bool:
         last = self.object.size - (parts.count - 1) * parts.size
         sizes = [parts.size] * (parts.count - 1) + [last]
-        return all(
+        alike = all(
             self._source.part(self.object, number) == (size, parts.count)
             for number, size in enumerate(sizes, start=1)
         )
+        self._source.require(self.object)
+        return alike
 
     def rewind(self, offset: int) -> None:
         if offset != self._position:

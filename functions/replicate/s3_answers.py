@@ -47,9 +47,21 @@ def describe(ref: SourceRef, headers: Mapping[str, str]) -> SourceObject:
     try:
         return _read_headers(ref, headers)
     except (LookupError, ValueError, TypeError) as error:
-        raise SourceUnavailableError(
-            f"S3's description of {ref.uri} cannot be understood ({error!r}). Try again."
-        ) from error
+        raise _nonsense(ref, error) from error
+
+
+def part(ref: SourceRef, headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """Size and number of an object's parts, as a HEAD of one part says. None: it is not in parts.
+
+    Raises SourceUnavailableError.
+    """
+    count = headers.get("x-amz-mp-parts-count")
+    if count is None:
+        return None
+    try:
+        return int(_stated(headers, "Content-Length")), int(count)
+    except (LookupError, ValueError) as error:
+        raise _nonsense(ref, error) from error
 
 
 def _read_headers(ref: SourceRef, headers: Mapping[str, str]) -> SourceObject:
@@ -73,6 +85,12 @@ def _read_headers(ref: SourceRef, headers: Mapping[str, str]) -> SourceObject:
         etag_is_md5=bool(_MD5.fullmatch(etag)) and _etags_are_md5(headers),
         etag_is_md5_of_parts=bool(_MD5_OF_PARTS.fullmatch(etag)) and _etags_are_md5(headers),
         request_id=headers.get("x-amz-request-id"),
+    )
+
+
+def _nonsense(ref: SourceRef, why: Exception) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"S3's description of {ref.uri} cannot be understood ({why!r}). Try again."
     )
 
 

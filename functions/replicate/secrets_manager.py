@@ -17,9 +17,6 @@ from replicate.deadline import Deadline
 from replicate.errors import CredentialsError, UnavailableError
 from replicate.retry import retrying
 
-TIME_S = 10.0
-"""For one secret, with all attempts."""
-
 
 class SecretsManager:
     """Reads secrets. Safe across threads."""
@@ -30,9 +27,8 @@ class SecretsManager:
         self._signer = SigV4Auth(credentials, "secretsmanager", region)
         self._connections = Connections(self.url)
 
-    def read(self, name: str) -> str:
+    def read(self, name: str, deadline: Deadline) -> str:
         """The text of a secret, by name or ARN. Raises CredentialsError."""
-        deadline = Deadline(TIME_S)
         try:
             return retrying(lambda: self._read(name, deadline), deadline)
         except UnavailableError as error:

@@ -6,6 +6,7 @@ import boto3
 import pytest
 from botocore.credentials import Credentials
 
+from replicate.deadline import Deadline
 from replicate.errors import CredentialsError
 from replicate.secrets_manager import SecretsManager
 
@@ -23,28 +24,27 @@ def test_a_secret_is_read_by_name_or_arn_as_text_or_as_bytes(secrets: SecretsMan
     client = boto3.client("secretsmanager")
     client.create_secret(Name="a/text", SecretString='{"ü": 1}')
     arn = client.create_secret(Name="bytes", SecretBinary=b'{"x": 1}')["ARN"]
-    assert secrets.read("a/text") == '{"ü": 1}'
-    assert secrets.read(arn) == '{"x": 1}'
+    assert secrets.read("a/text", Deadline(60)) == '{"ü": 1}'
+    assert secrets.read(arn, Deadline(60)) == '{"x": 1}'
 
 
 def test_a_rotated_secret_is_read_as_it_is_now(secrets: SecretsManager) -> None:
     client = boto3.client("secretsmanager")
     client.create_secret(Name="rotated", SecretString="old")
-    assert secrets.read("rotated") == "old"
+    assert secrets.read("rotated", Deadline(60)) == "old"
     client.put_secret_value(SecretId="rotated", SecretString="new")
-    assert secrets.read("rotated") == "new"
+    assert secrets.read("rotated", Deadline(60)) == "new"
 
 
 def test_a_secret_that_is_not_there_is_named_with_the_setting(secrets: SecretsManager) -> None:
     with pytest.raises(CredentialsError, match=r"nothing .*ResourceNotFound.*GCP_CREDENTIALS_SECR"):
-        secrets.read("nothing")
+        secrets.read("nothing", Deadline(60))
 
 
-def test_a_service_that_is_down_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replicate.secrets_manager.TIME_S", 0.5)
+def test_a_service_that_is_down_is_said() -> None:
     nobody = SecretsManager(AWS, "us-east-1", "http://127.0.0.1:9")
     with pytest.raises(CredentialsError, match="could not be asked"):
-        nobody.read("gcp")
+        nobody.read("gcp", Deadline(0.5))
 
 
 @pytest.mark.parametrize(

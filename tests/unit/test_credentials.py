@@ -9,10 +9,18 @@ from botocore.credentials import Credentials
 
 from local.gcs import GcsServer
 from replicate import gcp_secret
+from replicate.deadline import Deadline
 from replicate.errors import CredentialsError
 from replicate.google_credentials import TTL_S, GoogleTokens
 
 AWS = Credentials("AKIAEXAMPLE", "aws-secret", "aws-token")
+
+
+Make = Callable[..., GoogleTokens]
+
+
+def soon() -> Deadline:
+    return Deadline(60)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +36,8 @@ class Vault:
         self.value = json.dumps(value)
         self.reads = 0
 
-    def read(self) -> str:
+    def read(self, deadline: Deadline) -> str:
+        deadline.require()
         self.reads += 1
         return self.value
 
@@ -40,84 +49,111 @@ class Time:
         return self.now
 
 
-def tokens(vault: Vault, clock: Callable[[], float] = lambda: 1000.0) -> GoogleTokens:
-    return GoogleTokens(
-        vault.read, lambda secret: gcp_secret.credentials(secret, AWS, "eu-west-1"), clock
-    )
+@pytest.fixture
+def tokens() -> Iterator[Make]:
+    made: list[GoogleTokens] = []
+
+    def make(vault: Vault, clock: Callable[[], float] = lambda: 1000.0) -> GoogleTokens:
+        made.append(
+            GoogleTokens(
+                vault.read, lambda secret: gcp_secret.credentials(secret, AWS, "eu-west-1"), clock
+            )
+        )
+        return made[-1]
+
+    yield make
+    for google in made:
+        google.close()
 
 
 def grants(server: GcsServer) -> int:
     return sum(r["operation"] == "token" for r in server.requests())
 
 
-def test_one_reading_of_the_secret_and_one_token_serve_many_requests(server: GcsServer) -> None:
+def test_one_reading_of_the_secret_and_one_token_serve_many_requests(
+    server: GcsServer,
+    tokens: Make,
+) -> None:
     vault = Vault(server.create_key())
     google = tokens(vault)
     before = grants(server)
-    assert google.token() == google.token() == google.token()
+    assert google.token(soon()) == google.token(soon()) == google.token(soon())
     assert vault.reads == 1
     assert grants(server) == before + 1
 
 
 def test_after_a_while_the_secret_is_read_again_and_kept_if_it_is_the_same(
     server: GcsServer,
+    tokens: Make,
 ) -> None:
     clock, vault = Time(), Vault(server.create_key())
     google = tokens(vault, clock)
-    first = google.token()
+    first = google.token(soon())
     clock.now += TTL_S
-    assert google.token() == first
+    assert google.token(soon()) == first
     assert vault.reads == 2
     vault.value = json.dumps(server.create_key())
     clock.now += TTL_S
-    assert google.token() != first
+    assert google.token(soon()) != first
 
 
-def test_a_refused_token_makes_the_secret_be_read_at_once(server: GcsServer) -> None:
+def test_a_refused_token_makes_the_secret_be_read_at_once(
+    server: GcsServer,
+    tokens: Make,
+) -> None:
     vault = Vault(server.create_key())
     google = tokens(vault)
-    refused = google.token()
+    refused = google.token(soon())
     vault.value = json.dumps(server.create_key())
-    assert google.renew(refused) != refused
+    assert google.renew(refused, soon()) != refused
     assert vault.reads == 2
 
 
-def test_a_token_somebody_else_renewed_meanwhile_is_not_renewed_twice(server: GcsServer) -> None:
+def test_a_token_somebody_else_renewed_meanwhile_is_not_renewed_twice(
+    server: GcsServer,
+    tokens: Make,
+) -> None:
     vault = Vault(server.create_key())
     google = tokens(vault)
-    refused = google.token()
-    renewed = google.renew(refused)
-    assert google.renew(refused) == renewed
+    refused = google.token(soon())
+    renewed = google.renew(refused, soon())
+    assert google.renew(refused, soon()) == renewed
     assert vault.reads == 2
 
 
-def test_a_revoked_key_is_replaced_by_the_one_the_secret_holds_now(server: GcsServer) -> None:
+def test_a_revoked_key_is_replaced_by_the_one_the_secret_holds_now(
+    server: GcsServer,
+    tokens: Make,
+) -> None:
     key = server.create_key()
     vault = Vault(key)
     google = tokens(vault)
-    old = google.token()
+    old = google.token(soon())
     server.revoke_key(key["private_key_id"])
     vault.value = json.dumps(server.create_key())
-    assert google.renew(old) != old
+    assert google.renew(old, soon()) != old
 
 
-def test_a_key_that_google_does_not_know_is_said_without_the_key(server: GcsServer) -> None:
+def test_a_key_that_google_does_not_know_is_said_without_the_key(
+    server: GcsServer,
+    tokens: Make,
+) -> None:
     key = server.create_key()
     server.revoke_key(key["private_key_id"])
     vault = Vault(key)
     with pytest.raises(CredentialsError, match="invalid_grant") as caught:
-        tokens(vault).token()
+        tokens(vault).token(soon())
     assert vault.reads == 2, "once, and once more because Google refused"
     assert_tells_nothing(caught.value, key)
 
 
 @pytest.mark.parametrize("impersonate", [False, True])
 def test_federation_works_with_the_functions_own_aws_credentials(
-    server: GcsServer, *, impersonate: bool
+    server: GcsServer, tokens: Make, *, impersonate: bool
 ) -> None:
     """The configuration's own credential source needs variables that SnapStart does not set."""
     vault = Vault(server.external_account(impersonate=impersonate))
-    assert tokens(vault).token()
+    assert tokens(vault).token(soon())
 
 
 GOOD: dict[str, Any] = {

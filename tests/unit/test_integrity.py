@@ -161,6 +161,25 @@ def test_parts_of_unequal_size_are_said_to_be_unchecked_and_are_no_error() -> No
     assert body.verified_by == "unchecked: 3 parts of unequal size"
 
 
+def test_an_empty_upload_in_one_part_is_checked() -> None:
+    empty = zlib.crc32(b"").to_bytes(4, "big")
+    composite = Checksum("CRC32", f"{_base64(zlib.crc32(empty))}-1", composite=True)
+    source = a_source(size=0, checksums=(composite,), etag_is_md5=False)
+    body = VerifyingBody(MemoryBody(source, b"", cut=(0,)))
+    body.verify()
+    assert body.verified_by == "crc32 of 1 parts"
+
+
+@pytest.mark.parametrize(
+    "cut", [(0, len(DATA), 0), (0, 0, len(DATA)), (5120, 5120, 0), (2000,) * 3]
+)
+def test_parts_that_cannot_make_up_the_object_are_unchecked(cut: tuple[int, ...]) -> None:
+    """An empty part among them leaves no trace in the bytes."""
+    whole = Checksum("CRC32", f"{_base64(zlib.crc32(DATA))}-3", composite=True)
+    body = VerifyingBody(MemoryBody(a_source_with(whole), DATA, cut=cut))
+    assert body.verified_by == "unchecked: crc32 over 3 parts of unequal size"
+
+
 def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
     body = VerifyingBody(MemoryBody(a_source_with(a_composite(EVEN)), DATA))
     read(body)

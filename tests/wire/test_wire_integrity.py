@@ -65,8 +65,14 @@ def nothing_at_all(_: Exchange) -> None:
     raise AnswerError(answer(206))
 
 
+def another_range(exchange: Exchange) -> None:
+    """As many bytes as were asked for, from elsewhere in the object."""
+    del exchange
+    raise AnswerError(answer(206, {"Content-Range": "bytes 0-22/23"}, b"from the very beginning"))
+
+
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
-@pytest.mark.parametrize("rest", [whole_instead_of_the_rest, nothing_at_all])
+@pytest.mark.parametrize("rest", [whole_instead_of_the_rest, nothing_at_all, another_range])
 def test_what_is_not_the_rest_of_a_broken_body_is_not_taken_for_it(
     stage: Stage, scenario: Scenario, rest: Strike
 ) -> None:
@@ -118,3 +124,42 @@ def test_gcs_holds_no_last_byte_before_the_source_s_checksum_agreed(stage: Stage
     (sent,) = [seen.sent for seen in stage.seen if seen.step == "gcs.put"]
     assert stage.current
     assert 0 < sent < stage.current[1]
+
+
+IN_PARTS = (bytes(6 * MIB), b"and a tail")
+CUT_OTHERWISE = (noise(5 * MIB), noise(MIB + len(b"and a tail")))
+
+
+def test_an_upload_in_parts_is_checked_part_by_part(stage: Stage) -> None:
+    stage.put_in_parts(*IN_PARTS)
+    run = stage.invoke(stage.event())
+    assert run.told["verified_by"]["source"].endswith(" of 2 parts"), run
+    stage.assert_equal()
+
+
+def test_parts_of_a_later_version_are_not_taken_for_those_of_the_one_that_is_read(
+    stage: Stage,
+) -> None:
+    stage.put_in_parts(*IN_PARTS)
+    event = stage.event()
+    stage.spoil(Fault("s3.part", ARRIVAL, lambda _: stage.put_in_parts(*CUT_OTHERWISE)))
+    run = stage.invoke(event)
+    assert run.failure == "", run.text
+    assert run.told["verified_by"]["source"].endswith(" of 2 parts"), run
+    stage.assert_equal()
+
+
+@pytest.mark.parametrize("length", ["", "many"])
+def test_a_part_whose_size_makes_no_sense_is_a_failure_of_s3(stage: Stage, length: str) -> None:
+    def answer_nonsense(_: Exchange) -> None:
+        raise AnswerError(answer(206, {"x-amz-mp-parts-count": "2", "Content-Length": length}))
+
+    stage.put_in_parts(*IN_PARTS)
+    event = stage.event()
+    fault = stage.spoil(Fault("s3.part", ARRIVAL, answer_nonsense, times=100))
+    assert stage.invoke(event).failure == "source_unavailable"
+    stage.settle()
+    assert fault.struck
+    assert stage.look() is None
+    assert stage.invoke(event).failure == ""
+    stage.assert_equal()
