@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 import boto3
 
@@ -41,6 +42,11 @@ class Batch:
         if isinstance(self.answer, FunctionError):
             return {record["messageId"] for record in self.event["Records"]}
         return {failure["itemIdentifier"] for failure in self.answer["batchItemFailures"]}
+
+    def failed_keys(self) -> set[str]:
+        """Of which objects these messages tell."""
+        failed = self.failed()
+        return {_key(r["body"]) for r in self.event["Records"] if r["messageId"] in failed}
 
 
 class Deployment:
@@ -215,6 +221,14 @@ class Deployment:
         if isinstance(value, list):
             return [self._known(item) for item in value]
         return self._arns.get(value, value) if isinstance(value, str) else value
+
+
+def _key(body: str) -> str:
+    """The key in an event: as it is from EventBridge, encoded from S3."""
+    told = json.loads(body)
+    if "detail" in told:
+        return str(told["detail"]["object"]["key"])
+    return unquote_plus(told["Records"][0]["s3"]["object"]["key"])
 
 
 def _notified(described: Json) -> Any:  # noqa: ANN401 - boto3's words for what the template says

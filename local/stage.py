@@ -27,6 +27,8 @@ class Stage:
     first_event: Json = field(default_factory=dict)
     answers: list[Json] = field(default_factory=list)
     """What the API answered."""
+    buckets: tuple[str, ...] = (SOURCE, SILENT, VERSIONED)
+    """All that the replica must equal."""
 
     def upload(self, key: str, data: bytes, **described: Any) -> Delivery:  # noqa: ANN401 - boto3's
         """Put an object into the bucket that sends events; returns what its event came to."""
@@ -70,8 +72,7 @@ class Stage:
 
     def pairs(self, prefix: str = "") -> list[Pair]:
         """Both sides, as the SDKs download them."""
-        buckets = (SOURCE, SILENT, VERSIONED)
-        return audit(self.cloud.aws.s3, buckets, self.cloud.google.bucket, prefix)
+        return audit(self.cloud.aws.s3, self.buckets, self.cloud.google.bucket, prefix)
 
     def expect_equal(self, prefix: str, count: int = 1) -> None:
         """Raises SurpriseError unless both sides hold these objects, and no others."""

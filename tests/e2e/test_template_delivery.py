@@ -15,7 +15,7 @@ import pytest
 
 from local.cloud import REPLICA, LocalCloud
 from local.deploy import deployed
-from local.deployment import Batch, Deployment
+from local.deployment import Deployment
 from local.notifications import notification, record
 from local.runtime import FunctionError
 
@@ -65,18 +65,6 @@ def running(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Runni
         yield run
 
 
-def reported(batch: Batch) -> set[str]:
-    """Keys of the messages that a batch reports as failed."""
-    failed = batch.failed()
-    keys = set()
-    for message in batch.event["Records"]:
-        if message["messageId"] in failed:
-            body = json.loads(message["body"])
-            found = body["detail"] if "detail" in body else body["Records"][0]["s3"]
-            keys.add(found["object"]["key"])
-    return keys
-
-
 def test_an_upload_travels_the_whole_way(running: Running) -> None:
     for key in ODD_KEYS:
         running.put(key, key.encode())
@@ -113,8 +101,8 @@ def test_of_ten_with_three_that_fail_exactly_these_go_back_and_then_to_rest(
         running.put(key)
     first, *again = running.deployment.drain()
     assert len(first.event["Records"]) == 10
-    assert reported(first) == poison
-    assert [reported(batch) for batch in again] == [poison] * (RECEIVED_BEFORE_REST - 1)
+    assert first.failed_keys() == poison
+    assert [batch.failed_keys() for batch in again] == [poison] * (RECEIVED_BEFORE_REST - 1)
     assert running.replicas() == set(keys) - poison
     assert (running.deployment.waiting(), running.deployment.failed()) == (0, 3)
 
