@@ -10,6 +10,7 @@ the `with` block: also when this process is killed (see `guard`).
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,12 @@ def local_cloud(
     """Run a local cloud with three source buckets, one replica bucket and the function."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-cloud-")))
-        aws = Aws(folder)
-        stack.callback(aws.close)
-        google = GoogleCloud(folder, REPLICA)
-        stack.callback(google.close)
+        with ThreadPoolExecutor() as both:  # they take a second each to start, mostly waiting
+            starting = both.submit(Aws, folder)
+            stack.callback(lambda: starting.result().close())
+            google = GoogleCloud(folder, REPLICA)
+            stack.callback(google.close)
+        aws = starting.result()
         environment = _function_environment(aws, google, deletes=deletes)
         function = LambdaRuntime(environment, folder=folder, memory_mb=memory_mb)
         stack.callback(function.close)

@@ -2,6 +2,7 @@
 
 import time
 
+from local.deployment import Batch
 from local.queue_stage import QueueStage
 from local.report import duration
 from local.stage import expect
@@ -13,11 +14,12 @@ KEYS = [f"{BELOW}{number:02}.txt" for number in range(1, 11)]
 POISON = KEYS[3]
 OVERWRITTEN, DELETED = KEYS[0], KEYS[-1]
 CREATED = f"{BELOW}created-in-the-outage.txt"
+KEPT = 4
+"""These three, and the poison record."""
 
 ATTEMPTS = 5
 """The template lets an event be received so often before it rests in the failure queue."""
 
-FOR_GOOD = 1000
 AN_HOUR = {"Retry-After": "3600"}
 """Longer than an invocation lasts: the function leaves it to the queue at once."""
 
@@ -31,7 +33,7 @@ def through_the_queue(stage: QueueStage) -> str:
     started = time.perf_counter()
     batches = wiring.drain()
     elapsed = duration(time.perf_counter() - started)
-    expect([len(batch.event["Records"]) for batch in batches], [len(KEYS)], "events by batch")
+    expect(_sizes(batches), [len(KEYS)], "events by batch")
     stage.expect_queues(waiting=0, failed=0)
     stage.expect_equal(BELOW, len(KEYS))
     return f"S3 → SQS → function: {len(KEYS)} in one batch, {elapsed}"
@@ -39,15 +41,12 @@ def through_the_queue(stage: QueueStage) -> str:
 
 def poison_record(stage: QueueStage) -> str:
     """A poison record in a batch."""
-    stage.cloud.google.add_fault(
-        name=POISON, operation="objects.insert", status=403, times=FOR_GOOD
-    )
-    for key in KEYS:
-        stage.put(key, b"Second " + key.encode())
-    first, *again = stage.stack.wiring.drain()
-    expect(len(first.event["Records"]), len(KEYS), "events in the batch")
-    expect(first.failed_keys(), {POISON}, "what the batch reports as failed")
-    expect([len(batch.event["Records"]) for batch in again], [1] * (ATTEMPTS - 1), "tried again")
+    with stage.spoiled(name=POISON, operation="objects.insert", status=403):
+        for key in KEYS:
+            stage.put(key, b"Second " + key.encode())
+        batches = stage.stack.wiring.drain()
+    expect(_sizes(batches), [len(KEYS), *[1] * (ATTEMPTS - 1)], "events by batch")
+    expect(batches[0].failed_keys(), {POISON}, "what the batch reports as failed")
     stage.expect_queues(waiting=0, failed=1)
     stage.expect_differing(BELOW, POISON)
     return f"{len(KEYS) - 1} replicated, 1 kept as failed after {ATTEMPTS} attempts"
@@ -55,21 +54,23 @@ def poison_record(stage: QueueStage) -> str:
 
 def outage_and_redrive(stage: QueueStage) -> str:
     """An outage of GCS, then redrive."""
-    google, wiring = stage.cloud.google, stage.stack.wiring
-    google.add_fault(status=503, headers=AN_HOUR, times=FOR_GOOD)
-    stage.put(OVERWRITTEN, b"Third")
-    stage.put(CREATED, b"While GCS was away.\n")
-    stage.cloud.aws.s3.delete_object(Bucket=stage.stack.bucket, Key=DELETED)
-    wiring.drain()
-    kept = 4  # these three, and the poison record
-    stage.expect_queues(waiting=0, failed=kept)
-    google.clear_faults()
+    wiring = stage.stack.wiring
+    with stage.spoiled(status=503, headers=AN_HOUR):
+        stage.put(OVERWRITTEN, b"Third")
+        stage.put(CREATED, b"While GCS was away.\n")
+        stage.cloud.aws.s3.delete_object(Bucket=stage.stack.bucket, Key=DELETED)
+        wiring.drain()
+    stage.expect_queues(waiting=0, failed=KEPT)
     stage.expect_differing(BELOW, OVERWRITTEN, POISON, DELETED, CREATED)
-    expect(wiring.redrive(), kept, "events run again")
+    expect(wiring.redrive(), KEPT, "events run again")
     wiring.drain()
     stage.expect_queues(waiting=0, failed=0)
     stage.expect_equal(BELOW, len(KEYS))  # one more, and one less
-    return f"{kept} events kept as failed, run again: nothing is lost"
+    return f"{KEPT} events kept as failed, run again: nothing is lost"
+
+
+def _sizes(batches: list[Batch]) -> list[int]:
+    return [len(batch.event["Records"]) for batch in batches]
 
 
 QUEUE_SCENES = (through_the_queue, poison_record, outage_and_redrive)

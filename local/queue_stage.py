@@ -1,11 +1,15 @@
 """The demo's stage with a queue on it: beside direct delivery, a stack of the template's own."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from local.deploy import Deployed
 from local.notifications import Json
 from local.stage import Stage, expect
+
+FOR_GOOD = 10_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,6 +24,15 @@ class QueueStage(Stage):
     def put(self, key: str, data: bytes) -> None:
         """Put an object into the stack's bucket; its event waits in the queue."""
         self.cloud.aws.s3.put_object(Bucket=self.stack.bucket, Key=key, Body=data)
+
+    @contextmanager
+    def spoiled(self, **fault: object) -> Iterator[None]:
+        """Let a fault of GCS strike again and again: until the end, however that comes."""
+        self.cloud.google.add_fault(**fault, times=FOR_GOOD)
+        try:
+            yield
+        finally:
+            self.cloud.google.clear_faults()
 
     def elapsed_ms(self) -> dict[str, float]:
         """As a stage's; what came through the queue is told by the function's log alone."""
