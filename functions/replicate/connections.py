@@ -157,9 +157,10 @@ class Connections:
             raise SettingsError(
                 f"{url!r} is not an endpoint: expected https://host or http://host:port."
             )
-        self._host = parts.hostname
+        self._name = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._named = parts.netloc.rpartition("@")[2]
+        self.host = parts.netloc.rpartition("@")[2]
+        """What a request says in its `Host` header."""
         self._tls = tls() if parts.scheme == "https" else None
         self._idle: list[tuple[float, Wire]] = []
         self._lock = threading.Lock()
@@ -211,7 +212,7 @@ class Connections:
         deadline.require()
         with _may_break():
             wire = self._take() or Wire.connect(
-                self._host, self._port, self._tls, _at_most(CONNECT_TIMEOUT_S, deadline)
+                self._name, self._port, self._tls, _at_most(CONNECT_TIMEOUT_S, deadline)
             )
         lease = _Lease(self, wire, deadline, method)
         try:
@@ -222,7 +223,7 @@ class Connections:
 
     def _head(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
         with _may_break():
-            return request_head(method, target, {"Host": self._named, **headers})
+            return request_head(method, target, {"Host": self.host, **headers})
 
     def _take(self) -> Wire | None:
         """The connection used last, if it is still good."""

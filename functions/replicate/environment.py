@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import boto3
-
-from replicate import gcp_secret
+from replicate import aws_credentials, gcp_secret
 from replicate.deadline import Deadline
-from replicate.errors import SettingsError
 from replicate.gcs import GcsDestination
 from replicate.gcs_client import GcsClient
 from replicate.google_credentials import GoogleTokens
@@ -19,9 +15,6 @@ from replicate.s3 import S3Source
 from replicate.s3_client import S3Client
 from replicate.secrets_manager import SecretsManager
 from replicate.settings import Settings
-
-if TYPE_CHECKING:
-    from botocore.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +31,7 @@ class Environment:
     def from_environ(cls, environ: Mapping[str, str]) -> "Environment":
         """Raises SettingsError. The secret is not read before it is needed."""
         settings = Settings.from_environ(environ)
-        aws: Credentials | None = boto3.Session(region_name=settings.region).get_credentials()
-        if aws is None:
-            raise SettingsError("There are no AWS credentials: give the function a role.")
+        aws = aws_credentials.find(environ, settings.region)
         secrets = SecretsManager(aws, settings.region, settings.secrets_endpoint)
         tokens = GoogleTokens(
             lambda deadline: secrets.read(settings.credentials_secret, deadline),

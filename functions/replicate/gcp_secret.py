@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.credentials import Credentials as AwsCredentials
 from google.auth import aws
 from google.auth.credentials import Credentials
 from google.oauth2 import service_account
 
+from replicate.aws_credentials import AwsCredentials
 from replicate.errors import CredentialsError
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
@@ -81,7 +81,7 @@ def _malformed(why: str) -> CredentialsError:
 
 
 class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
-    """The function's own AWS credentials, wherever botocore has them from."""
+    """The function's own AWS credentials."""
 
     def __init__(self, credentials: AwsCredentials, region: str) -> None:
         self._credentials = credentials
@@ -91,10 +91,8 @@ class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
         self, context: object, request: object
     ) -> aws.AwsSecurityCredentials:
         del context, request
-        frozen = self._credentials.get_frozen_credentials()
-        return aws.AwsSecurityCredentials(
-            frozen.access_key or "", frozen.secret_key or "", frozen.token
-        )
+        keys = self._credentials()
+        return aws.AwsSecurityCredentials(keys.access_key, keys.secret_key, keys.token)
 
     def get_aws_region(self, context: object, request: object) -> str:
         del context, request

@@ -1,20 +1,18 @@
-"""Requests to S3's REST API, signed by botocore.
+"""Signed requests to S3's REST API.
 
 A call through a boto3 client costs several times the CPU of the request itself, and two are made
-for every object: so the requests are written here, and botocore gives credentials and signature.
+for every object: so the requests are written here.
 """
 
 import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
+from replicate.aws_credentials import AwsCredentials
 from replicate.connections import Connections, Response
 from replicate.deadline import Deadline
 from replicate.objects import SourceRef
+from replicate.signing import Signer
 
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
@@ -22,12 +20,15 @@ _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 class S3Client:
     """Signed requests to S3, for the life of the execution environment. Safe across threads."""
 
-    def __init__(self, credentials: Credentials, region: str, endpoint: str | None = None) -> None:
+    def __init__(
+        self, credentials: AwsCredentials, region: str, endpoint: str | None = None
+    ) -> None:
         self._credentials = credentials
         self._region = region
         self._endpoint = endpoint
         self._region_of: dict[str, str] = {}
         self._connections: dict[str, Connections] = {}
+        self._signers: dict[str, Signer] = {}
 
     def request(
         self,
@@ -62,12 +63,15 @@ class S3Client:
         deadline: Deadline,
     ) -> Response:
         base, path = self._address(ref, region)
-        request = AWSRequest(method=method, url=base + path + query, headers=headers)
-        S3SigV4Auth(self._credentials, "s3", region).add_auth(request)
         connections = self._connections.get(base)
         if connections is None:
             connections = self._connections.setdefault(base, Connections(base))
-        return connections.request(method, path + query, dict(request.headers.items()), deadline)
+        signer = self._signers.get(region)
+        if signer is None:
+            signer = self._signers.setdefault(region, Signer(self._credentials, "s3", region))
+        target = path + query
+        signed = signer.signed(method, target, {"Host": connections.host, **headers})
+        return connections.request(method, target, signed, deadline)
 
     def _address(self, ref: SourceRef, region: str) -> tuple[str, str]:
         """Base URL and path of an object. Source: S3's user guide, "Virtual hosting of buckets"."""

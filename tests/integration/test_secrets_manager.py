@@ -4,18 +4,22 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from botocore.credentials import Credentials
 
+from replicate.aws_credentials import AwsKeys
 from replicate.deadline import Deadline
 from replicate.errors import CredentialsError
 from replicate.secrets_manager import SecretsManager
 
-AWS = Credentials("AKIAEXAMPLE", "x", "token")
+KEYS = AwsKeys("AKIAEXAMPLE", "x", "token")
+
+
+def aws_credentials() -> AwsKeys:
+    return KEYS
 
 
 @pytest.fixture
 def secrets(aws: str) -> Iterator[SecretsManager]:
-    made = SecretsManager(AWS, "us-east-1", aws)
+    made = SecretsManager(aws_credentials, "us-east-1", aws)
     yield made
     made.close()
 
@@ -42,7 +46,7 @@ def test_a_secret_that_is_not_there_is_named_with_the_setting(secrets: SecretsMa
 
 
 def test_a_service_that_is_down_is_said() -> None:
-    nobody = SecretsManager(AWS, "us-east-1", "http://127.0.0.1:9")
+    nobody = SecretsManager(aws_credentials, "us-east-1", "http://127.0.0.1:9")
     with pytest.raises(CredentialsError, match="could not be asked"):
         nobody.read("gcp", Deadline(0.5))
 
@@ -55,4 +59,4 @@ def test_a_service_that_is_down_is_said() -> None:
     ],
 )
 def test_without_an_endpoint_it_is_the_regions(region: str, host: str) -> None:
-    assert SecretsManager(AWS, region).url == host
+    assert SecretsManager(aws_credentials, region).url == host

@@ -65,23 +65,29 @@ def test_no_module_bears_the_name_of_a_standard_one(name: str) -> None:
     assert name not in sys.stdlib_module_names
 
 
-def test_importing_the_handler_does_nothing_but_import() -> None:
-    """No client, no request, no setting: and of the router and the big client library nothing."""
+def loaded_with_the_handler(environ: dict[str, str]) -> list[str]:
+    """All modules that importing it imports, where nothing can connect to anything."""
     code = (
-        "import sys, socket; socket.socket.connect = None; import replicate.handler;"
-        "print(*sorted(m for m in sys.modules))"
+        f"import sys, socket; sys.path.insert(0, {str(PACKAGE.parent)!r});"
+        "socket.socket.connect = None; import replicate.handler; print(*sorted(sys.modules))"
     )
-    loaded = subprocess.run(  # noqa: S603 - our own interpreter
-        [
-            sys.executable,
-            "-I",
-            "-c",
-            f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {code}",
-        ],
+    return subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-I", "-c", code],
         capture_output=True,
         text=True,
         check=True,
-        env={},
+        env=environ,
     ).stdout.split()
-    unwanted = ("aws_lambda_powertools.event_handler", "google.cloud", "requests", "replicate.api")
-    assert not [m for m in loaded if m.startswith(unwanted)]
+
+
+def test_importing_the_handler_does_nothing_but_import() -> None:
+    """No client, no request, no setting; and nothing that most invocations do without."""
+    unwanted = (
+        *("aws_lambda_powertools.event_handler", "replicate.api", "replicate.doctor"),
+        *("boto3", "botocore.", "google.cloud", "requests", "urllib3"),
+    )
+    assert not [m for m in loaded_with_the_handler({}) if m.startswith(unwanted)]
+
+
+def test_a_snapshot_has_what_a_restore_would_wait_for() -> None:
+    assert "boto3" in loaded_with_the_handler({"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"})

@@ -5,15 +5,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from botocore.credentials import Credentials
 
 from local.gcs import GcsServer
 from replicate import gcp_secret
+from replicate.aws_credentials import AwsKeys
 from replicate.deadline import Deadline
 from replicate.errors import CredentialsError
 from replicate.google_credentials import TTL_S, GoogleTokens
 
-AWS = Credentials("AKIAEXAMPLE", "aws-secret", "aws-token")
+KEYS = AwsKeys("AKIAEXAMPLE", "aws-secret", "aws-token")
+
+
+def aws_credentials() -> AwsKeys:
+    return KEYS
 
 
 Make = Callable[..., GoogleTokens]
@@ -56,7 +60,9 @@ def tokens() -> Iterator[Make]:
     def make(vault: Vault, clock: Callable[[], float] = lambda: 1000.0) -> GoogleTokens:
         made.append(
             GoogleTokens(
-                vault.read, lambda secret: gcp_secret.credentials(secret, AWS, "eu-west-1"), clock
+                vault.read,
+                lambda secret: gcp_secret.credentials(secret, aws_credentials, "eu-west-1"),
+                clock,
             )
         )
         return made[-1]
@@ -190,7 +196,7 @@ FEDERATED: dict[str, Any] = {
 )
 def test_a_malformed_secret_names_the_field_and_never_its_content(secret: str, field: str) -> None:
     with pytest.raises(CredentialsError, match=field) as caught:
-        gcp_secret.credentials(secret, AWS, "eu-west-1")
+        gcp_secret.credentials(secret, aws_credentials, "eu-west-1")
     assert_tells_nothing(caught.value, GOOD | {"raw": "c2VjcmV0LWJ5dGVz"})
 
 
