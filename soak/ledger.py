@@ -20,6 +20,16 @@ class Arrival:
     """The part of the lag that was our own doing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Success:
+    """A change that was found done or carried out; of one change there may be several."""
+
+    at: float
+    """Seconds since the start."""
+    reason: str
+    bytes_copied: int
+
+
 class Ledger:
     """Counts and times. Safe across threads."""
 
@@ -29,7 +39,7 @@ class Ledger:
         self.contents: dict[str, set[str]] = defaultdict(set)
         """The CRC32C of all that a key has held."""
         self.counts: Counter[str] = Counter()
-        self.outcomes: Counter[str] = Counter()
+        self.successes: list[Success] = []
         self.failures: Counter[str] = Counter()
         self.killed_with: Counter[str] = Counter()
         """The keys a runtime worked on when it was killed."""
@@ -37,7 +47,6 @@ class Ledger:
         self.marks: dict[str, float] = {}
         self.peak_rss_bytes = 0
         self.bytes_written = 0
-        self.bytes_copied = 0
         self.wrong: list[str] = []
         """What was visible in GCS and should never have been."""
         self._arrivals: dict[int, Arrival] = {}
@@ -78,8 +87,7 @@ class Ledger:
 
     def succeeded(self, reason: str, bytes_copied: int) -> None:
         with self._lock:
-            self.outcomes[reason] += 1
-            self.bytes_copied += bytes_copied
+            self.successes.append(Success(self.now(), reason, bytes_copied))
 
     def failed(self, error_type: str, message: str) -> None:
         """An invocation failed: by its codes where it names some."""

@@ -22,7 +22,7 @@ def markdown(result: Result) -> str:
         _introduction(result),
         _table(("compared by", "objects", "missing", "different", "extra"), _comparisons(result)),
         _left(result),
-        "![Lag over time](soak-lag.svg)",
+        "![Lag and throughput over time](soak-lag.svg)",
         _table(("lag of a change", *SHARES), _lags(result)),
         _LAG,
         "## What was done",
@@ -30,7 +30,7 @@ def markdown(result: Result) -> str:
         _table(("deliveries", "number"), _deliveries(result)),
         _table(("faults of GCS", "number"), _sorted(Counter(f["kind"] for f in result.faults))),
         "## What came of it",
-        _table(("changes found done or carried out", "number"), _sorted(result.ledger.outcomes)),
+        _table(("changes found done or carried out", "number"), _sorted(_outcomes(result))),
         _table(("failures, by code", "number"), _sorted(result.ledger.failures)),
         _table(("requests to GCS", "number"), _sorted(_of_the_function(result.requests))),
         _figures(result),
@@ -108,12 +108,18 @@ def _deliveries(result: Result) -> Iterable[tuple[object, ...]]:
     yield "of these amid an invocation", result.ledger.failures["Runtime.ExitError"]
 
 
+def _outcomes(result: Result) -> Counter[str]:
+    return Counter(each.reason for each in result.ledger.successes)
+
+
 def _figures(result: Result) -> str:
     ledger = result.ledger
     marks = ledger.marks
-    written, copied = size(ledger.bytes_written), size(ledger.bytes_copied)
+    copied = sum(each.bytes_copied for each in ledger.successes)
+    rate = len(ledger.successes) / marks["settled"]
     return f"""\
-- {written} written to S3, {copied} copied to GCS
+- {size(ledger.bytes_written)} written to S3, {size(copied)} copied to GCS
+- {rate:.1f} changes and {size(round(copied / marks["settled"]))} per second on average
 - {size(ledger.peak_rss_bytes)} held at most by a function's process
 - {duration(marks["written"])} of changes, {duration(marks["settled"])} until all had arrived, \
 {duration(marks["end"])} with the comparison"""

@@ -12,7 +12,10 @@ from local.audit import Content, Pair
 from local.processes import plain_environment
 from local.runtime import REPOSITORY
 from soak import rclone, verdict
-from soak.changes import Kind, Plan
+from soak.canvas import round_step
+from soak.changes import MIB, Kind, Plan
+from soak.ledger import Success
+from soak.throughput import Work, throughput
 
 
 def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
@@ -35,6 +38,8 @@ def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
     assert report in done.stdout.replace("\r", "")
     drawn = ET.parse(tmp_path / "out/soak-lag.svg")  # noqa: S314 - ours
     assert len(drawn.getroot()) > 10
+    assert len([each for each in drawn.iter() if each.get("class") == "heading"]) == 3
+    assert drawn.find("{*}path[@class='bar write']") is not None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -60,6 +65,25 @@ def test_a_plan_has_changes_of_all_kinds_and_is_possible() -> None:
     kinds = Counter(change.kind for change in plan.changes)
     assert kinds.keys() == set(Kind)
     assert (kinds[Kind.CREATE], kinds.total()) == (300, 800)
+
+
+def test_throughput_counts_everything_once_by_what_it_took() -> None:
+    reasons = ["created", "overwritten", "deleted", "metadata_updated", "current", "source_gone"]
+    successes = [
+        Success(at, reason, MIB if reason == "created" else 0)
+        for at in (0.0, 4.4, 10.0)
+        for reason in reasons
+    ]
+    found = throughput(successes, end_s=10.0)
+    assert found.window_s * len(found.mib) == pytest.approx(10.0)
+    for work in Work:
+        assert [n * found.window_s for n in found.objects[work]] == pytest.approx([2, 2, 2])
+    assert [n * found.window_s for n in found.mib] == pytest.approx([1, 1, 1])
+
+
+def test_a_scale_has_round_steps_and_room_for_the_highest() -> None:
+    for highest, step in ((3, 1), (3.1, 2), (14, 5), (0.1, 0.05), (299, 100), (301, 200)):
+        assert round_step(highest, 3) == pytest.approx(step)
 
 
 def test_what_rclone_lists_is_understood(tmp_path: Path) -> None:
