@@ -119,7 +119,8 @@ def _figures(result: Result) -> str:
     rate = len(ledger.successes) / marks["settled"]
     return f"""\
 - {size(ledger.bytes_written)} written to S3, {size(copied)} copied to GCS
-- {rate:.1f} changes and {size(round(copied / marks["settled"]))} per second on average
+- {rate:.1f} changes found done or carried out per second on average, duplicates included, and \
+{size(round(copied / marks["settled"]))} copied
 - {size(ledger.peak_rss_bytes)} held at most by a function's process
 - {duration(marks["written"])} of changes, {duration(marks["settled"])} until all had arrived, \
 {duration(marks["end"])} with the comparison"""
