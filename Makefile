@@ -44,7 +44,7 @@ $(VENV)/.installed: requirements/dev.txt
 $(SAM_VENV)/.installed: requirements/sam.txt
 	$(call venv,$(SAM_VENV),$<)
 
-# rclone, which compares both sides after a soak.
+# rclone: it compares both sides after a soak, and is what we are measured against.
 $(BENCH_VENV)/.installed: requirements/bench.txt
 	$(call venv,$(BENCH_VENV),$<)
 
@@ -75,6 +75,10 @@ FAULTS ?= 0.05
 soak: setup ## minutes of changes, faults and kills; then both sides are compared
 	@$(BIN)/python -m soak --objects $(OBJECTS) --changes $(CHANGES) --workers $(WORKERS) --faults $(FAULTS) \
 		$(if $(SEED),--seed $(SEED))
+
+ROUNDS ?= 3
+bench: $(BENCH_VENV)/.installed ## half an hour: against rclone and the tutorial's Lambda, into docs/BENCHMARK.md (QUICK=1: minutes, printed)
+	@$(BENCH_VENV)/bin/python -m benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick,--output docs/BENCHMARK.md)
 
 validate: $(SAM_VENV)/.installed ## check the template: sam's and cfn-lint's rules
 	$(SAM) validate --lint
@@ -132,4 +136,4 @@ lock: $(VENV)/.installed ## resolve all dependencies anew
 clean: ## remove everything that make made
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test lock clean demo up soak validate build deploy sam-local redrive doctor
+.PHONY: help setup fmt lint test lock clean demo up soak bench validate build deploy sam-local redrive doctor

@@ -15,16 +15,22 @@ from benchmarks import site
 from benchmarks.clients.base import Client, Phase
 from benchmarks.clients.lambdas import LambdaFunction
 from benchmarks.clients.rclone import RcloneCopy, RcloneDaemon, version
-from benchmarks.figures import COPY, DAEMON, FLAT_FROM, OURS, SMALL, TUTORIAL, Results
+from benchmarks.figures import (
+    AS_SHIPPED,
+    COPY,
+    DAEMON,
+    FLAT_FROM,
+    OURS,
+    SMALL,
+    TUTORIAL,
+    Results,
+)
 from benchmarks.measure import GIB, MIB, ColdStart, Sample, Workload, measure, measure_start
 from benchmarks.report import page
 
-CLIENTS: dict[str, Client] = {
-    OURS: LambdaFunction(OURS, "replicator"),
-    TUTORIAL: LambdaFunction(TUTORIAL, "tutorial"),
-    DAEMON: RcloneDaemon(DAEMON),
-    COPY: RcloneCopy(COPY),
-}
+_FUNCTIONS = [LambdaFunction(OURS, "replicator"), LambdaFunction(TUTORIAL, "tutorial")]
+CLIENTS: list[Client] = [*_FUNCTIONS, RcloneDaemon(DAEMON), RcloneCopy(COPY)]
+STARTED: list[Client] = [*_FUNCTIONS, LambdaFunction(AS_SHIPPED, "tutorial", compiled=False)]
 _EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
 
 
@@ -47,9 +53,8 @@ class Plan:
                 yield from self._measurements(running, workload, number)
 
     def _starts(self, running: site.Site, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
-        functions = [client for client in _in_turn(number) if Phase.DUPLICATE in client.phases]
         for delay in self.delays:
-            for client in functions:
+            for client in _in_turn(STARTED, number):
                 start = partial(self.start, running, client, delay, number)
                 yield f"cold start, {delay} ms: {client.name}", start
 
@@ -57,7 +62,7 @@ class Plan:
         self, running: site.Site, workload: Workload, number: int
     ) -> Iterator[tuple[str, Callable[[], None]]]:
         for delay in self.delays:
-            for client in _in_turn(number):
+            for client in _in_turn(CLIENTS, number):
                 step = partial(self.measure, running, client, workload, delay, number)
                 yield f"{workload.title}, {delay} ms: {client.name}", step
 
@@ -70,8 +75,7 @@ class Plan:
         self.starts.append(measure_start(running, client, delay, f"round-{number}"))
 
 
-def _in_turn(number: int) -> list[Client]:
-    clients = [*CLIENTS.values()]
+def _in_turn(clients: list[Client], number: int) -> list[Client]:
     turn = number % len(clients)
     return clients[turn:] + clients[:turn]
 

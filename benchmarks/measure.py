@@ -1,5 +1,6 @@
 """One client, one workload, one round-trip time: what it cost."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from benchmarks.site import Site
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 WARM_UP = Series(10 * KIB, 20, "warm-up")
+_FIRST_BATCHES = 3
 _WRITES = frozenset({Phase.NEW, Phase.BATCHES})
 
 
@@ -58,7 +60,7 @@ class ColdStart:
 
 def slug(client: Client) -> str:
     """Its name, as part of a key."""
-    return client.name.lower().replace(" ", "-")
+    return re.sub("[^a-z0-9]+", "-", client.name.lower())
 
 
 def size_text(size: int) -> str:
@@ -83,8 +85,9 @@ def measure(
         for phase in workload.phases:
             if phase in client.phases:
                 series = Series(workload.size, count, tag)
-                if phase is Phase.BATCHES:  # the first of them makes the connections
-                    session.run(replace(series, count=PER_EVENT, tag=f"first-{tag}"), phase)
+                if phase is Phase.BATCHES:  # the first few of them make the connections
+                    first = PER_EVENT * _FIRST_BATCHES
+                    session.run(replace(series, count=first, tag=f"first-{tag}"), phase)
                     series = replace(series, tag=f"batches-{tag}")
                     _take(site)
                 yield _run(site, client.name, session, series, phase, delay_ms)

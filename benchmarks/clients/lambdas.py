@@ -1,8 +1,10 @@
 """Clients that are Python code: each in a worker process of its own."""
 
 import json
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +26,18 @@ class LambdaFunction:
 
     name: str
     worker: str
+    compiled: bool = True
+    """`sam build` ships no .pyc files, and /var/task is read-only: then every start compiles."""
     phases: frozenset[Phase] = frozenset(Phase)
 
     @contextmanager
     def open(self, site: Site) -> Iterator["_Worker"]:
-        environment = site.environment | {"PYTHONPATH": f"{_ROOT}:{_ROOT / 'functions'}"}
+        path = [_ROOT, _ROOT / "functions"]
+        if not self.compiled:
+            path.insert(0, _uncompiled(site.directory / "uncompiled"))
+        environment = site.environment | {"PYTHONPATH": ":".join(map(str, path))}
+        if not self.compiled:
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
         if self.worker == "tutorial":  # it takes the variable for one that turns credentials off
             environment["GCS_URL"] = environment.pop("STORAGE_EMULATOR_HOST")
         with subprocess.Popen(  # noqa: S603 - our own module
@@ -41,6 +50,14 @@ class LambdaFunction:
             worker = _Worker(process)
             yield worker
             worker.close()
+
+
+def _uncompiled(folder: Path) -> Path:
+    """All libraries, as pip installs them without compiling."""
+    if not folder.exists():
+        libraries = sysconfig.get_paths()["purelib"]
+        shutil.copytree(libraries, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
 class _Worker:
