@@ -111,9 +111,14 @@ def _request_event(method: str, target: str, headers: Message, body: bytes, ip: 
             "time": datetime.now(UTC).strftime("%d/%b/%Y:%H:%M:%S +0000"),
             "timeEpoch": int(time.time() * 1000),
         },
-        **({"body": body.decode() if is_text else base64.b64encode(body).decode()} if body else {}),
+        **({"body": _text(body) if is_text else base64.b64encode(body).decode()} if body else {}),
         "isBase64Encoded": bool(body) and not is_text,
     }
+
+
+def _text(body: bytes) -> str:
+    """What a client calls text need not be any."""
+    return body.decode(errors="replace")
 
 
 def _as_response(result: Any) -> Json:  # noqa: ANN401 - JSON
