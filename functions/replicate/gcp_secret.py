@@ -13,7 +13,8 @@ from google.auth.credentials import Credentials
 from google.oauth2 import service_account
 
 from replicate.aws_credentials import AwsCredentials
-from replicate.errors import CredentialsError
+from replicate.errors import CredentialsError, DestinationUnavailableError, UnavailableError
+from replicate.token_services import NONSENSE
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 
@@ -32,7 +33,7 @@ def credentials(secret: str, aws_credentials: AwsCredentials, region: str) -> Cr
     make = _from_key if info["type"] == _KEY else _from_federation
     try:
         return make(info, aws_credentials, region)
-    except ValueError:  # its text may quote the secret
+    except NONSENSE:  # its text may quote the secret
         field = "private_key" if info["type"] == _KEY else "audience or token_url"
         raise _malformed(f"its {field} is not what Google's libraries can read") from None
 
@@ -91,7 +92,10 @@ class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
         self, context: object, request: object
     ) -> aws.AwsSecurityCredentials:
         del context, request
-        keys = self._credentials()
+        try:
+            keys = self._credentials()
+        except UnavailableError as error:  # then there is no way to GCS for now
+            raise DestinationUnavailableError(error.message) from None
         return aws.AwsSecurityCredentials(keys.access_key, keys.secret_key, keys.token)
 
     def get_aws_region(self, context: object, request: object) -> str:

@@ -35,7 +35,7 @@ class GcsClient:
         self.connections = Connections(endpoint or ENDPOINT)
 
     def authorization(self, deadline: Deadline) -> dict[str, str]:
-        """Raises CredentialsError, DestinationUnavailableError."""
+        """Raises CredentialsError, UnavailableError, OutOfTimeError."""
         return {"Authorization": f"Bearer {self._tokens.token(deadline)}"}
 
     def _renewed(self, rejected: Mapping[str, str], deadline: Deadline) -> dict[str, str]:

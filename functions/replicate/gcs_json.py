@@ -26,7 +26,7 @@ def replica(response: Response) -> Replica:
     """Read an answer that is an object resource. Raises BrokenConnectionError."""
     try:
         return _read(json.loads(response.read()), response.headers.get("X-GUploader-UploadID"))
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise BrokenConnectionError(f"the answer cannot be understood: {error!r}") from error
 
 

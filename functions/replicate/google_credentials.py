@@ -12,18 +12,18 @@ from google.auth import exceptions
 from google.auth.credentials import Credentials, Signing
 
 from replicate.deadline import Deadline
-from replicate.errors import CredentialsError, DestinationUnavailableError
-from replicate.token_services import TokenServices
+from replicate.errors import CredentialsError, DestinationUnavailableError, OutOfTimeError
+from replicate.token_services import NONSENSE, TokenServices
 
 TTL_S = 15 * 60.0
 """For this long the secret is not read again."""
 
+LOOK_AGAIN_S = 5.0
+"""For reading it again, while there are credentials that work."""
+
 
 class GoogleTokens:
-    """Access tokens, kept while they are valid. Safe across threads.
-
-    Whoever needs one waits no longer than its deadline, which is that of all who wait for the lock.
-    """
+    """Access tokens, kept while they are valid. Safe across threads."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class GoogleTokens:
         self._lock = threading.Lock()
 
     def token(self, deadline: Deadline) -> str:
-        """A token with time to live. Raises CredentialsError, DestinationUnavailableError."""
+        """A token with time to live. Raises CredentialsError, UnavailableError, OutOfTimeError."""
         with self._lock:
             credentials = self._current(deadline)
             if not credentials.valid:
@@ -58,6 +58,7 @@ class GoogleTokens:
             credentials = self._current(deadline)
             if credentials.token == rejected:
                 credentials = self._read_again(deadline)
+            if not credentials.valid:
                 self._refresh(credentials, deadline)
             return str(credentials.token)
 
@@ -76,11 +77,18 @@ class GoogleTokens:
         if self._credentials is None:
             return self._read_again(deadline)
         if self._clock() - self._read_at >= TTL_S:
-            secret = self._read_secret(deadline)
+            secret = self._look_again(deadline)
             self._read_at = self._clock()
             if secret != self._secret:
                 self._secret, self._credentials = secret, self._build(secret)
         return self._credentials
+
+    def _look_again(self, deadline: Deadline) -> str:
+        """The secret as it is now; as it was, while nobody can say: what we have may still do."""
+        try:
+            return self._read_secret(Deadline(min(LOOK_AGAIN_S, deadline.require())))
+        except (CredentialsError, OutOfTimeError):
+            return self._secret
 
     def _read_again(self, deadline: Deadline) -> Credentials:
         self._secret = self._read_secret(deadline)
@@ -100,7 +108,7 @@ class GoogleTokens:
                 f"Google does not accept the credentials in the secret ({_oauth_error(error)})."
                 " Check that the key exists and is enabled, or the federation's pool and provider."
             ) from None
-        except (ValueError, TypeError, LookupError):  # google-auth trusts in what it is answered
+        except NONSENSE:  # google-auth trusts in what it is answered
             raise DestinationUnavailableError(
                 "The answer of Google's token service makes no sense. Try again."
             ) from None

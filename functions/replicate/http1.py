@@ -77,8 +77,8 @@ class Wire:
 
     @classmethod
     def connect(cls, host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float) -> Self:
-        """Raises OSError."""
-        sock = socket.create_connection((host, port), timeout_s)
+        """Raises OSError. Only the resolver's time is its own."""
+        sock = _connected(host, port, time.monotonic() + timeout_s)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return cls(tls.wrap_socket(sock, server_hostname=host) if tls else sock)
@@ -149,6 +149,27 @@ class Wire:
         found = self.early[:size].decode("latin-1")
         del self.early[: size + len(end)]
         return found
+
+
+def _connected(host: str, port: int, until: float) -> socket.socket:
+    """Connect to the first address that answers. Raises OSError.
+
+    All of them share the time; `socket.create_connection` would give it to each of them.
+    """
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(0.1, (until - time.monotonic()) / (len(addresses) - tried)))
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            if tried == len(addresses) - 1:
+                raise
+        else:
+            sock.settimeout(max(0.1, until - time.monotonic()))
+            return sock
+    raise OSError(f"{host} has no address")
 
 
 class Answer:

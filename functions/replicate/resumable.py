@@ -86,7 +86,11 @@ class ResumableUpload:
         ) as response:
             if response.status != HTTPStatus.OK:
                 refuse(response, self._uri)
-            location = urlsplit(response.headers["Location"])
+            location = urlsplit(response.headers.get("Location", ""))
+            if not location.query:
+                raise DestinationUnavailableError(
+                    f"GCS opened no session for {self._uri}. Try again."
+                )
         return f"{location.path}?{location.query}"
 
     def _transfer(self) -> Replica:

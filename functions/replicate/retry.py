@@ -14,6 +14,9 @@ ATTEMPTS = 5
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 
+_RANDOM = random.SystemRandom()
+"""Of one snapshot, all environments would draw the same: SnapStart keeps a generator's state."""
+
 
 class Patience:
     """Waits longer after each failure in a row, and then gives up."""
@@ -28,7 +31,7 @@ class Patience:
         delay = error.retry_after_s
         if delay is None:
             longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**self._failures)
-            delay = random.uniform(0, longest)  # noqa: S311 - jitter, nothing secret
+            delay = _RANDOM.uniform(0, longest)
         if self._failures >= ATTEMPTS or delay >= self._deadline.remaining():
             raise error
         time.sleep(delay)

@@ -91,8 +91,10 @@ class S3Source:
         """Raises SourceChangedError, unless this very version can still be read."""
         asked = query({"versionId": version.version_id})
         with self._ask("HEAD", version.ref, _same(version), asked) as response:
-            if response.status != HTTPStatus.OK:
+            if response.status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND}:
                 raise SourceChangedError
+            if response.status != HTTPStatus.OK:
+                refuse(version.ref, response, "")
 
     def _get(
         self, ref: SourceRef, version: SourceObject | None = None, offset: int = 0
@@ -189,12 +191,13 @@ class S3Body:
     def is_cut_like(self, parts: Parts) -> bool:
         last = self.object.size - (parts.count - 1) * parts.size
         sizes = [parts.size] * (parts.count - 1) + [last]
-        alike = all(
-            self._source.part(self.object, number) == (size, parts.count)
-            for number, size in enumerate(sizes, start=1)
-        )
+        found = [self._source.part(self.object, number) for number in range(1, parts.count + 1)]
         self._source.require(self.object)
-        return alike
+        if None in found:  # it did say so of the first, before
+            raise SourceUnavailableError(
+                f"S3 no longer says how {self.object.ref.uri} is cut into parts. Try again."
+            )
+        return found == [(size, parts.count) for size in sizes]
 
     def rewind(self, offset: int) -> None:
         if offset != self._position:

@@ -5,6 +5,7 @@ A boto3 client would take longer to import and make than everything else of a co
 
 import base64
 import json
+import re
 from http import HTTPStatus
 
 from replicate.aws_credentials import AwsCredentials
@@ -13,6 +14,8 @@ from replicate.deadline import Deadline
 from replicate.errors import CredentialsError, UnavailableError
 from replicate.retry import retrying
 from replicate.signing import Signer
+
+_ERROR_CODE = re.compile(rb'"__type"\s*:\s*"(?:[^"]*#)?([A-Za-z.]{1,100})"')
 
 
 class SecretsManager:
@@ -27,7 +30,7 @@ class SecretsManager:
         self._connections = Connections(self.url)
 
     def read(self, name: str, deadline: Deadline) -> str:
-        """The text of a secret, by name or ARN. Raises CredentialsError."""
+        """The text of a secret, by name or ARN. Raises CredentialsError, OutOfTimeError."""
         try:
             return retrying(lambda: self._read(name, deadline), deadline)
         except UnavailableError as error:
@@ -43,19 +46,20 @@ class SecretsManager:
     def _read(self, name: str, deadline: Deadline) -> str:
         try:
             with self._ask(json.dumps({"SecretId": name}).encode(), deadline) as response:
-                answer = json.loads(response.read())
-        except (BrokenConnectionError, ValueError) as error:
+                answer = response.read()
+        except BrokenConnectionError as error:
             raise UnavailableError(f"the answer broke off: {error}") from error
-        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise UnavailableError(f"it answered {response.status}")
-        if response.status != HTTPStatus.OK:
-            code = str(answer.get("__type", response.status)).rpartition("#")[2]
-            raise CredentialsError(
-                f"Secrets Manager did not give the secret {name} ({code}). Check the name in"
-                " GCP_CREDENTIALS_SECRET, and that the function's role may"
-                " secretsmanager:GetSecretValue it (and kms:Decrypt with its key, if it has one)."
-            )
-        return _text(answer)
+        if response.status == HTTPStatus.OK:
+            return _text(answer)
+        found = _ERROR_CODE.search(answer)
+        code = found[1].decode() if found else str(response.status)
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttling" in code:
+            raise UnavailableError(f"it answered {code}")
+        raise CredentialsError(
+            f"Secrets Manager did not give the secret {name} ({code}). Check the name in"
+            " GCP_CREDENTIALS_SECRET, and that the function's role may"
+            " secretsmanager:GetSecretValue it (and kms:Decrypt with its key, if it has one)."
+        )
 
     def _ask(self, body: bytes, deadline: Deadline) -> Response:
         headers = {
@@ -68,8 +72,12 @@ class SecretsManager:
         return self._connections.request("POST", "/", signed, deadline, [body])
 
 
-def _text(answer: dict[str, str]) -> str:
-    """A secret is stored as text or, by some tools, as bytes."""
-    if "SecretString" in answer:
-        return answer["SecretString"]
-    return base64.b64decode(answer.get("SecretBinary", "")).decode(errors="replace")
+def _text(answer: bytes) -> str:
+    """A secret is stored as text or, by some tools, as bytes. Raises UnavailableError."""
+    try:
+        found = json.loads(answer)
+        if "SecretString" in found:
+            return str(found["SecretString"])
+        return base64.b64decode(found["SecretBinary"], validate=True).decode(errors="replace")
+    except (ValueError, TypeError, LookupError):  # it may have part of the secret in it
+        raise UnavailableError("its answer makes no sense") from None

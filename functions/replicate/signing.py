@@ -30,7 +30,7 @@ class Signer:
     ) -> dict[str, str]:
         """Return all headers to send. `target` is quoted once, as S3 has it; `Host` is needed.
 
-        Raises UnavailableError.
+        Raises UnavailableError, SettingsError.
         """
         request = HttpRequest(method, target, HttpHeaders([*headers.items()]))
         config = AwsSigningConfig(

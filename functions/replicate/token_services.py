@@ -5,6 +5,7 @@ any clock.
 """
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +15,12 @@ from replicate.connections import BrokenConnectionError, Connections
 from replicate.deadline import Deadline
 from replicate.errors import CredentialsError, DestinationUnavailableError, SettingsError
 from replicate.retry import retry_after
+
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What code raises that reads an answer, or a secret, of another shape than it expects."""
+
+_PASSING = frozenset({"internal_failure", "server_error", "temporarily_unavailable"})
+"""OAuth's errors that google-auth would wait for by itself, whatever the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +57,45 @@ class TokenServices:
         **_: object,
     ) -> Answer:
         """Raises CredentialsError, DestinationUnavailableError, OutOfTimeError."""
-        path = urlsplit(url)._replace(scheme="", netloc="", fragment="").geturl()
+        connections, path = self._to(url)
         body = body or b""
         stated = {**(headers or {}), "Content-Length": str(len(body))}
         try:
-            connections = self._to(url)
-            with connections.request(method, path or "/", stated, deadline, [body]) as response:
+            with connections.request(method, path, stated, deadline, [body]) as response:
                 answer = Answer(response.status, response.headers, response.read())
         except BrokenConnectionError as error:
             raise DestinationUnavailableError(
                 f"Google's token service could not be reached ({error}). Try again."
             ) from error
-        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status in {
-            HTTPStatus.REQUEST_TIMEOUT,
-            HTTPStatus.TOO_MANY_REQUESTS,
-        }:
+        if _may_pass(answer):
             raise DestinationUnavailableError(
                 f"Google's token service failed ({answer.status}). Try again.",
                 retry_after_s=retry_after(answer.headers),
             )
         return answer
 
-    def _to(self, url: str) -> Connections:
-        parts = urlsplit(url)
-        base = f"{parts.scheme}://{parts.netloc}"
+    def _to(self, url: str) -> tuple[Connections, str]:
+        """Where a URL of the secret leads, and what to ask for there. Raises CredentialsError."""
         try:
-            return self._connections.get(base) or self._connections.setdefault(
+            parts = urlsplit(url)
+            base = f"{parts.scheme}://{parts.netloc}"
+            connections = self._connections.get(base) or self._connections.setdefault(
                 base, Connections(base)
             )
+            return connections, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         except (SettingsError, ValueError):
             raise CredentialsError(
                 "The secret named by GCP_CREDENTIALS_SECRET cannot be used: it has a URL that is"
                 " none. Store the key or the configuration as Google writes it."
             ) from None
+
+
+def _may_pass(answer: Answer) -> bool:
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return True
+    if answer.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
+        return True
+    try:
+        return answer.status != HTTPStatus.OK and json.loads(answer.data)["error"] in _PASSING
+    except (ValueError, TypeError, LookupError):
+        return False

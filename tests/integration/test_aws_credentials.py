@@ -95,12 +95,14 @@ def test_keys_that_cannot_be_renewed_are_a_failure_to_be_tried_again(container: 
     container.up = False
     with pytest.raises(UnavailableError, match="could not be renewed"):
         credentials()
+    container.up, container.lasts = True, timedelta(hours=1)
+    assert credentials().token == "token"
 
 
 @pytest.mark.usefixtures("alone")
 def test_a_function_without_a_role_is_told_so() -> None:
     with pytest.raises(SettingsError, match="give the function a role"):
-        find({}, REGION)
+        find({}, REGION)()
 
 
 def test_keys_tell_no_secret() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from canned import answering
 
 from replicate.aws_credentials import AwsKeys
 from replicate.deadline import Deadline
@@ -49,6 +50,34 @@ def test_a_service_that_is_down_is_said() -> None:
     nobody = SecretsManager(aws_credentials, "us-east-1", "http://127.0.0.1:9")
     with pytest.raises(CredentialsError, match="could not be asked"):
         nobody.read("gcp", Deadline(0.5))
+
+
+THROTTLED = b'{"__type": "com.amazon#ThrottlingException", "message": "slow down"}'
+
+
+def test_a_service_that_asks_for_patience_is_asked_again() -> None:
+    with answering((400, THROTTLED), (200, b'{"SecretString": "found"}')) as service:
+        secrets = SecretsManager(aws_credentials, "us-east-1", service.url)
+        assert secrets.read("gcp", Deadline(60)) == "found"
+        secrets.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"no JSON", b'{"SecretBinary": "?"}', b"{}"])
+def test_an_answer_that_makes_no_sense_is_told_and_not_quoted(body: bytes) -> None:
+    with answering((200, body)) as service:
+        secrets = SecretsManager(aws_credentials, "us-east-1", service.url)
+        with pytest.raises(CredentialsError, match="makes no sense"):
+            secrets.read("gcp", Deadline(1))
+        secrets.close()
+
+
+def test_a_refusal_that_is_no_json_is_told_by_its_status() -> None:
+    with answering((403, b"<html>proxy</html>")) as service:
+        secrets = SecretsManager(aws_credentials, "us-east-1", service.url)
+        with pytest.raises(CredentialsError, match=r"\(403\)"):
+            secrets.read("gcp", Deadline(60))
+        assert service.asked == 1
+        secrets.close()
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,7 @@ def test_a_body_that_is_no_text_arrives_in_base64(gateway: ApiGateway, function:
     assert base64.b64decode(function.event["body"]) == b"\xff"
 
 
-def test_a_text_that_is_none_arrives_all_the_same(
-    gateway: ApiGateway, function: Function
-) -> None:
+def test_a_text_that_is_none_arrives_all_the_same(gateway: ApiGateway, function: Function) -> None:
     assert _ask(gateway, "POST", "/v1/replicate", b'{"\xff"}', JSON)[0] == 204
     assert function.event["body"] == '{"\ufffd"}'
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from canned import answering
 
-from local.gcs import GcsServer
+from local.gcs import Fault, GcsServer
 from replicate import gcp_secret
 from replicate.aws_credentials import AwsKeys
 from replicate.deadline import Deadline
-from replicate.errors import CredentialsError
+from replicate.errors import CredentialsError, DestinationUnavailableError
 from replicate.google_credentials import TTL_S, GoogleTokens
 
 KEYS = AwsKeys("AKIAEXAMPLE", "aws-secret", "aws-token")
@@ -34,15 +35,18 @@ def server() -> Iterator[GcsServer]:
 
 
 class Vault:
-    """A secret that can be changed, and that counts how often it is read."""
+    """A secret that can be changed or locked, and that counts how often it is read."""
 
     def __init__(self, value: object) -> None:
         self.value = json.dumps(value)
+        self.locked = False
         self.reads = 0
 
     def read(self, deadline: Deadline) -> str:
         deadline.require()
         self.reads += 1
+        if self.locked:
+            raise CredentialsError("Secrets Manager could not be asked.")
         return self.value
 
 
@@ -103,6 +107,20 @@ def test_after_a_while_the_secret_is_read_again_and_kept_if_it_is_the_same(
     assert google.token(soon()) != first
 
 
+def test_credentials_that_work_outlive_an_outage_of_secrets_manager(
+    server: GcsServer, tokens: Make
+) -> None:
+    clock, vault = Time(), Vault(server.create_key())
+    google = tokens(vault, clock)
+    token = google.token(soon())
+    clock.now += TTL_S
+    vault.locked = True
+    assert google.token(soon()) == google.token(soon()) == token
+    assert vault.reads == 2, "asked once, and not again with every request"
+    with pytest.raises(CredentialsError, match="could not be asked"):
+        google.renew(token, soon())
+
+
 def test_a_refused_token_makes_the_secret_be_read_at_once(
     server: GcsServer,
     tokens: Make,
@@ -125,6 +143,50 @@ def test_a_token_somebody_else_renewed_meanwhile_is_not_renewed_twice(
     renewed = google.renew(refused, soon())
     assert google.renew(refused, soon()) == renewed
     assert vault.reads == 2
+
+
+def test_a_renewal_that_failed_leaves_no_token_that_is_none(
+    server: GcsServer, tokens: Make
+) -> None:
+    google = tokens(Vault(server.create_key()))
+    refused = google.token(soon())
+    server.add_fault(Fault(operation="token", status=503))
+    with pytest.raises(DestinationUnavailableError, match="503"):
+        google.renew(refused, soon())
+    assert google.renew(refused, soon()) not in {refused, "None"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, b'{"error": "server_error"}'),
+        (400, b'{"error": "temporarily_unavailable", "error_description": "?"}'),
+        *(
+            (200, body)
+            for body in (b"", b"[]", b"no JSON", b'{"access_token": "x", "expires_in": 1e99}')
+        ),
+        (429, b""),
+    ],
+)
+def test_an_answer_that_may_pass_or_makes_no_sense_is_told_at_once(
+    server: GcsServer, tokens: Make, answer: tuple[int, bytes]
+) -> None:
+    """No library sleeps over it: whether there is time for that is not its to know."""
+    with answering(answer) as service:
+        for secret in (
+            server.create_key() | {"token_uri": service.url},
+            server.external_account() | {"token_url": service.url},
+        ):
+            asked = service.asked
+            with pytest.raises(DestinationUnavailableError):
+                tokens(Vault(secret)).token(soon())
+            assert service.asked == asked + 1
+
+
+@pytest.mark.parametrize("url", ["https://[x", "ftp://host/token", "/token", "https://h:x/token"])
+def test_a_url_that_is_none_is_the_secrets_fault(server: GcsServer, tokens: Make, url: str) -> None:
+    with pytest.raises(CredentialsError, match="URL"):
+        tokens(Vault(server.create_key() | {"token_uri": url})).token(soon())
 
 
 def test_a_revoked_key_is_replaced_by_the_one_the_secret_holds_now(
@@ -188,6 +250,7 @@ FEDERATED: dict[str, Any] = {
         (json.dumps(GOOD | {"client_email": None}), "client_email"),
         (json.dumps(GOOD | {"private_key": ""}), "private_key"),
         (json.dumps(GOOD | {"private_key": 7}), "private_key"),
+        (json.dumps(FEDERATED | {"service_account_impersonation": "x"}), "audience or token_url"),
         (json.dumps(GOOD), "private_key"),
         (json.dumps({k: v for k, v in GOOD.items() if k != "token_uri"}), "token_uri"),
         (json.dumps(FEDERATED | {"audience": ""}), "audience"),

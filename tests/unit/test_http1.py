@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -215,3 +216,46 @@ class TestRequest:
             with theirs.makefile("rb") as stream:
                 assert stream.read(size + 8) == b"head" + b"x" * size + b"tail"
             sending.join()
+
+
+class TestConnect:
+    """All addresses of a name share the time there is."""
+
+    @pytest.fixture
+    def deaf(self) -> Iterator[tuple[str, int]]:
+        """An address at which nobody ever answers: its queue is full."""
+        with socket.socket() as server, socket.socket() as one, socket.socket() as other:
+            server.bind(("127.0.0.1", 0))
+            server.listen(0)
+            for filler in (one, other):
+                filler.settimeout(0)
+                filler.connect_ex(server.getsockname())
+            yield server.getsockname()
+
+    @staticmethod
+    def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    def test_many_deaf_addresses_take_no_longer_than_one(
+        self, deaf: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.resolve(monkeypatch, *[deaf] * 4)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            Wire.connect("many", 443, None, 0.8)
+        assert time.monotonic() - started < 1.6
+
+    def test_the_next_address_is_tried(
+        self, deaf: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.resolve(monkeypatch, deaf, server.getsockname())
+            wire = Wire.connect("two", 443, None, 1.0)
+            assert wire.sock.getpeername() == server.getsockname()
+            wire.sock.close()
+
+    def test_a_name_without_an_address_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.resolve(monkeypatch)
+        with pytest.raises(OSError, match="no address"):
+            Wire.connect("none", 443, None, 1.0)

@@ -149,6 +149,26 @@ def test_parts_of_a_later_version_are_not_taken_for_those_of_the_one_that_is_rea
     stage.assert_equal()
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_flipped_bit_is_not_excused_by_parts_that_nobody_tells_of(
+    stage: Stage, status: int
+) -> None:
+    def refuse(_: Exchange) -> None:
+        raise AnswerError(answer(status))
+
+    stage.put_in_parts(*IN_PARTS)
+    event = stage.event()
+    stage.spoil(Fault("s3.get", MID_BODY, flip=True))
+    fault = stage.spoil(Fault("s3.part", ARRIVAL, refuse, skip=1, times=100))
+    first = stage.invoke(event)
+    stage.settle()
+    assert fault.struck
+    assert (first.failure, first.is_retryable) == ("source_unavailable", True)
+    assert stage.look() is None
+    assert stage.invoke(event).failure == ""
+    stage.assert_equal()
+
+
 @pytest.mark.parametrize("length", ["", "many"])
 def test_a_part_whose_size_makes_no_sense_is_a_failure_of_s3(stage: Stage, length: str) -> None:
     def answer_nonsense(_: Exchange) -> None:
