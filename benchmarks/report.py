@@ -30,6 +30,9 @@ Written by `make bench`; what it means and how it is measured: [PERFORMANCE.md](
 Medians of all rounds. "times" is the ratio to the replicator's CPU in the same run: only ratios are
 worth quoting. Requests are those to S3 + those to GCS."""
 
+_ABOUT_BARS = """\
+Those in milliseconds were set on another machine. The ratios below them say the same without it."""
+
 _SMALL = """\
 Per object. All clients but `rclone copy` are told of one object after the other."""
 
@@ -52,6 +55,7 @@ def page(
         _ABOUT,
         "\n".join(facts),
         "## Bars",
+        _ABOUT_BARS,
         _bars(results, large),
         "## Large objects",
         _large(results, large, delays),
