@@ -1,0 +1,88 @@
+"""What `make bench` counts, at a size at which it takes seconds: requests, round trips, memory."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import site
+from benchmarks.__main__ import CLIENTS, STARTED
+from benchmarks.clients.base import Client, ClientError, Phase
+from benchmarks.figures import OURS, TUTORIAL, Results
+from benchmarks.measure import GIB, KIB, MIB, Sample, Workload, measure, measure_start
+from benchmarks.report import page
+
+EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
+SMALL = Workload(10 * KIB, 20, 10, EVENTS)
+LARGE = Workload(64 * MIB, 1, 1)
+LARGER = Workload(GIB // 8, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[site.Site]:
+    with tempfile.TemporaryDirectory() as folder, site.running(Path(folder)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ours() -> Client:
+    return CLIENTS[0]
+
+
+@pytest.fixture(scope="module")
+def small(running: site.Site, ours: Client) -> dict[Phase, Sample]:
+    return {s.phase: s for s in measure(running, ours, SMALL, 0, "test")}
+
+
+@pytest.fixture(scope="module")
+def large(running: site.Site, ours: Client) -> list[Sample]:
+    return [*measure(running, ours, LARGE, 0, "test"), *measure(running, ours, LARGER, 0, "test")]
+
+
+@pytest.mark.parametrize(
+    ("phase", "s3", "gcs", "in_sequence"),
+    [(Phase.NEW, 2, 1, 3), (Phase.AGAIN, 1, 1, 2), (Phase.DUPLICATE, 2, 2, 4)],
+)
+def test_a_small_object_takes_so_many_requests(
+    small: dict[Phase, Sample], phase: Phase, s3: int, gcs: int, in_sequence: int
+) -> None:
+    sample = small[phase]
+    assert sample.requests == (s3 * sample.count, gcs * sample.count)
+    assert sample.trips == in_sequence * sample.count
+
+
+def test_objects_of_one_event_do_not_wait_for_each_other(small: dict[Phase, Sample]) -> None:
+    sample = small[Phase.BATCHES]
+    assert sample.requests == (2 * sample.count, sample.count)
+    assert sample.trips < 3 * sample.count
+
+
+def test_a_large_object_takes_six_requests_and_no_more_memory_however_large(
+    large: list[Sample],
+) -> None:
+    for sample in large:
+        assert sample.requests == (2, 4)
+        assert sample.trips == 6
+    assert large[1].rss_peak - large[0].rss_peak < 16 * MIB
+
+
+def test_the_page_has_every_figure_and_every_bar(
+    running: site.Site, small: dict[Phase, Sample], large: list[Sample]
+) -> None:
+    starts = [measure_start(running, client, 0, "test") for client in STARTED[:2]]
+    results = Results((*small.values(), *large), tuple(starts))
+    text = page(results, [SMALL, LARGE, LARGER], [0], {})
+    assert text.count("| 2 + 4 | 6 |") == 2
+    assert "64 MiB to the largest: growth" in text
+    assert {start.client for start in starts} == {OURS, TUTORIAL}
+
+
+def test_a_client_that_says_what_it_did_not_do_ends_the_run(
+    running: site.Site, ours: Client
+) -> None:
+    """Objects that are there already are skipped, and not taken for replicated ones."""
+    workload = Workload(10 * KIB, 5, 5)
+    assert [*measure(running, ours, workload, 0, "twice")]
+    with pytest.raises(ClientError, match="skipped"):
+        [*measure(running, ours, workload, 0, "twice")]
