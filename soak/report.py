@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from local.report import duration, size
+from soak.keys import BEYOND_RCLONE
 from soak.percentiles import percentile
 from soak.run import Result
 from soak.weather import STORM_S, STRUCK, UPLOADS
@@ -73,6 +74,7 @@ def _comparisons(result: Result) -> Iterable[tuple[object, ...]]:
 def _left(result: Result) -> str:
     counts, verdict = result.ledger.counts, result.verdict
     found = f"""\
+- rclone is not asked about keys it takes for folders or does not list (`{BEYOND_RCLONE}/`)
 - looked at GCS {counts["looks"]} times during the run: {counts["seen"]} objects seen,
   {len(result.ledger.wrong)} with bytes that S3 had never held under their name
 - upload sessions left open that somebody could have cancelled: {verdict.cancellable}

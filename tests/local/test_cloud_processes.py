@@ -24,7 +24,8 @@ time.sleep(600)
 """
 
 STARTER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from pathlib import Path
 from local.processes import Child, descendants, plain_environment
 folder = Path(sys.argv[1])

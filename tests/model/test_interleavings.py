@@ -133,8 +133,10 @@ def test_leaving_out_what_makes_no_difference_makes_none(history: History) -> No
 
 @pytest.mark.skipif("MODEL_EXHAUSTIVE" not in os.environ, reason="takes an hour")
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("versioned", [False, True])
-@every_history
+@pytest.mark.parametrize(
+    ("history", "versioned"),
+    [(history, kind) for kind in (False, True) for history in histories(3, versioned=kind)],
+)
 def test_every_promise_holds_whatever_the_hints(history: History, versioned: bool) -> None:  # noqa: FBT001
     for protocol in policies(history):
         holds(Scenario(history=history, protocol=protocol, hints=ANY_HINT, versioned=versioned))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import platform
 import re
 import struct
 import sys
@@ -28,6 +29,8 @@ UNCHECKED_HASH = 1
 MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}
 """Of ELF files."""
 
+MACHINE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+
 
 def built(make: Make, folder: Path, architecture: str) -> Path:
     done = make("build", f"BUILD={folder}", f"ARCHITECTURE={architecture}")
@@ -38,7 +41,7 @@ def built(make: Make, folder: Path, architecture: str) -> Path:
 
 @pytest.fixture(scope="module", name="artifact")
 def artifact_for_this_machine(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(make, tmp_path_factory.mktemp("build") / "artifact", "x86_64")
+    return built(make, tmp_path_factory.mktemp("build") / "artifact", MACHINE)
 
 
 @pytest.fixture(name="function")
@@ -86,7 +89,7 @@ class TestContents:
         assert not (artifact / "Makefile").exists()
 
     def test_is_for_the_architecture_that_was_asked_for(self, artifact: Path) -> None:
-        assert machines(artifact) == {MACHINES["x86_64"]}
+        assert machines(artifact) == {MACHINES[MACHINE]}
 
     def test_is_built_for_the_other_architecture_too(self, make: Make, tmp_path: Path) -> None:
         assert machines(built(make, tmp_path / "arm", "arm64")) == {MACHINES["arm64"]}
