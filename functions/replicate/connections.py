@@ -5,8 +5,6 @@ One exception stands for everything that can break, and no wait outlasts the inv
 
 import contextlib
 import functools
-import select
-import socket
 import ssl
 import threading
 import time
@@ -232,7 +230,7 @@ class Connections:
                 if not self._idle:
                     return None
                 since, wire = self._idle.pop()
-            if time.time() - since < KEEP_S and not _has_input(wire.sock):
+            if time.time() - since < KEEP_S and wire.quiet():
                 return wire
             wire.sock.close()
 
@@ -245,10 +243,3 @@ def _at_most(seconds: float, deadline: Deadline) -> float:
 def tls() -> ssl.SSLContext:
     """Made once: it takes longer to load the certificate authorities than to make a request."""
     return ssl.create_default_context()
-
-
-def _has_input(sock: socket.socket) -> bool:
-    """Between two requests there is nothing to read, unless the server has hung up."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

@@ -5,13 +5,14 @@ hands each 16 KiB of a body through three more layers: docs/PERFORMANCE.md has w
 """
 
 import re
+import select
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Self
+from typing import Self, cast
 
 Buffer = bytes | bytearray | memoryview
 
@@ -21,6 +22,7 @@ JOINED_BYTES = 64 * 1024
 A_WHILE_S = 0.5
 """Who reads a body that only drips gets to look at the clock this often."""
 
+_Read = Callable[[int, memoryview], int]
 _RECEIVED_BYTES = 16 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
 _TARGET = re.compile(r"/[!-~]*")
@@ -74,6 +76,9 @@ class Wire:
         self.early = bytearray()
         self.closed = False
         self._waits_until = 0.0
+        self._broken: OSError | None = None
+        # Of TLS one record at most; `recv_into` would take a detour to the same, for each of them.
+        self._read = cast("_Read", sock.read) if isinstance(sock, ssl.SSLSocket) else _reading(sock)
 
     @classmethod
     def connect(cls, host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float) -> Self:
@@ -81,10 +86,20 @@ class Wire:
         sock = _connected(host, port, time.monotonic() + timeout_s)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return cls(tls.wrap_socket(sock, server_hostname=host) if tls else sock)
+            if tls:  # and a connection that is cut is no end of an answer
+                sock = tls.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False)
+            return cls(sock)
         except BaseException:
             sock.close()
             raise
+
+    def quiet(self) -> bool:
+        """Whether nothing has come that nobody asked for, such as that the server hangs up."""
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return not poll.poll(0)
 
     def wait_at_most(self, seconds: float) -> None:
         """For a whole head, for a body read as a whole, or for the next bytes of one."""
@@ -123,15 +138,23 @@ class Wire:
     def fill(self, buffer: memoryview) -> int:
         """Fill `buffer`, or read what comes until the other side closes or `A_WHILE_S` is over.
 
-        Raises OSError.
+        Raises OSError: for a connection that breaks, when all that came before has been read.
         """
+        if self._broken:
+            raise self._broken
         count = min(len(self.early), len(buffer))
         if count:
             buffer[:count] = self.early[:count]
             del self.early[:count]
-        receive, enough = self.sock.recv_into, time.monotonic() + A_WHILE_S
-        while count < len(buffer) and time.monotonic() < enough:
-            received = receive(buffer[count:], len(buffer) - count)  # of TLS: one record at most
+        size, enough = len(buffer), time.monotonic() + A_WHILE_S
+        while count < size and time.monotonic() < enough:
+            try:
+                received = self._read(size - count, buffer[count:])
+            except OSError as error:
+                if not count:
+                    raise
+                self._broken = error
+                break
             if not received:
                 self.closed = True
                 break
@@ -149,6 +172,10 @@ class Wire:
         found = self.early[:size].decode("latin-1")
         del self.early[: size + len(end)]
         return found
+
+
+def _reading(sock: socket.socket) -> _Read:
+    return lambda size, buffer: sock.recv_into(buffer, size)
 
 
 def _connected(host: str, port: int, until: float) -> socket.socket:

@@ -1,8 +1,12 @@
-"""A TCP proxy that understands as much HTTP as it takes to break an exchange at a chosen place."""
+"""A proxy that understands as much HTTP as it takes to break an exchange at a chosen place.
+
+The client's side of it is TLS, as S3's and GCS's are.
+"""
 
 import io
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 import time
@@ -10,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 PIECE_BYTES = 64 * 1024
 DRIP_BYTES = 1024
@@ -92,9 +97,13 @@ class Proxy:
     """Listens on a free port in front of `upstream`. `close` it."""
 
     def __init__(
-        self, upstream: tuple[str, int], step_of: Callable[[str, str, Mapping[str, str]], str]
+        self,
+        upstream: tuple[str, int],
+        step_of: Callable[[str, str, Mapping[str, str]], str],
+        tls: ssl.SSLContext,
     ) -> None:
         self.upstream = upstream
+        self.tls = tls
         self.step_of = step_of
         self.seen: list[Seen] = []
         self.watch: Callable[[], None] = lambda: None
@@ -105,7 +114,7 @@ class Proxy:
         self._changed = threading.Condition()
         self._sockets: set[socket.socket] = set()
         self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
@@ -181,6 +190,12 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
         super().__init__(("127.0.0.1", 0), _Connection)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a client; he shakes hands with the first read, which is the connection's own."""
+        client, address = super().get_request()
+        tls = self.proxy.tls
+        return tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False), address
 
 
 class _Connection(socketserver.StreamRequestHandler):

@@ -8,23 +8,27 @@ import base64
 import hashlib
 import json
 import re
+import ssl
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote_plus, urlsplit
 
 import boto3
 import pytest
+import trustme
 from contract.gcs_http import Gcs, noise
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
 from wire.proxy import Fault, Proxy, Seen
 
 from local.gcs import GcsServer
+from replicate import connections
 from replicate.deadline import MARGIN_S, Deadline
 from replicate.environment import Environment
 from replicate.errors import ReplicationError
@@ -83,8 +87,9 @@ class Clouds:
         host, port = self._moto.get_host_and_port()
         self.server = GcsServer([DESTINATION])
         gcs = urlsplit(self.server.url)
-        self.aws = Proxy((host, port), aws_step)
-        self.google = Proxy((gcs.hostname or "", gcs.port or 0), gcs_step)
+        self._trusted, serving = _authority()
+        self.aws = Proxy((host, port), aws_step, serving)
+        self.google = Proxy((gcs.hostname or "", gcs.port or 0), gcs_step, serving)
         self._aws = boto3.Session("AKIAWIRE", "not-a-secret", region_name=REGION)
         endpoint = f"http://{host}:{port}"
         self.s3: S3Client = self._aws.client("s3", endpoint_url=endpoint)
@@ -124,6 +129,7 @@ class Clouds:
             "SOURCE_BUCKETS": SOURCE,
             "REPLICATE_DELETES": "true",
             "STORAGE_EMULATOR_HOST": self.google.url,
+            "SSL_CERT_FILE": self._trusted.name,
         }
 
     def cold(self, **changes: str) -> Environment:
@@ -140,12 +146,26 @@ class Clouds:
         """End everything."""
         for environment in self._environments:
             environment.close()
+        connections.tls.cache_clear()
+        self._trusted.close()
         self.google.close()
         self.aws.close()
         self.server.close()
         self._moto.stop()
         self.s3.close()
         self.secrets.close()
+
+
+def _authority() -> tuple[IO[bytes], ssl.SSLContext]:
+    """A file with an authority that is to be trusted, and what serves with its certificate."""
+    authority = trustme.CA()
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    trusted = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - until the clouds close
+    trusted.write(authority.cert_pem.bytes())
+    trusted.flush()
+    connections.tls.cache_clear()  # it was made with other authorities, if it was made
+    return trusted, serving
 
 
 class Clock:
