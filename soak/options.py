@@ -20,7 +20,7 @@ class Options:
     delayed: float = 0.2
     batched: float = 0.1
     kill_every_s: float = 4.0
-    storm_every_s: float = 40.0
+    storm_every_s: float = 100.0
     largest_mib: int = 20
     window: int = 24
     seed: int = 1

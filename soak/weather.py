@@ -9,7 +9,7 @@ from random import Random
 
 from local.gcs.faults import Fault, FaultQueue
 
-STORM_S = 15.0
+STORM_S = 40.0
 STORM_RATE = 0.9
 """Share of the requests refused in an outage."""
 
