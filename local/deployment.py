@@ -36,11 +36,15 @@ class Batch:
 
     event: Json
     answer: Json | FunctionError
+    partial: bool
+    """Whether Lambda reads the answer at all: the mapping's `ReportBatchItemFailures`."""
 
     def failed(self) -> set[str]:
         """Which messages Lambda leaves in the queue."""
         if isinstance(self.answer, FunctionError):
             return {record["messageId"] for record in self.event["Records"]}
+        if not self.partial:
+            return set()
         return {failure["itemIdentifier"] for failure in self.answer["batchItemFailures"]}
 
     def failed_keys(self) -> set[str]:
@@ -146,7 +150,8 @@ class Deployment:
             answer = self._invoke(event)
         except FunctionError as error:
             answer = error
-        batch = Batch(event=event, answer=answer)
+        types = self._mapping.get("FunctionResponseTypes", [])
+        batch = Batch(event=event, answer=answer, partial="ReportBatchItemFailures" in types)
         self.batches.append(batch)
         return batch
 
