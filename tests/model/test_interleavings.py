@@ -131,7 +131,9 @@ def test_leaving_out_what_makes_no_difference_makes_none(history: History) -> No
         assert shortened.states < whole.states
 
 
-@pytest.mark.skipif("MODEL_EXHAUSTIVE" not in os.environ, reason="takes an hour")
+@pytest.mark.skipif(
+    "MODEL_EXHAUSTIVE" not in os.environ, reason="takes an hour: MODEL_EXHAUSTIVE=1"
+)
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(
     ("history", "versioned"),
