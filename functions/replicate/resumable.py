@@ -19,9 +19,8 @@ from replicate.connections import BrokenConnectionError, Response
 from replicate.deadline import MARGIN_S, Deadline
 from replicate.errors import (
     CredentialsError,
-    DestinationChangedError,
     DestinationUnavailableError,
-    ReplicationError,
+    OutOfTimeError,
     ThrottledError,
 )
 from replicate.gcs_client import GcsClient, broken, refuse
@@ -191,6 +190,11 @@ class ResumableUpload:
         return self._tail
 
     def _cancel(self) -> None:
-        """Tell GCS to forget the session: an open one is invisible, but lives for a week."""
-        with contextlib.suppress(ReplicationError, DestinationChangedError):
-            self._client.request("DELETE", self._session, Deadline(MARGIN_S / 2)).close()
+        """Tell GCS to forget the session: an open one is invisible, but lives for a week.
+
+        Its address is authorization enough; a token may be the very thing that could not be had.
+        """
+        with contextlib.suppress(BrokenConnectionError, OutOfTimeError):
+            self._client.connections.request(
+                "DELETE", self._session, {"Content-Length": "0"}, Deadline(MARGIN_S / 2)
+            ).close()

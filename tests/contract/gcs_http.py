@@ -70,7 +70,8 @@ class Gcs:
         body: bytes | Iterable[bytes] | Mapping[str, Any] | None = None,
     ) -> Reply:
         """Send one request; a dictionary goes as JSON, an iterable in chunks."""
-        sent = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        token = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        sent = {**token, **(headers or {})}
         if isinstance(body, Mapping):
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")

@@ -1,6 +1,7 @@
 """Resumable uploads: what is safe, what is not, and what ends a session."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from contract.gcs_http import STEP, Gcs, noise, reset
@@ -192,6 +193,17 @@ def test_a_cancelled_session_is_dead(gcs: Gcs, name: str) -> None:
     assert gcs.status(session).status == 499
     assert gcs.put(session, DATA[STEP:], f"{STEP}-{len(DATA) - 1}/{len(DATA)}").status == 499
     assert gcs.get(name).status == 404
+
+
+def test_a_session_is_reached_by_its_address_alone(gcs: Gcs, name: str) -> None:
+    """Whoever's credentials are revoked can still cancel what was begun with them."""
+    session = gcs.start(name)
+    anonymous = replace(gcs, token="")
+
+    assert anonymous.status(session).status == 308
+    assert replace(gcs, token="worthless").status(session).status == 401
+    assert anonymous.request("DELETE", session).status == 499
+    assert gcs.status(session).status == 499
 
 
 def test_a_delete_without_a_session_cancels_nothing(gcs: Gcs, name: str) -> None:

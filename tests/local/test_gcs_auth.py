@@ -148,7 +148,7 @@ def test_a_key_can_be_had_over_http(server: GcsServer) -> None:
         ("GET", "/storage/v1/b/b/o/x"),
         ("GET", "/download/storage/v1/b/b/o/x?alt=media"),
         ("POST", "/upload/storage/v1/b/b/o?uploadType=media&name=x"),
-        ("PUT", "/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=x"),
+        ("POST", "/upload/storage/v1/b/b/o?uploadType=resumable&name=x"),
     ],
 )
 def test_without_a_token_there_is_no_access(

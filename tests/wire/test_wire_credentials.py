@@ -134,6 +134,7 @@ def test_a_revoked_key_ends_a_run_and_its_replacement_repeats_it(
     stage.look()
     if first.failure:
         assert (first.failure, first.is_retryable) == ("credentials_invalid", True)
+    assert stage.open_sessions() == []
     key.rotate()
     assert stage.invoke(event).failure == ""
     stage.assert_equal()
