@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import TypeVar
 
 from replicate.deadline import Deadline
@@ -48,6 +49,14 @@ def retrying(attempt: Callable[[], T], deadline: Deadline) -> T:
             return attempt()
         except (ThrottledError, UnavailableError) as error:
             patience.failed(error)
+
+
+def may_pass(status: int) -> bool:
+    """Whether an answer of this status says that asking again may help."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -9,7 +9,7 @@ from replicate.connections import BrokenConnectionError, Response
 from replicate.deadline import Deadline
 from replicate.errors import SourceChangedError, SourceUnavailableError
 from replicate.objects import Parts, SourceObject, SourceRef
-from replicate.retry import Patience, retrying
+from replicate.retry import Patience, may_pass, retrying
 from replicate.s3_answers import broken, describe, error_code, part, refuse, tags
 from replicate.s3_client import S3Client, query
 
@@ -131,10 +131,7 @@ class S3Source:
                 response = self._client.request(method, ref, headers, self.deadline, query)
             except BrokenConnectionError as error:
                 raise broken(ref, error) from error
-            if (
-                response.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-                or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            ):
+            if may_pass(response.status):
                 with response:
                     refuse(ref, response, error_code(response))
             return response

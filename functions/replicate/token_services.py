@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from replicate.connections import BrokenConnectionError, Connections
 from replicate.deadline import Deadline
 from replicate.errors import CredentialsError, DestinationUnavailableError, SettingsError
-from replicate.retry import retry_after
+from replicate.retry import may_pass, retry_after
 
 NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What code raises that reads an answer, or a secret, of another shape than it expects."""
@@ -67,7 +67,7 @@ class TokenServices:
             raise DestinationUnavailableError(
                 f"Google's token service could not be reached ({error}). Try again."
             ) from error
-        if _may_pass(answer):
+        if may_pass(answer.status) or _is_passing_error(answer):
             raise DestinationUnavailableError(
                 f"Google's token service failed ({answer.status}). Try again.",
                 retry_after_s=retry_after(answer.headers),
@@ -90,11 +90,7 @@ class TokenServices:
             ) from None
 
 
-def _may_pass(answer: Answer) -> bool:
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return True
-    if answer.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
-        return True
+def _is_passing_error(answer: Answer) -> bool:
     try:
         return answer.status != HTTPStatus.OK and json.loads(answer.data)["error"] in _PASSING
     except (ValueError, TypeError, LookupError):
