@@ -1,6 +1,7 @@
 """`make demo` and `make up`, as a person runs them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_every_line_that_up_prints_can_be_pasted_into_a_shell(tmp_path: Path) ->
         pasted = subprocess.run(
             ["/bin/bash", "-euo", "pipefail"],
             input=printed,
-            env=plain_environment(),
+            env={**plain_environment(), "PATH": _path_with_curl(tmp_path)},
             capture_output=True,
             text=True,
             check=True,
@@ -48,6 +49,18 @@ def test_every_line_that_up_prints_can_be_pasted_into_a_shell(tmp_path: Path) ->
     for name in ("hello.txt", "asked.txt"):
         assert f'"name": "{name}"' in pasted.stdout
     assert "s3://source/hello.txt → gs://replica/hello.txt" in shown
+
+
+def _path_with_curl(folder: Path) -> str:
+    """The machine's commands; and a curl, should there be none: nothing but Python is promised."""
+    found = plain_environment()["PATH"]
+    if shutil.which("curl", path=found):
+        return found
+    curl = folder / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parent}/curl.py "$@"\n')
+    curl.chmod(0o700)
+    return f"{found}:{curl.parent}"
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
