@@ -60,7 +60,7 @@ lint: $(VENV)/.installed ## ruff and mypy (strict)
 	$(BIN)/mypy
 
 test: setup ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 8
 
 demo: setup ## the whole service on this machine: no account, no Docker
 	@$(BIN)/python -m local.demo
