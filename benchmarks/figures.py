@@ -1,7 +1,7 @@
 """Medians of all rounds, and what they are held to."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from benchmarks.clients.base import PER_EVENT, Phase
@@ -74,14 +74,13 @@ class Results:
         found = [s for s in self.samples if (s.client, s.size, s.phase, s.delay_ms) == wanted]
         return Figure.of(found) if found else None
 
-    def start(self, client: str, delay_ms: int = 0) -> ColdStart | None:
-        """The medians of all starts."""
-        found = [s for s in self.starts if (s.client, s.delay_ms) == (client, delay_ms)]
+    def start(self, client: str, delay_ms: int | None = None) -> ColdStart | None:
+        """Medians of all starts, or of those at one round-trip time: CPU does not depend on it."""
+        found = [s for s in self.starts if s.client == client and delay_ms in (None, s.delay_ms)]
         if not found:
             return None
-        return ColdStart(
-            client=client,
-            delay_ms=delay_ms,
+        return replace(
+            found[0],
             init_cpu_s=median(start.init_cpu_s for start in found),
             init_wall_s=median(start.init_wall_s for start in found),
             first_cpu_s=median(start.first_cpu_s for start in found),

@@ -2,7 +2,7 @@
 
 import os
 import platform
-import sysconfig
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,13 +71,11 @@ def page(
 
 def _machine() -> dict[str, str]:
     model = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
-    optimised = "optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
-    built = "as Lambda's is" if optimised else "unlike Lambda's"
+    system = platform.freedesktop_os_release()["PRETTY_NAME"]
     return {
         "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "Machine": f"{model}, {os.cpu_count()} cores, Linux {platform.release()}",
-        "Python": f"{platform.python_version()}, built {'with' if optimised else 'without'}"
-        f" `--enable-optimizations`, {built}",
+        "Machine": f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, {system}",
+        "Python": f"{platform.python_version()} of `{sys.base_prefix}`",
     }
 
 
