@@ -18,7 +18,8 @@ BIN := $(VENV)/bin
 LAMBDA_PYTHON ?= $(shell for p in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13.*/bin/python3.13; do \
 	"$$p" -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 # Of Lambda, not of this machine: x86_64 or arm64. Remembered in samconfig.toml by the first deployment.
-ARCHITECTURE ?= $(or $(shell sed -nE 's/.*[^A-Za-z]Architecture=[^a-z]*(x86_64|arm64).*/\1/p' samconfig.toml),x86_64)
+DEPLOYED := $(shell sed -nE 's/.*[^A-Za-z]Architecture=[^a-z]*(x86_64|arm64).*/\1/p' samconfig.toml)
+ARCHITECTURE ?= $(or $(DEPLOYED),x86_64)
 BUILD ?= .aws-sam/build
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
 AWS := $(SAM_VENV)/bin/aws
@@ -96,6 +97,8 @@ build: $(SAM_VENV)/.installed ## build the function for Lambda, into .aws-sam/bu
 
 # What it asks for is in docs/DEPLOY.md. The answers are kept in samconfig.toml, and not asked for again.
 deploy: $(SAM_VENV)/.installed ## build and deploy to AWS: needs an account, asks what it has to know
+	@test "$(or $(DEPLOYED),$(ARCHITECTURE))" = "$(ARCHITECTURE)" || { echo "samconfig.toml says Architecture=$(DEPLOYED)," \
+		"and that is what the stack would get: change it there, then plain make deploy." >&2; exit 1; }
 	@AWS_DEFAULT_REGION=$${AWS_REGION:-$${AWS_DEFAULT_REGION:-us-east-1}} \
 		$(SAM_VENV)/bin/aws sts get-caller-identity --query Arn --output text || { echo "These are no AWS credentials" \
 		"that work: log in first (aws configure, aws sso login), or set AWS_PROFILE." >&2; exit 1; }

@@ -43,6 +43,12 @@ def gateway() -> str:
     return "127.0.0.1"
 
 
+def host() -> str:
+    """Where the engine is: docker knows by its contexts, and sam does not read those."""
+    found = _docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    return (found or "").strip()
+
+
 def _repository() -> str:
     """Where sam takes its images from, by its own account."""
     asked = "from samcli.local.docker.lambda_image import LambdaImage as I"

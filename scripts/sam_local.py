@@ -131,6 +131,7 @@ class Sam:
         self._environment = {
             **processes.plain_environment(),
             "HOME": str(folder),
+            "DOCKER_HOST": docker_engine.host(),
             "AWS_DEFAULT_REGION": "us-east-1",
             "SAM_CLI_TELEMETRY": "0",
         }

@@ -90,7 +90,7 @@ def _to_gcs(environment: Environment, deadline: Deadline) -> list[Hop]:
 def _rights(environment: Environment, deadline: Deadline) -> str:
     """Ask GCS which of the rights that are needed the credentials have."""
     policy, bucket = environment.settings.policy, environment.settings.naming.bucket
-    wanted = ["create", "get"]
+    wanted = ["create", "get", "list"]
     if policy.overwrite is not Overwrite.NEVER:
         wanted += ["update", "delete"]
     elif policy.deletes:
@@ -127,6 +127,7 @@ def _canary(environment: Environment, deadline: Deadline) -> str:
     )
     name = settings.naming.name(source.ref)
     body = VerifyingBody(_CanaryBody(source))
+    destination.head(name)  # it is missing, and GCS has to say so: without list it may refuse
     written = destination.write(name, attributes(source), body, Precondition(0))
     read = destination.head(name)
     if read is None or read.crc32c != encode_crc32c(body.crc32c):

@@ -87,6 +87,12 @@ def test_the_function_reads_the_keys_that_are_meant(name: str) -> None:
     )
 
 
+def test_a_failure_record_names_the_key_that_failed() -> None:
+    (message,) = QUEUED["sqs-failure-record.json"]
+    for record in (SAMPLES["failure-record.json"], json.loads(message["body"])):
+        assert f"/{LOG}: " in record["responsePayload"]["errorMessage"]
+
+
 def test_what_a_lifecycle_rule_deletes_is_told_apart() -> None:
     by_lifecycle = {
         name for name in MEANT if any(c.by_lifecycle for c in parse(SAMPLES[name], NOW).changes())

@@ -57,6 +57,16 @@ def test_a_missing_variable_is_named(make: Run, tmp_path: Path, target: str, exa
     assert (tmp_path / "calls").read_text() == ""
 
 
+def test_deploying_for_another_architecture_than_the_stack_has_is_refused(
+    make: Run, tmp_path: Path
+) -> None:
+    done = make("deploy", "DEPLOYED=x86_64", "ARCHITECTURE=arm64")
+
+    assert done.returncode != 0
+    assert "samconfig.toml says Architecture=x86_64" in done.stderr
+    assert (tmp_path / "calls").read_text() == ""
+
+
 def test_redrive_moves_from_the_failure_queue_to_the_event_queue(make: Run, tmp_path: Path) -> None:
     done = make("redrive", "STACK=mine")
 

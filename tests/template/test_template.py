@@ -230,8 +230,9 @@ class TestBucket:
             "Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]
         }
         assert "BucketEncryption" in bucket.properties
-        assert bucket.attributes["DeletionPolicy"] == "RetainExceptOnCreate"
-        assert bucket.attributes["UpdateReplacePolicy"] == "Retain"
+        for kept in (bucket, stack.resources["SourceBucketPolicy"]):
+            assert kept.attributes["DeletionPolicy"] == "RetainExceptOnCreate"
+            assert kept.attributes["UpdateReplacePolicy"] == "Retain"
 
     @pytest.mark.parametrize(
         ("delivery", "permission"), [("direct", "S3MayInvoke"), ("queue", "EventQueuePolicy")]
@@ -346,7 +347,8 @@ class TestParameters:
             ("StorageClassMap", "", "STANDARD_IA=WARM"),
             ("StorageClassMap", "STANDARD_IA=NEARLINE,GLACIER_IR=COLDLINE", "STANDARD_IA"),
             ("SnapStartVersion", "2026-11-22.1", "a b"),
-            ("SourcePrefix", "a b/ä=1/", "photos/*"),
+            ("SourcePrefix", "a+b/%C3%A4%3D1/", "photos/*"),
+            ("SourcePrefix", "a b/ä=1/", "photos\\"),
             ("SourceSuffix", ".jpg", "\\.jpg"),
             ("SecretKmsKeyArn", KEY, KEY.replace("key/", "alias/")),
             ("SourceKmsKeyArn", KEY, "arn:aws:kms:*:*:key/*"),
