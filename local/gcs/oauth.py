@@ -19,7 +19,7 @@ _ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S1
 _SIGNED_BY = re.compile(r"AWS4-HMAC-SHA256 Credential=(\w+)/.*Signature=[0-9a-f]{64}")
 
 AUDIENCE = (
-    "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/aws/providers/aws"
+    "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/lambda"
 )
 
 
