@@ -86,7 +86,7 @@ def broken(error: BrokenConnectionError) -> DestinationUnavailableError:
 
 
 _FORBIDDEN = (
-    "access denied. Give the credentials create, get, update and (to overwrite) delete on the"
+    "access denied. Give the credentials create, get, list, update and (to overwrite) delete on the"
     " bucket's objects; and look for a retention policy or a hold on the object"
 )
 _SLOW_DOWN = "GCS asks for fewer requests. Try again later"
