@@ -21,7 +21,7 @@ from replicate.errors import (
     ThrottledError,
 )
 from replicate.objects import Checksum, SourceObject, SourceRef
-from replicate.retry import retry_after
+from replicate.retry import may_pass, retry_after
 
 _CHECKSUM = "x-amz-checksum-"
 _ABOUT_CHECKSUMS = {"TYPE", "ALGORITHM"}
@@ -181,7 +181,7 @@ def _meaning(status: int, code: str) -> tuple[type[ReplicationError], str]:
         return _BY_CODE[code]
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _BY_CODE["SlowDown"]
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+    if may_pass(status):
         return SourceUnavailableError, "S3 failed. Try again"
     return SourceForbiddenError, (
         "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on it,"

@@ -162,6 +162,16 @@ def test_without_a_token_there_is_no_access(
         assert reply.json()["error"]["code"] == 401
 
 
+@pytest.mark.parametrize("header", ["Bearer nonsense", "Basic abc", "Bearer "])
+def test_a_token_that_a_session_is_shown_has_to_be_good(server: GcsServer, header: str) -> None:
+    session = f"{server.url}/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=x"
+
+    with requests.put(session, headers={"Authorization": header}, timeout=10) as reply:
+        assert reply.status_code == 401
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
+        assert reply.json()["error"]["code"] == 401
+
+
 def test_a_token_ends_after_its_time_and_the_library_gets_another() -> None:
     with GcsServer(["b"], token_seconds=0.3) as server:
         credentials = service_account.Credentials.from_service_account_info(
