@@ -6,10 +6,12 @@ everybody else does to them, `put` above all.
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+
+from awscrt import checksums
 
 from replicate.errors import (
     DestinationChangedError,
@@ -17,7 +19,15 @@ from replicate.errors import (
     SourceChangedError,
 )
 from replicate.integrity import Crc, crc32c, encode_crc32c
-from replicate.objects import Attributes, Parts, Precondition, Replica, SourceObject, SourceRef
+from replicate.objects import (
+    Attributes,
+    Checksum,
+    Parts,
+    Precondition,
+    Replica,
+    SourceObject,
+    SourceRef,
+)
 from replicate.ports import Body, CheckedBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,21 +45,49 @@ PLAIN = Attributes(
 """What somebody else says about an object of theirs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """An object as its owner uploads it to S3."""
+
+    data: bytes
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_encoding: str | None = None
+    content_language: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    storage_class: str = "STANDARD"
+    part_sizes: tuple[int, ...] = ()
+    """Of a multipart upload; they add up to the size of `data`."""
+    checksum: str | None = None
+    """The algorithm. Without one S3 keeps no checksum, as before 2024-12."""
+    full_object: bool = False
+    """Whether the checksum of a multipart upload is that of the whole object."""
+    kms: bool = False
+    """Encrypted with SSE-KMS: the ETag is no MD5."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pinned:
     """One opened version: what it is said to be, and its bytes."""
 
     object: SourceObject
     data: bytes
+    part_sizes: tuple[int, ...] = ()
 
 
 class FakeS3:
-    """A bucket, versioned or not. With each change `tick` passes on its clock."""
+    """A bucket, versioned or not. With each change `tick` passes on its clock.
+
+    It describes the tags of its objects when `reads_tags` is set.
+    """
 
     def __init__(self, *, versioned: bool = False, tick: timedelta = A_SECOND) -> None:
         self.versioned = versioned
+        self.reads_tags = False
         self._tick = tick
-        self._now = START
+        self.now = START
         self._changes = 0
         self._versions: dict[SourceRef, list[Pinned | None]] = {}  # None: a delete marker
 
@@ -73,7 +111,7 @@ class FakeS3:
         candidates = self._versions.get(ref, []) if version.version_id else [self._current(ref)]
         for found in candidates:
             if found and _matches(found.object, version):
-                return Pinned(version, found.data)
+                return replace(found, object=version)
         raise SourceChangedError
 
     def put(
@@ -84,24 +122,46 @@ class FakeS3:
         *,
         multipart: bool = False,
     ) -> SourceObject:
-        """Create, overwrite, or with the same bytes: change the metadata, which keeps the ETag.
+        """Create, overwrite, or with the same bytes: change the metadata, which keeps the ETag."""
+        return self.upload(
+            ref,
+            Upload(
+                data=data,
+                metadata=metadata or {},
+                content_type="text/plain",
+                part_sizes=(len(data),) if multipart else (),
+            ),
+        )
 
-        The ETag of a multipart upload cannot be checked against the bytes.
-        """
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    def upload(self, ref: SourceRef, upload: Upload) -> SourceObject:
+        """Create or overwrite an object with everything that can be said about it."""
         self._pass_time()
         version = SourceObject(
             ref=ref,
-            etag=f"{md5}-1" if multipart else md5,
-            etag_is_md5=not multipart,
-            size=len(data),
-            last_modified=self._now,
+            etag=_etag(upload),
+            etag_is_md5=not upload.part_sizes and not upload.kms,
+            etag_is_md5_of_parts=bool(upload.part_sizes) and not upload.kms,
+            size=len(upload.data),
+            last_modified=self.now,
             version_id=f"version-{self._changes}" if self.versioned else None,
-            content_type="text/plain",
-            metadata=dict(metadata or {}),
+            content_type=upload.content_type or "binary/octet-stream",
+            cache_control=upload.cache_control,
+            content_disposition=upload.content_disposition,
+            content_encoding=upload.content_encoding,
+            content_language=upload.content_language,
+            metadata={name.lower(): value for name, value in upload.metadata.items()},
+            tags=dict(upload.tags),
+            storage_class=upload.storage_class,
+            checksums=(_checksum(upload, upload.checksum),) if upload.checksum else (),
         )
-        self._append(ref, Pinned(version, data))
+        self._append(ref, Pinned(version, upload.data, upload.part_sizes))
         return version
+
+    def set_tags(self, ref: SourceRef, tags: Mapping[str, str]) -> None:
+        """Replace the tags of the current version. Nothing else about it changes."""
+        pinned = self._versions[ref][-1]
+        assert pinned is not None, f"{ref.uri} does not exist"
+        self._versions[ref][-1] = replace(pinned, object=replace(pinned.object, tags=dict(tags)))
 
     def delete(self, ref: SourceRef) -> None:
         """Without a version id: a versioned bucket hides the object behind a delete marker."""
@@ -126,7 +186,10 @@ class FakeS3:
 
     def _current(self, ref: SourceRef) -> Pinned | None:
         versions = self._versions.get(ref)
-        return versions[-1] if versions else None
+        pinned = versions[-1] if versions else None
+        if pinned and pinned.object.tags and not self.reads_tags:
+            return replace(pinned, object=replace(pinned.object, tags={}))
+        return pinned
 
     def _append(self, ref: SourceRef, version: Pinned | None) -> None:
         kept = self._versions.setdefault(ref, [])
@@ -136,11 +199,46 @@ class FakeS3:
 
     def _pass_time(self) -> None:
         self._changes += 1
-        self._now += self._tick
+        self.now += self._tick
 
 
 def _matches(found: SourceObject, wanted: SourceObject) -> bool:
-    return found.etag == wanted.etag and found.version_id == wanted.version_id
+    """Whether a GET with If-Match, and with a version id where there is one, finds this."""
+    return found.etag == wanted.etag and wanted.version_id in {None, found.version_id}
+
+
+_ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
+    "CRC32": lambda data: checksums.crc32(data).to_bytes(4, "big"),
+    "CRC32C": lambda data: checksums.crc32c(data).to_bytes(4, "big"),
+    "CRC64NVME": lambda data: checksums.crc64nvme(data).to_bytes(8, "big"),
+    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).digest(),
+    "SHA1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
+    "SHA256": lambda data: hashlib.sha256(data).digest(),
+}
+
+
+def _etag(upload: Upload) -> str:
+    """Return the MD5, or the MD5 of the parts' MD5s and their number."""
+    if not upload.part_sizes:
+        return _ALGORITHMS["MD5"](upload.data).hex()
+    return f"{_of_parts(upload, 'MD5').hex()}-{len(upload.part_sizes)}"
+
+
+def _checksum(upload: Upload, algorithm: str) -> Checksum:
+    if upload.part_sizes and not upload.full_object:
+        digest = base64.b64encode(_of_parts(upload, algorithm)).decode()
+        return Checksum(algorithm, f"{digest}-{len(upload.part_sizes)}", composite=True)
+    return Checksum(algorithm, base64.b64encode(_ALGORITHMS[algorithm](upload.data)).decode())
+
+
+def _of_parts(upload: Upload, algorithm: str) -> bytes:
+    """Return the checksum of the parts' checksums."""
+    digests = b""
+    offset = 0
+    for size in upload.part_sizes:
+        digests += _ALGORITHMS[algorithm](upload.data[offset : offset + size])
+        offset += size
+    return _ALGORITHMS[algorithm](digests)
 
 
 class FakeBody:
@@ -150,29 +248,40 @@ class FakeBody:
         self._s3 = s3
         self._pinned = pinned
         self._position = 0
+        self._is_open = True
 
     @property
     def object(self) -> SourceObject:
         return self._pinned.object
 
     def readinto(self, buffer: memoryview) -> int:
+        """Read on. After a rewind this opens the same version again: SourceChangedError."""
         data = self._pinned.data[self._position :][: len(buffer)]
+        if data and not self._is_open:
+            self._require_version()
+            self._is_open = True
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
+    def rewind(self, offset: int) -> None:
+        """End the stream, unless it is at `offset` already."""
+        if offset != self._position:
+            self._is_open = False
+            self._position = offset
+
     def parts(self) -> Parts | None:
-        """How this was cut nobody knows."""
-        return None
+        sizes = self._pinned.part_sizes
+        return Parts(count=len(sizes), size=sizes[0]) if sizes else None
 
     def is_cut_like(self, parts: Parts) -> bool:
-        raise AssertionError(f"nobody said {parts}")
+        self._require_version()
+        sizes = self._pinned.part_sizes
+        return len(sizes) == parts.count and set(sizes[:-1]) <= {parts.size}
 
-    def rewind(self, offset: int) -> None:
-        """Ask again, for another range of the same version. Raises SourceChangedError."""
-        if offset != self._position:
-            self._s3.pin(self.object.ref, self.object)
-            self._position = offset
+    def _require_version(self) -> None:
+        """Raises SourceChangedError."""
+        self._s3.pin(self.object.ref, self.object)
 
 
 @dataclass(frozen=True, slots=True)
