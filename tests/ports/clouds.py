@@ -1,0 +1,91 @@
+"""S3, Secrets Manager and GCS as servers on loopback, and the real adapters between them."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from contract.gcs_http import Gcs
+from moto.server import ThreadedMotoServer
+from werkzeug.serving import WSGIRequestHandler
+
+from local.gcs import GcsServer
+from replicate.deadline import Deadline
+from replicate.environment import Environment
+from replicate.plan import Policy
+from replicate.replication import Replicator
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+REGION = "us-east-1"
+DESTINATION = "ports-destination"
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAPORTS", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
+
+
+class Clouds:
+    """Both clouds, and a client of their owners for each. `close` them."""
+
+    def __init__(self) -> None:
+        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes head and body apart
+        self._moto = ThreadedMotoServer(port=0, verbose=False)
+        self._moto.start()
+        host, port = self._moto.get_host_and_port()
+        self.server = GcsServer([DESTINATION])
+        endpoint = f"http://{host}:{port}"
+        secret = f"ports-{uuid.uuid4().hex}"  # the secrets of all servers of a process are shared
+        session = boto3.Session(
+            KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"], region_name=REGION
+        )
+        self.s3: S3Client = session.client(
+            "s3",
+            endpoint_url=endpoint,
+            config=Config(request_checksum_calculation="when_required"),
+        )
+        secrets = session.client("secretsmanager", endpoint_url=endpoint)
+        secrets.create_secret(Name=secret, SecretString=json.dumps(self.server.create_key()))
+        secrets.close()
+        self.gcs = Gcs(self.server.url, DESTINATION, self.server.issue_token())
+        self.environ: Mapping[str, str] = {
+            **KEYS,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": endpoint,
+            "GCS_BUCKET_NAME": DESTINATION,
+            "GCP_CREDENTIALS_SECRET": secret,
+            "STORAGE_EMULATOR_HOST": self.server.url,
+        }
+
+    def close(self) -> None:
+        self.s3.close()
+        self.server.close()
+        self._moto.stop()
+
+
+class Adapters:
+    """The real adapters, as the composition root makes them."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def replicator(self, policy: Policy | None = None, seconds: float = 60) -> Replicator:
+        """Return a replicator, whose `source` and `destination` are the adapters."""
+        return self._environment.replicator(Deadline(seconds), policy or Policy())
+
+
+@contextmanager
+def adapters(clouds: Clouds) -> Iterator[Adapters]:
+    """Build the adapters. The variables stay set: the SDKs may read them at any time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in clouds.environ.items():
+            patch.setenv(name, value)
+        environment = Environment.from_environ(clouds.environ)
+        try:
+            yield Adapters(environment)
+        finally:
+            environment.close()

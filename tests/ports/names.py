@@ -1,0 +1,30 @@
+"""Names that both stores accept, and that a client may spell wrong in an address."""
+
+ODD_NAMES = (
+    "a+b",
+    "a b",
+    "a%20b",
+    "a%2Bb",
+    "100%",
+    " begins and ends with spaces ",
+    "/begins with a slash",
+    "ends with a slash/",
+    "two//slashes",
+    "//",
+    "a/./b",
+    "a/../b",
+    "./a",
+    "../a",
+    "a/.",
+    "a/..",
+    "?query=1&more=2",
+    "#fragment",
+    "back\\slash",
+    "tab\tand \x01 control",
+    "!$&'()*,;:@=~-_.\"<>[]^`{|}",
+    "\u00e9 composed",
+    "e\u0301 decomposed",
+    "above U+FFFF: \U0001f600\U00020000",
+    "x" * 1024,
+    "\U0001f600" * 256,  # 1,024 bytes
+)
