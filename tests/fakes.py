@@ -350,7 +350,7 @@ class FakeGcs:
         live = self.head(name)
         if (live.generation if live else 0) != precondition.generation:
             raise DestinationChangedError
-        if live and precondition.metageneration not in {None, live.metageneration}:
+        if precondition.metageneration not in {None, live.metageneration if live else 0}:
             raise DestinationChangedError
 
     def put(
