@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
+from unicodedata import category
 
 from replicate.errors import InvalidNameError
 from replicate.objects import Attributes, SourceObject, SourceRef
@@ -16,6 +17,14 @@ TAG = "s3-tag-"
 """Prefix of the custom metadata that holds tags, when they are kept there."""
 
 MAX_NAME_BYTES = 1024
+
+MAX_METADATA_BYTES = 8 * 1024
+"""Custom metadata of one object, keys and values. Source: "Cloud Storage quotas and limits"."""
+
+MAX_CONTEXT_BYTES = 256
+
+MAX_LANGUAGE_CHARACTERS = 100
+""""contentLanguage" in the JSON API's reference."""
 
 
 class Tags(StrEnum):
@@ -77,22 +86,110 @@ def provenance(source: SourceObject) -> dict[str, str]:
     return {PROVENANCE + name: value for name, value in facts.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a replica says about itself, and the names of what GCS cannot hold."""
+
+    attributes: Attributes
+    dropped: tuple[str, ...]
+
+
 def attributes(source: SourceObject, tags: Tags = Tags.OFF) -> Attributes:
-    """What a replica of `source` says about itself."""
+    """Return what a replica of `source` says about itself."""
+    return fit(source, tags).attributes
+
+
+def fit(source: SourceObject, tags: Tags = Tags.OFF) -> Fit:
+    """Describe a replica of `source` within GCS's limits.
+
+    A header, a metadata entry or a tag that GCS would refuse is left out: it must not keep the
+    object's bytes from being replicated.
+    """
+    dropped: list[str] = []
+    metadata = _stated_metadata(source, tags, dropped)
+    return Fit(
+        Attributes(
+            content_type=_content_type(source.content_type, dropped) or "application/octet-stream",
+            cache_control=_header("cache-control", source.cache_control, dropped),
+            content_disposition=_header("content-disposition", source.content_disposition, dropped),
+            content_encoding=_stored_encoding(
+                _header("content-encoding", source.content_encoding, dropped)
+            ),
+            content_language=_language(source.content_language, dropped),
+            custom_time=source.last_modified,
+            metadata=metadata | provenance(source),
+            contexts=_contexts(source.tags, dropped) if tags is Tags.CONTEXTS else {},
+        ),
+        tuple(dropped),
+    )
+
+
+def _stated_metadata(source: SourceObject, tags: Tags, dropped: list[str]) -> dict[str, str]:
+    """User metadata and, where they are kept there, tags; as many as fit beside the provenance."""
     ours = (PROVENANCE, TAG) if tags is Tags.METADATA else (PROVENANCE,)
     stated = {k: v for k, v in source.metadata.items() if not k.startswith(ours)}
     if tags is Tags.METADATA:
         stated |= {TAG + name: value for name, value in source.tags.items()}
-    return Attributes(
-        content_type=source.content_type or "application/octet-stream",
-        cache_control=source.cache_control or None,
-        content_disposition=source.content_disposition or None,
-        content_encoding=_stored_encoding(source.content_encoding),
-        content_language=source.content_language or None,
-        custom_time=source.last_modified,
-        metadata=stated | provenance(source),
-        contexts=dict(source.tags) if tags is Tags.CONTEXTS else {},
+    room = MAX_METADATA_BYTES - sum(_size(*entry) for entry in provenance(source).items())
+    kept: dict[str, str] = {}
+    for name, value in stated.items():
+        size = _size(name, value)
+        if size > room or not (_is_plain(name) and _is_plain(value)):
+            dropped.append(f"metadata {name}")
+        else:
+            kept[name] = value
+            room -= size
+    return kept
+
+
+def _size(name: str, value: str) -> int:
+    return len(name.encode(errors="replace")) + len(value.encode(errors="replace"))
+
+
+def _contexts(tags: Mapping[str, str], dropped: list[str]) -> dict[str, str]:
+    """Tags that can be object contexts. Their number in S3 is far below what GCS takes."""
+    kept = {n: v for n, v in tags.items() if _is_context(n) and _is_context(v)}
+    kept = {n: v for n, v in kept.items() if not n.startswith("goog")}
+    dropped += [f"tag {name}" for name in tags if name not in kept]
+    return kept
+
+
+def _is_context(text: str) -> bool:
+    """Whether GCS takes a text as a context's key or value. Source: "Object contexts"."""
+    return (
+        text[:1].isascii()
+        and text[:1].isalnum()
+        and len(text.encode(errors="replace")) <= MAX_CONTEXT_BYTES
+        and not set(text) & set("'\"\\/")
+        and _is_plain(text)
     )
+
+
+def _content_type(value: str | None, dropped: list[str]) -> str | None:
+    """A media type is printable ASCII; GCS is told it in a header as well."""
+    if value and not (value.isascii() and value.isprintable()):
+        dropped.append("content-type")
+        return None
+    return value
+
+
+def _language(value: str | None, dropped: list[str]) -> str | None:
+    if value and len(value) > MAX_LANGUAGE_CHARACTERS:
+        dropped.append("content-language")
+        return None
+    return _header("content-language", value, dropped)
+
+
+def _header(name: str, value: str | None, dropped: list[str]) -> str | None:
+    if value and not _is_plain(value):
+        dropped.append(name)
+        return None
+    return value or None
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text has no control characters but tabs, and no halves of characters."""
+    return not any(category(c) in {"Cc", "Cs"} and c != "\t" for c in text)
 
 
 def is_replica_of(metadata: Mapping[str, str], ref: SourceRef) -> bool:

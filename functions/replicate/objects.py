@@ -143,3 +143,5 @@ class Outcome:
     replica: Replica | None
     bytes_copied: int = 0
     verified_by: VerifiedBy
+    fields_dropped: tuple[str, ...] = ()
+    """Names of what the source says about itself and GCS cannot hold: it is left out."""

@@ -43,6 +43,8 @@ class Observer:
         self._add(outcome.status.capitalize(), MetricUnit.Count, 1)
         if outcome.status is Status.REPLICATED:
             self._add("BytesReplicated", MetricUnit.Bytes, outcome.bytes_copied)
+        if outcome.status is Status.REPLICATED and outcome.fields_dropped:
+            self._add("FieldsDropped", MetricUnit.Count, len(outcome.fields_dropped))
         if outcome.status is not Status.SKIPPED and occurred_at is not None:
             lag_s = max(0.0, (now - occurred_at).total_seconds())
             self._add("ReplicationLag", MetricUnit.Seconds, lag_s)

@@ -21,6 +21,7 @@ def outcome(done: Outcome, naming: Naming, elapsed_s: float) -> dict[str, Any]:
             "destination": done.verified_by.destination,
         },
         "elapsed_ms": round(elapsed_s * 1000, 1),
+        **({"fields_dropped": list(done.fields_dropped)} if done.fields_dropped else {}),
     }
 
 
