@@ -16,6 +16,7 @@ from replicate.objects import SourceObject, SourceRef
 from replicate.plan import Policy
 from replicate.ports import Body, Source
 from replicate.replication import Replicator
+from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -67,7 +68,7 @@ class MemoryStores:
             source=self.wrap(self.s3),
             destination=self.gcs,
             naming=settings.naming,
-            deadline=deadline,
+            clock=RoundClock(DEFAULT_POLICY, deadline),
             policy=policy,
             storage_classes=settings.storage_classes,
         )

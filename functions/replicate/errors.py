@@ -6,11 +6,13 @@ ReplicationError
 │   ├── InvalidNameError                 a key that GCS cannot hold
 │   └── DestinationRejectedError         GCS calls the object's metadata or settings invalid
 ├── UnsupportedMediaTypeError       415
+├── MethodNotAllowedError           405
 ├── ForbiddenError                  403
 │   ├── SourceNotAllowedError            a bucket outside SOURCE_BUCKETS
 │   ├── SourceForbiddenError
 │   └── DestinationForbiddenError
 ├── NotFoundError                   404
+│   ├── RouteNotFoundError
 │   ├── ObjectNotFoundError
 │   ├── SourceBucketNotFoundError
 │   └── DestinationBucketNotFoundError
@@ -24,10 +26,11 @@ ReplicationError
 │   ├── SourceUnavailableError
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
-└── BatchFailedError                     several changes in one event, and which of them failed
+├── InternalError                   500  a defect of the replicator
+└── BatchFailedError                500  several changes in one event, and which of them failed
 
-SourceChangedError, DestinationChangedError: not failures. A port raises them when the object is no
-longer what the decision was based on; the protocol looks again.
+LostRaceError is no failure: a port raises SourceChangedError or DestinationChangedError when the
+object is no longer what the decision was based on, and the protocol reads both sides again.
 """
 
 from typing import ClassVar
@@ -226,9 +229,17 @@ class BatchFailedError(ReplicationError):
     retryable = True
 
 
-class SourceChangedError(Exception):
+class LostRaceError(Exception):
+    """A condition of a request does not hold. `message` is the store's own sentence, if any."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class SourceChangedError(LostRaceError):
     """The source object is no longer the version that was asked for."""
 
 
-class DestinationChangedError(Exception):
+class DestinationChangedError(LostRaceError):
     """The destination object is no longer at the generation that the write was conditioned on."""

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from replicate import mapping
-from replicate.errors import DestinationChangedError, SourceChangedError
+from replicate.errors import (
+    DestinationForbiddenError,
+    LostRaceError,
+    ReplicationError,
+    SourceChangedError,
+    SourceForbiddenError,
+)
 from replicate.integrity import VerifyingBody
 from replicate.mapping import Naming
 from replicate.objects import (
@@ -24,7 +30,7 @@ from replicate.objects import (
     Status,
     VerifiedBy,
 )
-from replicate.plan import Copy, Delete, Done, Patch, Policy, decide
+from replicate.plan import Copy, Delete, Done, Patch, Plan, Policy, decide
 from replicate.ports import Body, Destination, Source
 
 
@@ -32,7 +38,10 @@ class Clock(Protocol):
     """All that the protocol knows of time."""
 
     def require(self) -> object:
-        """Raises OutOfTimeError when no new work may begin."""
+        """Raise OutOfTimeError when no new round may begin."""
+
+    def pause(self, lost_races: int) -> None:
+        """Wait before the round after a lost race; `lost_races` counts those of this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class Replicator:
     source: Source
     destination: Destination
     naming: Naming
-    deadline: Clock
+    clock: Clock
     policy: Policy
     storage_classes: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,20 +76,29 @@ class Replicator:
         assumed = hint.new
         opening = hint.changed
         replica = None if assumed else self.destination.head(run.name)
+        lost: LostRaceError | None = None
         while True:
-            self.deadline.require()
+            self.clock.require()
             try:
                 with self._look(ref, opening=opening) as (source, body):
                     plan = decide(ref, source, replica, self.policy)
                     if not isinstance(plan, Done):
+                        run.begin(plan, lost)
                         replica = self._carry_out(plan, body, run)
                     elif not assumed:
-                        return run.outcome(plan.reason, source, replica)
+                        return run.outcome(plan.reason, source, replica, self._dropped(source))
                     else:  # nothing is ever concluded from an assumption
                         replica = self.destination.head(run.name)
-            except (SourceChangedError, DestinationChangedError):
+                lost = None
+            except LostRaceError as error:
+                lost = error
+                self.clock.pause(run.lose_race())
                 replica = self.destination.head(run.name)
             assumed = opening = False
+
+    def _dropped(self, source: SourceObject | None) -> tuple[str, ...]:
+        """Names of what the source says and GCS cannot hold."""
+        return mapping.fit(source, self.policy.tags).dropped if source else ()
 
     @contextmanager
     def _look(
@@ -108,11 +126,11 @@ class Replicator:
             case Patch(source, replica):
                 wanted = mapping.attributes(source, self.policy.tags)
                 patched = self.destination.patch(run.name, wanted, replica)
-                run.did(Reason.METADATA_UPDATED, VerifiedBy("etag", "crc32c"))
+                run.record_write(Reason.METADATA_UPDATED, VerifiedBy("etag", "crc32c"))
                 return replace(patched, attributes=wanted)
             case Delete(replica):
                 self.destination.delete(run.name, Precondition.unchanged(replica))
-                run.did(Reason.DELETED, VerifiedBy("absent", "absent"))
+                run.record_write(Reason.DELETED, VerifiedBy("absent", "absent"))
                 return None
 
     def _copy(
@@ -124,9 +142,15 @@ class Replicator:
             run.name, wanted, checked, precondition, self.storage_classes.get(source.storage_class)
         )
         reason = Reason.OVERWRITTEN if precondition.generation else Reason.CREATED
-        run.did(reason, VerifiedBy(checked.verified_by, "crc32c"), source.size)
+        run.record_write(reason, VerifiedBy(checked.verified_by, "crc32c"), source.size)
         # As we wrote it: if GCS normalises a value, the next look must not call that a change.
         return replace(written, attributes=wanted)
+
+
+REFUSALS_NEEDED = 2
+"""So often in a row a condition must fail, while both sides look as it says, to be a refusal. Once
+is no proof: an object may be created and deleted again between two looks, and a source may be
+overwritten and restored."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,25 +159,52 @@ class _Run:
 
     ref: SourceRef
     name: str
-    did_last: Reason | None = None
+    last_write: Reason | None = None
     bytes_copied: int = 0
     verified_by: VerifiedBy = _RECOGNISED
+    _plan: Copy | Patch | Delete | None = None
+    _lost_races: int = 0
+    _refusals: int = 0
 
-    def did(self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0) -> None:
-        self.did_last = reason
+    def begin(self, plan: Copy | Patch | Delete, lost: LostRaceError | None) -> None:
+        """Note what is to be done now, after `lost`.
+
+        Raises SourceForbiddenError or DestinationForbiddenError for what was refused although its
+        condition holds. That was no lost race: a policy of the store would refuse it for ever.
+        """
+        if lost is None or not _is_unchanged(self._plan, plan, lost):
+            self._refusals = 0
+        elif self._refusals >= REFUSALS_NEEDED:
+            raise _refused(self.ref, lost)
+        self._plan = plan
+
+    def lose_race(self) -> int:
+        """Note that the condition of a write or read failed; return how often in this run."""
+        self._refusals += 1
+        self._lost_races += 1
+        return self._lost_races
+
+    def record_write(self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0) -> None:
+        """Note a change of the destination."""
+        self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
 
     def outcome(
-        self, reason: Reason, source: SourceObject | None, replica: Replica | None
+        self,
+        reason: Reason,
+        source: SourceObject | None,
+        replica: Replica | None,
+        dropped: tuple[str, ...] = (),
     ) -> Outcome:
-        """The end of the run: what was done last says more than that it then was `current`."""
-        if self.did_last is None:
+        """Return the end of the run: its last write says more than that both sides are equal."""
+        if self.last_write is None:
             status = Status.SKIPPED
         else:
-            status = Status.DELETED if self.did_last is Reason.DELETED else Status.REPLICATED
-            if source is not None or status is Status.DELETED:
-                reason = self.did_last
+            is_delete = self.last_write is Reason.DELETED
+            status = Status.DELETED if is_delete else Status.REPLICATED
+            if source is not None or is_delete:
+                reason = self.last_write
         return Outcome(
             ref=self.ref,
             name=self.name,
@@ -163,4 +214,29 @@ class _Run:
             replica=replica,
             bytes_copied=self.bytes_copied,
             verified_by=self.verified_by,
+            fields_dropped=dropped,
         )
+
+
+def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
+    """Whether the condition that failed is what both sides show now.
+
+    The protocol compares no generations: `Destination` tells a refusal from a lost race where an
+    object was there. Left are a source that has not changed and an object that is still absent.
+    """
+    if not isinstance(before, Copy) or not isinstance(now, Copy):
+        return False
+    if isinstance(lost, SourceChangedError):
+        return before.source == now.source
+    return not before.precondition.generation and not now.precondition.generation
+
+
+def _refused(ref: SourceRef, lost: LostRaceError) -> ReplicationError:
+    if isinstance(lost, SourceChangedError):
+        return SourceForbiddenError(
+            f"S3 refuses to give {ref.uri}, although it has not changed: {lost.message}"
+        )
+    return DestinationForbiddenError(
+        f"GCS refuses to create the replica of {ref.uri}, although there is none: {lost.message}"
+        " Look for a policy on the bucket, project or organization."
+    )
