@@ -20,10 +20,14 @@ class Deadline:
         """Seconds left; never negative."""
         return max(0.0, self._at - self._clock())
 
-    def require(self, seconds: float = 0.0) -> float:
-        """Seconds left, if that is more than `seconds`. Raises OutOfTimeError."""
+    def limit(self, seconds: float) -> float:
+        """`seconds`, or what is left where that is less. Raise OutOfTimeError when nothing is."""
+        return min(seconds, self.require())
+
+    def require(self) -> float:
+        """Seconds left. Raise OutOfTimeError when none are."""
         remaining = self.remaining()
-        if remaining <= seconds:
+        if remaining <= 0:
             raise OutOfTimeError(
                 "The invocation's time ran out. Try again; if it happens again, give the function a"
                 " longer timeout or more memory."

@@ -6,32 +6,21 @@ What fails names its hop and the fix.
 """
 
 import contextlib
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode
 
-from replicate.connections import BrokenConnectionError
 from replicate.deadline import Deadline
 from replicate.environment import Environment
-from replicate.errors import (
-    DestinationForbiddenError,
-    DestinationUnavailableError,
-    IntegrityError,
-    ReplicationError,
-)
-from replicate.gcs import GcsDestination
-from replicate.gcs_client import refuse
+from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.integrity import VerifyingBody, encode_crc32c
 from replicate.mapping import Tags, attributes
 from replicate.objects import Parts, Precondition, SourceObject, SourceRef
-from replicate.plan import Overwrite
-from replicate.s3 import S3Source
+from replicate.plan import Overwrite, Policy
+from replicate.ports import Source
 
 CANARY = b"s3-to-gcs-replicator was here\n"
 
@@ -78,10 +67,20 @@ def _report(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _to_gcs(environment: Environment, deadline: Deadline) -> list[Hop]:
-    tokens, naming = environment.tokens, environment.settings.naming
+    credentials, naming = environment.gcs.credentials, environment.settings.naming
+
+    def secret() -> str:
+        with credentials.within(deadline):
+            return f"a {credentials.kind}"
+
+    def token() -> str:
+        with credentials.within(deadline):
+            credentials.refresh(None)
+        return f"{len(str(credentials.token))} characters"
+
     return [
-        Hop("secret", lambda: f"a {tokens.kind(deadline)}"),
-        Hop("token", lambda: f"{len(tokens.token(deadline))} characters"),
+        Hop("secret", secret),
+        Hop("token", token),
         Hop(f"rights on gs://{naming.bucket}", lambda: _rights(environment, deadline)),
         Hop("canary", lambda: _canary(environment, deadline)),
     ]
@@ -89,7 +88,19 @@ def _to_gcs(environment: Environment, deadline: Deadline) -> list[Hop]:
 
 def _rights(environment: Environment, deadline: Deadline) -> str:
     """Ask GCS which of the rights that are needed the credentials have."""
-    policy, bucket = environment.settings.policy, environment.settings.naming.bucket
+    names = needed_permissions(environment.settings.policy)
+    granted = environment.destination(deadline).granted(names)
+    if missing := [name for name in names if name not in granted]:
+        raise DestinationForbiddenError(
+            f"The credentials lack {', '.join(missing)} on"
+            f" gs://{environment.settings.naming.bucket}. Grant a role that has them: README.md has"
+            " the commands."
+        )
+    return ", ".join(names)
+
+
+def needed_permissions(policy: Policy) -> list[str]:
+    """GCS permissions on the bucket that a policy needs. docs/SECURITY.md says what each is for."""
     wanted = ["create", "get", "list"]
     if policy.overwrite is not Overwrite.NEVER:
         wanted += ["update", "delete"]
@@ -97,28 +108,13 @@ def _rights(environment: Environment, deadline: Deadline) -> str:
         wanted += ["delete"]
     if policy.tags is Tags.CONTEXTS:
         wanted += ["createContext", "updateContext", "deleteContext"]
-    names = [f"storage.objects.{name}" for name in wanted]
-    query = urlencode([("permissions", name) for name in names])
-    target = f"/storage/v1/b/{quote(bucket, safe='')}/iam/testPermissions?{query}"
-    with environment.gcs.request("GET", target, deadline) as response:
-        if response.status != HTTPStatus.OK:
-            refuse(response, f"gs://{bucket}")
-        try:
-            granted = json.loads(response.read()).get("permissions", [])
-        except (BrokenConnectionError, ValueError) as error:
-            raise DestinationUnavailableError("GCS broke off. Try again.") from error
-    if missing := [name for name in names if name not in granted]:
-        raise DestinationForbiddenError(
-            f"The credentials lack {', '.join(missing)} on gs://{bucket}. Grant a role that has"
-            " them: README.md has the commands."
-        )
-    return ", ".join(names)
+    return [f"storage.objects.{name}" for name in wanted]
 
 
 def _canary(environment: Environment, deadline: Deadline) -> str:
     """Write an object the way all are written, read it back and delete it."""
     settings = environment.settings
-    destination = GcsDestination(environment.gcs, settings.naming, deadline)
+    destination = environment.destination(deadline)
     source = SourceObject(
         ref=SourceRef("doctor", f".s3-to-gcs-replicator/canary-{uuid.uuid4()}"),
         etag="canary",
@@ -142,15 +138,15 @@ def _canary(environment: Environment, deadline: Deadline) -> str:
 
 
 def _to_s3(environment: Environment, deadline: Deadline) -> list[Hop]:
-    source = S3Source(environment.s3, deadline)
+    source = environment.source(deadline)
     buckets = sorted(environment.settings.source_buckets)
     return [Hop(f"rights on s3://{name}", partial(_listable, source, name)) for name in buckets]
 
 
-def _listable(source: S3Source, bucket: str) -> str:
+def _listable(source: Source, bucket: str) -> str:
     """Ask for a key that nobody has: S3 says so, where s3:ListBucket is allowed; else it denies."""
     source.head(SourceRef(bucket, f".s3-to-gcs-replicator/{uuid.uuid4()}"))
-    return "what is missing is told apart from what is forbidden"
+    return "s3:ListBucket granted: a missing key gives 404"
 
 
 class _CanaryBody:

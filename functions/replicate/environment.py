@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from replicate import aws_credentials, gcp_secret
+from replicate.aws_clients import AwsClients
 from replicate.deadline import Deadline
 from replicate.gcs import GcsDestination
-from replicate.gcs_client import GcsClient
-from replicate.google_credentials import GoogleTokens
+from replicate.gcs.client import GcsClient
+from replicate.gcs.credentials import SecretCredentials
+from replicate.gcs.secret import Secret
 from replicate.mapping import Tags
 from replicate.plan import Policy
 from replicate.replication import Replicator
+from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
-from replicate.s3_client import S3Client
-from replicate.secrets_manager import SecretsManager
 from replicate.settings import Settings
 
 
@@ -22,44 +22,49 @@ class Environment:
     """Clients that live as long as the execution environment. Safe across threads."""
 
     settings: Settings
-    s3: S3Client
+    aws: AwsClients
     gcs: GcsClient
-    tokens: GoogleTokens
-    secrets: SecretsManager
+    retries: RetryPolicy
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> "Environment":
-        """Raises SettingsError. The secret is not read before it is needed."""
+    def from_environ(
+        cls, environ: Mapping[str, str], retries: RetryPolicy = DEFAULT_POLICY
+    ) -> "Environment":
+        """Build everything; the secret is not read before it is needed. Raises SettingsError.
+
+        The SDKs read their own standard variables (credentials, endpoints, proxies, certificate
+        authorities) from the process's environment.
+        """
         settings = Settings.from_environ(environ)
-        aws = aws_credentials.find(environ, settings.region)
-        secrets = SecretsManager(aws, settings.region, settings.secrets_endpoint)
-        tokens = GoogleTokens(
-            lambda deadline: secrets.read(settings.credentials_secret, deadline),
-            lambda secret: gcp_secret.credentials(secret, aws, settings.region),
-        )
+        aws = AwsClients(settings.region, retries)
+        secret = Secret(aws, settings.credentials_secret, settings.region, retries)
         return cls(
             settings=settings,
-            s3=S3Client(aws, settings.region, settings.s3_endpoint),
-            gcs=GcsClient(tokens, settings.gcs_endpoint),
-            tokens=tokens,
-            secrets=secrets,
+            aws=aws,
+            gcs=GcsClient(SecretCredentials(secret, retries)),
+            retries=retries,
         )
 
     def close(self) -> None:
-        """Close the connections that are kept; whoever uses it again opens new ones."""
-        self.s3.close()
-        self.gcs.connections.close()
-        self.tokens.close()
-        self.secrets.close()
+        """Close the connections."""
+        self.aws.close()
+        self.gcs.close()
+
+    def source(self, deadline: Deadline, *, tags: bool = False) -> S3Source:
+        """Return S3 for one invocation."""
+        return S3Source(self.aws, deadline, self.retries, tags=tags)
+
+    def destination(self, deadline: Deadline) -> GcsDestination:
+        """Return GCS for one invocation."""
+        return GcsDestination(self.gcs, self.settings.naming, deadline, self.retries)
 
     def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
-        """The protocol over both stores, for one change in one invocation."""
-        settings = self.settings
+        """Return the protocol over both stores, for one change in one invocation."""
         return Replicator(
-            source=S3Source(self.s3, deadline, tags=policy.tags is not Tags.OFF),
-            destination=GcsDestination(self.gcs, settings.naming, deadline),
-            naming=settings.naming,
-            deadline=deadline,
+            source=self.source(deadline, tags=policy.tags is not Tags.OFF),
+            destination=self.destination(deadline),
+            naming=self.settings.naming,
+            clock=RoundClock(self.retries, deadline),
             policy=policy,
-            storage_classes=settings.storage_classes,
+            storage_classes=self.settings.storage_classes,
         )

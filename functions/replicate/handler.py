@@ -23,8 +23,8 @@ from replicate.settings import Settings
 if TYPE_CHECKING:
     from replicate.api import Api
 
-if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
-    import boto3  # noqa: F401 - it finds the credentials after a restore: then it is there already
+# Else google-cloud-storage asks in the background what the bucket is like, tracing or not.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 CONCURRENCY = 10
 """Changes of one event that are worked on at a time; each takes up to 8 MiB of memory."""

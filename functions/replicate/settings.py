@@ -25,9 +25,6 @@ class Settings:
     lifecycle_deletes: bool
     storage_classes: Mapping[str, str]
     region: str
-    s3_endpoint: str | None
-    gcs_endpoint: str | None
-    secrets_endpoint: str | None
     service: str
     metrics_namespace: str
 
@@ -55,9 +52,6 @@ class Settings:
                 + ", ".join(sorted(GCS_STORAGE_CLASSES)),
             ),
             region=get.required("AWS_REGION"),
-            s3_endpoint=get.endpoint("AWS_ENDPOINT_URL_S3"),
-            secrets_endpoint=get.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
-            gcs_endpoint=get.text("STORAGE_EMULATOR_HOST") or None,
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
         )
@@ -77,10 +71,6 @@ class _Reader:
 
     def text(self, name: str) -> str:
         return self.environ.get(name, "").strip()
-
-    def endpoint(self, name: str) -> str | None:
-        """A service's own endpoint, or that of all AWS services."""
-        return (self.text(name) or self.text("AWS_ENDPOINT_URL")).rstrip("/") or None
 
     def required(self, name: str) -> str:
         if value := self.text(name):

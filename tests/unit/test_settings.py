@@ -17,8 +17,6 @@ def test_the_least_that_is_needed_gives_the_documented_defaults() -> None:
     assert settings.policy == Policy(Overwrite.CHANGED, deletes=False)
     assert settings.source_buckets == frozenset()
     assert settings.storage_classes == {}
-    assert settings.s3_endpoint is None
-    assert settings.gcs_endpoint is None
 
 
 @pytest.mark.parametrize("missing", sorted(LEAST))
@@ -40,21 +38,12 @@ def test_everything_can_be_set() -> None:
             "OVERWRITE": "never",
             "REPLICATE_DELETES": "TRUE",
             "STORAGE_CLASS_MAP": "standard_ia = nearline, GLACIER_IR=COLDLINE",
-            "AWS_ENDPOINT_URL": "http://all",
-            "STORAGE_EMULATOR_HOST": "http://gcs",
         }
     )
     assert settings.source_buckets == {"a", "b"}
     assert settings.naming.prefix == "backup/"
     assert settings.policy == Policy(Overwrite.NEVER, deletes=True)
     assert settings.storage_classes == {"STANDARD_IA": "NEARLINE", "GLACIER_IR": "COLDLINE"}
-    assert settings.s3_endpoint == "http://all"
-    assert settings.gcs_endpoint == "http://gcs"
-
-
-def test_s3s_own_endpoint_goes_before_that_of_all_services() -> None:
-    environ = LEAST | {"AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3"}
-    assert Settings.from_environ(environ).s3_endpoint == "http://s3"
 
 
 @pytest.mark.parametrize(

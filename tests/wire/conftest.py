@@ -5,8 +5,6 @@ from collections.abc import Iterator
 import pytest
 from wire.stage import Clouds, Stage, staged
 
-from replicate import retry
-
 
 @pytest.fixture(scope="session")
 def clouds() -> Iterator[Clouds]:
@@ -21,9 +19,3 @@ def stage(clouds: Clouds) -> Iterator[Stage]:
     """Return a key of the test's own, and a function that is warm already."""
     with staged(clouds) as stage:
         yield stage
-
-
-@pytest.fixture(autouse=True)
-def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the product's pauses between attempts be short: their length is nothing that breaks."""
-    monkeypatch.setattr(retry, "FIRST_DELAY_S", 0.01)

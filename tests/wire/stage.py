@@ -28,11 +28,11 @@ from werkzeug.serving import WSGIRequestHandler
 from wire.proxy import Fault, Proxy, Seen
 
 from local.gcs import GcsServer
-from replicate import connections
 from replicate.deadline import MARGIN_S, Deadline
 from replicate.environment import Environment
 from replicate.errors import ReplicationError
 from replicate.handler import Function
+from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -46,6 +46,12 @@ SECRET = "wire/gcp"
 KIB, MIB = 1024, 1024 * 1024
 LARGE_BYTES = 8 * MIB + 300 * KIB + 7
 """More than one request may carry; the tail that is held back has 44 KiB and 7 bytes."""
+
+BRIEF = RetryPolicy(first_delay_s=0.01)
+"""Pauses between attempts are short: their length is nothing that breaks."""
+
+IMPATIENT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3)
+"""For connections that stand still."""
 
 State = tuple[str, int, str, str, frozenset[tuple[str, str]]]
 """All of an object that must belong together: MD5, size, type, custom time, metadata."""
@@ -71,9 +77,15 @@ def gcs_step(method: str, target: str, headers: Mapping[str, str]) -> str:
         return "gcs.insert" if "uploadType=multipart" in url.query else "gcs.start"
     if method == "DELETE":
         return "gcs.cancel"
-    span, total = headers["content-range"].removeprefix("bytes ").split("/")
-    if span == "*":
+    return _put_step(*headers["content-range"].removeprefix("bytes ").split("/"))
+
+
+def _put_step(span: str, total: str) -> str:
+    """What a PUT to an upload's session is for; the end of it may have no bytes."""
+    if total == "*":
         return "gcs.ask"
+    if span == "*":
+        return "gcs.final"
     return "gcs.final" if int(span.split("-")[1]) + 1 == int(total) else "gcs.put"
 
 
@@ -85,11 +97,14 @@ class Clouds:
         self._moto = ThreadedMotoServer(port=0, verbose=False)
         self._moto.start()
         host, port = self._moto.get_host_and_port()
-        self.server = GcsServer([DESTINATION])
-        gcs = urlsplit(self.server.url)
         self._trusted, serving = _authority()
         self.aws = Proxy((host, port), aws_step, serving)
-        self.google = Proxy((gcs.hostname or "", gcs.port or 0), gcs_step, serving)
+        self.google = Proxy(("", 0), gcs_step, serving)
+        self.server = GcsServer([DESTINATION], public_url=self.google.url)
+        self.google.upstream = ("127.0.0.1", self.server.port)
+        self._variables = pytest.MonkeyPatch()
+        for name, value in self.environ.items():  # the SDKs read some of them whenever they like
+            self._variables.setenv(name, value)
         self._aws = boto3.Session("AKIAWIRE", "not-a-secret", region_name=REGION)
         endpoint = f"http://{host}:{port}"
         self.s3: S3Client = self._aws.client("s3", endpoint_url=endpoint)
@@ -99,13 +114,16 @@ class Clouds:
         self.s3.create_bucket(Bucket=SOURCE)
         self.key = self.new_key()
         self.secrets.create_secret(Name=SECRET, SecretString=json.dumps(self.key))
-        self.gcs = Gcs(self.server.url, DESTINATION, self.server.issue_token())
+        direct = f"http://127.0.0.1:{self.server.port}"
+        self.gcs = Gcs(direct, DESTINATION, self.server.issue_token())
         self.blobs = {name: noise(LARGE_BYTES, seed) for seed, name in enumerate(("one", "two"))}
         for name, data in self.blobs.items():
             self.s3.put_object(Bucket=SOURCE, Key=f"blobs/{name}", Body=data)
         self._environments: list[Environment] = []
         self.environment = self.cold()
-        self.environment.gcs.authorization(Deadline(10))  # now it is warm
+        self.impatient = self.cold(IMPATIENT)
+        for environment in (self.environment, self.impatient):  # now they are warm
+            environment.destination(Deadline(10)).head("nothing")
 
     def new_key(self) -> dict[str, str]:
         """A service account key whose token endpoint is behind the proxy."""
@@ -129,16 +147,13 @@ class Clouds:
             "SOURCE_BUCKETS": SOURCE,
             "REPLICATE_DELETES": "true",
             "STORAGE_EMULATOR_HOST": self.google.url,
-            "SSL_CERT_FILE": self._trusted.name,
+            "AWS_CA_BUNDLE": self._trusted.name,
+            "REQUESTS_CA_BUNDLE": self._trusted.name,
         }
 
-    def cold(self, **changes: str) -> Environment:
+    def cold(self, retries: RetryPolicy = BRIEF, **changes: str) -> Environment:
         """A new execution environment, which holds no token yet."""
-        environ = self.environ | changes
-        with pytest.MonkeyPatch.context() as patch:  # botocore looks nowhere else
-            for name, value in environ.items():
-                patch.setenv(name, value)
-            environment = Environment.from_environ(environ)
+        environment = Environment.from_environ(self.environ | changes, retries)
         self._environments.append(environment)
         return environment
 
@@ -146,7 +161,7 @@ class Clouds:
         """End everything."""
         for environment in self._environments:
             environment.close()
-        connections.tls.cache_clear()
+        self._variables.undo()
         self._trusted.close()
         self.google.close()
         self.aws.close()
@@ -164,7 +179,6 @@ def _authority() -> tuple[IO[bytes], ssl.SSLContext]:
     trusted = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - until the clouds close
     trusted.write(authority.cert_pem.bytes())
     trusted.flush()
-    connections.tls.cache_clear()  # it was made with other authorities, if it was made
     return trusted, serving
 
 

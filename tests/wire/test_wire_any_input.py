@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from wire.cases import ARRIVAL, FOREVER
@@ -84,16 +85,18 @@ def test_a_key_arrives_exactly_as_it_is_called_or_is_refused_by_name(
         st.sampled_from(["Content-Type", "Content-Disposition", "Content-Language"]), VALUES
     ),
 )
-def test_any_bytes_in_metadata_are_carried_over_or_refused(
+def test_any_bytes_in_metadata_are_carried_over_or_left_out(
     stage: Stage, first: dict[str, str], second: dict[str, str]
 ) -> None:
-    failure = deliver(stage, stage.key, WHOLE | first | second)
-    assert failure == "" or ": destination_rejected: " in failure
-    if not failure:
-        stored = stage.clouds.gcs.get(stage.key).json
-        assert stored["metadata"].keys() >= {name[11:] for name in first if "meta" in name}
+    """What decodes to control characters is left out: it must not block the object."""
+    assert deliver(stage, stage.key, WHOLE | first | second) == ""
+    stored = stage.clouds.gcs.get(stage.key).json
+    plain = {name[11:] for name, value in first.items() if "meta" in name and value.isprintable()}
+    assert stored["metadata"].keys() >= plain
 
 
+# botocore leaves a connection open when it cannot read the response's head.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @often
 @given(
     st.dictionaries(

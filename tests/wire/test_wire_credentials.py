@@ -88,7 +88,8 @@ def test_a_run_survives_trouble_with_secrets_and_tokens(stage: Stage, case: Case
     [
         Case(scenario, step, ARRIVAL, "401", refuse(401))
         for scenario, step in EACH_STEP
-        if step.side == "destination" and step.name != "gcs.put"  # what breaks that is asked about
+        # The requests of an upload's session carry no token.
+        if step.side == "destination" and step.name not in {"gcs.put", "gcs.final"}
     ],
     ids=str,
 )

@@ -18,7 +18,7 @@ from wire.cases import (
 from wire.proxy import PATIENCE_S, Exchange, Fault
 from wire.stage import Stage
 
-from replicate import connections
+from replicate.handler import Function
 
 
 def overwritten(stage: Stage) -> None:
@@ -68,7 +68,6 @@ def test_a_request_that_arrives_late_changes_nothing(
     scenario: Scenario,
     step: str,
     since: Callable[[Stage], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     event = scenario.prepare(stage)
     now = threading.Event()
@@ -77,11 +76,11 @@ def test_a_request_that_arrives_late_changes_nothing(
         exchange.read_ahead()
         now.wait(PATIENCE_S)
 
-    monkeypatch.setattr(connections, "IO_TIMEOUT_S", 0.3)
+    patient, stage.function = stage.function, Function(stage.clouds.impatient)
     fault = stage.spoil(Fault(step, ARRIVAL, hold))
     assert stage.invoke(event).failure == ""
     assert fault.struck
-    monkeypatch.undo()
+    stage.function = patient
     since(stage)
     assert stage.invoke(stage.event()).failure == ""
     stage.assert_equal()

@@ -1,0 +1,116 @@
+"""boto3 clients for the life of the execution environment."""
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from replicate.deadline import Deadline
+from replicate.errors import SettingsError, UnavailableError
+from replicate.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_secretsmanager import SecretsManagerClient
+
+CONNECTIONS = 10
+"""One for each change that an invocation works on at a time."""
+
+USER_AGENT = "s3-to-gcs-replicator"
+"""Without it botocore builds a longer text twice a request, a fifth of the CPU of a HEAD."""
+
+_SHORT_TIMEOUTS_S = (4.0, 1.0)
+"""For the last seconds of an invocation: boto3 has no timeout per request, only per client."""
+
+Service = Literal["s3", "secretsmanager"]
+
+
+class AwsKeys(NamedTuple):
+    """The function's own AWS credentials at one moment."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class AwsClients:
+    """One boto3 session, and a client per service and timeout. Safe across threads."""
+
+    def __init__(self, region: str, policy: RetryPolicy) -> None:
+        self._session = boto3.Session(region_name=region)
+        self._timeouts = _descending(policy.io_timeout_s, _SHORT_TIMEOUTS_S)
+        self._clients: dict[tuple[Service, float], Any] = {}
+        self._lock = threading.Lock()
+        self._client("s3", self._timeouts[0])
+        self._client("secretsmanager", self._timeouts[0])
+
+    @overload
+    def client(self, service: Literal["s3"], deadline: Deadline) -> "S3Client": ...
+
+    @overload
+    def client(
+        self, service: Literal["secretsmanager"], deadline: Deadline
+    ) -> "SecretsManagerClient": ...
+
+    def client(self, service: Service, deadline: Deadline) -> Any:
+        """Return the client whose requests wait no longer than the time that is left.
+
+        Raises OutOfTimeError.
+        """
+        left = deadline.require()
+        timeout = next((t for t in self._timeouts if t <= left), self._timeouts[-1])
+        return self._client(service, timeout)
+
+    def keys(self) -> AwsKeys:
+        """Read the credentials as they are now. Raises UnavailableError, SettingsError."""
+        try:
+            found = self._session.get_credentials()
+            frozen = found.get_frozen_credentials() if found else None
+        except BotoCoreError:  # its text may quote the response of the credentials' server
+            raise UnavailableError(
+                "The function's AWS credentials could not be renewed. Try again."
+            ) from None
+        if frozen is None or not frozen.access_key or not frozen.secret_key:
+            raise SettingsError("There are no AWS credentials: give the function a role.")
+        return AwsKeys(frozen.access_key, frozen.secret_key, frozen.token)
+
+    def close(self) -> None:
+        """Close the connections of all clients."""
+        for client in self._clients.values():
+            client.close()
+
+    def _client(self, service: Service, timeout_s: float) -> Any:  # noqa: ANN401 - boto3 makes it
+        """Build the client once: a boto3 session is not safe across threads."""
+        with self._lock:
+            client = self._clients.get((service, timeout_s))
+            if client is None:
+                client = self._session.client(service, config=_config(timeout_s))
+                if service == "s3":
+                    client.meta.events.register("before-call.s3.GetObject", _ask_for_checksums)
+                self._clients[service, timeout_s] = client
+            return client
+
+
+def _descending(longest: float, shorter: Iterable[float]) -> list[float]:
+    return [longest, *(timeout for timeout in shorter if timeout < longest)]
+
+
+def _config(timeout_s: float) -> Config:
+    return Config(
+        user_agent=USER_AGENT,
+        connect_timeout=timeout_s,
+        read_timeout=timeout_s,
+        retries={"mode": "standard", "total_max_attempts": 1},  # replicate.retry has the policy
+        tcp_keepalive=True,
+        max_pool_connections=CONNECTIONS,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
+def _ask_for_checksums(params: dict[str, Any], **_: object) -> None:
+    """Let GetObject return S3's checksums; with `ChecksumMode` botocore would hash every byte."""
+    params["headers"]["x-amz-checksum-mode"] = "ENABLED"

@@ -1,0 +1,5 @@
+"""The destination: objects in GCS, through google-cloud-storage."""
+
+from replicate.gcs.destination import GcsDestination
+
+__all__ = ["GcsDestination"]

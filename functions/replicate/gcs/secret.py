@@ -1,0 +1,158 @@
+"""The secret that holds the Google credentials, and what is made of it.
+
+It holds a service account key or a workload identity federation configuration for AWS, as Google's
+console and command line write them. Errors name the field that is wrong, and never what is in it.
+"""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from botocore.exceptions import ClientError
+from google.auth import aws
+from google.auth.credentials import Credentials
+from google.oauth2 import service_account
+
+from replicate.aws_clients import AwsClients
+from replicate.deadline import Deadline
+from replicate.errors import CredentialsError, DestinationUnavailableError, UnavailableError
+from replicate.gcs.errors import MALFORMED
+from replicate.retry import RetryPolicy, retrying
+
+SCOPES = ("https://www.googleapis.com/auth/devstorage.full_control",)
+"""The narrower devstorage.read_write may not change an object's metadata. What the credentials may
+do at all is decided by their role on the bucket."""
+
+_KEY = "service_account"
+_FEDERATION = "external_account"
+_NEEDED = {
+    _KEY: ("client_email", "private_key", "token_uri"),
+    _FEDERATION: ("audience", "subject_token_type", "token_url"),
+}
+_AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - the name of a type
+
+
+class Secret:
+    """The secret by its name or ARN, and the Google credentials that it describes."""
+
+    def __init__(self, clients: AwsClients, name: str, region: str, policy: RetryPolicy) -> None:
+        self._clients = clients
+        self._name = name
+        self._region = region
+        self._policy = policy
+
+    def read(self, deadline: Deadline) -> str:
+        """Return the text as it is now.
+
+        Raises UnavailableError, and CredentialsError when Secrets Manager refuses.
+        """
+        return retrying(lambda: self._read(deadline), self._policy, deadline)
+
+    def credentials(self, text: str) -> Credentials:
+        """Build Google credentials as the text describes them. Raises CredentialsError."""
+        info = _parse(text)
+        try:
+            if info["type"] == _KEY:
+                return _from_key(info)
+            return _from_federation(info, _FunctionCredentials(self._clients, self._region))
+        except MALFORMED:  # its text may quote the secret
+            field = "private_key" if info["type"] == _KEY else "audience or token_url"
+            raise _malformed(f"its {field} is not what Google's libraries can read") from None
+
+    def _read(self, deadline: Deadline) -> str:
+        provider = SecretsProvider(boto3_client=self._clients.client("secretsmanager", deadline))
+        try:
+            value = provider.get(self._name, force_fetch=True)
+        except GetParameterError as error:  # Powertools makes one kind of all that boto3 raises
+            raise self._refusal(error.__context__) from None
+        if isinstance(value, bytes):  # some tools store text as bytes
+            return value.decode(errors="replace")
+        if not isinstance(value, str):
+            raise self._unavailable("its response is malformed")
+        return value
+
+    def _refusal(self, error: BaseException | None) -> Exception:
+        if not isinstance(error, ClientError):
+            return self._unavailable(type(error).__name__)
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        code = error.response["Error"].get("Code") or str(status)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttling" in code:
+            return self._unavailable(code)
+        return CredentialsError(
+            f"Secrets Manager did not give the secret {self._name} ({code}). Check the name in"
+            " GCP_CREDENTIALS_SECRET, and that the function's role may"
+            " secretsmanager:GetSecretValue it (and kms:Decrypt with its key, if it has one)."
+        )
+
+    def _unavailable(self, why: str) -> UnavailableError:
+        return UnavailableError(
+            f"Secrets Manager could not be asked for the secret {self._name} ({why}). Try again."
+        )
+
+
+def _from_key(info: Mapping[str, Any]) -> Credentials:
+    made: Credentials = service_account.Credentials.from_service_account_info(info, scopes=SCOPES)
+    return made
+
+
+def _from_federation(
+    info: Mapping[str, Any], supplier: aws.AwsSecurityCredentialsSupplier
+) -> Credentials:
+    """The supplier replaces the credential source, which does not know SnapStart's container."""
+    federation = {key: value for key, value in info.items() if key != "credential_source"}
+    made: Credentials = aws.Credentials.from_info(
+        federation, scopes=SCOPES, aws_security_credentials_supplier=supplier
+    )
+    return made
+
+
+def _parse(secret: str) -> Mapping[str, Any]:
+    try:
+        info = json.loads(secret)
+    except ValueError:
+        raise _malformed("it is not JSON") from None
+    if not isinstance(info, dict):
+        raise _malformed("it is not a JSON object")
+    kind = info.get("type")
+    if not isinstance(kind, str) or kind not in _NEEDED:
+        raise _malformed(f"its field type is neither {_KEY} nor {_FEDERATION}")
+    for field in _NEEDED[kind]:
+        if not isinstance(info.get(field), str) or not info[field]:
+            raise _malformed(f"its field {field} is missing or not a text")
+    if kind == _FEDERATION and info["subject_token_type"] != _AWS_TOKEN:
+        raise _malformed(f"its field subject_token_type is not {_AWS_TOKEN}")
+    return info
+
+
+def _malformed(why: str) -> CredentialsError:
+    return CredentialsError(
+        f"The secret named by GCP_CREDENTIALS_SECRET cannot be used: {why}. Store the service"
+        " account key or the federation configuration as Google writes it."
+    )
+
+
+class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
+    """The function's own AWS credentials, for google-auth."""
+
+    def __init__(self, clients: AwsClients, region: str) -> None:
+        self._clients = clients
+        self._region = region
+
+    def get_aws_security_credentials(
+        self, context: object, request: object
+    ) -> aws.AwsSecurityCredentials:
+        """See the base class. Raises DestinationUnavailableError, SettingsError."""
+        del context, request
+        try:
+            keys = self._clients.keys()
+        except UnavailableError as error:  # then there is no way to GCS for now
+            raise DestinationUnavailableError(error.message) from None
+        return aws.AwsSecurityCredentials(keys.access_key, keys.secret_key, keys.token)
+
+    def get_aws_region(self, context: object, request: object) -> str:
+        """See the base class."""
+        del context, request
+        return self._region
