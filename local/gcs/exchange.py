@@ -138,6 +138,17 @@ def gunzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise invalid("The gzip data ends too early.")
 
 
+def utf8_header(value: str) -> str:
+    """Return a header's value, read as UTF-8 where it is UTF-8.
+
+    `value` is what `http.server` makes of the bytes: Latin-1.
+    """
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
+
+
 def json_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object; nothing at all is an empty one."""
     try:
