@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from local.gcs import contexts
 from local.gcs.errors import invalid
 
 Fields: TypeAlias = Mapping[str, Any]
@@ -146,6 +147,7 @@ def _contexts(before: Fields | None, change: Fields) -> dict[str, Any] | None:
         previous = custom.pop(key, None)
         if payload is not None:
             custom[key] = _context(previous, _object(f"contexts.custom.{key}", payload))
+    contexts.check(custom)
     return {"custom": custom} if custom else None
 
 
