@@ -197,6 +197,7 @@ def test_a_custom_time_never_goes_back(gcs: Gcs, name: str, changed: str | None)
         {"metadata": {"k": "v" * 8192}},
         {"metadata": {f"key{n}": "v" * 80 for n in range(100)}},
         {"contentType": 7},
+        {"contentLanguage": "l" * 101},
     ],
     ids=lambda resource: str(resource)[:40],
 )
@@ -213,6 +214,14 @@ def test_eight_kib_of_custom_metadata_are_allowed_and_not_a_byte_more(gcs: Gcs, 
     assert gcs.multipart(name, b"", resource={"metadata": exact}).status == 200
     assert gcs.patch(name, {"metadata": {"l": ""}}).status == 400
     assert gcs.get(name).json["metadata"] == exact
+
+
+def test_a_content_language_has_at_most_100_characters(gcs: Gcs, name: str) -> None:
+    longest = "ü" * 100
+
+    assert gcs.multipart(name, b"", resource={"contentLanguage": longest}).status == 200
+    assert gcs.patch(name, {"contentLanguage": longest + "x"}).status == 400
+    assert gcs.get(name).json["contentLanguage"] == longest
 
 
 def test_a_patch_of_a_missing_object_is_refused(gcs: Gcs, name: str) -> None:
