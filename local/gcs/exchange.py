@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import parse_qsl
 
+from local.gcs import partial
 from local.gcs.errors import ApiError, ConnectionCutError, invalid
 from local.gcs.faults import Fault, corrupted
 from local.gcs.spool import PIECE_BYTES
@@ -74,6 +75,7 @@ class Request:
     bucket: str | None = None
     name: str | None = None
     fault: Fault | None = None
+    selection: partial.Selection | None = None  # what of a resource the client wants
 
     @property
     def query(self) -> dict[str, str]:
@@ -169,6 +171,15 @@ def json_response(
         headers={"Content-Type": "application/json; charset=UTF-8", **(headers or {})},
         body=json.dumps(payload, ensure_ascii=False).encode(),
     )
+
+
+def resource_response(
+    request: Request, payload: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer whose body is a resource or a list, or what `fields` selects of it."""
+    if request.selection:
+        payload = partial.pick(request.selection, payload)
+    return json_response(payload, headers=headers)
 
 
 def error_response(error: ApiError) -> Response:

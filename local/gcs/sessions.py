@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from local.gcs.checksums import Promise
 from local.gcs.errors import ApiError, invalid, not_found
 from local.gcs.metadata import Fields
+from local.gcs.partial import Selection
 from local.gcs.preconditions import Preconditions
 from local.gcs.spool import STEP_BYTES, Content, Spool
 from local.gcs.store import StoredObject
@@ -57,6 +58,7 @@ class Intent:
     preconditions: Preconditions
     promises: tuple[Promise, ...]
     size: int | None  # X-Upload-Content-Length
+    selection: Selection | None  # what of the resource is sent at the end
 
 
 class Session:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from local.gcs import checksums, metadata
 from local.gcs.checksums import Promise
 from local.gcs.errors import invalid
-from local.gcs.exchange import Request, Response, json_response, utf8_header
+from local.gcs.exchange import Request, Response, resource_response, utf8_header
 from local.gcs.multipart import Related
 from local.gcs.preconditions import Preconditions, integer
 from local.gcs.service import Service
@@ -65,7 +65,7 @@ def _whole(service: Service, request: Request, intent: Intent, pieces: Iterator[
     except BaseException:
         spool.discard()
         raise
-    return json_response(stored.resource(request.base_url))
+    return resource_response(request, stored.resource(request.base_url))
 
 
 def _start(service: Service, request: Request, bucket: str) -> Response:
@@ -87,10 +87,11 @@ def put(service: Service, request: Request, bucket: str) -> Response:
     """Serve PUT on a session: bytes, the last bytes, or the question how many there are."""
     session = _session(service, request)
     content_range = ContentRange.parse(request.headers.get("content-range"), request.body.length)
+    request.selection = session.intent.selection
     operation = _put_operation(session, content_range)
     service.begin(request, operation, bucket=bucket, name=session.intent.name)
     if stored := session.result():
-        return json_response(stored.resource(request.base_url))
+        return resource_response(request, stored.resource(request.base_url))
     if content_range.first is None:
         return _status(service, request, session, content_range)
     return _receive(service, request, session, content_range)
@@ -141,7 +142,7 @@ def _finish(service: Service, request: Request, session: Session, at: int, tail:
         return _commit(service, session.intent, content, promises)
 
     stored = session.finish(at, tail, commit)
-    return json_response(stored.resource(request.base_url))
+    return resource_response(request, stored.resource(request.base_url))
 
 
 def cancel(service: Service, request: Request, bucket: str) -> Response:
@@ -202,6 +203,7 @@ def _intent(
         preconditions=Preconditions.parse(request.query),
         promises=tuple(promises),
         size=integer(request.headers, "x-upload-content-length"),
+        selection=request.selection,
     )
 
 
