@@ -11,6 +11,7 @@ from collections.abc import Mapping
 _DETAILS = {
     "conditionNotMet": {"locationType": "header", "location": "If-Match"},
     "invalidParameter": {"locationType": "parameter", "location": "fields"},
+    "rateLimitExceeded": {"domain": "usageLimits"},
 }
 """What GCS adds to an error with this reason. If-Match is also named for query parameters."""
 

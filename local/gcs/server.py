@@ -34,10 +34,13 @@ class GcsServer:
         public_url: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         data_dir: Path | None = None,
+        seconds_between_writes: float = 0.0,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gcs-", dir=data_dir)
         self._service = Service(
-            store=Store(Path(self._directory.name)), keyring=Keyring(token_seconds), auth=auth
+            store=Store(Path(self._directory.name), seconds_between_writes=seconds_between_writes),
+            keyring=Keyring(token_seconds),
+            auth=auth,
         )
         for bucket in buckets:
             self.create_bucket(bucket)

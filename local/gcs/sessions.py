@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from local.gcs.checksums import Promise
 from local.gcs.errors import ApiError, invalid, not_found
@@ -126,7 +127,7 @@ class Session:
     def finish(
         self, at: int, tail: bytes, commit: Callable[[Content], StoredObject]
     ) -> StoredObject:
-        """Append the tail and commit; a refusal ends the session for good."""
+        """Append the tail and commit. A refusal ends the session, unless it is about the rate."""
         with self._lock:
             if stored := self.result():
                 return stored
@@ -134,7 +135,8 @@ class Session:
             try:
                 self._stored = commit(self._spool.content())
             except ApiError as error:
-                self._end(error)
+                if error.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    self._end(error)
                 raise
             return self._stored
 
