@@ -10,7 +10,7 @@ How a request travels:
     uploads                 media, multipart and resumable uploads (multipart, sessions)
     objects, media, copies, listing, buckets    every other operation of the storage API
     partial                 the `fields` of an answer
-    oauth                   the token endpoints (keyring)
+    oauth                   the token endpoints (keyring, scopes)
     admin                   /_local: keys, faults, the journal of requests, open sessions
     store                   the objects, behind one lock (metadata, contexts, preconditions,
                             checksums, spool)

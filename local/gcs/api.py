@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from local.gcs import admin, buckets, copies, listing, oauth, objects, partial, uploads
+from local.gcs import admin, buckets, copies, listing, oauth, objects, partial, scopes, uploads
 from local.gcs.errors import ApiError, ConnectionCutError, invalid, not_found
 from local.gcs.exchange import Request, Response, error_response
 from local.gcs.partial import Schema
@@ -31,6 +31,11 @@ class Route:
     serve: Callable[..., Response]
     is_upload: bool = False
     schema: Schema | None = None  # what `fields` can select of the answer
+
+    @property
+    def accepted_scopes(self) -> tuple[str, ...]:
+        """Any of these is enough for the request."""
+        return scopes.READ if self.method == "GET" else scopes.WRITE
 
 
 def _route(
@@ -125,7 +130,8 @@ def _dispatch(service: Service, request: Request, routes: tuple[Route, ...]) -> 
     parameters = {key: _decoded(value) for key, value in match.groupdict().items()}
     request.operation = route.operation
     if service.auth and _needs_token(request):
-        service.keyring.authenticate(request.headers.get("authorization"))
+        token = service.keyring.authenticate(request.headers.get("authorization"))
+        scopes.check(token.scopes, route.accepted_scopes)
     if route.schema:
         request.selection = partial.parse(request.query.get("fields"), route.schema)
     if routes is _ROUTES and not route.is_upload:
