@@ -35,6 +35,8 @@ class Route:
     @property
     def accepted_scopes(self) -> tuple[str, ...]:
         """Any of these is enough for the request."""
+        if self.operation in {"objects.patch", "objects.update"}:
+            return scopes.ADMINISTER
         return scopes.READ if self.method == "GET" else scopes.WRITE
 
 

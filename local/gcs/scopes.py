@@ -18,6 +18,9 @@ READ_WRITE: Final = f"{_AUTH}devstorage.read_write"
 READ_ONLY: Final = f"{_AUTH}devstorage.read_only"
 _IAM: Final = f"{_AUTH}iam"
 
+ADMINISTER: Final = (CLOUD_PLATFORM, FULL_CONTROL)
+"""Any of these is enough to change a resource, which may hold access control lists."""
+
 WRITE: Final = (CLOUD_PLATFORM, FULL_CONTROL, READ_WRITE)
 """Any of these is enough to write."""
 

@@ -128,7 +128,7 @@ def test_a_scope_that_is_too_small_gets_no_access(server: GcsServer) -> None:
             "insufficientPermissions",
         )
         assert 'error="insufficient_scope"' in reply.headers["WWW-Authenticate"]
-        assert f"{AUTH}devstorage.read_write" in reply.headers["WWW-Authenticate"]
+        assert f"{AUTH}devstorage.full_control" in reply.headers["WWW-Authenticate"]
     assert writer.download("x").body == b"data"
 
 
@@ -147,6 +147,25 @@ def test_a_scope_that_is_large_enough_gives_access(server: GcsServer, scope: str
     replies = [*writes(gcs), gcs.media("x", b"data"), *reads(gcs)]
 
     assert {reply.status for reply in replies} <= {200, 204}
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"),
+    [
+        ("devstorage.read_write", 403),
+        ("devstorage.full_control", 200),
+        ("cloud-platform", 200),
+    ],
+)
+def test_a_change_of_metadata_needs_full_control(
+    server: GcsServer, scope: str, status: int
+) -> None:
+    """The reference lists no smaller scope for objects.patch and objects.update."""
+    gcs = Gcs(server.url, "b", server.issue_token(AUTH + scope))
+    gcs.media("x", b"data")
+
+    assert gcs.patch("x", {"metadata": {"a": "b"}}).status == status
+    assert gcs.request("PUT", gcs.path("x"), body={}).status == status
 
 
 def test_a_scope_of_another_service_gives_no_access(server: GcsServer) -> None:
