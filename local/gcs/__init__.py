@@ -9,9 +9,11 @@ How a request travels:
     api                     the route table: path -> operation, after the token was checked
     uploads                 media, multipart and resumable uploads (multipart, sessions)
     objects, media, copies, listing, buckets    every other operation of the storage API
-    oauth                   the token endpoints (keyring)
+    partial                 the `fields` of an answer
+    oauth                   the token endpoints (keyring, scopes)
     admin                   /_local: keys, faults, the journal of requests, open sessions
-    store                   the objects, behind one lock (metadata, preconditions, checksums, spool)
+    store                   the objects, behind one lock (metadata, contexts, preconditions,
+                            checksums, spool)
 """
 
 from local.gcs.faults import Fault

@@ -25,6 +25,7 @@ def main() -> None:
         public_url=arguments.public_url,
         ssl_context=_ssl_context(arguments.certfile, arguments.keyfile),
         data_dir=arguments.data_dir,
+        seconds_between_writes=arguments.seconds_between_writes,
     ) as server:
         print(json.dumps({"url": server.url}), flush=True)
         stop.wait()
@@ -38,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bucket", action="append", default=[], help="create it; repeatable")
     parser.add_argument("--data-dir", type=Path, help="where the temporary data lies")
     parser.add_argument("--token-seconds", type=float, default=3600, help="tokens live so long")
+    parser.add_argument(
+        "--seconds-between-writes",
+        type=float,
+        default=0,
+        help="answer 429 to a faster write of the same object; GCS has a limit of about 1",
+    )
     parser.add_argument("--no-auth", action="store_true", help="ask for no tokens")
     parser.add_argument("--certfile", type=Path, help="serve TLS with this certificate")
     parser.add_argument("--keyfile", type=Path, help="its key, where it is another file")

@@ -1,5 +1,6 @@
 """/_local: what a test, or a person with curl, does to the server itself."""
 
+from local.gcs import scopes
 from local.gcs.errors import not_found
 from local.gcs.exchange import Request, Response, json_response
 from local.gcs.faults import Fault
@@ -22,9 +23,10 @@ def revoke_key(service: Service, request: Request, key_id: str) -> Response:  # 
     return Response(status=204)
 
 
-def create_token(service: Service, request: Request) -> Response:  # noqa: ARG001
-    """Serve POST tokens: an access token without any ceremony, for curl."""
-    return json_response({"access_token": service.keyring.issue(DEFAULT_EMAIL).value})
+def create_token(service: Service, request: Request) -> Response:
+    """Serve POST tokens: an access token without any ceremony, for curl; `{"scope": …}` or all."""
+    granted = scopes.split(str(request.json().get("scope") or scopes.FULL_CONTROL))
+    return json_response({"access_token": service.keyring.issue(DEFAULT_EMAIL, granted).value})
 
 
 def get_external_account(service: Service, request: Request) -> Response:  # noqa: ARG001

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from local.gcs import admin, buckets, copies, listing, oauth, objects, uploads
+from local.gcs import admin, buckets, copies, listing, oauth, objects, partial, scopes, uploads
 from local.gcs.errors import ApiError, ConnectionCutError, invalid, not_found
 from local.gcs.exchange import Request, Response, error_response
+from local.gcs.partial import Schema
 from local.gcs.service import Service
 
 _BUCKETS = "/storage/v1/b"
@@ -29,34 +30,49 @@ class Route:
     operation: str
     serve: Callable[..., Response]
     is_upload: bool = False
+    schema: Schema | None = None  # what `fields` can select of the answer
+
+    @property
+    def accepted_scopes(self) -> tuple[str, ...]:
+        """Any of these is enough for the request."""
+        if self.operation in {"objects.patch", "objects.update"}:
+            return scopes.ADMINISTER
+        return scopes.READ if self.method == "GET" else scopes.WRITE
 
 
-def _route(method: str, path: str, operation: str, serve: Callable[..., Response]) -> Route:
+def _route(
+    method: str,
+    path: str,
+    operation: str,
+    serve: Callable[..., Response],
+    schema: Schema | None = None,
+) -> Route:
     is_upload = operation.startswith("upload.")
-    return Route(method, re.compile(path), operation, serve, is_upload)
+    return Route(method, re.compile(path), operation, serve, is_upload, schema)
 
 
 _ROUTES = (
-    _route("GET", f"(?:/download)?{_OBJECT}", "objects.get", objects.get),
-    _route("POST", _UPLOADS, "upload.insert", uploads.insert),
+    _route("GET", f"(?:/download)?{_OBJECT}", "objects.get", objects.get, partial.OBJECT),
+    _route("POST", _UPLOADS, "upload.insert", uploads.insert, partial.OBJECT),
     _route("PUT", _UPLOADS, "upload.put", uploads.put),
     _route("DELETE", _UPLOADS, "upload.cancel", uploads.cancel),
-    _route("PATCH", _OBJECT, "objects.patch", objects.patch),
-    _route("PUT", _OBJECT, "objects.update", objects.update),
+    _route("PATCH", _OBJECT, "objects.patch", objects.patch, partial.OBJECT),
+    _route("PUT", _OBJECT, "objects.update", objects.update, partial.OBJECT),
     _route("DELETE", _OBJECT, "objects.delete", objects.delete),
-    _route("GET", _OBJECTS, "objects.list", listing.list_),
-    _route("POST", f"{_OBJECT}/compose", "objects.compose", copies.compose),
-    _route("POST", f"{_OBJECT}/rewriteTo{_TO}", "objects.rewrite", copies.rewrite),
-    _route("POST", f"{_OBJECT}/copyTo{_TO}", "objects.copy", copies.copy),
-    _route("POST", _BUCKETS, "buckets.insert", buckets.create),
-    _route("GET", _BUCKETS, "buckets.list", buckets.list_),
-    _route("GET", _BUCKET, "buckets.get", buckets.get),
+    _route("GET", _OBJECTS, "objects.list", listing.list_, partial.OBJECTS),
+    _route("POST", f"{_OBJECT}/compose", "objects.compose", copies.compose, partial.OBJECT),
+    _route("POST", f"{_OBJECT}/rewriteTo{_TO}", "objects.rewrite", copies.rewrite, partial.REWRITE),
+    _route("POST", f"{_OBJECT}/copyTo{_TO}", "objects.copy", copies.copy, partial.OBJECT),
+    _route("POST", _BUCKETS, "buckets.insert", buckets.create, partial.BUCKET),
+    _route("GET", _BUCKETS, "buckets.list", buckets.list_, partial.BUCKETS),
+    _route("GET", _BUCKET, "buckets.get", buckets.get, partial.BUCKET),
     _route("DELETE", _BUCKET, "buckets.delete", buckets.delete),
     _route(
         "GET",
         f"{_BUCKET}/iam/testPermissions",
         "buckets.testIamPermissions",
         buckets.test_iam_permissions,
+        partial.PERMISSIONS,
     ),
     _route("POST", "/token", "token", oauth.token),
     _route("POST", "/sts/token", "sts.token", oauth.exchange),
@@ -116,7 +132,10 @@ def _dispatch(service: Service, request: Request, routes: tuple[Route, ...]) -> 
     parameters = {key: _decoded(value) for key, value in match.groupdict().items()}
     request.operation = route.operation
     if service.auth and _needs_token(request):
-        service.keyring.authenticate(request.headers.get("authorization"))
+        token = service.keyring.authenticate(request.headers.get("authorization"))
+        scopes.check(token.scopes, route.accepted_scopes)
+    if route.schema:
+        request.selection = partial.parse(request.query.get("fields"), route.schema)
     if routes is _ROUTES and not route.is_upload:
         service.begin(
             request, route.operation, bucket=parameters.get("bucket"), name=parameters.get("name")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from local.gcs import metadata
 from local.gcs.errors import ApiError, invalid
-from local.gcs.exchange import Request, Response, json_response
+from local.gcs.exchange import Request, Response, resource_response
 from local.gcs.service import Service
 from local.gcs.store import Bucket
 
@@ -21,18 +21,18 @@ def create(service: Service, request: Request) -> Response:
     if location := body.get("location"):
         bucket = replace(bucket, location=location.upper())
     service.store.create_bucket(bucket)
-    return json_response(bucket.resource(request.base_url))
+    return resource_response(request, bucket.resource(request.base_url))
 
 
 def list_(service: Service, request: Request) -> Response:
     """List all buckets."""
     items = [bucket.resource(request.base_url) for bucket in service.store.buckets()]
-    return json_response({"kind": "storage#buckets", "items": items})
+    return resource_response(request, {"kind": "storage#buckets", "items": items})
 
 
 def get(service: Service, request: Request, bucket: str) -> Response:
     """Return a bucket's resource."""
-    return json_response(service.store.bucket(bucket).resource(request.base_url))
+    return resource_response(request, service.store.bucket(bucket).resource(request.base_url))
 
 
 def delete(service: Service, request: Request, bucket: str) -> Response:  # noqa: ARG001
@@ -47,4 +47,6 @@ def test_iam_permissions(service: Service, request: Request, bucket: str) -> Res
     permissions = request.queries.get("permissions", [])
     if not permissions:
         raise ApiError(400, "required", "Required parameter: permissions")
-    return json_response({"kind": "storage#testIamPermissionsResponse", "permissions": permissions})
+    return resource_response(
+        request, {"kind": "storage#testIamPermissionsResponse", "permissions": permissions}
+    )

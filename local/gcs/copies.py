@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from local.gcs import metadata
 from local.gcs.errors import invalid
-from local.gcs.exchange import Request, Response, json_response
+from local.gcs.exchange import Request, Response, resource_response
 from local.gcs.preconditions import Preconditions, integer
 from local.gcs.service import Service
 from local.gcs.spool import PIECE_BYTES, Content, Spool
@@ -33,7 +33,7 @@ def compose(service: Service, request: Request, bucket: str, name: str) -> Respo
     except BaseException:
         spool.discard()
         raise
-    return json_response(composed.resource(request.base_url))
+    return resource_response(request, composed.resource(request.base_url))
 
 
 def _sources(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -80,14 +80,15 @@ def rewrite(
     """Copy an object in a single step."""
     stored = _copied(service, request, (bucket, name), (to_bucket, to_name))
     size = str(stored.content.size)
-    return json_response(
+    return resource_response(
+        request,
         {
             "kind": "storage#rewriteResponse",
             "totalBytesRewritten": size,
             "objectSize": size,
             "done": True,
             "resource": stored.resource(request.base_url),
-        }
+        },
     )
 
 
@@ -96,7 +97,7 @@ def copy(
 ) -> Response:
     """Copy an object."""
     stored = _copied(service, request, (bucket, name), (to_bucket, to_name))
-    return json_response(stored.resource(request.base_url))
+    return resource_response(request, stored.resource(request.base_url))
 
 
 def _copied(

@@ -8,6 +8,13 @@ Exception
 
 from collections.abc import Mapping
 
+_DETAILS = {
+    "conditionNotMet": {"locationType": "header", "location": "If-Match"},
+    "invalidParameter": {"locationType": "parameter", "location": "fields"},
+    "rateLimitExceeded": {"domain": "usageLimits"},
+}
+"""What GCS adds to an error with this reason. If-Match is also named for query parameters."""
+
 
 class ApiError(Exception):
     """A request that is answered with an error status."""
@@ -23,7 +30,12 @@ class ApiError(Exception):
 
     def payload(self) -> dict[str, object]:
         """Return the JSON body of the answer."""
-        detail = {"domain": "global", "reason": self.reason, "message": self.message}
+        detail = {
+            "message": self.message,
+            "domain": "global",
+            "reason": self.reason,
+            **_DETAILS.get(self.reason, {}),
+        }
         return {"error": {"code": self.status, "message": self.message, "errors": [detail]}}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import parse_qsl
 
+from local.gcs import partial
 from local.gcs.errors import ApiError, ConnectionCutError, invalid
 from local.gcs.faults import Fault, corrupted
 from local.gcs.spool import PIECE_BYTES
@@ -74,6 +75,7 @@ class Request:
     bucket: str | None = None
     name: str | None = None
     fault: Fault | None = None
+    selection: partial.Selection | None = None  # what of a resource the client wants
 
     @property
     def query(self) -> dict[str, str]:
@@ -138,6 +140,17 @@ def gunzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise invalid("The gzip data ends too early.")
 
 
+def utf8_header(value: str) -> str:
+    """Return a header's value, read as UTF-8 where it is UTF-8.
+
+    `value` is what `http.server` makes of the bytes: Latin-1.
+    """
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
+
+
 def json_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object; nothing at all is an empty one."""
     try:
@@ -158,6 +171,15 @@ def json_response(
         headers={"Content-Type": "application/json; charset=UTF-8", **(headers or {})},
         body=json.dumps(payload, ensure_ascii=False).encode(),
     )
+
+
+def resource_response(
+    request: Request, payload: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer whose body is a resource or a list, or what `fields` selects of it."""
+    if request.selection:
+        payload = partial.pick(request.selection, payload)
+    return json_response(payload, headers=headers)
 
 
 def error_response(error: ApiError) -> Response:

@@ -16,9 +16,11 @@ class Fault:
     operation: str | None = None
     name: str | None = None
     skip: int = 0  # let this many matching requests pass first
-    times: int = 1
+    times: int | None = 1  # None: until the faults are cleared
 
     status: int | None = None  # answer this instead of doing anything
+    reason: str | None = None  # the error's reason; by default the usual one of `status`
+    message: str | None = None  # the error's message
     headers: Mapping[str, str] = field(default_factory=dict)  # sent with `status`
     persist_then_status: int | None = None  # answer `status` only after this many KiB of body
     cut_after: int | None = None  # close after this many bytes of the request's body
@@ -50,7 +52,7 @@ class Fault:
 class _Queued:
     fault: Fault
     skip: int
-    times: int
+    times: int | None
 
 
 class FaultQueue:
@@ -79,11 +81,16 @@ class FaultQueue:
                 if queued.skip:
                     queued.skip -= 1
                     continue
-                queued.times -= 1
-                if queued.times <= 0:
-                    self._queued.remove(queued)
+                self._count(queued)
                 return queued.fault
         return None
+
+    def _count(self, queued: _Queued) -> None:
+        if queued.times is None:
+            return
+        queued.times -= 1
+        if queued.times <= 0:
+            self._queued.remove(queued)
 
 
 def corrupted(pieces: Iterable[bytes]) -> Iterator[bytes]:

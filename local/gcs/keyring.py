@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import exceptions as auth_errors
 from google.auth import jwt
 
+from local.gcs import scopes
 from local.gcs.errors import ApiError, OAuthError
 
 PROJECT = "local-project"
@@ -21,10 +22,6 @@ DEFAULT_EMAIL = f"replicator@{PROJECT}.iam.gserviceaccount.com"
 _GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 _MAX_ASSERTION_SECONDS = 3600
 _CLOCK_SKEW_SECONDS = 10
-_STORAGE_SCOPES = (
-    "https://www.googleapis.com/auth/cloud-platform",
-    "https://www.googleapis.com/auth/devstorage.",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +33,11 @@ class _Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An access token: who got it, for which key, until when."""
+    """An access token: who got it, for what, for which key, until when."""
 
     value: str
     principal: str
+    scopes: frozenset[str]
     expires: float
     key_id: str | None = None
 
@@ -88,11 +86,12 @@ class Keyring:
                 del self._tokens[token.value]
             return self._keys.pop(key_id, None) is not None
 
-    def issue(self, principal: str, key_id: str | None = None) -> Token:
-        """Issue a token."""
+    def issue(self, principal: str, granted: frozenset[str], key_id: str | None = None) -> Token:
+        """Issue a token with the scopes that were asked for."""
         token = Token(
             value=f"ya29.local-{secrets.token_urlsafe(32)}",
             principal=principal,
+            scopes=granted,
             expires=time.time() + self.token_seconds,
             key_id=key_id,
         )
@@ -109,7 +108,7 @@ class Keyring:
             raise OAuthError(400, "invalid_grant", "Invalid JWT Signature.")
         claims = _verified(assertion, key, base_url)
         _check_claims(claims, key)
-        return self.issue(key.email, key_id)
+        return self.issue(key.email, _scopes(claims), key_id)
 
     def authenticate(self, header: str | None) -> Token:
         """Return the token in an Authorization header, or refuse with 401."""
@@ -155,9 +154,12 @@ def _check_claims(claims: Mapping[str, Any], key: _Key) -> None:
         raise OAuthError(400, "invalid_grant", "Invalid JWT: iss is not the key's account.")
     if claims["exp"] - claims["iat"] > _MAX_ASSERTION_SECONDS:
         raise OAuthError(400, "invalid_grant", "Invalid JWT: it must live one hour at most.")
-    scopes = str(claims.get("scope", "")).split()
-    if not any(scope.startswith(_STORAGE_SCOPES) for scope in scopes):
+    if _scopes(claims).isdisjoint(scopes.READ):
         raise OAuthError(400, "invalid_scope", "No scope that gives access to Cloud Storage.")
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    return scopes.split(str(claims.get("scope", "")))
 
 
 def _unauthorized(reason: str, message: str) -> ApiError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.gcs.errors import invalid
-from local.gcs.exchange import Request, Response, json_response
+from local.gcs.exchange import Request, Response, resource_response
 from local.gcs.preconditions import integer
 from local.gcs.service import Service
 from local.gcs.store import StoredObject
@@ -34,7 +34,7 @@ def list_(service: Service, request: Request, bucket: str) -> Response:
         payload["prefixes"] = prefixes
     if len(page) < len(lines):
         payload["nextPageToken"] = base64.urlsafe_b64encode(page[-1].name.encode()).decode()
-    return json_response(payload)
+    return resource_response(request, payload)
 
 
 def _lines(objects: list[StoredObject], query: Mapping[str, str]) -> list[_Listed]:

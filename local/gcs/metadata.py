@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from local.gcs import contexts
 from local.gcs.errors import invalid
 
 Fields: TypeAlias = Mapping[str, Any]
@@ -25,6 +26,7 @@ STORAGE_CLASSES = frozenset(
 )
 MAX_CUSTOM_METADATA_BYTES = 8 * 1024
 MAX_NAME_BYTES = 1024
+MAX_CONTENT_LANGUAGE = 100
 
 _TEXT_FIELDS = (
     "contentType",
@@ -116,6 +118,10 @@ def _merged(key: str, before: Any, change: Any) -> Any:  # noqa: ANN401 - JSON v
         raise invalid(f"Invalid value for field {key}: a string is expected.")
     if key == "customTime":
         return rfc3339(_moment(change))
+    if key == "contentLanguage" and len(change) > MAX_CONTENT_LANGUAGE:
+        raise invalid(
+            f"contentLanguage has {len(change)} characters; the limit is {MAX_CONTENT_LANGUAGE}."
+        )
     if key == "storageClass" and change not in STORAGE_CLASSES:
         raise invalid(f"Invalid storage class: {change}")
     return change or None
@@ -146,6 +152,7 @@ def _contexts(before: Fields | None, change: Fields) -> dict[str, Any] | None:
         previous = custom.pop(key, None)
         if payload is not None:
             custom[key] = _context(previous, _object(f"contexts.custom.{key}", payload))
+    contexts.check(custom)
     return {"custom": custom} if custom else None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from local.gcs.errors import ApiError
-from local.gcs.exchange import MAX_JSON_BYTES, Body, json_object
+from local.gcs.exchange import MAX_JSON_BYTES, Body, json_object, utf8_header
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^\s;]+))', re.IGNORECASE)
 _CONTENT_TYPE = re.compile(rb"^content-type:[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
@@ -26,7 +26,7 @@ class Related:
         self._headers()
         self.resource: dict[str, Any] = json_object(self._until(delimiter + b"\r\n"))
         found = _CONTENT_TYPE.search(self._headers())
-        self.content_type = found[1].decode("latin-1") if found else None
+        self.content_type = utf8_header(found[1].decode("latin-1")) if found else None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the object's bytes; a body without its closing delimiter is refused."""

@@ -6,7 +6,8 @@ import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from local.gcs.errors import OAuthError
+from local.gcs import scopes
+from local.gcs.errors import OAuthError, invalid
 from local.gcs.exchange import Request, Response, json_response
 from local.gcs.keyring import Keyring
 from local.gcs.service import Service
@@ -44,17 +45,23 @@ def exchange(service: Service, request: Request) -> Response:
     for key, value in expected.items():
         if form.get(key) != value:
             raise OAuthError(400, "invalid_request", f"Invalid {key}: {form.get(key)!r}")
+    granted = scopes.split(form.get("scope", ""))
+    if not granted:
+        raise OAuthError(400, "invalid_request", "Missing required parameter: scope")
     access_key_id = _aws_access_key_id(form.get("subject_token", ""))
-    issued = service.keyring.issue(f"principal:{AUDIENCE}/subject/{access_key_id}")
+    issued = service.keyring.issue(f"principal:{AUDIENCE}/subject/{access_key_id}", granted)
     answer = _bearer(service.keyring, issued.value)
     return json_response({**answer, "issued_token_type": _ACCESS_TOKEN_TYPE})
 
 
 def impersonate(service: Service, request: Request, email: str) -> Response:
     """Serve POST …:generateAccessToken, for whoever has a token."""
-    service.keyring.authenticate(request.headers.get("authorization"))
-    request.json()
-    issued = service.keyring.issue(email)
+    caller = service.keyring.authenticate(request.headers.get("authorization"))
+    scopes.check(caller.scopes, scopes.IMPERSONATE)
+    granted = request.json().get("scope")
+    if not granted or not isinstance(granted, list):
+        raise invalid("Invalid scope: a list of scopes is expected.")
+    issued = service.keyring.issue(email, frozenset(map(str, granted)))
     expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(issued.expires))
     return json_response({"accessToken": issued.value, "expireTime": expires})
 

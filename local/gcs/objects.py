@@ -1,7 +1,7 @@
 """Reading, patching, replacing and deleting single objects."""
 
 from local.gcs import media, metadata
-from local.gcs.exchange import Request, Response, json_response
+from local.gcs.exchange import Request, Response, resource_response
 from local.gcs.preconditions import Preconditions, integer
 from local.gcs.service import Service
 
@@ -12,7 +12,9 @@ def get(service: Service, request: Request, bucket: str, name: str) -> Response:
     preconditions = Preconditions.parse(request.query)
     if request.query.get("alt") != "media":
         stored = service.store.get(bucket, name, generation=generation, preconditions=preconditions)
-        return json_response(stored.resource(request.base_url), headers={"ETag": stored.etag})
+        return resource_response(
+            request, stored.resource(request.base_url), headers={"ETag": stored.etag}
+        )
     stored, file = service.store.open(
         bucket, name, generation=generation, preconditions=preconditions
     )
@@ -33,7 +35,7 @@ def patch(service: Service, request: Request, bucket: str, name: str) -> Respons
         preconditions=Preconditions.parse(request.query),
         edit=lambda fields: metadata.patched(fields, changes),
     )
-    return json_response(stored.resource(request.base_url))
+    return resource_response(request, stored.resource(request.base_url))
 
 
 def update(service: Service, request: Request, bucket: str, name: str) -> Response:
@@ -46,7 +48,7 @@ def update(service: Service, request: Request, bucket: str, name: str) -> Respon
         preconditions=Preconditions.parse(request.query),
         edit=lambda fields: metadata.replaced(fields, resource),
     )
-    return json_response(stored.resource(request.base_url))
+    return resource_response(request, stored.resource(request.base_url))
 
 
 def delete(service: Service, request: Request, bucket: str, name: str) -> Response:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from local.gcs import admin, api, oauth
+from local.gcs import admin, api, oauth, scopes
 from local.gcs.faults import Fault
 from local.gcs.keyring import DEFAULT_EMAIL, Keyring
 from local.gcs.listener import Listener
@@ -34,10 +34,13 @@ class GcsServer:
         public_url: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         data_dir: Path | None = None,
+        seconds_between_writes: float = 0.0,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gcs-", dir=data_dir)
         self._service = Service(
-            store=Store(Path(self._directory.name)), keyring=Keyring(token_seconds), auth=auth
+            store=Store(Path(self._directory.name), seconds_between_writes=seconds_between_writes),
+            keyring=Keyring(token_seconds),
+            auth=auth,
         )
         for bucket in buckets:
             self.create_bucket(bucket)
@@ -96,9 +99,9 @@ class GcsServer:
         """Revoke a key and its tokens; False where there is no such key."""
         return self._service.keyring.revoke_key(private_key_id)
 
-    def issue_token(self) -> str:
-        """Return an access token without any ceremony."""
-        return self._service.keyring.issue(DEFAULT_EMAIL).value
+    def issue_token(self, scope: str = scopes.FULL_CONTROL) -> str:
+        """Return an access token without any ceremony; several scopes are separated by spaces."""
+        return self._service.keyring.issue(DEFAULT_EMAIL, scopes.split(scope)).value
 
     def external_account(self, *, impersonate: bool = False) -> dict[str, Any]:
         """Return a workload identity configuration for AWS that points here."""

@@ -104,5 +104,6 @@ class Service:
 
 def _refusal(fault: Fault) -> ApiError:
     status = fault.status or 503
-    reason = _REASONS.get(status, "backendError")
-    return ApiError(status, reason, f"Injected fault: {status}", fault.headers)
+    reason = fault.reason or _REASONS.get(status, "backendError")
+    message = fault.message or f"Injected fault: {status}"
+    return ApiError(status, reason, message, fault.headers)

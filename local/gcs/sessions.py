@@ -5,10 +5,12 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from local.gcs.checksums import Promise
 from local.gcs.errors import ApiError, invalid, not_found
 from local.gcs.metadata import Fields
+from local.gcs.partial import Selection
 from local.gcs.preconditions import Preconditions
 from local.gcs.spool import STEP_BYTES, Content, Spool
 from local.gcs.store import StoredObject
@@ -57,6 +59,7 @@ class Intent:
     preconditions: Preconditions
     promises: tuple[Promise, ...]
     size: int | None  # X-Upload-Content-Length
+    selection: Selection | None  # what of the resource is sent at the end
 
 
 class Session:
@@ -124,7 +127,7 @@ class Session:
     def finish(
         self, at: int, tail: bytes, commit: Callable[[Content], StoredObject]
     ) -> StoredObject:
-        """Append the tail and commit; a refusal ends the session for good."""
+        """Append the tail and commit. A refusal ends the session, unless it is about the rate."""
         with self._lock:
             if stored := self.result():
                 return stored
@@ -132,7 +135,8 @@ class Session:
             try:
                 self._stored = commit(self._spool.content())
             except ApiError as error:
-                self._end(error)
+                if error.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    self._end(error)
                 raise
             return self._stored
 

@@ -97,8 +97,10 @@ class Bucket:
 class Store:
     """Every bucket, and the directory that holds the objects' bytes."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, seconds_between_writes: float = 0.0) -> None:
         self._directory = directory
+        self._seconds_between_writes = seconds_between_writes
+        self._last_writes: dict[tuple[str, str], float] = {}  # on the monotonic clock
         self._lock = threading.RLock()
         self._buckets: dict[str, Bucket] = {}
         self._last_generation = 0
@@ -185,6 +187,7 @@ class Store:
             home = self.bucket(bucket)
             before = home.objects.get(name)
             preconditions.check(before)
+            self._count_write(bucket, name)
             moment = metadata.now()
             stored = StoredObject(
                 bucket=bucket,
@@ -213,9 +216,11 @@ class Store:
         """Edit the live object's fields: same generation, next metageneration."""
         with self._lock:
             before = self.get(bucket, name, generation=generation, preconditions=preconditions)
+            fields = edit(before.fields)
+            self._count_write(bucket, name)
             after = replace(
                 before,
-                fields=edit(before.fields),
+                fields=fields,
                 metageneration=before.metageneration + 1,
                 updated=metadata.now(),
             )
@@ -228,6 +233,7 @@ class Store:
         """Remove the live object and its bytes."""
         with self._lock:
             live = self.get(bucket, name, generation=generation, preconditions=preconditions)
+            self._count_write(bucket, name)
             del self.bucket(bucket).objects[name]
             live.content.path.unlink()
 
@@ -239,6 +245,22 @@ class Store:
             spool.discard()
             os.link(live.content.path, spool.path)
             return replace(live.content, path=spool.path)
+
+    def _count_write(self, bucket: str, name: str) -> None:
+        """Refuse a write that follows the last one of this name too soon.
+
+        A write that a precondition refuses does not count.
+        """
+        now = time.monotonic()
+        last = self._last_writes.get((bucket, name))
+        if last is not None and now - last < self._seconds_between_writes:
+            raise ApiError(
+                429,
+                "rateLimitExceeded",
+                f"The object {bucket}/{name} exceeded the rate limit for object mutation operations"
+                " (create, update, and delete). Please reduce your request rate.",
+            )
+        self._last_writes[bucket, name] = now
 
     def _next_generation(self) -> int:
         """Return the time in microseconds, or the next number where the clock stands still."""

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from local.gcs import checksums, metadata
 from local.gcs.checksums import Promise
 from local.gcs.errors import invalid
-from local.gcs.exchange import Request, Response, json_response
+from local.gcs.exchange import Request, Response, resource_response, utf8_header
 from local.gcs.multipart import Related
 from local.gcs.preconditions import Preconditions, integer
 from local.gcs.service import Service
@@ -47,7 +47,7 @@ def _multipart(service: Service, request: Request, bucket: str) -> Response:
     related = Related(request.headers.get("content-type", ""), request.body)
     name = _name(request, related.resource)
     service.begin(request, "objects.insert", bucket=bucket, name=name)
-    resource = {"contentType": related.content_type, **related.resource}
+    resource = _with_content_type(related.resource, related.content_type)
     promises = chain(
         checksums.promised_by_resource(resource),
         checksums.promised_by_headers(request.headers),
@@ -65,17 +65,18 @@ def _whole(service: Service, request: Request, intent: Intent, pieces: Iterator[
     except BaseException:
         spool.discard()
         raise
-    return json_response(stored.resource(request.base_url))
+    return resource_response(request, stored.resource(request.base_url))
 
 
 def _start(service: Service, request: Request, bucket: str) -> Response:
     request.operation = "upload.start"
-    resource = request.json()
-    name = _name(request, resource)
+    described = request.json()
+    name = _name(request, described)
     service.begin(request, "upload.start", bucket=bucket, name=name)
     content_type = request.headers.get("x-upload-content-type")
+    resource = _with_content_type(described, content_type and utf8_header(content_type))
     promises = checksums.promised_by_resource(resource)
-    intent = _intent(service, request, {"contentType": content_type, **resource}, promises)
+    intent = _intent(service, request, resource, promises)
     session = service.sessions.open(intent, service.store.spool())
     query = urlencode({"uploadType": "resumable", "name": name, "upload_id": session.id})
     location = f"{request.base_url}{request.path}?{query}"
@@ -86,10 +87,11 @@ def put(service: Service, request: Request, bucket: str) -> Response:
     """Serve PUT on a session: bytes, the last bytes, or the question how many there are."""
     session = _session(service, request)
     content_range = ContentRange.parse(request.headers.get("content-range"), request.body.length)
+    request.selection = session.intent.selection
     operation = _put_operation(session, content_range)
     service.begin(request, operation, bucket=bucket, name=session.intent.name)
     if stored := session.result():
-        return json_response(stored.resource(request.base_url))
+        return resource_response(request, stored.resource(request.base_url))
     if content_range.first is None:
         return _status(service, request, session, content_range)
     return _receive(service, request, session, content_range)
@@ -140,7 +142,7 @@ def _finish(service: Service, request: Request, session: Session, at: int, tail:
         return _commit(service, session.intent, content, promises)
 
     stored = session.finish(at, tail, commit)
-    return json_response(stored.resource(request.base_url))
+    return resource_response(request, stored.resource(request.base_url))
 
 
 def cancel(service: Service, request: Request, bucket: str) -> Response:
@@ -169,6 +171,19 @@ def _name(request: Request, resource: Mapping[str, Any]) -> str:
     return metadata.check_name(name)
 
 
+def _with_content_type(resource: Mapping[str, Any], content_type: str | None) -> dict[str, Any]:
+    """Return the resource with the upload's content type; refuse a type that contradicts it."""
+    stated = resource.get("contentType")
+    if stated is None:
+        return {**resource, "contentType": content_type}
+    if content_type not in {None, stated}:
+        raise invalid(
+            f"Content-Type specified in the upload ({content_type}) does not match Content-Type "
+            f"specified in metadata ({stated})."
+        )
+    return dict(resource)
+
+
 def _intent(
     service: Service,
     request: Request,
@@ -188,6 +203,7 @@ def _intent(
         preconditions=Preconditions.parse(request.query),
         promises=tuple(promises),
         size=integer(request.headers, "x-upload-content-length"),
+        selection=request.selection,
     )
 
 

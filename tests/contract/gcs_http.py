@@ -114,14 +114,16 @@ class Gcs:
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         resource: Mapping[str, Any] | None = None,
+        part_type: str | None = None,
     ) -> Reply:
-        """Upload resource and bytes in one request."""
+        """Upload resource and bytes in one request; `part_type` describes the bytes' part."""
         described = json.dumps({"name": name, **(resource or {})}).encode()
         body = b"".join(
             (
                 b"--frontier\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n",
                 described,
-                b"\r\n--frontier\r\ncontent-type: text/x-part\r\n\r\n",
+                b"\r\n--frontier\r\n",
+                f"content-type: {part_type}\r\n\r\n".encode() if part_type else b"\r\n",
                 data,
                 b"\r\n--frontier--",
             )

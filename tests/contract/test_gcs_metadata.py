@@ -57,6 +57,74 @@ def test_object_contexts_are_kept_changed_and_removed(gcs: Gcs, name: str) -> No
     assert gcs.patch(name, {"contexts": {"custom": None}}).json.get("contexts") is None
 
 
+LONGEST = {f"k{number:02}" + "k" * 253: "v" * 256 for number in range(50)}
+"""Fifty contexts with 25,600 bytes: GCS allows 25 KiB in all."""
+
+BAD_CONTEXTS = [
+    pytest.param({"": "v"}, "256", id="empty key"),
+    pytest.param({"k": ""}, "256", id="empty value"),
+    pytest.param({"k" * 257: "v"}, "256", id="long key"),
+    pytest.param({"k": "ü" * 128 + "v"}, "256", id="long value in UTF-8"),
+    pytest.param({"_k": "v"}, "alphanumeric", id="first character of a key"),
+    pytest.param({"k": "-v"}, "alphanumeric", id="first character of a value"),
+    *(
+        pytest.param(pair, "contain", id=f"{mark} in a {kind}")
+        for mark in ("'", '"', "\\", "/")
+        for kind, pair in (("key", {f"k{mark}": "v"}), ("value", {"k": f"v{mark}"}))
+    ),
+    pytest.param({"google": "v"}, "goog", id="reserved prefix"),
+    pytest.param({f"k{number}": "v" for number in range(51)}, "50", id="51 contexts"),
+]
+
+
+def contexts(pairs: dict[str, str]) -> dict[str, Any]:
+    """Return the part of a resource that holds these contexts."""
+    return {"contexts": {"custom": {key: {"value": value} for key, value in pairs.items()}}}
+
+
+@pytest.mark.parametrize(("pairs", "rule"), BAD_CONTEXTS)
+def test_an_object_context_that_breaks_a_rule_is_refused_by_its_name(
+    gcs: Gcs, name: str, pairs: dict[str, str], rule: str
+) -> None:
+    reply = gcs.multipart(name, b"", resource=contexts(pairs))
+
+    assert (reply.status, reply.json["error"]["errors"][0]["reason"]) == (400, "invalid")
+    assert rule in reply.json["error"]["message"]
+    assert gcs.get(name).status == 404
+
+
+def test_object_contexts_are_checked_wherever_they_are_written(gcs: Gcs, name: str) -> None:
+    bad, started = contexts({"k": "a/b"}), {"uploadType": "resumable"}
+    gcs.multipart(name, b"", resource=contexts({"k": "v"}))
+    source = [{"name": name}]
+
+    start = gcs.request("POST", gcs.uploads, query=started, body={"name": name, **bad})
+    assert start.status == 400
+    assert gcs.patch(name, bad).status == 400
+    assert gcs.request("PUT", gcs.path(name), body=bad).status == 400
+    assert gcs.compose(f"{name}/composed", source, bad).status == 400
+    assert gcs.rewrite(name, f"{name}/copy", bad).status == 400
+    assert gcs.get(name).json["contexts"]["custom"]["k"]["value"] == "v"
+
+
+def test_the_largest_object_contexts_are_kept_and_a_patch_cannot_add_more(
+    gcs: Gcs, name: str
+) -> None:
+    assert gcs.multipart(name, b"", resource=contexts(LONGEST)).status == 200
+    custom = gcs.get(name).json["contexts"]["custom"]
+
+    assert {key: entry["value"] for key, entry in custom.items()} == LONGEST
+    assert gcs.patch(name, contexts({"one": "more"})).status == 400
+
+
+def test_contexts_of_unusual_but_allowed_characters_are_kept(gcs: Gcs, name: str) -> None:
+    pairs = {"Ü key.:@+=": "1 värde_-"}
+
+    custom = gcs.multipart(name, b"", resource=contexts(pairs)).json["contexts"]["custom"]
+
+    assert {key: entry["value"] for key, entry in custom.items()} == pairs
+
+
 def test_a_patch_keeps_what_it_does_not_name(gcs: Gcs, name: str) -> None:
     before = gcs.multipart(name, b"", resource=DESCRIBED).json
 
@@ -129,6 +197,7 @@ def test_a_custom_time_never_goes_back(gcs: Gcs, name: str, changed: str | None)
         {"metadata": {"k": "v" * 8192}},
         {"metadata": {f"key{n}": "v" * 80 for n in range(100)}},
         {"contentType": 7},
+        {"contentLanguage": "l" * 101},
     ],
     ids=lambda resource: str(resource)[:40],
 )
@@ -145,6 +214,14 @@ def test_eight_kib_of_custom_metadata_are_allowed_and_not_a_byte_more(gcs: Gcs, 
     assert gcs.multipart(name, b"", resource={"metadata": exact}).status == 200
     assert gcs.patch(name, {"metadata": {"l": ""}}).status == 400
     assert gcs.get(name).json["metadata"] == exact
+
+
+def test_a_content_language_has_at_most_100_characters(gcs: Gcs, name: str) -> None:
+    longest = "ü" * 100
+
+    assert gcs.multipart(name, b"", resource={"contentLanguage": longest}).status == 200
+    assert gcs.patch(name, {"contentLanguage": longest + "x"}).status == 400
+    assert gcs.get(name).json["contentLanguage"] == longest
 
 
 def test_a_patch_of_a_missing_object_is_refused(gcs: Gcs, name: str) -> None:

@@ -14,8 +14,23 @@ def test_create_if_absent_creates_once(gcs: Gcs, upload: Upload, name: str) -> N
     reply = upload(name, b"second", MUST_NOT_EXIST)
 
     assert reply.status == 412
-    assert reply.json["error"]["errors"][0]["reason"] == "conditionNotMet"
     assert gcs.download(name).body == b"first"
+
+
+def test_a_failed_precondition_is_described_as_gcs_does(gcs: Gcs, name: str) -> None:
+    gcs.media(name, b"there")
+
+    reply = gcs.media(name, b"", MUST_NOT_EXIST)
+
+    message = "At least one of the pre-conditions you specified did not hold."
+    detail = {
+        "message": message,
+        "domain": "global",
+        "reason": "conditionNotMet",
+        "locationType": "header",
+        "location": "If-Match",
+    }
+    assert reply.json == {"error": {"code": 412, "message": message, "errors": [detail]}}
 
 
 def test_sixteen_parallel_creators_have_one_winner(gcs: Gcs, upload: Upload, name: str) -> None:

@@ -185,6 +185,30 @@ def test_the_content_type_is_what_the_start_says(gcs: Gcs, name: str) -> None:
     assert reply.json["contentType"] == "text/x-start"
 
 
+@pytest.mark.parametrize("content_type", ["text/x", "text/\xfc"])
+def test_the_start_may_name_the_content_type_twice(gcs: Gcs, name: str, content_type: str) -> None:
+    session = gcs.start(
+        name,
+        headers={"X-Upload-Content-Type": content_type},
+        resource={"contentType": content_type},
+    )
+
+    assert gcs.put(session, b"data").json["contentType"] == content_type
+
+
+def test_a_start_with_two_different_content_types_is_refused(gcs: Gcs, name: str) -> None:
+    reply = gcs.request(
+        "POST",
+        gcs.uploads,
+        query={"uploadType": "resumable"},
+        headers={"X-Upload-Content-Type": "application/octet-stream"},
+        body={"name": name, "contentType": "text/x"},
+    )
+
+    assert (reply.status, reply.json["error"]["errors"][0]["reason"]) == (400, "invalid")
+    assert "Content-Type" in reply.json["error"]["message"]
+
+
 def test_a_cancelled_session_is_dead(gcs: Gcs, name: str) -> None:
     session = gcs.start(name)
     gcs.put(session, DATA[:STEP], f"0-{STEP - 1}/*")

@@ -77,9 +77,30 @@ def test_a_media_upload_in_chunks_is_complete(gcs: Gcs, name: str) -> None:
 
 
 def test_the_part_names_the_content_type_where_the_resource_does_not(gcs: Gcs, name: str) -> None:
-    assert gcs.multipart(name, b"").json["contentType"] == "text/x-part"
-    described = gcs.multipart(name, b"", resource={"contentType": "text/x-resource"})
-    assert described.json["contentType"] == "text/x-resource"
+    uploaded = gcs.multipart(name, b"", part_type="text/x-part")
+
+    assert uploaded.json["contentType"] == "text/x-part"
+
+
+@pytest.mark.parametrize("part_type", [None, "text/x", "text/ü"])
+def test_the_resource_names_the_content_type_where_the_part_agrees(
+    gcs: Gcs, name: str, part_type: str | None
+) -> None:
+    stated = part_type or "text/x"
+
+    uploaded = gcs.multipart(name, b"", resource={"contentType": stated}, part_type=part_type)
+
+    assert uploaded.json["contentType"] == stated
+
+
+def test_a_part_with_another_content_type_than_the_resource_is_refused(gcs: Gcs, name: str) -> None:
+    refused = gcs.multipart(
+        name, b"data", resource={"contentType": "text/x"}, part_type="application/octet-stream"
+    )
+
+    assert (refused.status, refused.json["error"]["errors"][0]["reason"]) == (400, "invalid")
+    assert "Content-Type" in refused.json["error"]["message"]
+    assert gcs.get(name).status == 404
 
 
 def test_a_media_upload_has_the_content_type_of_its_header(gcs: Gcs, name: str) -> None:

@@ -15,6 +15,8 @@ from google.oauth2 import service_account
 from local.gcs import Fault, GcsServer
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+AUTH = "https://www.googleapis.com/auth/"
+READ_ONLY = f"{AUTH}devstorage.read_only"
 BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -112,6 +114,107 @@ def test_a_scope_that_gives_no_access_gets_no_token(server: GcsServer, key: dict
         assert grant(server, signed(key, scope=scope)).json["error"] == "invalid_scope"
 
 
+def test_a_scope_that_is_too_small_gets_no_access(server: GcsServer) -> None:
+    reader, writer = (
+        Gcs(server.url, "b", server.issue_token(f"{AUTH}devstorage.{scope}"))
+        for scope in ("read_only", "read_write")
+    )
+    writer.media("x", b"data")
+
+    assert [reply.status for reply in reads(reader)] == [200] * len(reads(reader))
+    for reply in [*writes(reader), reader.patch("x", {})]:
+        assert (reply.status, reply.json["error"]["errors"][0]["reason"]) == (
+            403,
+            "insufficientPermissions",
+        )
+        assert 'error="insufficient_scope"' in reply.headers["WWW-Authenticate"]
+        assert f"{AUTH}devstorage.full_control" in reply.headers["WWW-Authenticate"]
+    assert writer.download("x").body == b"data"
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "devstorage.read_write",
+        "devstorage.full_control",
+        "cloud-platform",
+        f"devstorage.read_only {AUTH}devstorage.full_control",
+    ],
+)
+def test_a_scope_that_is_large_enough_gives_access(server: GcsServer, scope: str) -> None:
+    gcs = Gcs(server.url, "b", server.issue_token(AUTH + scope))
+
+    replies = [*writes(gcs), gcs.media("x", b"data"), *reads(gcs)]
+
+    assert {reply.status for reply in replies} <= {200, 204}
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"),
+    [
+        ("devstorage.read_write", 403),
+        ("devstorage.full_control", 200),
+        ("cloud-platform", 200),
+    ],
+)
+def test_a_change_of_metadata_needs_full_control(
+    server: GcsServer, scope: str, status: int
+) -> None:
+    """The reference lists no smaller scope for objects.patch and objects.update."""
+    gcs = Gcs(server.url, "b", server.issue_token(AUTH + scope))
+    gcs.media("x", b"data")
+
+    assert gcs.patch("x", {"metadata": {"a": "b"}}).status == status
+    assert gcs.request("PUT", gcs.path("x"), body={}).status == status
+
+
+def test_a_scope_of_another_service_gives_no_access(server: GcsServer) -> None:
+    gcs = Gcs(server.url, "b", server.issue_token(f"{AUTH}iam"))
+
+    assert {reply.status for reply in reads(gcs)} == {403}
+
+
+def test_a_fault_waits_for_a_request_whose_scope_is_large_enough(server: GcsServer) -> None:
+    server.add_fault(Fault(operation="objects.insert", status=503))
+
+    assert Gcs(server.url, "b", server.issue_token(READ_ONLY)).media("x", b"").status == 403
+    assert Gcs(server.url, "b", server.issue_token()).media("x", b"").status == 503
+
+
+def reads(gcs: Gcs) -> list[Reply]:
+    """Read in every way there is."""
+    bucket = f"/storage/v1/b/{gcs.bucket}"
+    permissions = f"{bucket}/iam/testPermissions?permissions=storage.objects.create"
+    paths = (bucket, permissions)
+    return [
+        *(gcs.request("GET", path) for path in paths),
+        gcs.listing(),
+        gcs.get("x"),
+        gcs.download("x"),
+    ]
+
+
+def writes(gcs: Gcs) -> list[Reply]:
+    """Write in every way there is, to an object that exists at the beginning."""
+    start = {"uploadType": "resumable", "name": "x"}
+    return [
+        gcs.media("x", b"new"),
+        gcs.multipart("x", b"new"),
+        gcs.request("POST", gcs.uploads, query=start, body={}),
+        gcs.compose("x", [{"name": "x"}]),
+        gcs.rewrite("x", "x"),
+        gcs.delete("x"),
+    ]
+
+
+def test_a_token_from_a_key_has_the_scope_of_its_assertion(
+    server: GcsServer, key: dict[str, str]
+) -> None:
+    for scope, status in ((READ_ONLY, 403), (SCOPE, 200), (f"{READ_ONLY} {SCOPE}", 200)):
+        token = grant(server, signed(key, scope=scope)).json["access_token"]
+        assert Gcs(server.url, "b", token).media("x", b"").status == status
+
+
 def test_another_grant_type_gets_no_token(server: GcsServer, key: dict[str, str]) -> None:
     assert grant(server, signed(key), "password").json["error"] == "unsupported_grant_type"
 
@@ -139,6 +242,8 @@ def test_a_key_can_be_had_over_http(server: GcsServer) -> None:
     assert grant(server, signed(key)).status == 200
     token = admin.request("POST", "/_local/tokens").json["access_token"]
     assert bucket_status(server, token) == 200
+    token = admin.request("POST", "/_local/tokens", body={"scope": READ_ONLY}).json["access_token"]
+    assert Gcs(server.url, "b", token).media("x", b"").status == 403
 
 
 @pytest.mark.parametrize("header", [None, "Bearer nonsense", "Basic abc", "Bearer "])
@@ -203,9 +308,16 @@ def test_the_token_endpoint_can_fail(
     assert [e["status"] for e in server.requests() if e["operation"] == "token"][-2:] == [403, 200]
 
 
+@pytest.mark.parametrize(("scope", "status"), [(SCOPE, 200), (READ_ONLY, 403)])
 @pytest.mark.parametrize("impersonate", [False, True])
 def test_an_aws_identity_gets_a_token_without_any_key(
-    server: GcsServer, refresh: Request, monkeypatch: pytest.MonkeyPatch, *, impersonate: bool
+    server: GcsServer,
+    refresh: Request,
+    monkeypatch: pytest.MonkeyPatch,
+    scope: str,
+    status: int,
+    *,
+    impersonate: bool,
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -214,11 +326,12 @@ def test_an_aws_identity_gets_a_token_without_any_key(
     query = "?impersonate=1" if impersonate else ""
     raw = Gcs(server.url, "b", "").request("GET", f"/_local/external-account{query}")
     assert raw.json == server.external_account(impersonate=impersonate)
-    credentials = aws.Credentials.from_info(raw.json, scopes=[SCOPE])
+    credentials = aws.Credentials.from_info(raw.json, scopes=[scope])
 
     credentials.refresh(refresh)
 
     assert bucket_status(server, credentials.token) == 200
+    assert Gcs(server.url, "b", credentials.token).media("x", b"").status == status
     operations = [entry["operation"] for entry in server.requests()]
     assert "sts.token" in operations
     assert ("iam.generateAccessToken" in operations) is impersonate
@@ -238,6 +351,23 @@ def test_an_aws_identity_gets_a_token_without_any_key(
 def test_an_exchange_that_proves_nothing_gets_no_token(
     server: GcsServer, changes: dict[str, str]
 ) -> None:
+    reply = exchange(server, {"scope": SCOPE, **changes})
+
+    assert (reply.status, reply.json["error"] in {"invalid_grant", "invalid_request"}) == (
+        400,
+        True,
+    )
+
+
+def test_an_exchange_names_a_scope(server: GcsServer) -> None:
+    reply = exchange(server, {})
+
+    assert (reply.status, reply.json["error"]) == (400, "invalid_request")
+    assert "scope" in reply.json["error_description"]
+
+
+def exchange(server: GcsServer, changes: dict[str, str]) -> Reply:
+    """Ask the endpoint that exchanges an AWS identity for a token."""
     configuration = server.external_account()
     form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
@@ -246,19 +376,22 @@ def test_an_exchange_that_proves_nothing_gets_no_token(
         "subject_token_type": configuration["subject_token_type"],
         **changes,
     }
-
-    reply = Gcs(server.url, "b", "").request("POST", "/sts/token", body=urlencode(form).encode())
-
-    assert (reply.status, reply.json["error"] in {"invalid_grant", "invalid_request"}) == (
-        400,
-        True,
-    )
+    return Gcs(server.url, "b", "").request("POST", "/sts/token", body=urlencode(form).encode())
 
 
-def test_impersonation_needs_a_token(server: GcsServer) -> None:
+def test_impersonation_needs_a_token_with_its_scope(server: GcsServer) -> None:
     path = "/v1/projects/-/serviceAccounts/a@b.example:generateAccessToken"
+    asked = {"scope": [SCOPE]}
 
-    assert Gcs(server.url, "b", "nonsense").request("POST", path, body={}).status == 401
+    def status(token: str, body: dict[str, Any]) -> int:
+        return Gcs(server.url, "b", token).request("POST", path, body=body).status
+
+    assert status("nonsense", asked) == 401
+    assert status(server.issue_token(SCOPE), asked) == 403
+    for scope in ("iam", "cloud-platform"):
+        token = server.issue_token(AUTH + scope)
+        assert status(token, asked) == 200
+        assert status(token, {}) == 400
 
 
 def test_an_assertion_may_name_the_address_the_client_sees(

@@ -108,6 +108,56 @@ def test_queued_faults_strike_in_their_order(server: GcsServer, gcs: Gcs, name: 
     assert [gcs.get(name).status for _ in range(3)] == [500, 429, 404]
 
 
+POLICY = (
+    "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access "
+    "prevention is enforced."
+)
+"""GCS answers 412 with the reason of a failed precondition to what a policy forbids."""
+
+
+@pytest.mark.parametrize(
+    ("operation", "act"),
+    [
+        ("objects.insert", lambda gcs, name, **query: gcs.media(name, b"", query)),
+        ("objects.insert", lambda gcs, name, **query: gcs.multipart(name, b"", query)),
+        ("upload.final", lambda gcs, name, **query: gcs.resumable(name, b"data", query)),
+        ("objects.patch", lambda gcs, name, **query: gcs.patch(name, {}, **query)),
+        ("objects.delete", lambda gcs, name, **query: gcs.delete(name, **query)),
+    ],
+    ids=["media", "multipart", "resumable", "patch", "delete"],
+)
+def test_a_policy_refuses_with_412_whatever_the_precondition_says(
+    server: GcsServer, gcs: Gcs, name: str, operation: str, act: Callable[..., Reply]
+) -> None:
+    generation = gcs.media(name, b"there").json["generation"]
+    fault = {"operation": operation, "name": name, "status": 412, "message": POLICY, "times": None}
+    server.add_fault(Fault.from_json(fault))
+
+    replies = [act(gcs, name, **query) for query in ({}, {"ifGenerationMatch": generation}) * 2]
+
+    assert [reply.status for reply in replies] == [412] * 4
+    error = replies[0].json["error"]
+    assert error["message"] == POLICY
+    assert error["errors"] == [
+        {
+            "message": POLICY,
+            "domain": "global",
+            "reason": "conditionNotMet",
+            "locationType": "header",
+            "location": "If-Match",
+        }
+    ]
+    assert gcs.get(name).json["generation"] == generation
+    server.clear_faults()
+    assert act(gcs, name, ifGenerationMatch=generation).status in {200, 204}
+
+
+def test_a_fault_may_name_its_reason(server: GcsServer, gcs: Gcs, name: str) -> None:
+    server.add_fault(Fault(name=name, status=403, reason="userProjectAccountProblem"))
+
+    assert gcs.get(name).json["error"]["errors"][0]["reason"] == "userProjectAccountProblem"
+
+
 def test_cleared_faults_never_strike(server: GcsServer, gcs: Gcs, name: str) -> None:
     server.add_fault(Fault(status=500))
     server.clear_faults()
