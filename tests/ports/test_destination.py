@@ -52,7 +52,7 @@ FULL = Attributes(
         "CamelCase": " Spaces ",
         "J\u00fcrgen": 'line\nbreak, "quotes", \U0001f600',
     },
-    contexts={"plain": "value", "J\u00fcrgen": "\U0001f600 a=b"},
+    contexts={"plain": "value", "J\u00fcrgen": "b\U0001f600 a=b"},
 )
 OTHER = Attributes(
     content_type="application/octet-stream",

@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from replicate.deadline import MARGIN_S, Deadline
-from replicate.errors import DestinationUnavailableError, ThrottledError
+from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
 from replicate.gcs.errors import MALFORMED, malformed, refusal, unreachable
 from replicate.integrity import encode_crc32c
 from replicate.objects import Attributes, Replica
@@ -87,13 +87,16 @@ class ResumableUpload:
                 raise
 
     def _transfer(self) -> Replica:
-        """Send what GCS does not hold yet, until it holds everything."""
+        """Send what GCS does not hold yet, until it holds everything.
+
+        The session's address authorizes by itself: a 401 is trouble that passes.
+        """
         backoff = Backoff(self._policy, self._deadline)
         held = 0
         while True:
             try:
                 state = self._send(held) if held < self._tail_at else self._finish(held)
-            except (DestinationUnavailableError, ThrottledError) as error:
+            except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
                 state = retrying(self._ask, self._policy, self._deadline)
             if isinstance(state, Replica):
