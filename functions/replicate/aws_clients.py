@@ -2,11 +2,15 @@
 
 import threading
 from collections.abc import Iterable
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.utils import parse_timestamp
 
 from replicate.deadline import Deadline
 from replicate.errors import SettingsError, UnavailableError
@@ -40,7 +44,11 @@ class AwsClients:
     """One boto3 session, and a client per service and timeout. Safe across threads."""
 
     def __init__(self, region: str, policy: RetryPolicy) -> None:
-        self._session = boto3.Session(region_name=region)
+        core = botocore.session.get_session()
+        core.get_component("response_parser_factory").set_parser_defaults(
+            timestamp_parser=_parse_timestamp
+        )
+        self._session = boto3.Session(botocore_session=core, region_name=region)
         self._timeouts = _descending(policy.io_timeout_s, _SHORT_TIMEOUTS_S)
         self._clients: dict[tuple[Service, float], Any] = {}
         self._lock = threading.Lock()
@@ -109,6 +117,16 @@ def _config(timeout_s: float) -> Config:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
+
+
+def _parse_timestamp(value: Any) -> datetime:  # noqa: ANN401 - whatever a service sends
+    """Read the form in which S3 writes dates, and let botocore read any other.
+
+    Its own parser of all forms takes a sixth of the CPU of a HEAD.
+    """
+    if isinstance(value, str) and value.endswith(" GMT"):
+        return parsedate_to_datetime(value)
+    return parse_timestamp(value)
 
 
 def _ask_for_checksums(params: dict[str, Any], **_: object) -> None:
