@@ -8,13 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-AWS_SERVICES: frozenset[str] = frozenset()
-"""The services that the function makes botocore clients for: none, it signs its requests itself."""
+AWS_SERVICES = frozenset({"s3", "secretsmanager"})
+"""The services that the function makes boto3 clients for."""
 
 UNUSED = {
     "bin": "command lines of packages",
     "boto3/data": "the models behind boto3.resource(); the function makes clients only",
     "boto3/examples": "documentation",
+    "google/cloud/_storage_v2": "the messages of GCS's gRPC API; the function uses the JSON API",
+    "google/cloud/storage/asyncio": "the client for the gRPC API",
     "**/tests": "tests of packages",
     "**/testdata": "data of tests",
     "**/__pycache__": "compiled for somebody else: the build compiles everything at its end",

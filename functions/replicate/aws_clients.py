@@ -43,12 +43,13 @@ class AwsKeys(NamedTuple):
 class AwsClients:
     """One boto3 session, and a client per service and timeout. Safe across threads."""
 
-    def __init__(self, region: str, policy: RetryPolicy) -> None:
+    def __init__(self, region: str, policy: RetryPolicy, verify: str | None = None) -> None:
         core = botocore.session.get_session()
         core.get_component("response_parser_factory").set_parser_defaults(
             timestamp_parser=_parse_timestamp
         )
         self._session = boto3.Session(botocore_session=core, region_name=region)
+        self._verify = verify
         self._timeouts = _descending(policy.io_timeout_s, _SHORT_TIMEOUTS_S)
         self._clients: dict[tuple[Service, float], Any] = {}
         self._lock = threading.Lock()
@@ -95,7 +96,9 @@ class AwsClients:
         with self._lock:
             client = self._clients.get((service, timeout_s))
             if client is None:
-                client = self._session.client(service, config=_config(timeout_s))
+                client = self._session.client(
+                    service, config=_config(timeout_s), verify=self._verify
+                )
                 if service == "s3":
                     client.meta.events.register("before-call.s3.GetObject", _ask_for_checksums)
                 self._clients[service, timeout_s] = client

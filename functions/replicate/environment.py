@@ -28,15 +28,20 @@ class Environment:
 
     @classmethod
     def from_environ(
-        cls, environ: Mapping[str, str], retries: RetryPolicy = DEFAULT_POLICY
+        cls,
+        environ: Mapping[str, str],
+        retries: RetryPolicy = DEFAULT_POLICY,
+        *,
+        verify: str | None = None,
     ) -> "Environment":
         """Build everything; the secret is not read before it is needed. Raises SettingsError.
 
+        `verify` is what boto3 checks certificates with, None for its default.
         The SDKs read their own standard variables (credentials, endpoints, proxies, certificate
         authorities) from the process's environment.
         """
         settings = Settings.from_environ(environ)
-        aws = AwsClients(settings.region, retries)
+        aws = AwsClients(settings.region, retries, verify)
         secret = Secret(aws, settings.credentials_secret, settings.region, retries)
         return cls(
             settings=settings,
