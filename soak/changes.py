@@ -11,8 +11,8 @@ from soak.keys import key
 KIB = 1024
 MIB = 1024 * KIB
 
-SMALLEST_RESUMABLE_MIB = 9
-"""More than 8 MiB, the most that the function sends in one request."""
+SMALLEST_RESUMABLE_MIB = 2
+"""More than 1 MiB, the most that the function sends in one request."""
 
 HOT = 10
 HOT_SHARE = 0.4
