@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import site
-from benchmarks.clients.base import Client, Phase
+from benchmarks.clients.base import PER_EVENT, Client, Phase
 from benchmarks.clients.lambdas import LambdaFunction
 from benchmarks.clients.rclone import RcloneCopy, RcloneDaemon, version
 from benchmarks.figures import (
@@ -55,8 +55,9 @@ class Plan:
     def _starts(self, running: site.Site, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         for delay in self.delays:
             for client in _in_turn(STARTED, number):
-                start = partial(self.start, running, client, delay, number)
-                yield f"cold start, {delay} ms: {client.name}", start
+                for objects in (1, PER_EVENT):
+                    start = partial(self.start, running, client, delay, number, objects)
+                    yield f"cold start, {objects}, {delay} ms: {client.name}", start
 
     def _measurements(
         self, running: site.Site, workload: Workload, number: int
@@ -71,8 +72,11 @@ class Plan:
     ) -> None:
         self.samples += measure(running, client, workload, delay, f"round-{number}")
 
-    def start(self, running: site.Site, client: Client, delay: int, number: int) -> None:
-        self.starts.append(measure_start(running, client, delay, f"round-{number}"))
+    def start(
+        self, running: site.Site, client: Client, delay: int, number: int, objects: int
+    ) -> None:
+        name = f"round-{number}-of-{objects}"
+        self.starts.append(measure_start(running, client, delay, name, objects))
 
 
 def _in_turn(clients: list[Client], number: int) -> list[Client]:

@@ -74,17 +74,28 @@ class Results:
         found = [s for s in self.samples if (s.client, s.size, s.phase, s.delay_ms) == wanted]
         return Figure.of(found) if found else None
 
-    def start(self, client: str, delay_ms: int | None = None) -> ColdStart | None:
-        """Medians of all starts, or of those at one round-trip time: CPU does not depend on it."""
-        found = [s for s in self.starts if s.client == client and delay_ms in (None, s.delay_ms)]
+    def start(self, client: str, delay_ms: int | None = None, objects: int = 1) -> ColdStart | None:
+        """Medians of all starts, or of those at one round-trip time: CPU does not depend on it.
+
+        Of the requests it is the maximum: one start that asked for more is one too many.
+        """
+        found = [
+            s
+            for s in self.starts
+            if (s.client, s.objects) == (client, objects) and delay_ms in (None, s.delay_ms)
+        ]
         if not found:
             return None
         return replace(
             found[0],
             init_cpu_s=median(start.init_cpu_s for start in found),
             init_wall_s=median(start.init_wall_s for start in found),
-            first_cpu_s=median(start.first_cpu_s for start in found),
-            first_wall_s=median(start.first_wall_s for start in found),
+            event_cpu_s=median(start.event_cpu_s for start in found),
+            event_wall_s=median(start.event_wall_s for start in found),
+            requests=(
+                max(start.requests[0] for start in found),
+                max(start.requests[1] for start in found),
+            ),
         )
 
 
