@@ -19,6 +19,7 @@ from benchmarks.figures import (
     AS_SHIPPED,
     COPY,
     DAEMON,
+    EACH_OF_TEN,
     FLAT_FROM,
     OURS,
     SMALL,
@@ -64,6 +65,8 @@ class Plan:
     ) -> Iterator[tuple[str, Callable[[], None]]]:
         for delay in self.delays:
             for client in _in_turn(CLIENTS, number):
+                if client.phases.isdisjoint(workload.phases):
+                    continue
                 step = partial(self.measure, running, client, workload, delay, number)
                 yield f"{workload.title}, {delay} ms: {client.name}", step
 
@@ -89,6 +92,7 @@ def full(rounds: int) -> Plan:
     workloads = [
         Workload(SMALL, 1000, 50, _EVENTS),
         Workload(MIB, 200, 20),
+        Workload(EACH_OF_TEN, 50, 20, (Phase.BATCHES,)),
         Workload(FLAT_FROM, 1, 1),
         Workload(GIB, 1, 1),
         Workload(4 * GIB, 1, 1),
@@ -100,6 +104,7 @@ def quick(rounds: int) -> Plan:
     """What tells in a minute whether something went wrong."""
     workloads = [
         Workload(SMALL, 200, 10, _EVENTS),
+        Workload(EACH_OF_TEN, 10, 10, (Phase.BATCHES,)),
         Workload(FLAT_FROM, 1, 1),
         Workload(GIB // 4, 1, 1),
         Workload(GIB // 2, 1, 1),
