@@ -10,6 +10,7 @@ import pytest
 from benchmarks import site
 from benchmarks.__main__ import CLIENTS, STARTED
 from benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Start, Usage
+from benchmarks.clients.lambdas import LambdaFunction
 from benchmarks.figures import EACH_OF_TEN, OURS, TUTORIAL, Results
 from benchmarks.measure import (
     GIB,
@@ -134,6 +135,15 @@ def test_the_first_event_of_a_new_process_holds_one_object_or_ten(running: site.
     assert [one.objects, ten.objects] == [1, PER_EVENT]
     assert (ten.init_cpu_s, ten.event_cpu_s) == (0.4, 0.2)
     assert (ten.first_cpu_s, ten.first_wall_s) == pytest.approx((0.6, 0.8))
+
+
+@pytest.mark.parametrize(("worker", "set_for_it"), [("replicator", False), ("tutorial", True)])
+def test_the_function_uses_the_authorities_of_its_build_and_the_tutorial_the_whole_file(
+    running: site.Site, worker: str, *, set_for_it: bool
+) -> None:
+    environment = LambdaFunction("any", worker).environment(running)
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        assert (name in environment) is set_for_it
 
 
 def test_requests_that_a_library_sends_in_the_background_are_counted(
