@@ -91,7 +91,7 @@ def _bars(results: Results, large: Sequence[Workload]) -> str:
         (
             bar.what,
             f"≤ {bar.limit:.3g} {bar.unit}",
-            f"{bar.measured:.3g} {bar.unit}",
+            f"{bar.measured:.4g} {bar.unit}",
             "met" if bar.met else "**not met**",
         )
         for bar in bars(results, large[-2].size, large[-1].size)
