@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import site
-from benchmarks.clients.base import Client, Phase
+from benchmarks.clients.base import PER_EVENT, Client, Phase
 from benchmarks.clients.lambdas import LambdaFunction
 from benchmarks.clients.rclone import RcloneCopy, RcloneDaemon, version
 from benchmarks.figures import (
     AS_SHIPPED,
     COPY,
     DAEMON,
+    EACH_OF_TEN,
     FLAT_FROM,
     OURS,
     SMALL,
@@ -55,14 +56,17 @@ class Plan:
     def _starts(self, running: site.Site, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         for delay in self.delays:
             for client in _in_turn(STARTED, number):
-                start = partial(self.start, running, client, delay, number)
-                yield f"cold start, {delay} ms: {client.name}", start
+                for objects in (1, PER_EVENT):
+                    start = partial(self.start, running, client, delay, number, objects)
+                    yield f"cold start, {objects}, {delay} ms: {client.name}", start
 
     def _measurements(
         self, running: site.Site, workload: Workload, number: int
     ) -> Iterator[tuple[str, Callable[[], None]]]:
         for delay in self.delays:
             for client in _in_turn(CLIENTS, number):
+                if client.phases.isdisjoint(workload.phases):
+                    continue
                 step = partial(self.measure, running, client, workload, delay, number)
                 yield f"{workload.title}, {delay} ms: {client.name}", step
 
@@ -71,8 +75,11 @@ class Plan:
     ) -> None:
         self.samples += measure(running, client, workload, delay, f"round-{number}")
 
-    def start(self, running: site.Site, client: Client, delay: int, number: int) -> None:
-        self.starts.append(measure_start(running, client, delay, f"round-{number}"))
+    def start(
+        self, running: site.Site, client: Client, delay: int, number: int, objects: int
+    ) -> None:
+        name = f"round-{number}-of-{objects}"
+        self.starts.append(measure_start(running, client, delay, name, objects))
 
 
 def _in_turn(clients: list[Client], number: int) -> list[Client]:
@@ -85,6 +92,7 @@ def full(rounds: int) -> Plan:
     workloads = [
         Workload(SMALL, 1000, 50, _EVENTS),
         Workload(MIB, 200, 20),
+        Workload(EACH_OF_TEN, 50, 20, (Phase.BATCHES,)),
         Workload(FLAT_FROM, 1, 1),
         Workload(GIB, 1, 1),
         Workload(4 * GIB, 1, 1),
@@ -96,6 +104,7 @@ def quick(rounds: int) -> Plan:
     """What tells in a minute whether something went wrong."""
     workloads = [
         Workload(SMALL, 200, 10, _EVENTS),
+        Workload(EACH_OF_TEN, 10, 10, (Phase.BATCHES,)),
         Workload(FLAT_FROM, 1, 1),
         Workload(GIB // 4, 1, 1),
         Workload(GIB // 2, 1, 1),

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from benchmarks.servers.aws import BUCKET as SOURCE
 from benchmarks.servers.gcs import BUCKET as DESTINATION
 from benchmarks.servers.journal import Taken
+from scripts import certificates
 
 _PREFER_AES_128 = """\
 openssl_conf = top
@@ -32,6 +33,8 @@ Ciphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384
 """
 """What S3 chooses; Python has no way to say it before 3.15."""
 
+_AUTHORITY = "The benchmark's own authority"
+_ROOT = Path(__file__).parent.parent
 _ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 _SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 - from AWS's documentation
 
@@ -75,6 +78,11 @@ class Site:
     """The Google service account key, as a file of Google's holds it."""
 
     @property
+    def artifact(self) -> Path:
+        """The function, and beside it the certificate authorities that its build puts there."""
+        return self.directory / "artifact"
+
+    @property
     def environment(self) -> dict[str, str]:
         """As Lambda's, and where the authorities and the servers are to be found."""
         authorities = str(self.directory / "authorities.pem")
@@ -108,9 +116,9 @@ class Site:
 def running(directory: Path) -> Iterator[Site]:
     """Start both servers, and end them. Raises ServerError."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(directory / "authorities.pem")
-    with (directory / "authorities.pem").open("a") as file:  # a client pays for reading them all
-        file.write(Path(certifi.where()).read_text(encoding="utf-8"))
+    known = Path(certifi.where()).read_text(encoding="utf-8")  # a client pays for reading them all
+    bundle = f"# Label: {_AUTHORITY}\n{authority.cert_pem.bytes().decode()}{known}"
+    (directory / "authorities.pem").write_text(bundle, encoding="utf-8")
     certificate = authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem
     certificate.write_to_path(directory / "server.pem")
     (directory / "openssl.cnf").write_text(_PREFER_AES_128)
@@ -121,7 +129,17 @@ def running(directory: Path) -> Iterator[Site]:
         prefer = {"OPENSSL_CONF": str(directory / "openssl.cnf")}
         secret = ["aws", "--secret", str(directory / "key.json")]
         aws = stack.enter_context(_server(directory, tls, secret, prefer))
-        yield Site(directory, aws, gcs, (directory / "key.json").read_text())
+        site = Site(directory, aws, gcs, (directory / "key.json").read_text())
+        _build(site.artifact, bundle)
+        yield site
+
+
+def _build(artifact: Path, bundle: str) -> None:
+    """Lay the function out as its build does; ours is one more of AWS's authorities."""
+    artifact.mkdir()
+    (artifact / "replicate").symlink_to(_ROOT / "functions" / "replicate")
+    amazon = (*certificates.AMAZON, _AUTHORITY)
+    certificates.write(bundle, artifact / "certificates", amazon)
 
 
 @contextmanager
@@ -132,7 +150,7 @@ def _server(
     with subprocess.Popen(  # noqa: S603 - our own module
         [*command, "--certificate", str(directory / "server.pem")],
         env={"PATH": "/usr/bin:/bin", **environment},
-        cwd=Path(__file__).parent.parent,
+        cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -32,17 +32,9 @@ class LambdaFunction:
 
     @contextmanager
     def open(self, site: Site) -> Iterator["_Worker"]:
-        path = [_ROOT, _ROOT / "functions"]
-        if not self.compiled:
-            path.insert(0, _uncompiled(site.directory / "uncompiled"))
-        environment = site.environment | {"PYTHONPATH": ":".join(map(str, path))}
-        if not self.compiled:
-            environment["PYTHONDONTWRITEBYTECODE"] = "1"
-        if self.worker == "tutorial":  # it takes the variable for one that turns credentials off
-            environment["GCS_URL"] = environment.pop("STORAGE_EMULATOR_HOST")
         with subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "benchmarks.worker", self.worker],
-            env=environment,
+            env=self.environment(site),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -50,6 +42,20 @@ class LambdaFunction:
             worker = _Worker(process)
             yield worker
             worker.close()
+
+    def environment(self, site: Site) -> dict[str, str]:
+        """As Lambda's: what the function finds when it starts."""
+        path = [_ROOT, site.artifact]
+        if not self.compiled:
+            path.insert(0, _uncompiled(site.directory / "uncompiled"))
+        environment = site.environment | {"PYTHONPATH": ":".join(map(str, path))}
+        if not self.compiled:
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        if self.worker == "tutorial":  # it takes the variable for one that turns credentials off
+            environment["GCS_URL"] = environment.pop("STORAGE_EMULATOR_HOST")
+        elif (site.artifact / "certificates").is_dir():  # it brings authorities of its own
+            del environment["AWS_CA_BUNDLE"], environment["REQUESTS_CA_BUNDLE"]
+        return environment
 
 
 def _uncompiled(folder: Path) -> Path:

@@ -1,10 +1,8 @@
 """The function itself: imported as Lambda imports it, its clients built from the environment."""
 
-import os
 from typing import TYPE_CHECKING
 
-from replicate.environment import Environment
-from replicate.handler import Function
+from replicate import handler
 
 if TYPE_CHECKING:
     from benchmarks.worker import Handler
@@ -12,4 +10,4 @@ if TYPE_CHECKING:
 
 def build() -> "Handler":
     """All that a first invocation builds."""
-    return Function(Environment.from_environ(os.environ)).handle  # type: ignore[return-value]
+    return handler._function().handle  # type: ignore[return-value]  # noqa: SLF001 - to be measured
