@@ -92,7 +92,9 @@ class Replicator:
                 lost = None
             except LostRaceError as error:
                 lost = error
-                self.clock.pause(run.lose_race())
+                lost_races = run.lose_race()
+                if not assumed:  # else nobody raced: the object had been there all the time
+                    self.clock.pause(lost_races)
                 replica = self.destination.head(run.name)
             assumed = opening = False
 
