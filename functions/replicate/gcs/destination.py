@@ -10,6 +10,7 @@ from replicate.deadline import Deadline
 from replicate.errors import (
     DestinationBucketNotFoundError,
     DestinationChangedError,
+    DestinationForbiddenError,
     DestinationUnavailableError,
 )
 from replicate.gcs import resource
@@ -88,9 +89,8 @@ class GcsDestination:
         try:
             return upload.run()
         except DestinationChangedError as lost:
-            return self._resolve_lost_response(
-                name, lost, _is_copy(attributes, body), when=upload.response_lost
-            )
+            ours = _is_copy(attributes, body) if upload.response_lost else None
+            return self._explain(name, lost, precondition, ours)
 
     def _write_at_once(
         self,
@@ -116,20 +116,22 @@ class GcsDestination:
             )
             return resource.replica(blob)
 
-        return self._change(name, upload, _is_copy(attributes, body))
+        return self._change(name, upload, precondition, _is_copy(attributes, body))
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """See `Destination.patch`."""
+        precondition = Precondition.unchanged(current)
 
         def patch(blob: Blob, timeout: float) -> Replica:
             resource.change(blob, attributes, current.attributes)
-            blob.patch(timeout=timeout, retry=None, **_conditions(Precondition.unchanged(current)))
+            blob.patch(timeout=timeout, retry=None, **_conditions(precondition))
             return resource.replica(blob)
 
         try:
             return self._change(
                 name,
                 patch,
+                precondition,
                 lambda found: (
                     found.attributes == attributes and found.generation == current.generation
                 ),
@@ -146,7 +148,10 @@ class GcsDestination:
             except NotFound:
                 return
 
-        retrying(lambda: self._call(name, delete), self._policy, self._deadline)
+        try:
+            retrying(lambda: self._call(name, delete), self._policy, self._deadline)
+        except DestinationChangedError as lost:
+            self._explain(name, lost, precondition, None)
 
     def granted(self, permissions: Sequence[str]) -> Sequence[str]:
         """Return those of the permissions on the bucket that the credentials have."""
@@ -166,6 +171,7 @@ class GcsDestination:
         self,
         name: str,
         change: Callable[[Blob, float], Replica],
+        precondition: Precondition,
         is_ours: Callable[[Replica], bool],
     ) -> Replica:
         """Send a change under a precondition until it is answered: it takes effect once at most.
@@ -182,23 +188,38 @@ class GcsDestination:
                 response_lost = True
                 raise
             except DestinationChangedError as lost:
-                return self._resolve_lost_response(name, lost, is_ours, when=response_lost)
+                ours = is_ours if response_lost else None
+                return self._explain(name, lost, precondition, ours)
 
         return retrying(attempt, self._policy, self._deadline)
 
-    def _resolve_lost_response(
+    def _explain(
         self,
         name: str,
         lost: DestinationChangedError,
-        is_ours: Callable[[Replica], bool],
-        *,
-        when: bool,
+        precondition: Precondition,
+        is_ours: Callable[[Replica], bool] | None,
     ) -> Replica:
-        """Return the live object if it is what we wrote. Raises `lost`."""
-        found = self.head(name) if when else None
-        if found is None or not is_ours(found):
+        """Read the object again after a failed precondition, and return it if it is what we wrote.
+
+        `is_ours` is None when no response was lost. Raises DestinationForbiddenError when it is
+        still the object that the precondition names: generations are never used again, so it never
+        was another one. Raises `lost` in all other cases.
+        """
+        if is_ours is None and not precondition.generation:
+            raise lost  # no object at all proves nothing: the protocol asks again
+        found = self.head(name)
+        if found is None:
             raise lost
-        return found
+        if is_ours is not None and is_ours(found):
+            return found
+        if _holds(precondition, found):
+            raise DestinationForbiddenError(
+                f"GCS refuses {self._naming.uri(name)}, although it has not changed:"
+                f" {lost.message or 'it does not say why.'}"
+                " Look for a policy on the bucket, project or organization."
+            )
+        raise lost
 
     def _call(self, name: str, request: Callable[[Blob, float], T]) -> T:
         """Send one request about an object and read its response."""
@@ -216,6 +237,14 @@ def _conditions(precondition: Precondition) -> dict[str, Any]:
     return {
         "if_generation_match": precondition.generation,
         "if_metageneration_match": precondition.metageneration,
+    }
+
+
+def _holds(precondition: Precondition, found: Replica) -> bool:
+    """Tell whether a precondition with a generation holds for the object."""
+    return found.generation == precondition.generation and precondition.metageneration in {
+        None,
+        found.metageneration,
     }
 
 
