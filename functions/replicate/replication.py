@@ -92,7 +92,7 @@ class Replicator:
                 lost = None
             except LostRaceError as error:
                 lost = error
-                lost_races = run.lose_race()
+                lost_races = run.lose_race(error)
                 if not assumed:  # else nobody raced: the object had been there all the time
                     self.clock.pause(lost_races)
                 replica = self.destination.head(run.name)
@@ -150,9 +150,9 @@ class Replicator:
 
 
 REFUSALS_NEEDED = 2
-"""So often in a row a condition must fail, while both sides look as it says, to be a refusal. Once
-is no proof: an object may be created and deleted again between two looks, and a source may be
-overwritten and restored."""
+"""So often in a row a condition of one side must fail, while both sides look as it says, to be a
+refusal. Once is no proof: an object may be created and deleted again between two looks, and a
+source may be overwritten and restored."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,6 +167,7 @@ class _Run:
     _plan: Copy | Patch | Delete | None = None
     _lost_races: int = 0
     _refusals: int = 0
+    _refused_by: type[LostRaceError] | None = None
 
     def begin(self, plan: Copy | Patch | Delete, lost: LostRaceError | None) -> None:
         """Note what is to be done now, after `lost`.
@@ -180,9 +181,10 @@ class _Run:
             raise _refused(self.ref, lost)
         self._plan = plan
 
-    def lose_race(self) -> int:
+    def lose_race(self, lost: LostRaceError) -> int:
         """Note that the condition of a write or read failed; return how often in this run."""
-        self._refusals += 1
+        self._refusals = self._refusals + 1 if isinstance(lost, self._refused_by or ()) else 1
+        self._refused_by = type(lost)
         self._lost_races += 1
         return self._lost_races
 
@@ -234,11 +236,12 @@ def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
 
 
 def _refused(ref: SourceRef, lost: LostRaceError) -> ReplicationError:
+    sentence = lost.message or "it does not say why."
     if isinstance(lost, SourceChangedError):
         return SourceForbiddenError(
-            f"S3 refuses to give {ref.uri}, although it has not changed: {lost.message}"
+            f"S3 refuses to give {ref.uri}, although it has not changed: {sentence}"
         )
     return DestinationForbiddenError(
-        f"GCS refuses to create the replica of {ref.uri}, although there is none: {lost.message}"
+        f"GCS refuses to create the replica of {ref.uri}, although there is none: {sentence}"
         " Look for a policy on the bucket, project or organization."
     )
