@@ -10,6 +10,7 @@ from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
 from replicate.mapping import Tags
+from replicate.observability import silence_libraries
 from replicate.plan import Policy
 from replicate.replication import Replicator
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
@@ -40,6 +41,7 @@ class Environment:
         The SDKs read their own standard variables (credentials, endpoints, proxies, certificate
         authorities) from the process's environment.
         """
+        silence_libraries()
         settings = Settings.from_environ(environ)
         aws = AwsClients(settings.region, retries, verify)
         secret = Secret(aws, settings.credentials_secret, settings.region, retries)

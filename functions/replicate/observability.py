@@ -1,5 +1,6 @@
 """One log line and a few metrics per change: never an event, a header or a credential."""
 
+import logging
 import threading
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,18 @@ _ALARMING = {
     CredentialsError.code: "CredentialsFailed",
 }
 """Failures that are worth an alarm of their own."""
+
+_LIBRARIES = ("boto3", "botocore", "google", "requests", "urllib3")
+
+
+def silence_libraries() -> None:
+    """Let libraries log errors only, whatever level Lambda's ApplicationLogLevel sets for all.
+
+    At DEBUG botocore logs the secret and signatures, and urllib3 the addresses of upload sessions.
+    Their warnings quote addresses and responses too.
+    """
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class Observer:

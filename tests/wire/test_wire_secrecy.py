@@ -1,6 +1,8 @@
 """What may be said and what not: no log line, error or answer holds anything secret."""
 
+import io
 import json
+import logging
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -8,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from wire.cases import ARRIVAL, CREATE_LARGE, Case, Step, fault_of, refuse
-from wire.proxy import CutError, Exchange, Fault
+from wire.proxy import AnswerError, CutError, Exchange, Fault
 from wire.stage import SOURCE, Context, Stage
 
 from replicate.errors import ReplicationError
@@ -16,6 +18,8 @@ from replicate.handler import Function
 
 TOKEN = re.compile(r"ya29\.local-[\w-]+")
 SESSION = re.compile(r"upload_id=[\w-]+")
+CALLERS_KEY = "the-key-of-a-caller"
+SIGNATURE = re.compile(r"Signature=|AWS4-HMAC-SHA256")
 
 
 @dataclass
@@ -24,6 +28,7 @@ class Ear:
 
     stage: Stage
     capfd: pytest.CaptureFixture[str]
+    log: io.StringIO
     heard: list[str] = field(default_factory=list)
 
     def deliver(self) -> str:
@@ -42,7 +47,7 @@ class Ear:
         request = {
             "version": "2.0",
             "rawPath": "/v1/replicate",
-            "headers": {"content-type": "application/json"},
+            "headers": {"content-type": "application/json", "x-api-key": CALLERS_KEY},
             "requestContext": {
                 "http": {"method": "POST", "path": "/v1/replicate"},
                 "stage": "$default",
@@ -56,7 +61,7 @@ class Ear:
 
     def everything(self) -> str:
         output = self.capfd.readouterr()
-        self.heard += [output.out, output.err]
+        self.heard += [output.out, output.err, self.log.getvalue()]
         return "\n".join(self.heard)
 
     def _context(self) -> Context:
@@ -65,10 +70,23 @@ class Ear:
 
 
 @pytest.fixture
-def ear(stage: Stage, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ear:
-    """Return an ear, with the logger told to say as much as it can."""
+def ear(
+    stage: Stage, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ear]:
+    """Return an ear, with all loggers told to say as much as they can.
+
+    With ApplicationLogLevel=DEBUG Lambda does the same to the root logger.
+    """
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
-    return Ear(stage, capfd)
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield Ear(stage, capfd, log)
+    root.setLevel(before)
+    root.removeHandler(handler)
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,40 @@ def test_nothing_secret_is_said_through_a_rotation_and_faults(ear: Ear, secret: 
     assert not TOKEN.search(said)
     assert not SESSION.search(said)
     assert [piece for piece in secret.pieces() if piece in said] == []
-    assert "Signature=" not in said
+    assert not SIGNATURE.search(said)
+
+
+def test_the_libraries_say_nothing_secret_when_everything_is_logged(
+    ear: Ear, secret: Secret
+) -> None:
+    """They log requests, responses and addresses at the level DEBUG."""
+    secret.store(json.dumps(ear.stage.clouds.new_key()))
+    CREATE_LARGE.prepare(ear.stage)
+    assert ear.deliver() == ""
+    assert ear.ask() == 200
+    logging.getLogger("somebody").debug("this was heard")
+    said = ear.everything()
+    assert "this was heard" in said
+    assert not TOKEN.search(said)
+    assert not SESSION.search(said)
+    assert not SIGNATURE.search(said)
+    assert "not-a-secret" not in said
+    assert CALLERS_KEY not in said
+    assert [piece for piece in secret.pieces() if piece in said] == []
+
+
+@pytest.mark.parametrize("step", ["gcs.put", "gcs.final"])
+def test_a_response_with_malformed_headers_gives_no_address_away(ear: Ear, step: str) -> None:
+    """urllib3 warns of such headers, with the address of the request."""
+    CREATE_LARGE.prepare(ear.stage)
+
+    def garble(_: Exchange) -> None:
+        raise AnswerError(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nno header\r\n\r\n")
+
+    fault = ear.stage.spoil(Fault(step, ARRIVAL, garble))
+    assert ear.deliver() == ""
+    assert fault.struck
+    assert not SESSION.search(ear.everything())
 
 
 def refused(status: int) -> Case:
