@@ -1,0 +1,57 @@
+"""Limits of texts and envelopes, at their boundaries."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from memory import Context, MemoryStores, a_sample
+
+from replicate.answers import MAX_RESULT_CHARACTERS, answer
+from replicate.api import MAX_BODY_CHARACTERS
+from replicate.errors import InvalidEventError, SourceArchivedError
+from replicate.events import MAX_NESTING, Change, Delivery, Item, Kind, parse
+from replicate.objects import SourceRef
+
+REF = SourceRef("source", "key")
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("excess", [-1, 0, 1])
+def test_a_text_for_a_job_s_report_is_cut_at_1024_characters(excess: int) -> None:
+    delivery = Delivery(Kind.BATCH_OPERATIONS, (Item("t", (Change(REF),)),), "i", "1.0")
+    full = "source_archived: " + "ü" * (MAX_RESULT_CHARACTERS - len("source_archived: ") + excess)
+    error = SourceArchivedError(full.removeprefix("source_archived: "))
+    (result,) = answer(delivery, {REF: error})["results"]
+    assert result["resultString"] == full[:1024]
+    assert len(result["resultString"]) == 1024 + min(excess, 0)
+
+
+@pytest.mark.parametrize(("excess", "status"), [(0, 404), (1, 400)])
+def test_a_request_s_body_has_16_ki_characters_at_most(excess: int, status: int) -> None:
+    body = json.dumps({"s3_bucket": "source", "s3_key": "gone"})
+    padded = body + " " * (16 * 1024 - len(body) + excess)
+    assert MAX_BODY_CHARACTERS == 16 * 1024
+    event = a_sample("api-v2") | {"body": padded, "isBase64Encoded": False}
+    answered = MemoryStores().function().handle(event, Context())
+    assert answered["statusCode"] == status
+    assert ("too long" in answered["body"]) == (excess > 0)
+
+
+def in_topic(event: object) -> dict[str, Any]:
+    return {"Type": "Notification", "Message": json.dumps(event)}
+
+
+def in_failure(event: object) -> dict[str, Any]:
+    return {"requestPayload": event}
+
+
+@pytest.mark.parametrize("wrap", [in_topic, in_failure])
+def test_an_event_may_have_eight_envelopes_and_no_more(wrap: Any) -> None:  # noqa: ANN401
+    event = a_sample("s3-put")
+    for _ in range(8):
+        event = wrap(event)
+    assert MAX_NESTING == 8
+    assert len(parse(event, NOW).changes()) == 1
+    with pytest.raises(InvalidEventError, match="too many envelopes"):
+        parse(wrap(event), NOW)
