@@ -311,6 +311,12 @@ def test_an_upload_that_is_given_up_is_cancelled_by_its_own_address(stage: Stage
         (0, True, ["s3.get", "gcs.insert", "s3.head"]),
         (300 * KIB, True, ["gcs.get", "s3.get", "gcs.insert", "s3.head"]),
         (9 * KIB, False, ["gcs.get", "s3.head", "s3.get", "gcs.insert", "s3.head"]),
+        (1024 * KIB, True, ["gcs.get", "s3.get", "gcs.insert", "s3.head"]),
+        (
+            1024 * KIB + 1,
+            True,
+            ["gcs.get", "s3.get", "gcs.start", "gcs.put", "gcs.final", "s3.head"],
+        ),
     ],
 )
 def test_a_new_object_takes_no_more_requests_than_this(
