@@ -115,6 +115,11 @@ class GcsServer:
         """Forget all faults that have not fired."""
         self._service.faults.clear()
 
+    def withhold(self, *permissions: str) -> None:
+        """Let the credentials lack exactly these permissions, when they ask which they have."""
+        self._service.lacking.clear()
+        self._service.lacking.update(permissions)
+
     def requests(self) -> list[dict[str, Any]]:
         """Return the journal: every request but those to /_local."""
         return self._service.journal.entries()

@@ -72,6 +72,7 @@ class Service:
     store: Store
     keyring: Keyring
     auth: bool = True
+    lacking: set[str] = field(default_factory=set)  # permissions that nobody has
     sessions: Sessions = field(default_factory=Sessions)
     faults: FaultQueue = field(default_factory=FaultQueue)
     journal: Journal = field(default_factory=Journal)

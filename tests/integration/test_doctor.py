@@ -9,7 +9,10 @@ import pytest
 from memory import Context
 
 from local.gcs import Fault, GcsServer
+from replicate.doctor import needed_permissions
 from replicate.handler import lambda_handler
+from replicate.mapping import Tags
+from replicate.plan import Overwrite, Policy
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,7 @@ def deployed(
     secrets.create_secret(Name="gcp", SecretString=json.dumps(gcs.create_key()))
     yield gcs
     gcs.clear_faults()
+    gcs.withhold()
     secrets.delete_secret(SecretId="gcp", ForceDeleteWithoutRecovery=True)
 
 
@@ -102,4 +106,64 @@ def test_a_bucket_that_is_not_there_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_canary_that_may_not_be_written_is_found(deployed: GcsServer) -> None:
     deployed.add_fault(Fault(operation="objects.insert", status=403))
+    assert failing(examined()) == [("canary", "destination_forbidden")]
+
+
+CREATE = ["create", "get", "list"]
+CHANGE = [*CREATE, "update", "delete"]
+CONTEXTS = ["createContext", "updateContext", "deleteContext"]
+
+
+@pytest.mark.parametrize("tags", Tags)
+@pytest.mark.parametrize(
+    ("overwrite", "deletes", "needed"),
+    [
+        (Overwrite.CHANGED, False, CHANGE),
+        (Overwrite.CHANGED, True, CHANGE),
+        (Overwrite.NEVER, False, CREATE),
+        (Overwrite.NEVER, True, [*CREATE, "delete"]),
+    ],
+)
+def test_each_mode_needs_these_permissions(
+    tags: Tags, overwrite: Overwrite, needed: list[str], *, deletes: bool
+) -> None:
+    wanted = needed + (CONTEXTS if tags is Tags.CONTEXTS else [])
+    found = needed_permissions(Policy(overwrite=overwrite, deletes=deletes, tags=tags))
+    assert found == [f"storage.objects.{name}" for name in wanted]
+
+
+@pytest.mark.parametrize("name", CHANGE + CONTEXTS)
+def test_each_missing_permission_is_named(
+    deployed: GcsServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("REPLICATE_TAGS", "contexts")
+    deployed.withhold(f"storage.objects.{name}")
+    report = examined()
+    assert failing(report) == [("rights on gs://replica", "destination_forbidden")]
+    (found,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
+    assert f"lack storage.objects.{name} on gs://replica" in found
+
+
+def test_all_that_is_missing_is_named_at_once(deployed: GcsServer) -> None:
+    everything = [f"storage.objects.{name}" for name in CHANGE]
+    deployed.withhold(*everything)
+    (found,) = [hop["found"] for hop in examined()["hops"] if not hop["ok"]]
+    assert f"lack {', '.join(everything)} on" in found
+
+
+def test_a_mode_that_only_creates_leaves_the_canary_and_says_so(
+    deployed: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERWRITE", "never")
+    deployed.withhold("storage.objects.update", "storage.objects.delete")
+    deployed.add_fault(Fault(operation="objects.delete", status=403))
+    report = examined()
+    assert report["healthy"], report
+    (found,) = [hop["found"] for hop in report["hops"] if hop["hop"] == "canary"]
+    assert "delete gs://replica/.s3-to-gcs-replicator/canary-" in found
+    assert "by hand" in found
+
+
+def test_a_canary_that_may_not_be_deleted_is_found_in_all_other_modes(deployed: GcsServer) -> None:
+    deployed.add_fault(Fault(operation="objects.delete", status=403))
     assert failing(examined()) == [("canary", "destination_forbidden")]
