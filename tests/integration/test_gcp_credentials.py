@@ -306,6 +306,49 @@ def test_a_failed_renewal_leaves_no_token(server: GcsServer, vault: Open, caller
     assert count(server, "objects.list", 401) == 0, "a request was sent without a token"
 
 
+def test_no_request_leaves_without_a_token_while_another_thread_renews_it() -> None:
+    renewing, renew = threading.Event(), threading.Event()
+
+    class Slow(google_credentials.Credentials):
+        def refresh(self, request: object) -> None:
+            del request
+            if self.token:
+                renewing.set()
+                renew.wait(5)
+            self.token = "token"
+
+    class SlowSecret:
+        def read(self, deadline: Deadline) -> str:
+            del deadline
+            return ""
+
+        def credentials(self, text: str) -> google_credentials.Credentials:
+            del text
+            return Slow()  # type: ignore[no-untyped-call]
+
+    class Interrupted(SecretCredentials):
+        """Another thread begins to renew the token just before it is written to the request."""
+
+        def apply(self, headers: dict[str, str], token: str | None = None) -> None:
+            other.start()
+            renewing.wait(0.3)
+            super().apply(headers, token)
+
+    def refused() -> None:
+        SecretCredentials.apply(credentials, {})
+        credentials.refresh(None)
+
+    credentials = Interrupted(SlowSecret(), POLICY)
+    other = threading.Thread(target=refused)
+    credentials.refresh(None)
+    headers: dict[str, str] = {}
+    credentials.before_request(None, "GET", "", headers)
+    renew.set()
+    other.join(5)
+    credentials.close()
+    assert headers["authorization"] == "Bearer token"
+
+
 @pytest.fixture
 def sleepless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody sleep."""

@@ -103,10 +103,10 @@ class SecretCredentials(Credentials):
         self, request: object, method: str, url: str, headers: dict[str, str]
     ) -> None:
         """Authorize a request; with the secret as it is now, if it was read long ago."""
-        if self._clock() >= self._read_again_at:
-            with self._lock:
+        with self._lock:  # else another thread's renewal may take the token away meanwhile
+            if self._clock() >= self._read_again_at:
                 self._current()
-        super().before_request(request, method, url, headers)  # type: ignore[no-untyped-call]
+            super().before_request(request, method, url, headers)  # type: ignore[no-untyped-call]
 
     def apply(self, headers: dict[str, str], token: str | None = None) -> None:
         """Remember which token this thread's request carries."""
