@@ -18,6 +18,7 @@ from replicate.deadline import Deadline
 from replicate.errors import (
     CredentialsError,
     DestinationUnavailableError,
+    OutOfTimeError,
     UnavailableError,
 )
 from replicate.gcs import credentials as product
@@ -182,6 +183,18 @@ def test_credentials_that_work_outlive_an_outage_of_secrets_manager(
     google.vault.put(server.create_key())
     clock.now += RECHECK_S
     assert google.token() != token
+
+
+def test_reading_again_without_a_response_in_its_time_keeps_credentials_that_work(
+    server: GcsServer, vault: Open, caller: Make
+) -> None:
+    """The time for reading the secret again is a part of the invocation's: there is more left."""
+    clock = Time()
+    google = caller(vault(server.create_key()), clock)
+    token = google.token()
+    clock.now += MAX_AGE_S
+    google.vault.failure = OutOfTimeError("The time for reading ran out.")
+    assert google.token() == token
 
 
 def test_reading_again_gets_less_time_than_the_invocation_has(

@@ -18,7 +18,12 @@ from google.auth.credentials import Credentials, Signing
 from google.auth.transport.requests import Request
 
 from replicate.deadline import Deadline
-from replicate.errors import CredentialsError, DestinationUnavailableError, UnavailableError
+from replicate.errors import (
+    CredentialsError,
+    DestinationUnavailableError,
+    OutOfTimeError,
+    UnavailableError,
+)
 from replicate.gcs.errors import MALFORMED
 from replicate.retry import RetryPolicy, is_transient, retry_after
 
@@ -167,10 +172,10 @@ class SecretCredentials(Credentials):
 
     def _recheck(self) -> None:
         """Read the secret again; keep what there is while Secrets Manager is unavailable."""
-        deadline = self._deadline()
+        deadline = Deadline(self._deadline().limit(RECHECK_TIMEOUT_S))
         try:
-            text = self._secret.read(Deadline(deadline.limit(RECHECK_TIMEOUT_S)))
-        except UnavailableError:
+            text = self._secret.read(deadline)
+        except (UnavailableError, OutOfTimeError):  # out of the seconds for this, not of all
             self._read_again_at = self._clock() + RECHECK_S
         except CredentialsError:  # the secret is gone, or no longer ours to read
             self._inner = self.token = None
