@@ -236,6 +236,21 @@ def test_a_secret_that_is_gone_stops_working_when_it_is_read_again(
     assert google.ask() == 200
 
 
+def test_a_secret_that_became_malformed_stops_working_when_it_is_read_again(
+    server: GcsServer, vault: Open, caller: Make
+) -> None:
+    clock = Time()
+    google = caller(vault(server.create_key()), clock)
+    google.token()
+    google.vault.put("no JSON")
+    clock.now += MAX_AGE_S
+    for _ in range(2):
+        with pytest.raises(CredentialsError, match="not JSON"):
+            google.ask()
+    google.vault.put(server.create_key())
+    assert google.ask() == 200
+
+
 def test_a_refused_token_makes_the_secret_be_read_at_once(
     server: GcsServer, vault: Open, caller: Make
 ) -> None:

@@ -174,14 +174,12 @@ class SecretCredentials(Credentials):
         """Read the secret again; keep what there is while Secrets Manager is unavailable."""
         deadline = Deadline(self._deadline().limit(RECHECK_TIMEOUT_S))
         try:
-            text = self._secret.read(deadline)
+            self._use(self._secret.read(deadline))
         except (UnavailableError, OutOfTimeError):  # out of the seconds for this, not of all
             self._read_again_at = self._clock() + RECHECK_S
-        except CredentialsError:  # the secret is gone, or no longer ours to read
+        except CredentialsError:  # the secret is gone, malformed, or no longer ours to read
             self._inner = self.token = None
             raise
-        else:
-            self._use(text)
 
     def _reload(self) -> Credentials:
         """Read the secret now. Raises CredentialsError, OutOfTimeError."""
