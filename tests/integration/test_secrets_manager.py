@@ -10,7 +10,7 @@ from canned import answering
 
 from replicate.aws_clients import AwsClients
 from replicate.deadline import Deadline
-from replicate.errors import CredentialsError, UnavailableError
+from replicate.errors import CredentialsError, SettingsError, UnavailableError
 from replicate.gcs.secret import Secret
 from replicate.retry import RetryPolicy
 
@@ -77,6 +77,22 @@ def test_a_service_that_is_down_is_unavailable(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(UnavailableError, match=r"gcp \(EndpointConnectionError\)"):
+        secret("gcp").read(Deadline(10))
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function without a role."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def test_a_function_without_a_role_is_told_so(secret: Make, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("no_keys")
+    with pytest.raises(SettingsError, match="give the function a role"):
         secret("gcp").read(Deadline(10))
 
 
