@@ -37,6 +37,7 @@ _NEEDED = {
     _KEY: ("client_email", "private_key", "token_uri"),
     _FEDERATION: ("audience", "subject_token_type", "token_url"),
 }
+_OPTIONAL = frozenset({"universe_domain"})
 _AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - the name of a type
 
 
@@ -127,7 +128,7 @@ def _parse(secret: str) -> Mapping[str, Any]:
     kind = info.get("type")
     if not isinstance(kind, str) or kind not in _NEEDED:
         raise _malformed(f"its field type is neither {_KEY} nor {_FEDERATION}")
-    for field in _NEEDED[kind]:
+    for field in (*_NEEDED[kind], *(_OPTIONAL & info.keys())):
         if not isinstance(info.get(field), str) or not info[field]:
             raise _malformed(f"its field {field} is missing or not a text")
     if kind == _FEDERATION and info["subject_token_type"] != _AWS_TOKEN:
