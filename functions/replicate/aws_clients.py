@@ -1,12 +1,13 @@
 """boto3 clients for the life of the execution environment."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import CredentialRetrievalError
 
 from replicate.deadline import Deadline
 from replicate.errors import SettingsError, UnavailableError
@@ -42,6 +43,7 @@ class AwsClients:
     """One boto3 session, and a client per service and timeout. Safe across threads."""
 
     def __init__(self, region: str, policy: RetryPolicy) -> None:
+        """Build the clients. Raises UnavailableError when the credentials cannot be read."""
         self._session = boto3.Session(region_name=region)
         self._timeouts = _descending(policy.io_timeout_s, _SHORT_TIMEOUTS_S)
         self._clients: dict[tuple[Service, float], Any] = {}
@@ -68,13 +70,9 @@ class AwsClients:
 
     def keys(self) -> AwsKeys:
         """Read the credentials as they are now. Raises UnavailableError, SettingsError."""
-        try:
+        with _credentials_needed():
             found = self._session.get_credentials()
             frozen = found.get_frozen_credentials() if found else None
-        except BotoCoreError:  # its text may quote the response of the credentials' server
-            raise UnavailableError(
-                "The function's AWS credentials could not be renewed. Try again."
-            ) from None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise SettingsError(NO_ROLE)
         return AwsKeys(frozen.access_key, frozen.secret_key, frozen.token)
@@ -89,11 +87,23 @@ class AwsClients:
         with self._lock:
             client = self._clients.get((service, timeout_s))
             if client is None:
-                client = self._session.client(service, config=_config(timeout_s))
+                with _credentials_needed():
+                    client = self._session.client(service, config=_config(timeout_s))
                 if service == "s3":
                     client.meta.events.register("before-call.s3.GetObject", _ask_for_checksums)
                 self._clients[service, timeout_s] = client
             return client
+
+
+@contextmanager
+def _credentials_needed() -> Iterator[None]:
+    """Translate what botocore raises when the server of the credentials fails."""
+    try:
+        yield
+    except CredentialRetrievalError:  # its text may quote the server's response
+        raise UnavailableError(
+            "The function's AWS credentials could not be renewed. Try again."
+        ) from None
 
 
 def _descending(longest: float, shorter: Iterable[float]) -> list[float]:

@@ -30,7 +30,9 @@ class Environment:
     def from_environ(
         cls, environ: Mapping[str, str], retries: RetryPolicy = DEFAULT_POLICY
     ) -> "Environment":
-        """Build everything; the secret is not read before it is needed. Raises SettingsError.
+        """Build everything; the secret is not read before it is needed.
+
+        Raises SettingsError, and UnavailableError when the AWS credentials cannot be read.
 
         The SDKs read their own standard variables (credentials, endpoints, proxies, certificate
         authorities) from the process's environment.

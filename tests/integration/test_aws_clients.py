@@ -12,6 +12,7 @@ import pytest
 
 from replicate.aws_clients import AwsClients, AwsKeys
 from replicate.deadline import Deadline
+from replicate.environment import Environment
 from replicate.errors import OutOfTimeError, SettingsError, SourceUnavailableError, UnavailableError
 from replicate.objects import SourceRef
 from replicate.retry import DEFAULT_POLICY, RetryPolicy
@@ -120,6 +121,18 @@ def test_keys_that_cannot_be_renewed_are_unavailable(container: Container) -> No
         S3Source(made, Deadline(10), RetryPolicy(attempts=1)).head(SourceRef("bucket", "key"))
     container.up, container.lasts = True, timedelta(hours=1)
     assert made.keys().token == "token"
+
+
+def test_keys_that_could_never_be_read_are_unavailable_and_not_quoted(
+    container: Container,
+) -> None:
+    container.up = False
+    environ = {"AWS_REGION": REGION, "GCS_BUCKET_NAME": "b", "GCP_CREDENTIALS_SECRET": "s"}
+    with pytest.raises(UnavailableError, match="could not be renewed") as caught:
+        Environment.from_environ(environ)
+    assert caught.value.__suppress_context__
+    container.up = True
+    Environment.from_environ(environ).close()
 
 
 @pytest.mark.usefixtures("alone")
