@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 from botocore.config import Config
@@ -31,12 +32,13 @@ _SHORT_TIMEOUTS_S = (4.0, 1.0)
 Service = Literal["s3", "secretsmanager"]
 
 
-class AwsKeys(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AwsKeys:
     """The function's own AWS credentials at one moment."""
 
     access_key: str
-    secret_key: str
-    token: str | None
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
 
 
 class AwsClients:

@@ -186,3 +186,7 @@ def test_a_client_is_built_once_by_ten_threads_that_need_it_first() -> None:
     assert len({*map(id, found)}) == 1
     assert made.client("s3", near_the_end) is found[0]
     assert made.client("s3", Deadline(60)) is not found[0]
+
+
+def test_keys_tell_no_secret() -> None:
+    assert "secret" not in repr(AwsKeys("AKIA", "secret-key", "secret-token"))
