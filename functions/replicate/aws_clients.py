@@ -120,6 +120,7 @@ def _config(timeout_s: float) -> Config:
         retries={"mode": "standard", "total_max_attempts": 1},  # replicate.retry has the policy
         tcp_keepalive=True,
         max_pool_connections=CONNECTIONS,
+        s3={"us_east_1_regional_endpoint": "regional"},  # VPC endpoints do not know the global one
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -28,6 +28,7 @@ REGION = "us-east-1"
 @pytest.mark.parametrize(
     ("variables_", "s3", "secrets"),
     [
+        ({}, f"{SOURCE}.s3.{REGION}.amazonaws.com", f"secretsmanager.{REGION}.amazonaws.com"),
         (
             {"AWS_USE_FIPS_ENDPOINT": "true"},
             f"{SOURCE}.s3-fips.{REGION}.amazonaws.com",
