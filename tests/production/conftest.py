@@ -35,7 +35,8 @@ def variables(internet: Internet) -> Iterator[pytest.MonkeyPatch]:
         for name in os.environ:
             if name.startswith("AWS_") or name.lower().endswith("_proxy"):
                 patch.delenv(name)
-        patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+        for name in ("STORAGE_EMULATOR_HOST", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+            patch.delenv(name, raising=False)
         for name, value in environ(internet).items():
             patch.setenv(name, value)
         yield patch
