@@ -1,15 +1,17 @@
 """boto3 clients for the life of the execution environment."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import CredentialRetrievalError
 from botocore.utils import parse_timestamp
 
 from replicate.deadline import Deadline
@@ -26,24 +28,28 @@ CONNECTIONS = 10
 USER_AGENT = "s3-to-gcs-replicator"
 """Without it botocore builds a longer text twice a request, a fifth of the CPU of a HEAD."""
 
+NO_ROLE = "There are no AWS credentials: give the function a role."
+
 _SHORT_TIMEOUTS_S = (4.0, 1.0)
 """For the last seconds of an invocation: boto3 has no timeout per request, only per client."""
 
 Service = Literal["s3", "secretsmanager"]
 
 
-class AwsKeys(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AwsKeys:
     """The function's own AWS credentials at one moment."""
 
     access_key: str
-    secret_key: str
-    token: str | None
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
 
 
 class AwsClients:
     """One boto3 session, and a client per service and timeout. Safe across threads."""
 
     def __init__(self, region: str, policy: RetryPolicy, verify: str | None = None) -> None:
+        """Build the clients. Raises UnavailableError when the credentials cannot be read."""
         core = botocore.session.get_session()
         core.get_component("response_parser_factory").set_parser_defaults(
             timestamp_parser=_parse_timestamp
@@ -75,15 +81,11 @@ class AwsClients:
 
     def keys(self) -> AwsKeys:
         """Read the credentials as they are now. Raises UnavailableError, SettingsError."""
-        try:
+        with _credentials_needed():
             found = self._session.get_credentials()
             frozen = found.get_frozen_credentials() if found else None
-        except BotoCoreError:  # its text may quote the response of the credentials' server
-            raise UnavailableError(
-                "The function's AWS credentials could not be renewed. Try again."
-            ) from None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
-            raise SettingsError("There are no AWS credentials: give the function a role.")
+            raise SettingsError(NO_ROLE)
         return AwsKeys(frozen.access_key, frozen.secret_key, frozen.token)
 
     def close(self) -> None:
@@ -96,13 +98,25 @@ class AwsClients:
         with self._lock:
             client = self._clients.get((service, timeout_s))
             if client is None:
-                client = self._session.client(
-                    service, config=_config(timeout_s), verify=self._verify
-                )
+                with _credentials_needed():
+                    client = self._session.client(
+                        service, config=_config(timeout_s), verify=self._verify
+                    )
                 if service == "s3":
                     client.meta.events.register("before-call.s3.GetObject", _ask_for_checksums)
                 self._clients[service, timeout_s] = client
             return client
+
+
+@contextmanager
+def _credentials_needed() -> Iterator[None]:
+    """Translate what botocore raises when the server of the credentials fails."""
+    try:
+        yield
+    except CredentialRetrievalError:  # its text may quote the server's response
+        raise UnavailableError(
+            "The function's AWS credentials could not be renewed. Try again."
+        ) from None
 
 
 def _descending(longest: float, shorter: Iterable[float]) -> list[float]:
@@ -117,6 +131,7 @@ def _config(timeout_s: float) -> Config:
         retries={"mode": "standard", "total_max_attempts": 1},  # replicate.retry has the policy
         tcp_keepalive=True,
         max_pool_connections=CONNECTIONS,
+        s3={"us_east_1_regional_endpoint": "regional"},  # VPC endpoints do not know the global one
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -35,7 +35,9 @@ class Environment:
         *,
         verify: str | None = None,
     ) -> "Environment":
-        """Build everything; the secret is not read before it is needed. Raises SettingsError.
+        """Build everything; the secret is not read before it is needed.
+
+        Raises SettingsError, and UnavailableError when the AWS credentials cannot be read.
 
         `verify` is what boto3 checks certificates with, None for its default.
         The SDKs read their own standard variables (credentials, endpoints, proxies, certificate

@@ -18,7 +18,12 @@ from google.auth.credentials import Credentials, Signing
 from google.auth.transport.requests import Request
 
 from replicate.deadline import Deadline
-from replicate.errors import CredentialsError, DestinationUnavailableError, UnavailableError
+from replicate.errors import (
+    CredentialsError,
+    DestinationUnavailableError,
+    OutOfTimeError,
+    UnavailableError,
+)
 from replicate.gcs.errors import MALFORMED
 from replicate.retry import RetryPolicy, is_transient, retry_after
 
@@ -103,10 +108,10 @@ class SecretCredentials(Credentials):
         self, request: object, method: str, url: str, headers: dict[str, str]
     ) -> None:
         """Authorize a request; with the secret as it is now, if it was read long ago."""
-        if self._clock() >= self._read_again_at:
-            with self._lock:
+        with self._lock:  # else another thread's renewal may take the token away meanwhile
+            if self._clock() >= self._read_again_at:
                 self._current()
-        super().before_request(request, method, url, headers)  # type: ignore[no-untyped-call]
+            super().before_request(request, method, url, headers)  # type: ignore[no-untyped-call]
 
     def apply(self, headers: dict[str, str], token: str | None = None) -> None:
         """Remember which token this thread's request carries."""
@@ -167,16 +172,14 @@ class SecretCredentials(Credentials):
 
     def _recheck(self) -> None:
         """Read the secret again; keep what there is while Secrets Manager is unavailable."""
-        deadline = self._deadline()
+        deadline = Deadline(self._deadline().limit(RECHECK_TIMEOUT_S))
         try:
-            text = self._secret.read(Deadline(deadline.limit(RECHECK_TIMEOUT_S)))
-        except UnavailableError:
+            self._use(self._secret.read(deadline))
+        except (UnavailableError, OutOfTimeError):  # out of the seconds for this, not of all
             self._read_again_at = self._clock() + RECHECK_S
-        except CredentialsError:  # the secret is gone, or no longer ours to read
+        except CredentialsError:  # the secret is gone, malformed, or no longer ours to read
             self._inner = self.token = None
             raise
-        else:
-            self._use(text)
 
     def _reload(self) -> Credentials:
         """Read the secret now. Raises CredentialsError, OutOfTimeError."""

@@ -11,14 +11,19 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 from google.auth import aws
 from google.auth.credentials import Credentials
 from google.oauth2 import service_account
 
-from replicate.aws_clients import AwsClients
+from replicate.aws_clients import NO_ROLE, AwsClients
 from replicate.deadline import Deadline
-from replicate.errors import CredentialsError, DestinationUnavailableError, UnavailableError
+from replicate.errors import (
+    CredentialsError,
+    DestinationUnavailableError,
+    SettingsError,
+    UnavailableError,
+)
 from replicate.gcs.errors import MALFORMED
 from replicate.retry import RetryPolicy, retrying
 
@@ -32,6 +37,7 @@ _NEEDED = {
     _KEY: ("client_email", "private_key", "token_uri"),
     _FEDERATION: ("audience", "subject_token_type", "token_url"),
 }
+_OPTIONAL = frozenset({"universe_domain"})
 _AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - the name of a type
 
 
@@ -47,7 +53,8 @@ class Secret:
     def read(self, deadline: Deadline) -> str:
         """Return the text as it is now.
 
-        Raises UnavailableError, and CredentialsError when Secrets Manager refuses.
+        Raises UnavailableError, SettingsError without AWS credentials, and CredentialsError when
+        Secrets Manager refuses.
         """
         return retrying(lambda: self._read(deadline), self._policy, deadline)
 
@@ -75,6 +82,8 @@ class Secret:
         return value
 
     def _refusal(self, error: BaseException | None) -> Exception:
+        if isinstance(error, NoCredentialsError):
+            return SettingsError(NO_ROLE)
         if not isinstance(error, ClientError):
             return self._unavailable(type(error).__name__)
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -119,7 +128,7 @@ def _parse(secret: str) -> Mapping[str, Any]:
     kind = info.get("type")
     if not isinstance(kind, str) or kind not in _NEEDED:
         raise _malformed(f"its field type is neither {_KEY} nor {_FEDERATION}")
-    for field in _NEEDED[kind]:
+    for field in (*_NEEDED[kind], *(_OPTIONAL & info.keys())):
         if not isinstance(info.get(field), str) or not info[field]:
             raise _malformed(f"its field {field} is missing or not a text")
     if kind == _FEDERATION and info["subject_token_type"] != _AWS_TOKEN:

@@ -16,6 +16,7 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from replicate.aws_clients import NO_ROLE
 from replicate.errors import (
     InvalidNameError,
     ReplicationError,
@@ -46,7 +47,7 @@ def translated(ref: SourceRef) -> Iterator[None]:
     except ClientError as error:
         raise _refusal(ref, error) from error
     except NoCredentialsError:
-        raise SettingsError("There are no AWS credentials: give the function a role.") from None
+        raise SettingsError(NO_ROLE) from None
     except CredentialRetrievalError:  # its text may quote the response of the credentials' server
         raise SourceUnavailableError(
             "The function's AWS credentials could not be renewed. Try again."

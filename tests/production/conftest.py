@@ -1,0 +1,56 @@
+"""The function's environment variables as Lambda sets them, and the internet around it."""
+
+import os
+from collections.abc import Iterator, Mapping
+
+import pytest
+from production.internet import (
+    DESTINATION,
+    DOTTED,
+    KEYS,
+    REGION,
+    SECRET,
+    SOURCE,
+    Internet,
+)
+
+
+@pytest.fixture(scope="module")
+def internet() -> Iterator[Internet]:
+    """Both clouds under their own names, with two source buckets."""
+    made = Internet()
+    for bucket in (SOURCE, DOTTED):
+        made.create_bucket(bucket)
+    made.store_secret(made.key())
+    yield made
+    for bucket in (SOURCE, DOTTED):
+        made.delete_bucket(bucket)
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def variables(internet: Internet) -> Iterator[pytest.MonkeyPatch]:
+    """Set what Lambda and the template set, and the way to the proxy; return what changes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        for name in ("STORAGE_EMULATOR_HOST", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+            patch.delenv(name, raising=False)
+        for name, value in environ(internet).items():
+            patch.setenv(name, value)
+        yield patch
+
+
+def environ(internet: Internet) -> Mapping[str, str]:
+    return {
+        **KEYS,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "GCS_BUCKET_NAME": DESTINATION,
+        "GCP_CREDENTIALS_SECRET": SECRET,
+        "HTTPS_PROXY": internet.proxy.url,
+        "HTTP_PROXY": internet.proxy.url,
+        "AWS_CA_BUNDLE": internet.certificates.bundle,
+        "REQUESTS_CA_BUNDLE": internet.certificates.bundle,
+    }

@@ -1,0 +1,136 @@
+"""The SDKs' own settings choose other hosts: FIPS, dual stack, other partitions and universes."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+
+import pytest
+from google.auth.credentials import Credentials
+from production.internet import SECRET, SOURCE, Internet
+
+import replicate.handler  # noqa: F401 - the way in: it sets variables
+from replicate.aws_clients import AwsClients
+from replicate.deadline import Deadline
+from replicate.environment import Environment
+from replicate.errors import ReplicationError
+from replicate.gcs.client import GcsClient
+from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
+from replicate.gcs.secret import Secret
+from replicate.objects import SourceRef
+from replicate.retry import RetryPolicy
+from replicate.s3 import S3Source
+
+ONCE = RetryPolicy(attempts=1)
+REGION = "us-east-1"
+
+
+@pytest.mark.parametrize(
+    ("variables_", "s3", "secrets"),
+    [
+        ({}, f"{SOURCE}.s3.{REGION}.amazonaws.com", f"secretsmanager.{REGION}.amazonaws.com"),
+        (
+            {"AWS_USE_FIPS_ENDPOINT": "true"},
+            f"{SOURCE}.s3-fips.{REGION}.amazonaws.com",
+            f"secretsmanager-fips.{REGION}.amazonaws.com",
+        ),
+        (
+            {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            f"{SOURCE}.s3.dualstack.{REGION}.amazonaws.com",
+            f"secretsmanager.{REGION}.amazonaws.com",  # which has both stacks
+        ),
+        (
+            {"AWS_USE_FIPS_ENDPOINT": "true", "AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            f"{SOURCE}.s3-fips.dualstack.{REGION}.amazonaws.com",
+            f"secretsmanager-fips.{REGION}.amazonaws.com",
+        ),
+        (
+            {"AWS_REGION": "cn-north-1"},
+            f"{SOURCE}.s3.cn-north-1.amazonaws.com.cn",
+            "secretsmanager.cn-north-1.amazonaws.com.cn",
+        ),
+        (
+            {
+                "AWS_ENDPOINT_URL_S3": f"https://bucket.vpce-1.s3.{REGION}.vpce.amazonaws.com",
+                "AWS_ENDPOINT_URL_SECRETS_MANAGER": (
+                    f"https://vpce-2.secretsmanager.{REGION}.vpce.amazonaws.com"
+                ),
+            },
+            f"bucket.vpce-1.s3.{REGION}.vpce.amazonaws.com",
+            f"vpce-2.secretsmanager.{REGION}.vpce.amazonaws.com",
+        ),
+    ],
+)
+def test_aws_is_asked_at_the_endpoint_of_the_settings(
+    internet: Internet,
+    variables: pytest.MonkeyPatch,
+    variables_: Mapping[str, str],
+    s3: str,
+    secrets: str,
+) -> None:
+    """Which host it is matters here; what the server there says does not."""
+    del variables
+    internet.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables_.items():
+            patch.setenv(name, value)
+        region = variables_.get("AWS_REGION", REGION)
+        with closing(AwsClients(region, ONCE)) as clients:
+            with suppress(ReplicationError):
+                S3Source(clients, Deadline(60), ONCE).head(SourceRef(SOURCE, "key"))
+            with suppress(ReplicationError):
+                Secret(clients, SECRET, region, ONCE).read(Deadline(60))
+    assert internet.proxy.hosts == {f"{s3}:443", f"{secrets}:443"}
+
+
+@pytest.fixture
+def universe(internet: Internet, variables: pytest.MonkeyPatch) -> Iterator[Internet]:
+    """The internet, with nothing asked yet."""
+    del variables
+    internet.forget()
+    yield internet
+    internet.store_secret(internet.key())
+
+
+def test_a_key_of_another_universe_is_used_there(universe: Internet) -> None:
+    """Such a key signs its tokens itself: there is no token service to ask."""
+    universe.store_secret(universe.key() | {"universe_domain": "example.cloud"})
+    with closing(Environment.from_environ(os.environ, ONCE)) as environment:
+        with suppress(ReplicationError):  # our server knows no tokens that it did not issue
+            environment.destination(Deadline(60)).head("nothing")
+        assert environment.gcs.credentials.universe_domain == "example.cloud"
+    assert {seen.host for seen in universe.google.seen} == {"storage.example.cloud"}
+    (authorization, *_) = (seen.headers["authorization"] for seen in universe.google.seen)
+    assert authorization.startswith("Bearer eyJ"), "a signed JWT"
+
+
+def test_a_federation_of_another_universe_is_used_there(universe: Internet) -> None:
+    universe.store_secret(universe.federation("example.cloud"))
+    with closing(Environment.from_environ(os.environ, ONCE)) as environment:
+        assert environment.destination(Deadline(60)).head("nothing") is None
+    assert {seen.host for seen in universe.google.seen} == {
+        "sts.example.cloud",
+        "storage.example.cloud",
+    }
+
+
+def test_the_client_follows_a_secret_that_moves_to_another_universe(universe: Internet) -> None:
+    now = 1000.0
+    secret = json.dumps(universe.key())
+    builder = Secret(AwsClients(REGION, ONCE), SECRET, REGION, ONCE)
+
+    class Rotated:
+        def read(self, deadline: Deadline) -> str:
+            del deadline
+            return secret
+
+        def credentials(self, text: str) -> Credentials:
+            return builder.credentials(text)
+
+    with closing(GcsClient(SecretCredentials(Rotated(), ONCE, lambda: now))) as gcs:
+        before = gcs.bucket("b").client
+        assert before.api_endpoint == "https://storage.googleapis.com"
+        assert gcs.bucket("b").client is before
+        secret = json.dumps(json.loads(secret) | {"universe_domain": "example.cloud"})
+        now += MAX_AGE_S
+        assert gcs.bucket("b").client.api_endpoint == "https://storage.example.cloud"
