@@ -3,12 +3,11 @@
 import importlib.util
 import json
 import platform
-import re
 import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from sam.conftest import REPOSITORY, Make
@@ -17,6 +16,7 @@ from local.cloud import REPLICA, SILENT, local_cloud
 from local.notifications import notification, record
 from local.runtime import LambdaRuntime
 from local.template import parameters
+from replicate.aws_clients import Service
 from scripts.prune_artifact import AWS_SERVICES
 from scripts.sealed import sealed
 
@@ -125,9 +125,10 @@ class TestRuns:
 
 
 def test_every_client_the_code_makes_is_in_the_artifact() -> None:
-    code = "".join(p.read_text() for p in (REPOSITORY / "functions" / "replicate").glob("*.py"))
-
-    assert set(re.findall(r"\.client\(\s*\"([\w-]+)\"", code)) == AWS_SERVICES
+    package = REPOSITORY / "functions" / "replicate"
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    assert set(get_args(Service)) == AWS_SERVICES
+    assert code.count("session.client(") == 1, "all clients are made where the services are named"
 
 
 def test_a_plain_sam_build_is_for_the_architecture_that_the_template_has_by_default() -> None:
