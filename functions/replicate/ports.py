@@ -71,7 +71,9 @@ class Destination(Protocol):
     """GCS. Every change is conditioned on the state it was decided on: a lost race writes nothing.
 
     Each method that changes raises DestinationChangedError when the precondition does not hold, and
-    leaves nothing visible whenever it raises. A change whose answer was lost may be repeated.
+    leaves nothing visible whenever it raises. When the store refuses although an object is as the
+    precondition says, that is a policy: DestinationForbiddenError. A change whose response was lost
+    may be repeated.
     """
 
     def head(self, name: str) -> Replica | None:
