@@ -41,6 +41,7 @@ class MemoryBody:
     ) -> None:
         self.object = source
         self.cut = cut
+        self.layouts_asked_for = 0
         self._data = data
         self._second = second or data
         self._position = 0
@@ -57,6 +58,7 @@ class MemoryBody:
 
     def parts(self) -> Parts | None:
         """By the first part, as S3 tells it."""
+        self.layouts_asked_for += 1
         return Parts(len(self.cut), self.cut[0]) if self.cut else None
 
     def is_cut_like(self, parts: Parts) -> bool:
@@ -196,8 +198,15 @@ def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
 
 
 def test_no_checksum_at_all_is_said() -> None:
-    nothing = expectation(MemoryBody(a_source_with(), DATA))
-    assert nothing.name == "unchecked: S3 has no checksum that can be computed"
+    body = MemoryBody(a_source_with(), DATA)
+    assert expectation(body).name == "unchecked: S3 has no checksum that can be computed"
+    assert body.layouts_asked_for == 0  # each is a request to S3
+
+
+def test_how_parts_were_cut_is_asked_once_where_only_their_checksums_are_known() -> None:
+    body = MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN)
+    expectation(body)
+    assert body.layouts_asked_for == 1
 
 
 def test_an_algorithm_nobody_here_knows_is_not_taken_for_a_check() -> None:
