@@ -222,21 +222,22 @@ def test_a_malformed_record_never_hides_another(record: object, reason: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("event", "reason"),
+    ("detail", "reason"),
     [
-        (a_bridged_event(detail={"object": {"key": 7}}), "it names no key"),
-        (a_bridged_event(detail={"object": {"key": ""}}), "it names no key"),
-        (a_bridged_event(detail={"object": {"key": "\ud800"}}), "it names no key"),
-        (a_bridged_event(detail={"bucket": {"name": None}}), "it names no bucket"),
-        (
-            a_bridged_event(detail={"bucket": None}),
-            "TypeError while reading it as an EventBridge event",
-        ),
+        ({"object": {"key": 7}}, "it names no key"),
+        ({"object": {"key": ""}}, "it names no key"),
+        ({"object": {"key": "\ud800"}}, "it names no key"),
+        ({"bucket": {"name": None}}, "it names no bucket"),
+        ({"bucket": None}, "TypeError while reading it as an EventBridge event"),
     ],
-    ids=str,
+    ids=["number", "empty", "half a character", "no name", "no bucket"],
 )
-def test_a_malformed_event_of_eventbridge_is_said_to_be_so(event: object, reason: str) -> None:
-    assert malformed(parse(event, NOW)) == [f"Records[0]: {a_refusal(reason)}"]
+def test_a_malformed_event_of_eventbridge_is_said_to_be_so(
+    detail: dict[str, Any], reason: str
+) -> None:
+    assert malformed(parse(a_bridged_event(detail=detail), NOW)) == [
+        f"Records[0]: {a_refusal(reason)}"
+    ]
 
 
 @pytest.mark.parametrize(
