@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from fakes import FakeGcs, FakeS3
+from fakes import FakeGcs, FakeS3, Upload
 
-from replicate.mapping import Naming
+from replicate.mapping import Naming, Tags
 from replicate.objects import Outcome, Reason, Replica, SourceObject, SourceRef, Status, VerifiedBy
 from replicate.plan import Policy
 from replicate.ports import Body
@@ -14,6 +14,7 @@ from replicate.replication import LOOK_FIRST, Hint, Replicator
 
 REF = SourceRef("source", "key")
 RECOGNISED = VerifiedBy("fingerprint", "fingerprint")
+DELETES = Policy(deletes=True)
 COPIED = VerifiedBy("etag-md5", "crc32c")
 
 
@@ -42,13 +43,15 @@ class CountedS3(FakeS3):
             self.put(ref, self.changes_to_come.pop(0))
 
 
-def replicate(s3: FakeS3, gcs: FakeGcs, hint: Hint = LOOK_FIRST) -> Outcome:
+def replicate(
+    s3: FakeS3, gcs: FakeGcs, hint: Hint = LOOK_FIRST, policy: Policy = DELETES
+) -> Outcome:
     return Replicator(
         source=s3,
         destination=gcs,
         naming=Naming("replica"),
         clock=NoClock(),
-        policy=Policy(deletes=True),
+        policy=policy,
     ).replicate(REF, hint)
 
 
@@ -147,3 +150,20 @@ def test_a_new_object_is_opened_once_whatever_the_run_expects(hint: Hint) -> Non
     s3.put(REF, b"bytes")
     replicate(s3, gcs, hint)
     assert s3.opened == 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "dropped"),
+    [
+        (Tags.OFF, ("metadata half",)),
+        (Tags.CONTEXTS, ("metadata half", "tag goog")),
+        (Tags.METADATA, ("metadata half",)),
+    ],
+)
+def test_what_gcs_cannot_hold_is_named(tags: Tags, dropped: tuple[str, ...]) -> None:
+    """Also by a run that finds nothing to do."""
+    s3, gcs = FakeS3(), FakeGcs()
+    s3.reads_tags = True
+    s3.upload(REF, Upload(data=b"", metadata={"half": "\ud800"}, tags={"goog": "x"}))
+    policy = Policy(tags=tags)
+    assert [replicate(s3, gcs, policy=policy).fields_dropped for _ in range(2)] == [dropped] * 2
