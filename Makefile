@@ -60,8 +60,8 @@ lint: $(VENV)/.installed ## ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: setup ## all tests
-	$(BIN)/pytest -n auto --maxprocesses 8
+test: setup ## all tests; at least 97 % of the function's lines and branches must be covered
+	$(BIN)/pytest -n auto --maxprocesses 8 --cov
 
 demo: setup ## the whole service on this machine: no account, no Docker
 	@$(BIN)/python -m local.demo
