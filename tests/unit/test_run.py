@@ -2,20 +2,41 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
-from fakes import FakeGcs, FakeS3, Upload
+from fakes import FakeGcs, FakeS3, Pinned, Upload
 
+from replicate import mapping
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationForbiddenError,
+    SourceChangedError,
+    SourceForbiddenError,
+)
 from replicate.mapping import Naming, Tags
-from replicate.objects import Outcome, Reason, Replica, SourceObject, SourceRef, Status, VerifiedBy
+from replicate.objects import (
+    Attributes,
+    Outcome,
+    Precondition,
+    Reason,
+    Replica,
+    SourceObject,
+    SourceRef,
+    Status,
+    VerifiedBy,
+)
 from replicate.plan import Policy
-from replicate.ports import Body
+from replicate.ports import Body, CheckedBody
 from replicate.replication import LOOK_FIRST, Hint, Replicator
 
 REF = SourceRef("source", "key")
 RECOGNISED = VerifiedBy("fingerprint", "fingerprint")
 DELETES = Policy(deletes=True)
 COPIED = VerifiedBy("etag-md5", "crc32c")
+
+
+OWNER = {"owner": "me"}
 
 
 class NoClock:
@@ -41,6 +62,57 @@ class CountedS3(FakeS3):
             yield body
         if self.changes_to_come:
             self.put(ref, self.changes_to_come.pop(0))
+
+
+class NormalizingGcs(FakeGcs):
+    """It stores languages in small letters, and says so in its responses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = 0
+
+    def write(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: CheckedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        return super().write(name, _in_small(attributes), body, precondition, storage_class)
+
+    def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
+        self.patches += 1
+        return super().patch(name, _in_small(attributes), current)
+
+
+def _in_small(attributes: Attributes) -> Attributes:
+    return replace(attributes, content_language=(attributes.content_language or "").lower())
+
+
+class RefusingS3(FakeS3):
+    """It describes objects and never gives them."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+    def pin(self, ref: SourceRef, version: SourceObject | None = None) -> Pinned | None:
+        if version is None:
+            return super().pin(ref)
+        raise SourceChangedError(self.why)
+
+
+class RefusingGcs(FakeGcs):
+    """It takes no object."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+    def require(self, name: str, precondition: Precondition) -> None:
+        super().require(name, precondition)
+        raise DestinationChangedError(self.why)
 
 
 def replicate(
@@ -167,3 +239,49 @@ def test_what_gcs_cannot_hold_is_named(tags: Tags, dropped: tuple[str, ...]) -> 
     s3.upload(REF, Upload(data=b"", metadata={"half": "\ud800"}, tags={"goog": "x"}))
     policy = Policy(tags=tags)
     assert [replicate(s3, gcs, policy=policy).fields_dropped for _ in range(2)] == [dropped] * 2
+
+
+@pytest.mark.parametrize("tags", Tags)
+def test_tags_follow_a_copy_and_a_change_of_metadata(tags: Tags) -> None:
+    s3, gcs = FakeS3(), FakeGcs()
+    s3.reads_tags = True
+    for metadata, kept in ({}, {"tag": "1"}), (OWNER, {"tag": "2"}):
+        upload = Upload(data=b"bytes", metadata=metadata, tags=kept)
+        source = s3.upload(REF, upload)
+        replicate(s3, gcs, policy=Policy(tags=tags))
+        assert gcs.objects["key"].replica.attributes == mapping.attributes(source, tags)
+    assert gcs.objects["key"].replica.metageneration == 2
+
+
+def test_what_gcs_stores_in_its_own_way_is_not_patched_by_the_run_that_wrote_it() -> None:
+    s3, gcs = FakeS3(), NormalizingGcs()
+    s3.upload(REF, Upload(data=b"bytes", content_language="de-AT"))
+    assert replicate(s3, gcs).reason is Reason.CREATED
+    assert gcs.patches == 0
+    s3.upload(REF, Upload(data=b"bytes", content_language="de-AT", metadata=OWNER))
+    assert replicate(s3, gcs).reason is Reason.METADATA_UPDATED
+    assert gcs.patches == 1
+
+
+@pytest.mark.parametrize(
+    ("why", "sentence"), [("Not yours.", "Not yours."), ("", "it does not say why.")]
+)
+def test_a_refusal_is_said_in_the_words_of_the_store(why: str, sentence: str) -> None:
+    s3 = RefusingS3(why)
+    s3.put(REF, b"bytes")
+    with pytest.raises(SourceForbiddenError) as refused:
+        replicate(s3, FakeGcs())
+    assert refused.value.message == (
+        f"S3 refuses to give s3://source/key, although it has not changed: {sentence}"
+    )
+
+
+def test_a_refusal_of_gcs_says_where_to_look() -> None:
+    s3 = FakeS3()
+    s3.put(REF, b"bytes")
+    with pytest.raises(DestinationForbiddenError) as refused:
+        replicate(s3, RefusingGcs("Retention."))
+    assert refused.value.message == (
+        "GCS refuses to create the replica of s3://source/key, although there is none: Retention."
+        " Look for a policy on the bucket, project or organization."
+    )
