@@ -106,8 +106,13 @@ def test_the_md5_in_an_etag_serves_where_there_is_nothing_else() -> None:
     assert good.verified_by == "etag-md5"
     bad = VerifyingBody(MemoryBody(a_source_with(etag="0" * 32, etag_is_md5=True), DATA))
     read(bad)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError) as found:
         bad.verify()
+    assert found.value.message == (
+        "The bytes of s3://source/key do not match the etag-md5 that S3 has for them:"
+        f" {md5} instead of {'0' * 32}. Nothing was written; try again, and if it stays, check the"
+        " object in S3."
+    )
 
 
 EVEN = (4000, 4000, 2240)
@@ -222,8 +227,12 @@ def test_the_cheapest_whole_checksum_is_preferred() -> None:
 def test_bytes_that_are_missing_are_found_without_any_checksum() -> None:
     body = VerifyingBody(MemoryBody(a_source_with(), DATA[:-1]))
     read(body)
-    with pytest.raises(IntegrityError, match=f"{len(DATA) - 1} of the {len(DATA)} bytes"):
+    with pytest.raises(IntegrityError) as found:
         body.verify()
+    assert found.value.message == (
+        f"S3 sent {len(DATA) - 1} of the {len(DATA)} bytes of s3://source/key."
+        " Nothing was written; try again."
+    )
 
 
 @pytest.mark.parametrize("offset", [0, 1, 999, 1000, 4321, len(DATA)])
