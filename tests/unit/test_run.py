@@ -11,6 +11,7 @@ from replicate import mapping
 from replicate.errors import (
     DestinationChangedError,
     DestinationForbiddenError,
+    OutOfTimeError,
     SourceChangedError,
     SourceForbiddenError,
 )
@@ -39,10 +40,16 @@ COPIED = VerifiedBy("etag-md5", "crc32c")
 OWNER = {"owner": "me"}
 
 
-class NoClock:
-    """Rounds may begin at any time, and no pause takes any."""
+class TwentyRounds:
+    """More than any of these runs needs. No pause takes any time."""
 
-    def require(self) -> None: ...
+    def __init__(self) -> None:
+        self.left = 20
+
+    def require(self) -> None:
+        if not self.left:
+            raise OutOfTimeError("A run that should have ended did not.")
+        self.left -= 1
 
     def pause(self, lost_races: int) -> None: ...
 
@@ -122,7 +129,7 @@ def replicate(
         source=s3,
         destination=gcs,
         naming=Naming("replica"),
-        clock=NoClock(),
+        clock=TwentyRounds(),
         policy=policy,
     ).replicate(REF, hint)
 
