@@ -12,6 +12,7 @@ PYTHON ?= $(shell for p in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3
 VENV := .venv/dev
 SAM_VENV := .venv/sam
 BENCH_VENV := .venv/bench
+MUTANTS_VENV := .venv/mutants
 BIN := $(VENV)/bin
 
 # The function is compiled for the Python that Lambda runs it with; only that very version will do.
@@ -49,6 +50,10 @@ $(SAM_VENV)/.installed: requirements/sam.txt
 $(BENCH_VENV)/.installed: requirements/bench.txt
 	$(call venv,$(BENCH_VENV),$<)
 
+# The tests, and mutmut: only `make mutants` needs it.
+$(MUTANTS_VENV)/.installed: requirements/mutants.txt
+	$(call venv,$(MUTANTS_VENV),$<)
+
 setup: $(VENV)/.installed $(SAM_VENV)/.installed $(BENCH_VENV)/.installed ## install all tools into .venv/
 
 fmt: $(VENV)/.installed ## format the code
@@ -60,8 +65,12 @@ lint: $(VENV)/.installed ## ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: setup ## all tests
-	$(BIN)/pytest -n auto --maxprocesses 8
+test: setup ## all tests, with a gate on how much of the function they cover
+	$(BIN)/pytest -n auto --maxprocesses 8 --cov
+
+# docs/TESTING.md has the scores. GROUP=core: only the protocol, plan, mapping, checksums and events.
+mutants: $(MUTANTS_VENV)/.installed ## an hour or more: change the code in every way, name the changes that no test notices
+	@$(MUTANTS_VENV)/bin/python -m scripts.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES))
 
 demo: setup ## the whole service on this machine: no account, no Docker
 	@$(BIN)/python -m local.demo
@@ -132,11 +141,11 @@ doctor: $(SAM_VENV)/.installed ## examine a deployment hop by hop: make doctor F
 
 # The locks carry names, versions and hashes, and no source's address.
 lock: $(VENV)/.installed ## resolve all dependencies anew
-	cd requirements && for lock in ../functions/requirements uv sam dev bench; do \
+	cd requirements && for lock in ../functions/requirements uv sam dev bench mutants; do \
 		../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url $$lock.in -o $$lock.txt; done
 
 clean: ## remove everything that make made
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test lock clean demo up soak bench validate build deploy sam-local redrive doctor
+.PHONY: help setup fmt lint test mutants lock clean demo up soak bench validate build deploy sam-local redrive doctor

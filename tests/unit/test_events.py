@@ -1,6 +1,7 @@
 """Events of S3, read once."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,16 @@ from typing import Any
 import pytest
 
 from replicate.errors import InvalidEventError
-from replicate.events import FRESH, SMALL_BYTES, Change, Delivery, Item, Kind, parse
+from replicate.events import (
+    FRESH,
+    MAX_NESTING,
+    SMALL_BYTES,
+    Change,
+    Delivery,
+    Item,
+    Kind,
+    parse,
+)
 from replicate.objects import SourceRef
 from replicate.replication import LOOK_FIRST, Hint
 
@@ -21,7 +31,10 @@ def a_record(key: str = "key", **said: Any) -> dict[str, Any]:  # noqa: ANN401 -
         "eventSource": "aws:s3",
         "eventName": said.get("name", "ObjectCreated:Put"),
         "eventTime": said.get("time", "2026-11-22T12:00:00.000Z"),
-        "s3": {"bucket": {"name": "source"}, "object": {"key": key, "size": said.get("size", 5)}},
+        "s3": {
+            "bucket": {"name": said.get("bucket", "source")},
+            "object": {"key": key, "size": said.get("size", 5)},
+        },
     }
 
 
@@ -31,6 +44,15 @@ def keys(*records: object) -> list[str]:
 
 def malformed(delivery: Delivery) -> list[str]:
     return [error.message for item in delivery.items for error in item.malformed]
+
+
+def a_refusal(reason: str) -> str:
+    """Return the whole message of an event that is refused for `reason`."""
+    return (
+        f"This is no event that the replicator handles: {reason}. It takes S3's events, directly or"
+        " through SQS, SNS and EventBridge, tasks of S3 Batch Operations, and API Gateway's POST"
+        " /v1/replicate; events/ has a sample of each."
+    )
 
 
 def a_bridged_event(key: str = "key", **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -110,43 +132,112 @@ def test_several_records_of_one_key_are_one_run_as_old_as_the_oldest() -> None:
     assert b.ref.key == "b"
 
 
+def test_a_run_expects_a_change_if_any_of_its_events_does() -> None:
+    fresh, old = a_record("a"), a_record("a", time="2026-11-22T10:00:00Z")
+    for records in ([fresh, old], [old, fresh]):
+        (change,) = parse({"Records": records}, NOW).changes()
+        assert change.hint == Hint(changed=True)
+
+
+def test_a_run_is_of_a_lifecycle_rule_if_all_its_events_are() -> None:
+    expired, created = a_record("a", name="LifecycleExpiration:Delete"), a_record("a")
+    for records, by_lifecycle in (([expired, expired], True), ([expired, created], False)):
+        (change,) = parse({"Records": records}, NOW).changes()
+        assert change.by_lifecycle is by_lifecycle
+
+
+def test_tasks_about_one_key_are_one_run_of_unknown_age() -> None:
+    task = {"taskId": "t", "s3Key": "a", "s3Bucket": "source"}
+    event = {"invocationSchemaVersion": "2.0", "invocationId": "i", "tasks": [task, task]}
+    assert parse(event, NOW).changes() == (Change(SourceRef("source", "a")),)
+
+
 def test_the_test_event_asks_for_nothing() -> None:
     event = json.loads((EVENTS / "s3-test-event.json").read_text())
     assert parse(event, NOW) == Delivery(Kind.NOTIFICATION, (Item(""),))
 
 
-@pytest.mark.parametrize(
-    "event",
-    [None, 7, "text", [], {}, {"Records": None}, {"Records": []}, {"Records": {}}, {"Event": "x"}],
-    ids=str,
-)
-def test_an_event_that_is_none_of_ours_is_refused_with_what_would_be(event: object) -> None:
-    with pytest.raises(InvalidEventError, match=r"S3's events, .* POST /v1/replicate"):
-        parse(event, NOW)
+NOT_AN_OBJECT = "it is not a JSON object"
+NO_RECORDS = "it has no Records"
 
 
 @pytest.mark.parametrize(
-    "record",
+    ("event", "reason"),
     [
-        None,
-        {},
-        {"eventSource": "aws:sns"},
-        {"eventSource": "aws:s3"},
-        a_record() | {"s3": None},
-        a_record() | {"s3": {"bucket": {"name": 7}, "object": {"key": "k"}}},
-        a_record() | {"eventTime": "yesterday"},
-        a_record() | {"eventTime": None},
-        a_record() | {"eventName": None},
-        a_record(""),
-        a_record() | {"s3": {"bucket": {"name": "b"}, "object": {"key": 7}}},
+        (None, NOT_AN_OBJECT),
+        (7, NOT_AN_OBJECT),
+        ("text", NOT_AN_OBJECT),
+        ([], NOT_AN_OBJECT),
+        (a_failure_of(None), NOT_AN_OBJECT),
+        ({}, NO_RECORDS),
+        ({"Records": None}, NO_RECORDS),
+        ({"Records": []}, NO_RECORDS),
+        ({"Records": {}}, NO_RECORDS),
+        ({"Event": "x"}, NO_RECORDS),
+        (
+            {"Records": [{"eventSource": "aws:sqs"}]},
+            "a message of its queue has no messageId",
+        ),
+        (
+            {"Records": [{"eventSource": "aws:sqs", "messageId": "m"}, None]},
+            "a message of its queue has no messageId",
+        ),
+        (
+            {"invocationSchemaVersion": "2.0", "invocationId": "i"},
+            "KeyError while reading it as an S3 Batch Operations event",
+        ),
     ],
     ids=str,
 )
-def test_a_malformed_record_never_hides_another(record: object) -> None:
+def test_an_event_that_is_none_of_ours_is_refused_with_the_reason(
+    event: object, reason: str
+) -> None:
+    with pytest.raises(InvalidEventError) as refused:
+        parse(event, NOW)
+    assert refused.value.message == a_refusal(reason)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (None, "its eventSource is not aws:s3"),
+        ({}, "its eventSource is not aws:s3"),
+        ({"eventSource": "aws:sns"}, "its eventSource is not aws:s3"),
+        ({"eventSource": "aws:s3"}, "KeyError while reading it as an S3 record"),
+        (a_record() | {"s3": None}, "TypeError while reading it as an S3 record"),
+        (a_record() | {"eventTime": "yesterday"}, "ValueError while reading it as an S3 record"),
+        (a_record() | {"eventTime": None}, "TypeError while reading it as an S3 record"),
+        (a_record() | {"eventName": None}, "AttributeError while reading it as an S3 record"),
+        (a_record(bucket=7), "it names no bucket"),
+        (a_record(bucket="b"), "it names no bucket"),
+        (a_record(bucket="a/b"), "it names no bucket"),
+        (a_record(""), "it names no key"),
+    ],
+    ids=str,
+)
+def test_a_malformed_record_never_hides_another(record: object, reason: str) -> None:
     delivery = parse({"Records": [a_record("one"), record, a_record("two")]}, NOW)
     assert [c.ref.key for c in delivery.changes()] == ["one", "two"]
-    (message,) = malformed(delivery)
-    assert message.startswith("Records[1]: ")
+    assert malformed(delivery) == [f"Records[1]: {a_refusal(reason)}"]
+
+
+@pytest.mark.parametrize(
+    ("detail", "reason"),
+    [
+        ({"object": {"key": 7}}, "it names no key"),
+        ({"object": {"key": ""}}, "it names no key"),
+        ({"object": {"key": "\ud800"}}, "it names no key"),
+        ({"bucket": {"name": None}}, "it names no bucket"),
+        ({"bucket": None}, "TypeError while reading it as an EventBridge event"),
+    ],
+    ids=["number", "empty", "half a character", "no name", "no bucket"],
+)
+def test_a_malformed_event_of_eventbridge_is_said_to_be_so(
+    detail: dict[str, Any], reason: str
+) -> None:
+    assert malformed(parse(a_bridged_event(detail=detail), NOW)) == [
+        f"Records[0]: {a_refusal(reason)}"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -250,12 +341,17 @@ def test_envelopes_are_opened_and_the_key_decoded_once_at_most(event: dict[str, 
     assert change.ref == SourceRef("source", "a+b")
 
 
-def test_envelopes_without_end_are_refused() -> None:
+@pytest.mark.parametrize("envelope", [a_failure_of, a_topics_message])
+def test_only_so_many_envelopes_are_opened(
+    envelope: Callable[[object], dict[str, Any]],
+) -> None:
     event: dict[str, Any] = {"Records": [a_record()]}
-    for _ in range(100):
-        event = a_failure_of(event)
-    with pytest.raises(InvalidEventError, match="too many envelopes"):
-        parse(event, NOW)
+    for _ in range(MAX_NESTING):
+        event = envelope(event)
+    assert len(parse(event, NOW).changes()) == 1
+    with pytest.raises(InvalidEventError) as refused:
+        parse(envelope(event), NOW)
+    assert refused.value.message == a_refusal("there are too many envelopes around it")
 
 
 @pytest.mark.parametrize(
@@ -289,4 +385,6 @@ def test_a_task_that_makes_no_sense_is_the_failure_of_that_task() -> None:
         "invocationId": "i",
         "tasks": [{"taskId": "t", "s3Key": "%FF", "s3Bucket": "source"}],
     }
-    assert parse(event, NOW).items[0].malformed
+    assert malformed(parse(event, NOW)) == [
+        a_refusal("UnicodeDecodeError while reading it as a task of S3 Batch Operations")
+    ]

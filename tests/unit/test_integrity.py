@@ -41,6 +41,7 @@ class MemoryBody:
     ) -> None:
         self.object = source
         self.cut = cut
+        self.layouts_asked_for = 0
         self._data = data
         self._second = second or data
         self._position = 0
@@ -57,6 +58,7 @@ class MemoryBody:
 
     def parts(self) -> Parts | None:
         """By the first part, as S3 tells it."""
+        self.layouts_asked_for += 1
         return Parts(len(self.cut), self.cut[0]) if self.cut else None
 
     def is_cut_like(self, parts: Parts) -> bool:
@@ -104,8 +106,13 @@ def test_the_md5_in_an_etag_serves_where_there_is_nothing_else() -> None:
     assert good.verified_by == "etag-md5"
     bad = VerifyingBody(MemoryBody(a_source_with(etag="0" * 32, etag_is_md5=True), DATA))
     read(bad)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError) as found:
         bad.verify()
+    assert found.value.message == (
+        "The bytes of s3://source/key do not match the etag-md5 that S3 has for them:"
+        f" {md5} instead of {'0' * 32}. Nothing was written; try again, and if it stays, check the"
+        " object in S3."
+    )
 
 
 EVEN = (4000, 4000, 2240)
@@ -170,14 +177,22 @@ def test_an_empty_upload_in_one_part_is_checked() -> None:
     assert body.verified_by == "crc32 of 1 parts"
 
 
+@pytest.mark.parametrize("cut", [(len(DATA),), (5120, 5120), (len(DATA) - 1, 1)])
+def test_the_last_part_may_have_any_size_up_to_that_of_the_others(cut: tuple[int, ...]) -> None:
+    body = VerifyingBody(MemoryBody(a_source_with(a_composite(cut)), DATA, cut=cut))
+    read(body)
+    body.verify()
+    assert body.verified_by == f"crc32 of {len(cut)} parts"
+
+
 @pytest.mark.parametrize(
-    "cut", [(0, len(DATA), 0), (0, 0, len(DATA)), (5120, 5120, 0), (2000,) * 3]
+    "cut", [(0, len(DATA), 0), (0, 0, len(DATA)), (5120, 5120, 0), (2000,) * 3, (4000,)]
 )
 def test_parts_that_cannot_make_up_the_object_are_unchecked(cut: tuple[int, ...]) -> None:
     """An empty part among them leaves no trace in the bytes."""
-    whole = Checksum("CRC32", f"{_base64(zlib.crc32(DATA))}-3", composite=True)
+    whole = Checksum("CRC32", f"{_base64(zlib.crc32(DATA))}-{len(cut)}", composite=True)
     body = VerifyingBody(MemoryBody(a_source_with(whole), DATA, cut=cut))
-    assert body.verified_by == "unchecked: crc32 over 3 parts of unequal size"
+    assert body.verified_by == f"unchecked: crc32 over {len(cut)} parts of unequal size"
 
 
 def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
@@ -188,8 +203,15 @@ def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
 
 
 def test_no_checksum_at_all_is_said() -> None:
-    nothing = expectation(MemoryBody(a_source_with(), DATA))
-    assert nothing.name == "unchecked: S3 has no checksum that can be computed"
+    body = MemoryBody(a_source_with(), DATA)
+    assert expectation(body).name == "unchecked: S3 has no checksum that can be computed"
+    assert body.layouts_asked_for == 0  # each is a request to S3
+
+
+def test_how_parts_were_cut_is_asked_once_where_only_their_checksums_are_known() -> None:
+    body = MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN)
+    expectation(body)
+    assert body.layouts_asked_for == 1
 
 
 def test_an_algorithm_nobody_here_knows_is_not_taken_for_a_check() -> None:
@@ -205,8 +227,12 @@ def test_the_cheapest_whole_checksum_is_preferred() -> None:
 def test_bytes_that_are_missing_are_found_without_any_checksum() -> None:
     body = VerifyingBody(MemoryBody(a_source_with(), DATA[:-1]))
     read(body)
-    with pytest.raises(IntegrityError, match=f"{len(DATA) - 1} of the {len(DATA)} bytes"):
+    with pytest.raises(IntegrityError) as found:
         body.verify()
+    assert found.value.message == (
+        f"S3 sent {len(DATA) - 1} of the {len(DATA)} bytes of s3://source/key."
+        " Nothing was written; try again."
+    )
 
 
 @pytest.mark.parametrize("offset", [0, 1, 999, 1000, 4321, len(DATA)])

@@ -8,7 +8,7 @@ from builders import a_source
 
 from replicate import mapping
 from replicate.errors import InvalidNameError
-from replicate.mapping import Naming
+from replicate.mapping import Naming, Tags, provenance
 from replicate.objects import SourceRef
 
 NAMING = Naming("replica")
@@ -117,6 +117,19 @@ def test_how_the_bytes_travelled_is_not_what_they_are(
 def test_user_metadata_cannot_pose_as_provenance() -> None:
     posing = a_source(metadata={"s3-source-etag": "forged", "s3-source-note": "x", "kept": "y"})
     assert mapping.attributes(posing).metadata == {"kept": "y"} | mapping.provenance(posing)
+
+
+def test_user_metadata_cannot_pose_as_tags_where_tags_are_metadata() -> None:
+    posing = a_source(metadata={"s3-tag-team": "forged"}, tags={"owner": "me"})
+    stored = {
+        tags: dict(mapping.attributes(posing, tags).metadata.items() - provenance(posing).items())
+        for tags in Tags
+    }
+    assert stored == {
+        Tags.OFF: {"s3-tag-team": "forged"},
+        Tags.CONTEXTS: {"s3-tag-team": "forged"},
+        Tags.METADATA: {"s3-tag-owner": "me"},
+    }
 
 
 def test_only_a_replica_of_this_very_key_is_ours() -> None:

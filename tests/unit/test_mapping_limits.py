@@ -13,6 +13,7 @@ from replicate.objects import SourceObject
 
 KEPT_CONTEXTS = [
     "plain",
+    "XYZ",
     "Plain text with spaces",
     "0 begins with a digit",
     "a_-+=.:@ all that S3 allows but the slash",
