@@ -65,8 +65,10 @@ lint: $(VENV)/.installed ## ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Many tests wait for a server or a clock: one process more than there are cores.
+TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 test: setup ## all tests, with a gate on how much of the function they cover
-	$(BIN)/pytest -n auto --maxprocesses 8 --cov
+	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 
 # docs/TESTING.md has the scores. GROUP=core: only the protocol, plan, mapping, checksums and events.
 mutants: $(MUTANTS_VENV)/.installed ## an hour or more: change the code in every way, name the changes that no test notices
