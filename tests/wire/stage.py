@@ -103,8 +103,9 @@ class Clouds:
         self.server = GcsServer([DESTINATION], public_url=self.google.url)
         self.google.upstream = ("127.0.0.1", self.server.port)
         self._variables = pytest.MonkeyPatch()
-        for name, value in self.environ.items():  # the SDKs read some of them whenever they like
-            self._variables.setenv(name, value)
+        for name, value in self.environ.items():  # the SDKs read theirs whenever they like
+            if name.startswith(("AWS_", "STORAGE_", "REQUESTS_")):
+                self._variables.setenv(name, value)
         self._aws = boto3.Session("AKIAWIRE", "not-a-secret", region_name=REGION)
         endpoint = f"http://{host}:{port}"
         self.s3: S3Client = self._aws.client("s3", endpoint_url=endpoint)
