@@ -23,11 +23,13 @@ _OWN = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 def use(environ: MutableMapping[str, str], region: str, folder: Path = FOLDER) -> str | None:
     """Let `requests` use the folder; return what boto3 verifies with, None for its default.
 
-    Does nothing where the user has said which authorities to trust.
+    Does nothing where the user has said which authorities to trust. Says the same when it is called
+    again: the doctor builds everything anew.
     """
-    if any(environ.get(name) for name in _OWN) or not folder.is_dir():
+    hashed = str(folder / "all")
+    if {environ.get(name, "") for name in _OWN} - {"", hashed} or not folder.is_dir():
         return None
-    environ["REQUESTS_CA_BUNDLE"] = str(folder / "all")
+    environ["REQUESTS_CA_BUNDLE"] = hashed
     if region.startswith(AMAZON_SIGNS) and not region.startswith("us-iso"):
         return str(folder / "amazon.pem")
     return str(folder / "all.pem")  # boto3 would else take the folder for a file

@@ -72,9 +72,11 @@ def _examine(context: Invocation) -> dict[str, Any]:
 def _function() -> "Function":
     """Build everything once; what is built stays, so the collector need not look at it again."""
     gc.disable()
-    function = Function(_environment())
-    gc.freeze()
-    gc.enable()
+    try:
+        function = Function(_environment())
+        gc.freeze()
+    finally:
+        gc.enable()
     return function
 
 
