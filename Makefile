@@ -72,25 +72,25 @@ test: setup ## all tests, with a gate on how much of the function they cover
 
 # docs/TESTING.md has the scores. GROUP=core: only the protocol, plan, mapping, checksums and events.
 mutants: $(MUTANTS_VENV)/.installed ## an hour or more: change the code in every way, name the changes that no test notices
-	@$(MUTANTS_VENV)/bin/python -m scripts.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES))
+	@$(MUTANTS_VENV)/bin/python -m tools.build.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES))
 
 demo: setup ## the whole service on this machine: no account, no Docker
-	@$(BIN)/python -m local.demo
+	@$(BIN)/python -m tools.local.demo
 
 up: setup ## the same to play with: stays up until Ctrl-C
-	@$(BIN)/python -m local.up
+	@$(BIN)/python -m tools.local.up
 
 OBJECTS ?= 2000
 CHANGES ?= 3000
 WORKERS ?= 3
 FAULTS ?= 0.05
 soak: setup ## minutes of changes, faults and kills; then both sides are compared
-	@$(BIN)/python -m soak --objects $(OBJECTS) --changes $(CHANGES) --workers $(WORKERS) --faults $(FAULTS) \
+	@$(BIN)/python -m tools.soak --objects $(OBJECTS) --changes $(CHANGES) --workers $(WORKERS) --faults $(FAULTS) \
 		$(if $(SEED),--seed $(SEED))
 
 ROUNDS ?= 3
 bench: $(BENCH_VENV)/.installed ## half an hour: against rclone and the tutorial's Lambda, into docs/BENCHMARK.md (QUICK=1: minutes, printed)
-	@$(BENCH_VENV)/bin/python -m benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick,--output docs/BENCHMARK.md)
+	@$(BENCH_VENV)/bin/python -m tools.benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick,--output docs/BENCHMARK.md)
 
 validate: $(SAM_VENV)/.installed ## check the template: sam's and cfn-lint's rules
 	$(SAM) validate --lint
@@ -119,7 +119,7 @@ deploy: $(SAM_VENV)/.installed ## build and deploy to AWS: needs an account, ask
 
 sam-local: setup ## run the function in Docker with every sample event, and the API
 	@$(MAKE) build BUILD=.aws-sam/local ARCHITECTURE=$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
-	@$(BIN)/python -m scripts.sam_local .aws-sam/local/template.yaml
+	@$(BIN)/python -m tools.build.sam_local .aws-sam/local/template.yaml
 
 # docs/OPERATIONS.md has the plain commands behind these two.
 redrive: $(SAM_VENV)/.installed ## run again what failed: make redrive STACK=s3-to-gcs

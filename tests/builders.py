@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from replicate import mapping
-from replicate.objects import Replica, SourceObject, SourceRef
+from replicate.protocol import mapping
+from replicate.protocol.model import Replica, SourceObject, SourceRef
 
 REF = SourceRef("source", "key")
 MODIFIED = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)

@@ -18,8 +18,8 @@ from replicate.errors import (
     DestinationRejectedError,
     SourceChangedError,
 )
-from replicate.integrity import Crc, crc32c, encode_crc32c
-from replicate.objects import (
+from replicate.protocol.checksums import Crc, crc32c, encode_crc32c
+from replicate.protocol.model import (
     Attributes,
     Checksum,
     Parts,
@@ -28,7 +28,7 @@ from replicate.objects import (
     SourceObject,
     SourceRef,
 )
-from replicate.ports import Body, CheckedBody
+from replicate.protocol.ports import Body, CheckedBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 A_SECOND = timedelta(seconds=1)

@@ -10,12 +10,12 @@ from typing import Any
 
 from fakes import FakeGcs, FakeS3
 
-from replicate.deadline import Deadline
 from replicate.handler import Function
-from replicate.objects import SourceObject, SourceRef
-from replicate.plan import Policy
-from replicate.ports import Body, Source
-from replicate.replication import Replicator
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.model import SourceObject, SourceRef
+from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Body, Source
+from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
 

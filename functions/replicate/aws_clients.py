@@ -14,8 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import CredentialRetrievalError
 from botocore.utils import parse_timestamp
 
-from replicate.deadline import Deadline
 from replicate.errors import SettingsError, UnavailableError
+from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:

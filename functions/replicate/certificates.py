@@ -9,7 +9,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "certificates"
-"""Made by scripts/certificates.py; without it the SDKs read certifi's file."""
+"""Made by tools/build/certificates.py; without it the SDKs read certifi's file."""
 
 AMAZON_SIGNS = ("us-", "eu-", "ap-", "ca-", "sa-", "me-", "af-", "il-", "mx-")
 """Regions of the partitions aws and aws-us-gov, whose endpoints have certificates of Amazon Trust

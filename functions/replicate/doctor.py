@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from replicate.deadline import Deadline
-from replicate.environment import Environment
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
-from replicate.integrity import VerifyingBody, encode_crc32c
-from replicate.mapping import Tags, attributes
-from replicate.objects import Parts, Precondition, SourceObject, SourceRef
-from replicate.plan import Overwrite, Policy
-from replicate.ports import Source
+from replicate.protocol.checksums import VerifyingBody, encode_crc32c
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.mapping import Tags, attributes
+from replicate.protocol.model import Parts, Precondition, SourceObject, SourceRef
+from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.ports import Source
+from replicate.wiring import Environment
 
 CANARY = b"s3-to-gcs-replicator was here\n"
 

@@ -12,20 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from replicate import certificates, report
-from replicate.answers import Results, Told, answer
-from replicate.deadline import MARGIN_S, Deadline
-from replicate.environment import Environment
+from replicate import certificates
+from replicate.entry import report
+from replicate.entry.answers import Results, Told, answer
+from replicate.entry.events import Change, parse
 from replicate.errors import InternalError, ObjectNotFoundError, ReplicationError
-from replicate.events import Change, parse
-from replicate.objects import Reason, SourceRef
-from replicate.observability import Observer
-from replicate.plan import Policy
-from replicate.replication import Replicator
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.model import Reason, SourceRef
+from replicate.protocol.plan import Policy
+from replicate.protocol.replicator import Replicator
 from replicate.settings import Settings
+from replicate.telemetry import Observer
+from replicate.wiring import Environment
 
 if TYPE_CHECKING:
-    from replicate.api import Api
+    from replicate.entry.http_api import Api
 
 gc.enable()
 
@@ -107,7 +108,7 @@ class Function:
 
     @functools.cached_property
     def _api(self) -> "Api":
-        from replicate.api import Api  # noqa: PLC0415 - the event path does without a router
+        from replicate.entry.http_api import Api  # noqa: PLC0415 - the event path does without a router
 
         return Api(self._environment.settings.source_buckets)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
-from replicate.deadline import Deadline
 from replicate.errors import ReplicationError, ThrottledError, UnavailableError
+from replicate.protocol.deadline import Deadline
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from replicate.errors import SettingsError
-from replicate.mapping import Naming, Tags
-from replicate.plan import Overwrite, Policy
+from replicate.protocol.mapping import Naming, Tags
+from replicate.protocol.plan import Overwrite, Policy
 
 T = TypeVar("T")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import site
-from benchmarks.__main__ import CLIENTS, STARTED
-from benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Start, Usage
-from benchmarks.clients.lambdas import LambdaFunction
-from benchmarks.figures import EACH_OF_TEN, OURS, TUTORIAL, Results
-from benchmarks.measure import (
+from tools.benchmarks import site
+from tools.benchmarks.__main__ import CLIENTS, STARTED
+from tools.benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Start, Usage
+from tools.benchmarks.clients.lambdas import LambdaFunction
+from tools.benchmarks.figures import EACH_OF_TEN, OURS, TUTORIAL, Results
+from tools.benchmarks.measure import (
     GIB,
     KIB,
     MIB,
@@ -22,8 +22,8 @@ from benchmarks.measure import (
     measure,
     measure_start,
 )
-from benchmarks.report import page
-from benchmarks.series import Series
+from tools.benchmarks.report import page
+from tools.benchmarks.series import Series
 
 EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
 SMALL = Workload(10 * KIB, 20, 10, EVENTS)

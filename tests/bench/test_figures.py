@@ -1,7 +1,7 @@
 """The bars of the benchmark: what is compared with what, and which limit it has."""
 
-from benchmarks.clients.base import PER_EVENT, Phase
-from benchmarks.figures import (
+from tools.benchmarks.clients.base import PER_EVENT, Phase
+from tools.benchmarks.figures import (
     AS_SHIPPED,
     COPY,
     DAEMON,
@@ -13,7 +13,7 @@ from benchmarks.figures import (
     Results,
     bars,
 )
-from benchmarks.measure import GIB, MIB, ColdStart, Sample
+from tools.benchmarks.measure import GIB, MIB, ColdStart, Sample
 
 
 def sample(

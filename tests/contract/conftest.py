@@ -14,7 +14,7 @@ from google.cloud.storage import Bucket, Client
 from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
-from local.gcs import GcsServer
+from tools.local.gcs import GcsServer
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.cloud import LocalCloud, local_cloud
-from local.command import forget_other_clouds
-from local.stage import Stage
+from tools.local.cloud import LocalCloud, local_cloud
+from tools.local.command import forget_other_clouds
+from tools.local.stage import Stage
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """POST /v1/replicate, over HTTP."""
 
-from local.cloud import SILENT
-from local.stage import Stage
+from tools.local.cloud import SILENT
+from tools.local.stage import Stage
 
 
 def test_an_object_is_created_once_and_then_current(stage: Stage, prefix: str) -> None:

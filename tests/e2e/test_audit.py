@@ -1,7 +1,7 @@
 """The audit that demo and tests rely on sees what differs."""
 
-from local.cloud import SILENT
-from local.stage import Stage
+from tools.local.cloud import SILENT
+from tools.local.stage import Stage
 
 
 def test_the_audit_sees_what_is_missing_on_either_side_and_what_differs(

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from local.cloud import local_cloud
-from local.processes import command_line, descendants, plain_environment
-from local.runtime import REPOSITORY
+from tools.local.cloud import local_cloud
+from tools.local.processes import command_line, descendants, plain_environment
+from tools.local.runtime import REPOSITORY
 
 UP = "# Ctrl-C ends everything."
 
 
 def test_the_demo_goes_as_promised(tmp_path: Path) -> None:
     demo = subprocess.run(
-        [sys.executable, "-m", "local.demo"],
+        [sys.executable, "-m", "tools.local.demo"],
         cwd=REPOSITORY,
         env={**plain_environment(), "TMPDIR": str(tmp_path)},
         capture_output=True,
@@ -89,7 +89,7 @@ def test_a_closed_cloud_leaves_nothing_running() -> None:
 def _up(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Run `make up`'s command until it is up; with what it printed."""
     with subprocess.Popen(
-        [sys.executable, "-m", "local.up"],
+        [sys.executable, "-m", "tools.local.up"],
         cwd=REPOSITORY,
         env={**plain_environment(), "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,

@@ -5,10 +5,10 @@ from contextlib import closing
 
 import pytest
 
-from local.cloud import VERSIONED
-from local.notifications import notification, record
-from local.runtime import FunctionError
-from local.stage import Stage, results
+from tools.local.cloud import VERSIONED
+from tools.local.notifications import notification, record
+from tools.local.runtime import FunctionError
+from tools.local.stage import Stage, results
 
 
 def test_a_duplicate_is_skipped(stage: Stage, prefix: str) -> None:

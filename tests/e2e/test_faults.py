@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.stage import Stage, results
+from tools.local.stage import Stage, results
 
 MIB = 1024 * 1024
 SMALL, LARGE = 100_000, 12 * MIB

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import google_crc32c
 
-from local.cloud import SILENT
-from local.notifications import notification, record
-from local.stage import Stage
+from tools.local.cloud import SILENT
+from tools.local.notifications import notification, record
+from tools.local.stage import Stage
 
 MIB = 1024 * 1024
 PIECE = os.urandom(4 * MIB)

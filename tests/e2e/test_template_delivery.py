@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.cloud import REPLICA, LocalCloud
-from local.deploy import deployed
-from local.deployment import Deployment
-from local.notifications import notification, record
-from local.runtime import FunctionError
+from tools.local.cloud import REPLICA, LocalCloud
+from tools.local.deploy import deployed
+from tools.local.deployment import Deployment
+from tools.local.notifications import notification, record
+from tools.local.runtime import FunctionError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

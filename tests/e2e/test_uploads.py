@@ -6,9 +6,9 @@ import time
 import pytest
 from boto3.s3.transfer import TransferConfig
 
-from local.cloud import SOURCE
-from local.scenes import ODD_NAMES
-from local.stage import Stage, results
+from tools.local.cloud import SOURCE
+from tools.local.scenes import ODD_NAMES
+from tools.local.stage import Stage, results
 
 MIB = 1024 * 1024
 

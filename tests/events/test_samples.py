@@ -10,8 +10,8 @@ from urllib.parse import quote_plus, unquote_plus
 
 import pytest
 
-from replicate.events import Kind, parse
-from replicate.objects import SourceRef
+from replicate.entry.events import Kind, parse
+from replicate.protocol.model import SourceRef
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 SAMPLES = {path.name: json.loads(path.read_text()) for path in sorted(EVENTS.glob("*.json"))}

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from memory import a_sample
 
-from replicate.api import ROUTE
+from replicate.entry.http_api import ROUTE
 
 Json = Any
 

@@ -13,7 +13,7 @@ from memory import Context, MemoryStores
 
 from replicate.errors import BatchFailedError, InternalError, InvalidEventError
 from replicate.handler import Function
-from replicate.objects import SourceRef
+from replicate.protocol.model import SourceRef
 
 BUCKETS = ("source", "my-source-bucket")
 STATUSES = {200, 201, 400, 403, 404, 405, 409, 413, 415, 429, 502, 503, 504}

@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from local.api_gateway import ApiGateway
 from replicate.errors import ReplicationError
-from replicate.objects import SourceRef
+from replicate.protocol.model import SourceRef
+from tools.local.api_gateway import ApiGateway
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 

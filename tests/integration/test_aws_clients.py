@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate.aws_clients import AwsClients, AwsKeys
-from replicate.deadline import Deadline
-from replicate.environment import Environment
 from replicate.errors import OutOfTimeError, SettingsError, SourceUnavailableError, UnavailableError
-from replicate.objects import SourceRef
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.model import SourceRef
 from replicate.retry import DEFAULT_POLICY, RetryPolicy
 from replicate.s3 import S3Source
+from replicate.wiring import Environment
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

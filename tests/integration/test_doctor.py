@@ -8,11 +8,11 @@ import boto3
 import pytest
 from memory import Context
 
-from local.gcs import Fault, GcsServer
 from replicate.doctor import needed_permissions
 from replicate.handler import lambda_handler
-from replicate.mapping import Tags
-from replicate.plan import Overwrite, Policy
+from replicate.protocol.mapping import Tags
+from replicate.protocol.plan import Overwrite, Policy
+from tools.local.gcs import Fault, GcsServer
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,7 @@ from canned import answering
 from google.auth import credentials as google_credentials
 from google.auth.transport.requests import AuthorizedSession
 
-from local.gcs import Fault, GcsServer
 from replicate.aws_clients import AwsClients
-from replicate.deadline import Deadline
 from replicate.errors import (
     CredentialsError,
     DestinationUnavailableError,
@@ -24,7 +22,9 @@ from replicate.errors import (
 from replicate.gcs import credentials as product
 from replicate.gcs.credentials import MAX_AGE_S, RECHECK_S, SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
+from tools.local.gcs import Fault, GcsServer
 
 POLICY = RetryPolicy(attempts=1, io_timeout_s=10)
 THREADS = 10

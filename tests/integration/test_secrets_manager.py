@@ -9,9 +9,9 @@ import pytest
 from canned import answering
 
 from replicate.aws_clients import AwsClients
-from replicate.deadline import Deadline
 from replicate.errors import CredentialsError, SettingsError, UnavailableError
 from replicate.gcs.secret import Secret
+from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:

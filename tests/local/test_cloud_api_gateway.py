@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.api_gateway import ApiGateway
-from local.runtime import FunctionError
+from tools.local.api_gateway import ApiGateway
+from tools.local.runtime import FunctionError
 
 JSON = {"Content-Type": "application/json"}
 

@@ -3,9 +3,9 @@
 from typing import Any
 from urllib.parse import unquote_plus
 
-from local.delivery import AsyncInvoker
-from local.notifications import as_s3_sends_it, is_of_moto_only, notification, record
-from local.runtime import FunctionError
+from tools.local.delivery import AsyncInvoker
+from tools.local.notifications import as_s3_sends_it, is_of_moto_only, notification, record
+from tools.local.runtime import FunctionError
 
 EVENT = notification(record("b", "k"))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from local.processes import Child, ChildError, descendants, plain_environment
-from local.runtime import REPOSITORY
+from tools.local.processes import Child, ChildError, descendants, plain_environment
+from tools.local.runtime import REPOSITORY
 
 FAMILY = """
 import os, subprocess, sys, time
@@ -27,7 +27,7 @@ STARTER = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from pathlib import Path
-from local.processes import Child, descendants, plain_environment
+from tools.local.processes import Child, descendants, plain_environment
 folder = Path(sys.argv[1])
 child = Child([sys.executable, folder / "family.py"], env=plain_environment(), log=folder / "log")
 child.announced("ready on (.)")

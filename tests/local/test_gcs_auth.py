@@ -12,7 +12,7 @@ from google.auth import aws, crypt, exceptions, jwt
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2 import service_account
 
-from local.gcs import Fault, GcsServer
+from tools.local.gcs import Fault, GcsServer
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 AUTH = "https://www.googleapis.com/auth/"

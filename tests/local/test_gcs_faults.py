@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from contract.gcs_http import KIB, STEP, Gcs, Reply, crc32c, noise
 
-from local.gcs import Fault, GcsServer
+from tools.local.gcs import Fault, GcsServer
 
 DATA = noise(3 * STEP + 10)
 LAST = f"{2 * STEP}-{len(DATA) - 1}/{len(DATA)}"

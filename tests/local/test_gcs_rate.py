@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from contract.gcs_http import STEP, Gcs, Reply, noise
 
-from local.gcs import GcsServer
+from tools.local.gcs import GcsServer
 
 ROOT = Path(__file__).parents[2]
 SHORT_S = 0.3
@@ -99,7 +99,15 @@ def test_a_session_that_was_too_soon_can_be_finished_later() -> None:
 
 
 def test_there_is_no_limit_by_default(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "local.gcs", "--bucket", "b", "--data-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.local.gcs",
+        "--bucket",
+        "b",
+        "--data-dir",
+        str(tmp_path),
+    ]
     for options, expected in (([], 200), (["--seconds-between-writes", "60"], 429)):
         with subprocess.Popen(  # noqa: S603 - our own command
             [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True

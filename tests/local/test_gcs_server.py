@@ -18,7 +18,7 @@ import pytest
 import trustme
 from contract.gcs_http import KIB, STEP, Gcs, crc32c, noise
 
-from local.gcs import GcsServer
+from tools.local.gcs import GcsServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +80,15 @@ def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(
 
 
 def test_the_command_says_where_it_is_and_ends_on_sigterm(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "local.gcs", "--bucket", "b", "--data-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.local.gcs",
+        "--bucket",
+        "b",
+        "--data-dir",
+        str(tmp_path),
+    ]
     with subprocess.Popen(  # noqa: S603 - our own command
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -227,7 +235,15 @@ def test_a_large_upload_stays_out_of_memory(tmp_path: Path) -> None:
     """256 MiB go through a process whose peak memory grows by less than an eighth of that."""
     size = 256 * 1024 * KIB
     piece = noise(1024 * KIB)
-    command = [sys.executable, "-m", "local.gcs", "--bucket", "b", "--data-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.local.gcs",
+        "--bucket",
+        "b",
+        "--data-dir",
+        str(tmp_path),
+    ]
     with subprocess.Popen(  # noqa: S603 - our own command
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.runtime import FunctionError, LambdaRuntime
+from tools.local.runtime import FunctionError, LambdaRuntime
 
 FUNCTION = """
 import os

@@ -9,7 +9,7 @@ from enum import Enum
 
 from fakes import FakeGcs, StoredObject
 
-from replicate.objects import Attributes, Replica
+from replicate.protocol.model import Attributes, Replica
 
 GONE, LIVE, FRESH = 1, 2, 3
 """Generations. FRESH is what the next write gets; then it is LIVE."""

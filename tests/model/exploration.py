@@ -22,8 +22,8 @@ from model.promises import Promise, Terms, broken_by, oldest_allowed, settled
 from model.runs import Call, Protocol, Stores, Way, brief
 
 from replicate.errors import DestinationChangedError, ReplicationError, SourceChangedError
-from replicate.objects import Outcome
-from replicate.replication import LOOK_FIRST, Hint
+from replicate.protocol.model import Outcome
+from replicate.protocol.replicator import LOOK_FIRST, Hint
 
 NAME = REF.key
 

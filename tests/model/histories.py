@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fakes import FakeS3
 from model.promises import BUCKET
 
-from replicate.objects import SourceRef
+from replicate.protocol.model import SourceRef
 
 REF = SourceRef(BUCKET, "key")
 

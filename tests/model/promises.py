@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from fakes import Pinned, StoredObject
 
-from replicate.plan import Overwrite, Policy
+from replicate.protocol.plan import Overwrite, Policy
 
 BUCKET = "source"
 

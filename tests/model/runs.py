@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 from fakes import FakeGcs, FakeS3, Pinned, read_checked
 
 from replicate.errors import ReplicationError, SourceChangedError
-from replicate.mapping import Naming
-from replicate.objects import (
+from replicate.protocol.mapping import Naming
+from replicate.protocol.model import (
     Attributes,
     Outcome,
     Parts,
@@ -23,9 +23,9 @@ from replicate.objects import (
     SourceObject,
     SourceRef,
 )
-from replicate.plan import Policy
-from replicate.ports import Body, CheckedBody, Destination, Source
-from replicate.replication import Hint, Replicator
+from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Body, CheckedBody, Destination, Source
+from replicate.protocol.replicator import Hint, Replicator
 
 NAMING = Naming("destination")
 

@@ -16,8 +16,8 @@ from model.histories import DELETE, DROP, History, histories
 from model.promises import Promise
 from model.runs import Protocol, byte_by_byte
 
-from replicate.plan import Overwrite, Policy
-from replicate.replication import LOOK_FIRST, Hint
+from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.replicator import LOOK_FIRST, Hint
 
 CHANGED = Hint(changed=True)
 NEW = Hint(changed=True, new=True)

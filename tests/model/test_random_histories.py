@@ -32,9 +32,9 @@ from replicate.errors import (
     SourceChangedError,
     SourceUnavailableError,
 )
-from replicate.objects import SourceRef
-from replicate.plan import Overwrite, Policy
-from replicate.replication import LOOK_FIRST, Hint
+from replicate.protocol.model import SourceRef
+from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.replicator import LOOK_FIRST, Hint
 
 REFS = tuple(SourceRef(BUCKET, key) for key in ("a", "b c"))
 HINTS = (LOOK_FIRST, Hint(changed=True), Hint(changed=True, new=True))

@@ -26,8 +26,8 @@ from model.variants import (
     loosely,
 )
 
-from replicate.plan import Overwrite, Policy
-from replicate.replication import Hint
+from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.replicator import Hint
 
 NEW = (Hint(changed=True, new=True),)
 DELETES = Policy(deletes=True)

@@ -12,8 +12,8 @@ from fakes import FakeGcs, FakeS3, Pinned
 from model.histories import REF
 from model.runs import Answers, AskedDestination, AskedSource, Ports, Protocol
 
-from replicate.objects import Attributes, Precondition, Replica, SourceObject, SourceRef
-from replicate.ports import Body, CheckedBody
+from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject, SourceRef
+from replicate.protocol.ports import Body, CheckedBody
 
 
 class Unconditional(FakeGcs):

@@ -13,11 +13,11 @@ from contract.gcs_http import Gcs
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
 
-from local.gcs import GcsServer
-from replicate.deadline import Deadline
-from replicate.environment import Environment
-from replicate.plan import Policy
-from replicate.replication import Replicator
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.plan import Policy
+from replicate.protocol.replicator import Replicator
+from replicate.wiring import Environment
+from tools.local.gcs import GcsServer
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

@@ -7,7 +7,7 @@ from typing import Protocol
 from fakes import PLAIN, FakeGcs
 from ports.clouds import Adapters, Clouds
 
-from replicate.ports import Destination
+from replicate.protocol.ports import Destination
 
 
 class DestinationWorld(Protocol):

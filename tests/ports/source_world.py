@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 from fakes import FakeS3, Upload
 from ports.clouds import Adapters, Clouds
 
-from replicate.mapping import Tags
-from replicate.objects import SourceRef
-from replicate.plan import Policy
-from replicate.ports import Source
+from replicate.protocol.mapping import Tags
+from replicate.protocol.model import SourceRef
+from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Source
 
 if TYPE_CHECKING:
     from types_boto3_s3.type_defs import CompletedPartTypeDef

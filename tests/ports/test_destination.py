@@ -22,7 +22,7 @@ from replicate.errors import (
     ReplicationError,
     SourceChangedError,
 )
-from replicate.objects import Attributes, Precondition, Replica, SourceObject
+from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject
 
 KIB, MIB = 1024, 1024 * 1024
 

@@ -11,8 +11,8 @@ from ports.names import ODD_NAMES
 from ports.source_world import MIN_PART_BYTES, SourceWorld
 
 from replicate.errors import SourceChangedError
-from replicate.objects import Checksum, Parts, SourceObject
-from replicate.ports import Body
+from replicate.protocol.model import Checksum, Parts, SourceObject
+from replicate.protocol.ports import Body
 
 KIB = 1024
 PIECE_BYTES = 64 * KIB

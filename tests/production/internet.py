@@ -25,7 +25,7 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
 
-from local.gcs import GcsServer
+from tools.local.gcs import GcsServer
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

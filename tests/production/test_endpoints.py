@@ -11,15 +11,15 @@ from production.internet import SECRET, SOURCE, Internet
 
 import replicate.handler  # noqa: F401 - the way in: it sets variables
 from replicate.aws_clients import AwsClients
-from replicate.deadline import Deadline
-from replicate.environment import Environment
 from replicate.errors import ReplicationError
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
 from replicate.gcs.secret import Secret
-from replicate.objects import SourceRef
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy
 from replicate.s3 import S3Source
+from replicate.wiring import Environment
 
 ONCE = RetryPolicy(attempts=1)
 REGION = "us-east-1"

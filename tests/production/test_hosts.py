@@ -20,16 +20,16 @@ from production.internet import watched_hosts as watched
 
 import replicate.handler  # noqa: F401 - the way in: it sets variables
 from replicate.aws_clients import AwsClients
-from replicate.deadline import Deadline
-from replicate.environment import Environment
 from replicate.errors import SourceUnavailableError, UnavailableError
 from replicate.gcs import GcsDestination
 from replicate.gcs.secret import Secret
-from replicate.integrity import VerifyingBody
-from replicate.mapping import attributes
-from replicate.objects import Precondition, Replica, SourceRef
+from replicate.protocol.checksums import VerifyingBody
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.mapping import attributes
+from replicate.protocol.model import Precondition, Replica, SourceRef
 from replicate.retry import RetryPolicy
 from replicate.s3 import S3Source
+from replicate.wiring import Environment
 
 ONCE = RetryPolicy(attempts=1)
 KEY = "a/ö b+c"

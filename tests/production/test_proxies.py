@@ -10,11 +10,11 @@ from production.conftest import environ
 from production.internet import DESTINATION, REGION, SECRET, SOURCE, Internet, watched_hosts
 
 import replicate.handler  # noqa: F401 - the way in: it sets variables
-from replicate.deadline import Deadline
-from replicate.environment import Environment
-from replicate.objects import SourceRef
-from replicate.plan import Policy
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.model import SourceRef
+from replicate.protocol.plan import Policy
 from replicate.retry import RetryPolicy
+from replicate.wiring import Environment
 
 POLICY = RetryPolicy(attempts=1)
 OBJECTS = {"small": b"small", "large": bytes(1024 * 1024 + 300 * 1024)}

@@ -12,13 +12,13 @@ from typing import Any, get_args
 import pytest
 from sam.conftest import REPOSITORY, Make
 
-from local.cloud import REPLICA, SILENT, local_cloud
-from local.notifications import notification, record
-from local.runtime import LambdaRuntime
-from local.template import parameters
 from replicate.aws_clients import Service
-from scripts.prune_artifact import AWS_SERVICES
-from scripts.sealed import sealed
+from tools.build.prune_artifact import AWS_SERVICES
+from tools.build.sealed import sealed
+from tools.local.cloud import REPLICA, SILENT, local_cloud
+from tools.local.notifications import notification, record
+from tools.local.runtime import LambdaRuntime
+from tools.local.template import parameters
 
 pytestmark = pytest.mark.skipif(
     sys.version_info[:2] != (3, 13), reason="the artifact is for Python 3.13"

@@ -8,8 +8,8 @@ from urllib.parse import unquote_plus
 
 from sam.conftest import REPOSITORY
 
-from scripts.docker_cloud import BUCKET
-from scripts.sam_local import INVOCATIONS, NOT_RUN, OBJECTS
+from tools.build.docker_cloud import BUCKET
+from tools.build.sam_local import INVOCATIONS, NOT_RUN, OBJECTS
 
 
 def test_every_sample_has_an_expectation() -> None:
@@ -27,7 +27,7 @@ def test_every_object_that_a_sample_names_is_there() -> None:
 
 def test_without_docker_it_says_so_and_does_not_claim_success(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.sam_local", "template.yaml"],
+        [sys.executable, "-m", "tools.build.sam_local", "template.yaml"],
         cwd=REPOSITORY,
         env={"PATH": str(tmp_path)},
         capture_output=True,

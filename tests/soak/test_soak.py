@@ -8,14 +8,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from local.audit import Content, Pair
-from local.processes import plain_environment
-from local.runtime import REPOSITORY
-from soak import rclone, verdict
-from soak.canvas import round_step
-from soak.changes import MIB, Kind, Plan
-from soak.ledger import Success
-from soak.throughput import Work, throughput
+from tools.local.audit import Content, Pair
+from tools.local.processes import plain_environment
+from tools.local.runtime import REPOSITORY
+from tools.soak import rclone, verdict
+from tools.soak.canvas import round_step
+from tools.soak.changes import MIB, Kind, Plan
+from tools.soak.ledger import Success
+from tools.soak.throughput import Work, throughput
 
 
 def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
     sizes = ["--objects", "12", "--changes", "18", "--workers", "2", "--largest-mib", "1"]
     done = subprocess.run(  # noqa: S603 - ours
         [
-            *(sys.executable, "-m", "soak", *sizes, "--seed", "5", "--faults", "0.1"),
+            *(sys.executable, "-m", "tools.soak", *sizes, "--seed", "5", "--faults", "0.1"),
             *("--kill-every-s", "2", "--storm-every-s", "0", "--out", tmp_path / "out"),
         ],
         cwd=REPOSITORY,
@@ -34,7 +34,7 @@ def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     report = (tmp_path / "out/SOAK.md").read_text()
-    assert "**Equal.** `python -m soak --seed 5 " in report
+    assert "**Equal.** `python -m tools.soak --seed 5 " in report
     assert report in done.stdout.replace("\r", "")
     drawn = ET.parse(tmp_path / "out/soak-lag.svg")  # noqa: S314 - ours
     assert len(drawn.getroot()) > 10

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from local import template
+from tools.local import template
 
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:gcp-AbCdEf"
 REQUIRED = {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from template.stack import FUNCTION, KEY, MODES, SECRET, Stack, notifications, rights, statements
 
-from local.template import ALIAS, parameters
+from tools.local.template import ALIAS, parameters
 
 EVENT_QUEUE, FAILURE_QUEUE = "${EventQueue.Arn}", "${FailureQueue.Arn}"
 FOURTEEN_DAYS_S = 14 * 24 * 60 * 60

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.template import TEMPLATE
+from tools.local.template import TEMPLATE
 
 AWS = """#!/bin/bash
 echo "$@" >> {calls}

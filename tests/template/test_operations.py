@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from template.stack import MODES, TOPIC, Stack
 
-from replicate.objects import SourceRef
-from replicate.observability import Observer
+from replicate.protocol.model import SourceRef
+from replicate.telemetry import Observer
 
 OF_FUNCTION = [{"Name": "FunctionName", "Value": "${ReplicateFunction}"}]
 OF_STACK = [{"Name": "service", "Value": "stack"}]

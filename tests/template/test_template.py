@@ -6,10 +6,10 @@ import re
 import pytest
 from template.stack import FUNCTION, KEY, MODES, SECRET, Stack, equals, notifications, rights, texts
 
-from local.template import ALIAS, Resource, document, parameters
-from replicate.mapping import Tags
-from replicate.plan import Overwrite, Policy
+from replicate.protocol.mapping import Tags
+from replicate.protocol.plan import Overwrite, Policy
 from replicate.settings import Settings
+from tools.local.template import ALIAS, Resource, document, parameters
 
 
 class TestFunction:

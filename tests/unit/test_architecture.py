@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "functions"
 PACKAGE = ROOT / "replicate"
-PURE = {"objects", "errors", "mapping", "plan", "ports", "replication", "integrity"}
+PURE = {"errors", "protocol"} | {
+    f"protocol.{name}"
+    for name in ("model", "mapping", "plan", "ports", "replicator", "checksums", "deadline")
+}
 OWN_CLIENTS = {"socket", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
 """Standard modules a client of one's own would be made of."""
 
@@ -65,11 +68,11 @@ def test_no_module_imports_itself_in_a_circle(module: str) -> None:
 
 
 def test_the_protocol_knows_no_sdk_no_clock_no_logger_and_no_adapter() -> None:
-    assert reachable("replication") | {"replication"} <= PURE
-    for module in PURE - {"integrity"}:
+    assert reachable("protocol.replicator") | {"protocol.replicator"} <= PURE
+    for module in PURE - {"protocol.checksums", "protocol.deadline"}:
         foreign = {name.split(".")[0] for name in imports(module)} - {"replicate"}
         assert foreign <= set(sys.stdlib_module_names) - {"time", "logging", "os", "socket"}, module
-    assert "awscrt" in imports("integrity")  # the checksums, and nothing but
+    assert "awscrt" in imports("protocol.checksums")  # the checksums, and nothing but
 
 
 def within(module: str, package: str) -> bool:
@@ -153,7 +156,7 @@ def loaded_with_the_handler() -> list[str]:
 def test_importing_the_handler_does_nothing_but_import() -> None:
     """No client, no request, no setting; and nothing that most invocations do without."""
     unwanted = (
-        *("aws_lambda_powertools.event_handler", "replicate.api", "replicate.doctor"),
+        *("aws_lambda_powertools.event_handler", "replicate.entry.http_api", "replicate.doctor"),
         *("grpc", "google.cloud.storage.asyncio"),
     )
     assert not [m for m in loaded_with_the_handler() if m.startswith(unwanted)]

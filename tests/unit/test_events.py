@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from replicate.errors import InvalidEventError
-from replicate.events import (
+from replicate.entry.events import (
     FRESH,
     MAX_NESTING,
     SMALL_BYTES,
@@ -19,8 +18,9 @@ from replicate.events import (
     Kind,
     parse,
 )
-from replicate.objects import SourceRef
-from replicate.replication import LOOK_FIRST, Hint
+from replicate.errors import InvalidEventError
+from replicate.protocol.model import SourceRef
+from replicate.protocol.replicator import LOOK_FIRST, Hint
 
 EVENTS = Path(__file__).parents[2] / "events"
 NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)

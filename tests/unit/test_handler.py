@@ -8,15 +8,15 @@ import pytest
 from fakes import FakeGcs, FakeS3
 from memory import Context, Failing, MemoryStores, a_sample
 
-from replicate import mapping
 from replicate.errors import (
     BatchFailedError,
     InvalidEventError,
     SourceArchivedError,
     SourceUnavailableError,
 )
-from replicate.objects import SourceObject, SourceRef
-from replicate.ports import Source
+from replicate.protocol import mapping
+from replicate.protocol.model import SourceObject, SourceRef
+from replicate.protocol.ports import Source
 
 BUCKET = "my-source-bucket"
 

@@ -9,8 +9,8 @@ from awscrt import checksums
 from builders import a_source
 
 from replicate.errors import IntegrityError
-from replicate.integrity import VerifyingBody, encode_crc32c, expectation
-from replicate.objects import Checksum, Parts, SourceObject
+from replicate.protocol.checksums import VerifyingBody, encode_crc32c, expectation
+from replicate.protocol.model import Checksum, Parts, SourceObject
 
 DATA = bytes(range(256)) * 40
 

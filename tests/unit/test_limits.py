@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from memory import Context, MemoryStores, a_sample
 
-from replicate.answers import MAX_RESULT_CHARACTERS, answer
-from replicate.api import MAX_BODY_CHARACTERS
+from replicate.entry.answers import MAX_RESULT_CHARACTERS, answer
+from replicate.entry.events import MAX_NESTING, Change, Delivery, Item, Kind, parse
+from replicate.entry.http_api import MAX_BODY_CHARACTERS
 from replicate.errors import InvalidEventError, SourceArchivedError
-from replicate.events import MAX_NESTING, Change, Delivery, Item, Kind, parse
-from replicate.objects import SourceRef
+from replicate.protocol.model import SourceRef
 
 REF = SourceRef("source", "key")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 from builders import a_source
 
-from replicate import mapping
 from replicate.errors import InvalidNameError
-from replicate.mapping import Naming, Tags, provenance
-from replicate.objects import SourceRef
+from replicate.protocol import mapping
+from replicate.protocol.mapping import Naming, Tags, provenance
+from replicate.protocol.model import SourceRef
 
 NAMING = Naming("replica")
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import pytest
 from builders import a_source
 
-from replicate import mapping
-from replicate.mapping import MAX_METADATA_BYTES, PROVENANCE, Fit, Tags, fit
-from replicate.objects import SourceObject
+from replicate.protocol import mapping
+from replicate.protocol.mapping import MAX_METADATA_BYTES, PROVENANCE, Fit, Tags, fit
+from replicate.protocol.model import SourceObject
 
 # Tags as object contexts
 

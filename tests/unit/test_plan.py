@@ -7,8 +7,8 @@ import pytest
 from builders import MODIFIED, REF, a_replica, a_source
 
 from replicate.errors import ObjectTooLargeError
-from replicate.objects import Attributes, Precondition, Reason, Replica
-from replicate.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
+from replicate.protocol.model import Attributes, Precondition, Reason, Replica
+from replicate.protocol.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
 
 DEFAULT = Policy()
 NEVER = Policy(overwrite=Overwrite.NEVER)

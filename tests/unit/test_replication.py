@@ -14,11 +14,18 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
-from replicate.mapping import Naming
-from replicate.objects import Attributes, Precondition, Reason, Replica, SourceObject, SourceRef
-from replicate.plan import Policy
-from replicate.ports import Body, CheckedBody
-from replicate.replication import Hint, Replicator
+from replicate.protocol.mapping import Naming
+from replicate.protocol.model import (
+    Attributes,
+    Precondition,
+    Reason,
+    Replica,
+    SourceObject,
+    SourceRef,
+)
+from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Body, CheckedBody
+from replicate.protocol.replicator import Hint, Replicator
 
 REF = SourceRef("source", "key")
 NEW_AND_SMALL = Hint(changed=True, new=True)

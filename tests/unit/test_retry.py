@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from replicate.deadline import Deadline
 from replicate.errors import (
     CredentialsError,
     DestinationChangedError,
@@ -20,6 +19,7 @@ from replicate.errors import (
     ThrottledError,
     UnavailableError,
 )
+from replicate.protocol.deadline import Deadline
 from replicate.retry import (
     Backoff,
     RetryPolicy,

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from fakes import FakeGcs, FakeS3, Pinned, Upload
 
-from replicate import mapping
 from replicate.errors import (
     DestinationChangedError,
     DestinationForbiddenError,
@@ -15,8 +14,9 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
-from replicate.mapping import Naming, Tags
-from replicate.objects import (
+from replicate.protocol import mapping
+from replicate.protocol.mapping import Naming, Tags
+from replicate.protocol.model import (
     Attributes,
     Outcome,
     Precondition,
@@ -27,9 +27,9 @@ from replicate.objects import (
     Status,
     VerifiedBy,
 )
-from replicate.plan import Policy
-from replicate.ports import Body, CheckedBody
-from replicate.replication import LOOK_FIRST, Hint, Replicator
+from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Body, CheckedBody
+from replicate.protocol.replicator import LOOK_FIRST, Hint, Replicator
 
 REF = SourceRef("source", "key")
 RECOGNISED = VerifiedBy("fingerprint", "fingerprint")

@@ -8,11 +8,11 @@ import pytest
 from google.auth.aws import Credentials as FederatedCredentials
 from google.oauth2.service_account import Credentials as KeyCredentials
 
-from local.gcs.keyring import Keyring
 from replicate.aws_clients import AwsClients
 from replicate.errors import CredentialsError
 from replicate.gcs.secret import SCOPES, Secret
 from replicate.retry import DEFAULT_POLICY
+from tools.local.gcs.keyring import Keyring
 
 KEY: dict[str, Any] = {
     "type": "service_account",

@@ -3,8 +3,8 @@
 import pytest
 
 from replicate.errors import SettingsError
-from replicate.mapping import Naming
-from replicate.plan import Overwrite, Policy
+from replicate.protocol.mapping import Naming
+from replicate.protocol.plan import Overwrite, Policy
 from replicate.settings import Settings
 
 LEAST = {"GCS_BUCKET_NAME": "replica", "GCP_CREDENTIALS_SECRET": "gcp", "AWS_REGION": "eu-west-1"}

@@ -4,8 +4,8 @@ import json
 import os
 import sys
 
-from replicate.environment import Environment
 from replicate.handler import Function
+from replicate.wiring import Environment
 
 
 class _Context:

@@ -27,12 +27,12 @@ from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
 from wire.proxy import Fault, Proxy, Seen
 
-from local.gcs import GcsServer
-from replicate.deadline import MARGIN_S, Deadline
-from replicate.environment import Environment
 from replicate.errors import ReplicationError
 from replicate.handler import Function
+from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.retry import RetryPolicy
+from replicate.wiring import Environment
+from tools.local.gcs import GcsServer
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

@@ -21,7 +21,7 @@ from wire.cases import (
 from wire.proxy import AnswerError, CutError, Exchange, Fault, Phase, Place, Strike, answer
 from wire.stage import KIB, MIB, Stage
 
-from local.gcs import Fault as ServerFault
+from tools.local.gcs import Fault as ServerFault
 
 INTEGRITY = frozenset({"integrity"})
 MID_BODY = Place(Phase.RESPONSE_BODY, INSIDE)

@@ -15,7 +15,7 @@ from wire.cases import (
 from wire.proxy import AnswerError, Exchange, Fault, answer
 from wire.stage import Stage
 
-from local.gcs import Fault as ServerFault
+from tools.local.gcs import Fault as ServerFault
 
 SENTENCE = "The object violates the constraint constraints/storage.retentionPolicySeconds."
 UPLOADS = ("gcs.insert", "gcs.start")

@@ -16,8 +16,6 @@ from wire.cases import (
 from wire.proxy import AnswerError, CutError, Exchange, Fault, Phase, Place, Seen, answer
 from wire.stage import SOURCE, Stage
 
-from local.gcs import Fault as ServerFault
-from replicate.deadline import Deadline
 from replicate.errors import (
     ReplicationError,
     SourceArchivedError,
@@ -25,8 +23,10 @@ from replicate.errors import (
     SourceForbiddenError,
     ThrottledError,
 )
-from replicate.objects import Checksum, SourceObject, SourceRef
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.model import Checksum, SourceObject, SourceRef
 from replicate.s3 import S3Source
+from tools.local.gcs import Fault as ServerFault
 
 KIB = 1024
 MID_ANSWER = Place(Phase.RESPONSE_BODY, INSIDE)

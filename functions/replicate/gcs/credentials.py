@@ -17,7 +17,6 @@ from google.auth import exceptions, transport
 from google.auth.credentials import Credentials, Signing
 from google.auth.transport.requests import Request
 
-from replicate.deadline import Deadline
 from replicate.errors import (
     CredentialsError,
     DestinationUnavailableError,
@@ -25,6 +24,7 @@ from replicate.errors import (
     UnavailableError,
 )
 from replicate.gcs.errors import MALFORMED
+from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, is_transient, retry_after
 
 MAX_AGE_S = 15 * 60.0

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 from google.api_core.exceptions import NotFound
 from google.cloud.storage import Blob, Bucket
 
-from replicate.deadline import Deadline
 from replicate.errors import (
     DestinationBucketNotFoundError,
     DestinationChangedError,
@@ -17,10 +16,11 @@ from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
 from replicate.gcs.errors import MALFORMED, malformed, translated
 from replicate.gcs.resumable_upload import ResumableUpload
-from replicate.integrity import encode_crc32c
-from replicate.mapping import Naming
-from replicate.objects import Attributes, Precondition, Replica
-from replicate.ports import CheckedBody
+from replicate.protocol.checksums import encode_crc32c
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.mapping import Naming
+from replicate.protocol.model import Attributes, Precondition, Replica
+from replicate.protocol.ports import CheckedBody
 from replicate.retry import RetryPolicy, retrying
 
 T = TypeVar("T")

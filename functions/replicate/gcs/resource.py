@@ -9,7 +9,7 @@ from google.cloud.storage import Blob
 from google.cloud.storage.blob import ObjectContexts, ObjectCustomContextPayload
 
 from replicate.gcs.errors import MALFORMED, malformed
-from replicate.objects import Attributes, Replica
+from replicate.protocol.model import Attributes, Replica
 
 
 def describe(blob: Blob, attributes: Attributes, storage_class: str | None) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 
 import requests
 
-from replicate.deadline import MARGIN_S, Deadline
 from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
 from replicate.gcs.errors import MALFORMED, malformed, refusal, unreachable
-from replicate.integrity import encode_crc32c
-from replicate.objects import Attributes, Replica
-from replicate.ports import CheckedBody
+from replicate.protocol.checksums import encode_crc32c
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.model import Attributes, Replica
+from replicate.protocol.ports import CheckedBody
 from replicate.retry import Backoff, RetryPolicy, retrying
 
 QUANTUM = 256 * 1024

@@ -17,7 +17,6 @@ from google.auth.credentials import Credentials
 from google.oauth2 import service_account
 
 from replicate.aws_clients import NO_ROLE, AwsClients
-from replicate.deadline import Deadline
 from replicate.errors import (
     CredentialsError,
     DestinationUnavailableError,
@@ -25,6 +24,7 @@ from replicate.errors import (
     UnavailableError,
 )
 from replicate.gcs.errors import MALFORMED
+from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, retrying
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.full_control",)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from replicate.objects import Checksum, SourceObject, SourceRef
+from replicate.protocol.model import Checksum, SourceObject, SourceRef
 
 T = TypeVar("T")
 

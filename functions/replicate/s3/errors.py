@@ -28,7 +28,7 @@ from replicate.errors import (
     SourceUnavailableError,
     ThrottledError,
 )
-from replicate.objects import SourceRef
+from replicate.protocol.model import SourceRef
 from replicate.retry import is_transient, retry_after
 
 

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicate.aws_clients import AwsClients
-from replicate.deadline import Deadline
 from replicate.errors import ReplicationError, SourceChangedError, SourceUnavailableError
-from replicate.objects import Parts, SourceObject, SourceRef
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.model import Parts, SourceObject, SourceRef
 from replicate.retry import TRANSIENT, Backoff, RetryPolicy, retrying
 from replicate.s3.description import describe
 from replicate.s3.errors import SourceAbsentError, translated

@@ -1,0 +1,1 @@
+"""What invokes the function: what each invoker sends, and what it is answered."""

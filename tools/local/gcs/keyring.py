@@ -1,0 +1,167 @@
+"""Identities: service account keys, the tokens issued for them, and who may still use which."""
+
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import exceptions as auth_errors
+from google.auth import jwt
+
+from tools.local.gcs import scopes
+from tools.local.gcs.errors import ApiError, OAuthError
+
+PROJECT = "local-project"
+DEFAULT_EMAIL = f"replicator@{PROJECT}.iam.gserviceaccount.com"
+
+_GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+_MAX_ASSERTION_SECONDS = 3600
+_CLOCK_SKEW_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    email: str
+    token_uri: str
+    public_pem: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An access token: who got it, for what, for which key, until when."""
+
+    value: str
+    principal: str
+    scopes: frozenset[str]
+    expires: float
+    key_id: str | None = None
+
+
+class Keyring:
+    """Every registered key and every live token."""
+
+    def __init__(self, token_seconds: float) -> None:
+        self.token_seconds = token_seconds
+        self._lock = threading.Lock()
+        self._keys: dict[str, _Key] = {}
+        self._tokens: dict[str, Token] = {}
+
+    def create_key(self, base_url: str, email: str = DEFAULT_EMAIL) -> dict[str, str]:
+        """Register a new key and return its file, as the Cloud Console would hand it out."""
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public_pem = private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        private_pem = private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        key_id, token_uri = secrets.token_hex(20), f"{base_url}/token"
+        with self._lock:
+            self._keys[key_id] = _Key(email=email, token_uri=token_uri, public_pem=public_pem)
+        return {
+            "type": "service_account",
+            "project_id": PROJECT,
+            "private_key_id": key_id,
+            "private_key": private_pem.decode(),
+            "client_email": email,
+            "client_id": "100000000000000000000",
+            "auth_uri": f"{base_url}/auth",
+            "token_uri": token_uri,
+            "auth_provider_x509_cert_url": f"{base_url}/oauth2/v1/certs",
+            "client_x509_cert_url": f"{base_url}/robot/v1/metadata/x509/{quote(email)}",
+            "universe_domain": "googleapis.com",
+        }
+
+    def revoke_key(self, key_id: str) -> bool:
+        """Forget a key and its tokens; False where there is no such key."""
+        with self._lock:
+            for token in [token for token in self._tokens.values() if token.key_id == key_id]:
+                del self._tokens[token.value]
+            return self._keys.pop(key_id, None) is not None
+
+    def issue(self, principal: str, granted: frozenset[str], key_id: str | None = None) -> Token:
+        """Issue a token with the scopes that were asked for."""
+        token = Token(
+            value=f"ya29.local-{secrets.token_urlsafe(32)}",
+            principal=principal,
+            scopes=granted,
+            expires=time.time() + self.token_seconds,
+            key_id=key_id,
+        )
+        with self._lock:
+            self._tokens[token.value] = token
+        return token
+
+    def grant(self, assertion: str, base_url: str) -> Token:
+        """Issue a token for a signed JWT, or refuse it as Google does."""
+        key_id = _key_id(assertion)
+        with self._lock:
+            key = self._keys.get(key_id)
+        if key is None:
+            raise OAuthError(400, "invalid_grant", "Invalid JWT Signature.")
+        claims = _verified(assertion, key, base_url)
+        _check_claims(claims, key)
+        return self.issue(key.email, _scopes(claims), key_id)
+
+    def authenticate(self, header: str | None) -> Token:
+        """Return the token in an Authorization header, or refuse with 401."""
+        scheme, _, value = (header or "").partition(" ")
+        if not header:
+            raise _unauthorized("required", "Anonymous caller: an access token is required.")
+        with self._lock:
+            token = self._tokens.get(value.strip()) if scheme.lower() == "bearer" else None
+        if token is None or token.expires <= time.time():
+            raise _unauthorized("authError", "Invalid Credentials")
+        return token
+
+
+def _key_id(assertion: str) -> str:
+    try:
+        header = jwt.decode_header(assertion)
+    except (auth_errors.GoogleAuthError, ValueError) as error:
+        raise OAuthError(400, "invalid_grant", "Invalid JWT: cannot be decoded.") from error
+    return str(header.get("kid"))
+
+
+def _verified(assertion: str, key: _Key, base_url: str) -> Mapping[str, Any]:
+    """Check signature, audience and times.
+
+    google-auth names Google's endpoint whatever the key says, and a container may know this server
+    by another name than whoever fetched the key.
+    """
+    audience = [key.token_uri, f"{base_url}/token", _GOOGLE_TOKEN_URI]
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            assertion,
+            certs=key.public_pem,
+            audience=audience,
+            clock_skew_in_seconds=_CLOCK_SKEW_SECONDS,
+        )
+    except (auth_errors.GoogleAuthError, ValueError) as error:
+        raise OAuthError(400, "invalid_grant", f"Invalid JWT: {error}") from error
+    return claims
+
+
+def _check_claims(claims: Mapping[str, Any], key: _Key) -> None:
+    if claims.get("iss") != key.email:
+        raise OAuthError(400, "invalid_grant", "Invalid JWT: iss is not the key's account.")
+    if claims["exp"] - claims["iat"] > _MAX_ASSERTION_SECONDS:
+        raise OAuthError(400, "invalid_grant", "Invalid JWT: it must live one hour at most.")
+    if _scopes(claims).isdisjoint(scopes.READ):
+        raise OAuthError(400, "invalid_scope", "No scope that gives access to Cloud Storage.")
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    return scopes.split(str(claims.get("scope", "")))
+
+
+def _unauthorized(reason: str, message: str) -> ApiError:
+    challenge = 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
+    return ApiError(401, reason, message, {"WWW-Authenticate": challenge})

@@ -1,0 +1,268 @@
+"""The buckets and their objects. One lock makes every check and its change a single step."""
+
+import base64
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from tools.local.gcs import metadata
+from tools.local.gcs.errors import ApiError, no_object, not_found
+from tools.local.gcs.preconditions import Preconditions
+from tools.local.gcs.spool import Content, Spool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One generation of an object, at one metageneration."""
+
+    bucket: str
+    name: str
+    generation: int
+    metageneration: int
+    fields: metadata.Fields
+    content: Content
+    created: datetime
+    updated: datetime
+
+    @property
+    def etag(self) -> str:
+        """Opaque: changes with the generation and the metageneration."""
+        return base64.b64encode(f"{self.generation}/{self.metageneration}".encode()).decode()
+
+    def resource(self, base_url: str) -> dict[str, Any]:
+        """Return the object resource, with links for the host that was asked."""
+        path = f"b/{self.bucket}/o/{quote(self.name, safe='')}"
+        created = metadata.rfc3339(self.created)
+        optional = {
+            "md5Hash": self.content.md5,
+            "componentCount": self.content.components,
+        }
+        return {
+            "kind": "storage#object",
+            "id": f"{self.bucket}/{self.name}/{self.generation}",
+            "selfLink": f"{base_url}/storage/v1/{path}",
+            "mediaLink": f"{base_url}/download/storage/v1/{path}"
+            f"?generation={self.generation}&alt=media",
+            "name": self.name,
+            "bucket": self.bucket,
+            "generation": str(self.generation),
+            "metageneration": str(self.metageneration),
+            "size": str(self.content.size),
+            "crc32c": self.content.crc32c,
+            "etag": self.etag,
+            "timeCreated": created,
+            "updated": metadata.rfc3339(self.updated),
+            "timeStorageClassUpdated": created,
+            "timeFinalized": created,
+            **{key: value for key, value in optional.items() if value is not None},
+            **self.fields,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A bucket without versioning: an overwritten or deleted generation is gone."""
+
+    name: str
+    storage_class: str = "STANDARD"
+    location: str = "US"
+    created: datetime = field(default_factory=metadata.now)
+    objects: dict[str, StoredObject] = field(default_factory=dict)
+
+    def resource(self, base_url: str) -> dict[str, Any]:
+        """Return the bucket resource."""
+        created = metadata.rfc3339(self.created)
+        return {
+            "kind": "storage#bucket",
+            "id": self.name,
+            "selfLink": f"{base_url}/storage/v1/b/{self.name}",
+            "name": self.name,
+            "projectNumber": "1",
+            "metageneration": "1",
+            "location": self.location,
+            "locationType": "multi-region",
+            "storageClass": self.storage_class,
+            "etag": "CAE=",
+            "timeCreated": created,
+            "updated": created,
+        }
+
+
+class Store:
+    """Every bucket, and the directory that holds the objects' bytes."""
+
+    def __init__(self, directory: Path, *, seconds_between_writes: float = 0.0) -> None:
+        self._directory = directory
+        self._seconds_between_writes = seconds_between_writes
+        self._last_writes: dict[tuple[str, str], float] = {}  # on the monotonic clock
+        self._lock = threading.RLock()
+        self._buckets: dict[str, Bucket] = {}
+        self._last_generation = 0
+
+    def spool(self, *, md5: bool = True) -> Spool:
+        """Return an empty file for content on its way in."""
+        return Spool(self._directory, md5=md5)
+
+    def create_bucket(self, bucket: Bucket) -> Bucket:
+        """Add a bucket; a name is taken only once."""
+        with self._lock:
+            if bucket.name in self._buckets:
+                raise ApiError(409, "conflict", "A bucket with this name already exists.")
+            self._buckets[bucket.name] = bucket
+        return bucket
+
+    def buckets(self) -> list[Bucket]:
+        """Return all buckets by name."""
+        with self._lock:
+            return sorted(self._buckets.values(), key=lambda bucket: bucket.name)
+
+    def bucket(self, name: str) -> Bucket:
+        """Return a bucket that exists."""
+        with self._lock:
+            try:
+                return self._buckets[name]
+            except KeyError:
+                raise not_found("The specified bucket does not exist.") from None
+
+    def delete_bucket(self, name: str) -> None:
+        """Remove a bucket that is empty."""
+        with self._lock:
+            if self.bucket(name).objects:
+                raise ApiError(409, "conflict", "The bucket you tried to delete is not empty.")
+            del self._buckets[name]
+
+    def objects(self, bucket: str) -> list[StoredObject]:
+        """Return a bucket's objects in the order of their names' UTF-8 bytes."""
+        with self._lock:
+            # Code point order is UTF-8 byte order.
+            return [stored for _, stored in sorted(self.bucket(bucket).objects.items())]
+
+    def get(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        generation: int | None = None,
+        preconditions: Preconditions | None = None,
+    ) -> StoredObject:
+        """Return the live object, provided that it is the generation asked for."""
+        with self._lock:
+            live = self.bucket(bucket).objects.get(name)
+            if live is None or generation not in {None, live.generation}:
+                raise no_object(bucket, name)
+            if preconditions:
+                preconditions.check(live)
+            return live
+
+    def open(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        generation: int | None = None,
+        preconditions: Preconditions | None = None,
+    ) -> tuple[StoredObject, BinaryIO]:
+        """Return the live object and its bytes, which stay readable whatever happens next."""
+        with self._lock:
+            live = self.get(bucket, name, generation=generation, preconditions=preconditions)
+            return live, live.content.path.open("rb")
+
+    def commit(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        content: Content,
+        fields: metadata.Fields,
+        preconditions: Preconditions,
+    ) -> StoredObject:
+        """Make `content` the live object: a new generation, unless a precondition fails."""
+        with self._lock:
+            home = self.bucket(bucket)
+            before = home.objects.get(name)
+            preconditions.check(before)
+            self._count_write(bucket, name)
+            moment = metadata.now()
+            stored = StoredObject(
+                bucket=bucket,
+                name=name,
+                generation=self._next_generation(),
+                metageneration=1,
+                fields={"storageClass": home.storage_class, **fields},
+                content=content,
+                created=moment,
+                updated=moment,
+            )
+            home.objects[name] = stored
+            if before:
+                before.content.path.unlink()
+            return stored
+
+    def change(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        generation: int | None,
+        preconditions: Preconditions,
+        edit: Callable[[metadata.Fields], dict[str, Any]],
+    ) -> StoredObject:
+        """Edit the live object's fields: same generation, next metageneration."""
+        with self._lock:
+            before = self.get(bucket, name, generation=generation, preconditions=preconditions)
+            fields = edit(before.fields)
+            self._count_write(bucket, name)
+            after = replace(
+                before,
+                fields=fields,
+                metageneration=before.metageneration + 1,
+                updated=metadata.now(),
+            )
+            self.bucket(bucket).objects[name] = after
+            return after
+
+    def delete(
+        self, bucket: str, name: str, *, generation: int | None, preconditions: Preconditions
+    ) -> None:
+        """Remove the live object and its bytes."""
+        with self._lock:
+            live = self.get(bucket, name, generation=generation, preconditions=preconditions)
+            self._count_write(bucket, name)
+            del self.bucket(bucket).objects[name]
+            live.content.path.unlink()
+
+    def share(self, source: StoredObject) -> Content:
+        """Return the source's bytes under a second file name, without copying them."""
+        with self._lock:
+            live = self.get(source.bucket, source.name, generation=source.generation)
+            spool = self.spool(md5=False)
+            spool.discard()
+            os.link(live.content.path, spool.path)
+            return replace(live.content, path=spool.path)
+
+    def _count_write(self, bucket: str, name: str) -> None:
+        """Refuse a write that follows the last one of this name too soon.
+
+        A write that a precondition refuses does not count.
+        """
+        now = time.monotonic()
+        last = self._last_writes.get((bucket, name))
+        if last is not None and now - last < self._seconds_between_writes:
+            raise ApiError(
+                429,
+                "rateLimitExceeded",
+                f"The object {bucket}/{name} exceeded the rate limit for object mutation operations"
+                " (create, update, and delete). Please reduce your request rate.",
+            )
+        self._last_writes[bucket, name] = now
+
+    def _next_generation(self) -> int:
+        """Return the time in microseconds, or the next number where the clock stands still."""
+        self._last_generation = max(self._last_generation + 1, time.time_ns() // 1000)
+        return self._last_generation

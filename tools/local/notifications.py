@@ -1,0 +1,81 @@
+"""S3's event notifications, in the shape in which S3 sends them to a Lambda function."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote_plus, unquote_plus
+
+from tools.local.aws import REGION
+
+Json = dict[str, Any]
+"""An event, or a part of one."""
+
+ACCOUNT = "123456789012"
+
+
+def notification(*records: Json) -> Json:
+    """One event. S3 sends one record in each, and promises only that there is at least one."""
+    return {"Records": list(records)}
+
+
+def record(
+    bucket: str,
+    key: str,
+    *,
+    event: str = "ObjectCreated:Put",
+    size: int | None = None,
+    etag: str | None = None,
+    version_id: str | None = None,
+) -> Json:
+    """Describe one change. The key is the object's own; S3 encodes it as HTML forms do."""
+    described = {
+        "key": quote_plus(key, safe="/"),
+        "size": size,
+        "eTag": etag,
+        "versionId": version_id,
+        "sequencer": f"{time.time_ns():018X}",
+    }
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": REGION,
+        "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+        "eventName": event,
+        "userIdentity": {"principalId": "AWS:AIDALOCALLOCALLOCAL0"},
+        "requestParameters": {"sourceIPAddress": "127.0.0.1"},
+        "responseElements": {
+            "x-amz-request-id": secrets.token_hex(8).upper(),
+            "x-amz-id-2": secrets.token_urlsafe(48),
+        },
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": "replicate",
+            "bucket": {
+                "name": bucket,
+                "ownerIdentity": {"principalId": ACCOUNT},
+                "arn": f"arn:aws:s3:::{bucket}",
+            },
+            "object": {name: value for name, value in described.items() if value is not None},
+        },
+    }
+
+
+def as_s3_sends_it(moto_record: Mapping[str, Any]) -> Json:
+    """Rebuild moto's record: it encodes `/` in keys and has neither sequencer nor identities."""
+    removed = moto_record["eventName"].startswith("ObjectRemoved")
+    described = moto_record["s3"]["object"]
+    return record(
+        moto_record["s3"]["bucket"]["name"],
+        unquote_plus(described["key"]),
+        event=moto_record["eventName"],
+        size=None if removed else described["size"],
+        etag=None if removed else described["eTag"],
+    )
+
+
+def is_of_moto_only(moto_record: Mapping[str, Any]) -> bool:
+    """Whether S3 would not send this: moto reports the end of a multipart upload as a Put, too."""
+    composite = "-" in moto_record["s3"]["object"]["eTag"]
+    return composite and moto_record["eventName"] == "ObjectCreated:Put"
