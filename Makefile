@@ -143,7 +143,7 @@ doctor: $(SAM_VENV)/.installed ## examine a deployment hop by hop: make doctor F
 
 # The locks carry names, versions and hashes, and no source's address.
 lock: $(VENV)/.installed ## resolve all dependencies anew
-	cd requirements && for lock in ../functions/requirements uv sam dev bench mutants; do \
+	cd requirements && for lock in ../functions/requirements uv sam dev bench mutants audit; do \
 		../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url $$lock.in -o $$lock.txt; done
 
