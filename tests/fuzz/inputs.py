@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
-from memory import a_sample
+from memory import sample_event
 
 from replicate.entry.http_api import ROUTE
 
@@ -55,18 +55,18 @@ BATCH = {
         {"taskId": "two", "s3Key": "k%20y", "s3BucketArn": "arn:aws:s3:::source"},
     ],
 }
-PUT = a_sample("s3-put")
+PUT = sample_event("s3-put")
 EVENTS: tuple[Json, ...] = (
     PUT,
-    a_sample("s3-put-multiple"),
-    a_sample("s3-delete"),
-    a_sample("s3-restore-completed"),
-    a_sample("s3-test-event"),
+    sample_event("s3-put-multiple"),
+    sample_event("s3-delete"),
+    sample_event("s3-restore-completed"),
+    sample_event("s3-test-event"),
     BRIDGED,
     BATCH,
     {"requestPayload": PUT, "responsePayload": {"errorMessage": "it failed"}},
 )
-REQUESTS: tuple[Json, ...] = (a_sample("api-v1"), a_sample("api-v2"))
+REQUESTS: tuple[Json, ...] = (sample_event("api-v1"), sample_event("api-v2"))
 
 
 def queued(*bodies: Json) -> Json:
@@ -144,7 +144,7 @@ ROUTES = st.just(ROUTE) | st.sampled_from(["/", "", f"{ROUTE}/", "/v1", "/v1/rep
 
 def a_request(body: str, path: str = ROUTE) -> Json:
     """Return a request of JSON as an HTTP API passes it on."""
-    event = copy.deepcopy(a_sample("api-v2"))
+    event = copy.deepcopy(sample_event("api-v2"))
     event |= {"body": body, "isBase64Encoded": False, "rawPath": path}
     event["headers"] = {"content-type": "application/json"}
     event["requestContext"]["http"]["path"] = path

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import pytest
-from canned import answering
+from canned import serve_responses
 from google.auth import credentials as google_credentials
 from google.auth.transport.requests import AuthorizedSession
 
@@ -409,7 +409,7 @@ def test_a_malformed_or_transient_response_of_the_token_service_is_raised_at_onc
     server: GcsServer, vault: Open, caller: Make, kind: str, answer: tuple[int, bytes]
 ) -> None:
     """No library repeats the request: whether there is time for that is not its to know."""
-    with answering(answer) as service:
+    with serve_responses(answer) as service:
         secret = (
             server.create_key() | {"token_uri": service.url}
             if kind == "key"
@@ -418,7 +418,7 @@ def test_a_malformed_or_transient_response_of_the_token_service_is_raised_at_onc
         google = caller(vault(secret))
         with pytest.raises(DestinationUnavailableError):
             google.ask()
-        assert service.asked == 1
+        assert service.request_count == 1
         assert google.vault.reads == 1
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from canned import answering
+from canned import serve_responses
 
 from replicate.aws_clients import AwsClients
 from replicate.errors import CredentialsError, SettingsError, UnavailableError
@@ -112,10 +112,10 @@ FOUND = (200, b'{"SecretString": "found"}')
 def test_what_may_pass_is_tried_again(
     secret: Make, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes]
 ) -> None:
-    with answering(answer, answer, FOUND) as service:
+    with serve_responses(answer, answer, FOUND) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
         assert secret("gcp").read(Deadline(60)) == "found"
-        assert service.asked == 3
+        assert service.request_count == 3
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_what_may_pass_is_tried_again(
 def test_a_malformed_response_is_told_and_not_quoted(
     secret: Make, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    with answering((200, body)) as service:
+    with serve_responses((200, body)) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
         with pytest.raises(UnavailableError, match="could not be asked") as caught:
             secret("gcp").read(Deadline(60))
         assert caught.value.__suppress_context__ or not caught.value.__context__
-        assert service.asked == POLICY.attempts
+        assert service.request_count == POLICY.attempts
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_malformed_response_is_told_and_not_quoted(
 def test_a_refusal_is_final_and_names_its_code(
     secret: Make, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes], told: str
 ) -> None:
-    with answering(answer) as service:
+    with serve_responses(answer) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
         with pytest.raises(CredentialsError, match=told):
             secret("gcp").read(Deadline(60))
-        assert service.asked == 1
+        assert service.request_count == 1

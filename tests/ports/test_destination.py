@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 
 import pytest
-from builders import a_source
+from builders import make_source
 from contract.gcs_http import crc32c, noise
 from fakes import PLAIN
 from google_crc32c import value as crc32c_value
@@ -91,7 +91,7 @@ class GivenBody:
         moment: Moment = Moment.READING,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        self.object: SourceObject = a_source(size=len(data) if size is None else size)
+        self.object: SourceObject = make_source(size=len(data) if size is None else size)
         self._data = data
         self._is_corrupt = is_corrupt
         self._meanwhile = {moment: meanwhile}
