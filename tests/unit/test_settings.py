@@ -1,4 +1,4 @@
-"""Environment variables, read once."""
+"""`Settings` reads the environment variables."""
 
 import pytest
 
@@ -7,11 +7,15 @@ from replicate.protocol.mapping import Naming
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.settings import Settings
 
-LEAST = {"GCS_BUCKET_NAME": "replica", "GCP_CREDENTIALS_SECRET": "gcp", "AWS_REGION": "eu-west-1"}
+REQUIRED = {
+    "GCS_BUCKET_NAME": "replica",
+    "GCP_CREDENTIALS_SECRET": "gcp",
+    "AWS_REGION": "eu-west-1",
+}
 
 
-def test_the_least_that_is_needed_gives_the_documented_defaults() -> None:
-    settings = Settings.from_environ(LEAST)
+def test_required_variables_give_the_documented_defaults() -> None:
+    settings = Settings.from_environ(REQUIRED)
     assert settings.naming == Naming("replica", "")
     assert settings.credentials_secret == "gcp"
     assert settings.policy == Policy(Overwrite.CHANGED, deletes=False)
@@ -19,19 +23,19 @@ def test_the_least_that_is_needed_gives_the_documented_defaults() -> None:
     assert settings.storage_classes == {}
 
 
-@pytest.mark.parametrize("missing", sorted(LEAST))
+@pytest.mark.parametrize("missing", sorted(REQUIRED))
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_what_is_missing_is_named(missing: str, value: str | None) -> None:
-    environ = {k: v for k, v in LEAST.items() if k != missing}
+def test_missing_variable_is_named(missing: str, value: str | None) -> None:
+    environ = {k: v for k, v in REQUIRED.items() if k != missing}
     if value is not None:
         environ[missing] = value
     with pytest.raises(SettingsError, match=missing):
         Settings.from_environ(environ)
 
 
-def test_everything_can_be_set() -> None:
+def test_all_variables_are_read() -> None:
     settings = Settings.from_environ(
-        LEAST
+        REQUIRED
         | {
             "SOURCE_BUCKETS": "a, b,,",
             "GCS_KEY_PREFIX": "backup/",
@@ -56,6 +60,8 @@ def test_everything_can_be_set() -> None:
         ("STORAGE_CLASS_MAP", "=NEARLINE", "pairs"),
     ],
 )
-def test_what_is_wrong_is_named_with_what_is_possible(name: str, value: str, expected: str) -> None:
+def test_invalid_value_is_named_with_the_allowed_values(
+    name: str, value: str, expected: str
+) -> None:
     with pytest.raises(SettingsError, match=f"{name}.*{expected}"):
-        Settings.from_environ(LEAST | {name: value})
+        Settings.from_environ(REQUIRED | {name: value})
