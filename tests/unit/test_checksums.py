@@ -179,7 +179,7 @@ def test_empty_upload_in_one_part_is_verified() -> None:
     assert body.verified_by == "crc32 of 1 parts"
 
 
-@pytest.mark.parametrize("cut", [(len(DATA),), (5120, 5120), (len(DATA) - 1, 1)])
+@pytest.mark.parametrize("part_sizes", [(len(DATA),), (5120, 5120), (len(DATA) - 1, 1)])
 def test_last_part_may_have_any_size_up_to_that_of_the_others(part_sizes: tuple[int, ...]) -> None:
     body = CommitGate(
         MemoryBody(source_with(composite_checksum(part_sizes)), DATA, part_sizes=part_sizes)
@@ -190,7 +190,7 @@ def test_last_part_may_have_any_size_up_to_that_of_the_others(part_sizes: tuple[
 
 
 @pytest.mark.parametrize(
-    "cut", [(0, len(DATA), 0), (0, 0, len(DATA)), (5120, 5120, 0), (2000,) * 3, (4000,)]
+    "part_sizes", [(0, len(DATA), 0), (0, 0, len(DATA)), (5120, 5120, 0), (2000,) * 3, (4000,)]
 )
 def test_parts_that_do_not_add_up_to_the_object_are_unchecked(part_sizes: tuple[int, ...]) -> None:
     """An empty part cannot be located from the bytes."""
