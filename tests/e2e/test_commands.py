@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tools.common.processes import command_line, descendants, plain_environment
 from tools.local.cloud import local_cloud
-from tools.local.processes import command_line, descendants, plain_environment
 from tools.local.runtime import REPOSITORY
 
 UP = "# Ctrl-C ends everything."
@@ -66,7 +67,7 @@ def _path_with_curl(folder: Path) -> str:
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_up_leaves_nothing_running_however_it_ends(end: signal.Signals, tmp_path: Path) -> None:
     with _up(tmp_path) as (up, _):
-        below = list(descendants(up.pid))
+        below = descendants(up.pid)
         assert len(below) >= 6  # a guard and its command: moto, GCS, the emulator
         up.send_signal(end)
         up.communicate(timeout=20)
@@ -82,7 +83,7 @@ def test_a_closed_cloud_leaves_nothing_running() -> None:
         cloud.function.invoke({"Event": "s3:TestEvent"})
         running = set(descendants(os.getpid())) - before
     assert len(running) == 7  # as above, and the function's own process
-    _assert_gone(sorted(running))
+    _assert_gone(running)
 
 
 @contextmanager
@@ -110,8 +111,8 @@ def _line(up: "subprocess.Popen[str]", until: str) -> str:
     return line
 
 
-def _assert_gone(pids: list[int]) -> None:
+def _assert_gone(processes: Iterable[psutil.Process]) -> None:
     give_up = time.monotonic() + 10
-    while alive := [command_line(pid) for pid in pids if command_line(pid) != [""]]:
+    while alive := [line for process in processes if (line := command_line(process))]:
         assert time.monotonic() < give_up, f"still running: {alive}"
         time.sleep(0.02)

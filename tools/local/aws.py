@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import boto3
 from botocore.config import Config
 
-from tools.local import processes
-from tools.local.processes import Child
+from tools.common import processes
+from tools.common.processes import Child
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -33,7 +33,7 @@ class Aws:
             env={**processes.plain_environment(), "HOME": str(folder), "TMPDIR": str(folder)},
             log=folder / "moto.log",
         )
-        self.endpoint_url = self._server.announced(r"Running on (http://[\d.:]+)")
+        self.endpoint_url = self._server.wait_for_output(r"Running on (http://[\d.:]+)")
         session = boto3.Session(
             aws_access_key_id=ACCESS_KEY["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=ACCESS_KEY["AWS_SECRET_ACCESS_KEY"],

@@ -6,11 +6,11 @@ import time
 
 from rich.console import Console
 
+from tools.common.processes import ChildError
 from tools.local import report
 from tools.local.cloud import local_cloud
 from tools.local.command import end_on_signals, forget_other_clouds
 from tools.local.deploy import deployed
-from tools.local.processes import ChildError
 from tools.local.queue_scenes import QUEUE_SCENES
 from tools.local.queue_stage import QueueStage
 from tools.local.report import duration, size

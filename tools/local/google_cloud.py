@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from google.cloud import storage
 from google.oauth2 import service_account
 
-from tools.local import processes
+from tools.common import processes
+from tools.common.processes import Child
 from tools.local.notifications import Json
-from tools.local.processes import Child
 from tools.local.runtime import REPOSITORY
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
@@ -32,7 +32,7 @@ class GoogleCloud:
             env={**processes.plain_environment(), "PYTHONPATH": str(REPOSITORY)},
             log=folder / "gcs.log",
         )
-        self.url = self._server.announced(r'"url": "([^"]+)"')
+        self.url = self._server.wait_for_output(r'"url": "([^"]+)"')
         self.key: Json = self._admin("POST", "keys", {})
         """The service account's key file."""
         self._client = storage.Client(

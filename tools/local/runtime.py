@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tools.local import processes
-from tools.local.processes import Child, ChildError, free_port
+from tools.common import processes
+from tools.common.processes import Child, ChildError, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = REPOSITORY / "functions"
@@ -89,10 +89,10 @@ class LambdaRuntime:
 
     def peak_rss_bytes(self) -> int:
         """The most memory the function's process held since its cold start; 0 before that."""
-        for pid in processes.descendants(self._emulator.pid):
-            line = processes.command_line(pid)
+        for process in processes.descendants(self._emulator.pid):
+            line = processes.command_line(process)
             if "awslambdaric" in line and line[0] == sys.executable:
-                return processes.peak_rss_bytes(pid) or 0
+                return processes.peak_rss_bytes(process.pid)
         return 0
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class LambdaRuntime:
             cwd=self._code,
             log=self.log,
         )
-        emulator.listening(port)
+        emulator.wait_for_port(port)
         return emulator, port
 
     def _post(self, body: bytes) -> bytes:

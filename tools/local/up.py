@@ -9,12 +9,12 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
+from tools.common.processes import ChildError
 from tools.local import report
 from tools.local.cloud import REPLICA, SILENT, SOURCE, LocalCloud, local_cloud
 from tools.local.command import end_on_signals, forget_other_clouds
 from tools.local.delivery import Delivery
 from tools.local.notifications import Json
-from tools.local.processes import ChildError
 from tools.local.report import duration, size
 from tools.local.runtime import REPOSITORY
 
