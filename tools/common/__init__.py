@@ -1,1 +1,1 @@
-"""What the local cloud, the soak test and the benchmark share: HTTP requests and processes."""
+"""What the local cloud, the soak and the benchmark share: HTTP, processes, tables, sizes."""
