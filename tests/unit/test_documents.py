@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+LINK = re.compile(r"""(?:\]\(|src=")(?!https?:)([^)#\s"]*)(?:#([^)\s"]+))?[)"]""")
 
 
 def named(path: Path) -> str:
