@@ -92,11 +92,11 @@ ROUNDS ?= 3
 bench: $(BENCH_VENV)/.installed ## half an hour: against rclone and the tutorial's Lambda, into docs/BENCHMARK.md (QUICK=1: minutes, printed)
 	@$(BENCH_VENV)/bin/python -m tools.benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick,--output docs/BENCHMARK.md)
 
-validate: $(SAM_VENV)/.installed ## check the template: sam's and cfn-lint's rules
+validate: $(SAM_VENV)/.installed ## check the templates: sam's and cfn-lint's rules
 	$(SAM) validate --lint
-	$(SAM_VENV)/bin/cfn-lint template.yaml -a cfn_lint_serverless.rules
+	$(SAM_VENV)/bin/cfn-lint template.yaml monitoring.yaml -a cfn_lint_serverless.rules
 
-build: $(SAM_VENV)/.installed ## build the function for Lambda, into .aws-sam/build
+build: $(SAM_VENV)/.installed ## build the function, into .aws-sam/build
 	@test -n "$(LAMBDA_PYTHON)" || { echo "No Python 3.13 with pip found on PATH or in pyenv, and it is the one that" \
 		"Lambda runs the function with. Get one (pyenv install 3.13), or say where it is:" \
 		"make $@ LAMBDA_PYTHON=/path/to/python3.13" >&2; exit 1; }
