@@ -96,13 +96,15 @@ validate: $(SAM_VENV)/.installed ## check the templates: sam's and cfn-lint's ru
 	$(SAM) validate --lint
 	$(SAM_VENV)/bin/cfn-lint template.yaml monitoring.yaml -a cfn_lint_serverless.rules
 
-build: $(SAM_VENV)/.installed ## build the function, into .aws-sam/build
+# The bill of materials lies beside the function's folder: it is not deployed.
+build: $(SAM_VENV)/.installed ## build the function and its bill of materials, into .aws-sam/build
 	@test -n "$(LAMBDA_PYTHON)" || { echo "No Python 3.13 with pip found on PATH or in pyenv, and it is the one that" \
 		"Lambda runs the function with. Get one (pyenv install 3.13), or say where it is:" \
 		"make $@ LAMBDA_PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@output=$$(LAMBDA_PYTHON="$(LAMBDA_PYTHON)" ARCHITECTURE=$(ARCHITECTURE) \
 		$(SAM) build --build-dir $(BUILD) --parameter-overrides Architecture=$(ARCHITECTURE) 2>&1) \
 		|| { echo "$$output" >&2; exit 1; }
+	@$(SAM_VENV)/bin/cyclonedx-py requirements functions/requirements.txt --output-reproducible --output-file $(BUILD)/sbom.json
 	@echo "$(BUILD): $(ARCHITECTURE), $$(find $(BUILD)/ReplicateFunction -type f | wc -l) files," \
 		"$$(( $$(du -sk $(BUILD)/ReplicateFunction | cut -f1) / 1024 )) MiB"
 
