@@ -13,7 +13,14 @@ from fakes import FakeGcs, FakeS3, Pinned
 from model.histories import REF
 from model.runs import Ports, Protocol, Replay, ReplayedDestination, ReplayedSource
 
-from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject, SourceRef
+from replicate.protocol.model import (
+    Attributes,
+    Precondition,
+    Replica,
+    SourceObject,
+    SourceRef,
+    Span,
+)
 from replicate.protocol.ports import Body, GatedBody
 
 
@@ -63,8 +70,10 @@ class CachingSource(ReplayedSource):
         return self._last_read
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
-        with super().open(ref, version) as body:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
+        with super().open(ref, version, span) as body:
             if version is None:
                 self._last_read = body.object if body else None
             yield body

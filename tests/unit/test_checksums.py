@@ -56,13 +56,19 @@ class MemoryBody:
         self._position = offset
         self._data = self._second
 
-    def part_layout(self) -> PartLayout | None:
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
         """Return the number of parts and the size of the first, as S3 reports them."""
+        assert version == self.object
         self.layout_requests += 1
         return PartLayout(len(self.part_sizes), self.part_sizes[0]) if self.part_sizes else None
 
-    def has_layout(self, parts: PartLayout) -> bool:
-        return all(size == parts.size for size in self.part_sizes[:-1])
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        assert version == self.object
+        return all(size == layout.size for size in self.part_sizes[:-1])
+
+
+def gate(body: MemoryBody) -> CommitGate:
+    return CommitGate(body, body)
 
 
 def read(body: CommitGate, chunk_bytes: int = 1000) -> bytes:
@@ -79,7 +85,7 @@ def source_with(*found: Checksum, etag: str = "x-2", etag_is_md5: bool = False) 
 
 @pytest.mark.parametrize("algorithm", FULL_OBJECT)
 def test_matching_bytes_are_verified_by_the_named_checksum(algorithm: str) -> None:
-    body = CommitGate(MemoryBody(source_with(Checksum(algorithm, FULL_OBJECT[algorithm])), DATA))
+    body = gate(MemoryBody(source_with(Checksum(algorithm, FULL_OBJECT[algorithm])), DATA))
     assert read(body) == DATA
     body.verify()
     assert body.verified_by == algorithm.lower()
@@ -92,7 +98,7 @@ def test_wrong_byte_is_detected_at_any_position(algorithm: str, at: int) -> None
     wrong = bytearray(DATA)
     wrong[at] ^= 1
     source = source_with(Checksum(algorithm, FULL_OBJECT[algorithm]))
-    body = CommitGate(MemoryBody(source, bytes(wrong)))
+    body = gate(MemoryBody(source, bytes(wrong)))
     read(body)
     with pytest.raises(IntegrityError, match=f"do not match the {algorithm.lower()}"):
         body.verify()
@@ -100,18 +106,18 @@ def test_wrong_byte_is_detected_at_any_position(algorithm: str, at: int) -> None
 
 def test_etag_md5_is_used_when_there_is_no_checksum() -> None:
     md5 = hashlib.md5(DATA).hexdigest()  # noqa: S324 - as S3 has it
-    good = CommitGate(MemoryBody(source_with(etag=md5, etag_is_md5=True), DATA))
+    good = gate(MemoryBody(source_with(etag=md5, etag_is_md5=True), DATA))
     read(good)
     good.verify()
     assert good.verified_by == "etag-md5"
-    bad = CommitGate(MemoryBody(source_with(etag="0" * 32, etag_is_md5=True), DATA))
+    bad = gate(MemoryBody(source_with(etag="0" * 32, etag_is_md5=True), DATA))
     read(bad)
     with pytest.raises(IntegrityError) as caught:
         bad.verify()
     assert caught.value.message == (
-        "The bytes of s3://source/key do not match the etag-md5 that S3 has for them:"
-        f" {md5} instead of {'0' * 32}. Nothing was written; try again, and if it stays, check the"
-        " object in S3."
+        "The bytes of s3://source/key do not match the etag-md5 that S3 stores for them:"
+        f" {md5} instead of {'0' * 32}. Nothing was written. Try again. If the error stays, check"
+        " the object in S3."
     )
 
 
@@ -137,7 +143,7 @@ def multipart_etag(part_sizes: tuple[int, ...]) -> str:
 
 @pytest.mark.parametrize("step", [1, 999, 4000, 5000, 20_000])
 def test_composite_checksum_is_verified_part_by_part(step: int) -> None:
-    body = CommitGate(MemoryBody(source_with(composite_checksum(EVEN)), DATA, part_sizes=EVEN))
+    body = gate(MemoryBody(source_with(composite_checksum(EVEN)), DATA, part_sizes=EVEN))
     read(body, step)
     body.verify()
     assert body.verified_by == "crc32 of 3 parts"
@@ -145,7 +151,7 @@ def test_composite_checksum_is_verified_part_by_part(step: int) -> None:
 
 def test_multipart_etag_is_used_when_there_is_no_checksum() -> None:
     source = make_source(size=len(DATA), etag=multipart_etag(EVEN), etag_is_md5_of_parts=True)
-    body = CommitGate(MemoryBody(source, DATA, part_sizes=EVEN))
+    body = gate(MemoryBody(source, DATA, part_sizes=EVEN))
     read(body)
     body.verify()
     assert body.verified_by == "etag-md5 of 3 parts"
@@ -155,16 +161,14 @@ def test_multipart_etag_is_used_when_there_is_no_checksum() -> None:
 def test_wrong_byte_is_detected_in_any_part(at: int) -> None:
     wrong = bytearray(DATA)
     wrong[at] ^= 1
-    body = CommitGate(
-        MemoryBody(source_with(composite_checksum(EVEN)), bytes(wrong), part_sizes=EVEN)
-    )
+    body = gate(MemoryBody(source_with(composite_checksum(EVEN)), bytes(wrong), part_sizes=EVEN))
     read(body)
     with pytest.raises(IntegrityError, match="crc32 of 3 parts"):
         body.verify()
 
 
 def test_parts_of_unequal_size_are_reported_unchecked_without_an_error() -> None:
-    body = CommitGate(MemoryBody(source_with(composite_checksum(UNEVEN)), DATA, part_sizes=UNEVEN))
+    body = gate(MemoryBody(source_with(composite_checksum(UNEVEN)), DATA, part_sizes=UNEVEN))
     read(body)
     body.verify()
     assert body.verified_by == "unchecked: 3 parts of unequal size"
@@ -174,14 +178,14 @@ def test_empty_upload_in_one_part_is_verified() -> None:
     empty = zlib.crc32(b"").to_bytes(4, "big")
     composite = Checksum("CRC32", f"{_base64(zlib.crc32(empty))}-1", composite=True)
     source = make_source(size=0, checksums=(composite,), etag_is_md5=False)
-    body = CommitGate(MemoryBody(source, b"", part_sizes=(0,)))
+    body = gate(MemoryBody(source, b"", part_sizes=(0,)))
     body.verify()
     assert body.verified_by == "crc32 of 1 parts"
 
 
 @pytest.mark.parametrize("part_sizes", [(len(DATA),), (5120, 5120), (len(DATA) - 1, 1)])
 def test_last_part_may_have_any_size_up_to_that_of_the_others(part_sizes: tuple[int, ...]) -> None:
-    body = CommitGate(
+    body = gate(
         MemoryBody(source_with(composite_checksum(part_sizes)), DATA, part_sizes=part_sizes)
     )
     read(body)
@@ -195,12 +199,12 @@ def test_last_part_may_have_any_size_up_to_that_of_the_others(part_sizes: tuple[
 def test_parts_that_do_not_add_up_to_the_object_are_unchecked(part_sizes: tuple[int, ...]) -> None:
     """An empty part cannot be located from the bytes."""
     whole = Checksum("CRC32", f"{_base64(zlib.crc32(DATA))}-{len(part_sizes)}", composite=True)
-    body = CommitGate(MemoryBody(source_with(whole), DATA, part_sizes=part_sizes))
+    body = gate(MemoryBody(source_with(whole), DATA, part_sizes=part_sizes))
     assert body.verified_by == f"unchecked: crc32 over {len(part_sizes)} parts of unequal size"
 
 
 def test_composite_checksum_is_unchecked_when_the_part_layout_is_unknown() -> None:
-    body = CommitGate(MemoryBody(source_with(composite_checksum(EVEN)), DATA))
+    body = gate(MemoryBody(source_with(composite_checksum(EVEN)), DATA))
     read(body)
     body.verify()
     assert body.verified_by.startswith("unchecked")
@@ -208,28 +212,32 @@ def test_composite_checksum_is_unchecked_when_the_part_layout_is_unknown() -> No
 
 def test_object_without_a_checksum_is_reported_unchecked() -> None:
     body = MemoryBody(source_with(), DATA)
-    assert source_checksum(body).name == "unchecked: S3 has no checksum that can be computed"
+    assert (
+        source_checksum(body.object, body).name
+        == "unchecked: S3 has no checksum that can be computed"
+    )
     assert body.layout_requests == 0  # each is a request to S3
 
 
 def test_part_layout_is_read_once_for_a_composite_checksum() -> None:
     body = MemoryBody(source_with(composite_checksum(EVEN)), DATA, part_sizes=EVEN)
-    source_checksum(body)
+    source_checksum(body.object, body)
     assert body.layout_requests == 1
 
 
 def test_unknown_algorithm_is_not_used() -> None:
     unknown = MemoryBody(source_with(Checksum("XXHASH3", "AAAA")), DATA)
-    assert source_checksum(unknown).start is None
+    assert source_checksum(unknown.object, unknown).start is None
 
 
 def test_cheapest_full_object_checksum_is_preferred() -> None:
     found = [Checksum(name, value) for name, value in reversed(FULL_OBJECT.items())]
-    assert source_checksum(MemoryBody(source_with(*found), DATA)).name == "crc32c"
+    body = MemoryBody(source_with(*found), DATA)
+    assert source_checksum(body.object, body).name == "crc32c"
 
 
 def test_missing_bytes_are_detected_without_a_checksum() -> None:
-    body = CommitGate(MemoryBody(source_with(), DATA[:-1]))
+    body = gate(MemoryBody(source_with(), DATA[:-1]))
     read(body)
     with pytest.raises(IntegrityError) as caught:
         body.verify()
@@ -242,7 +250,7 @@ def test_missing_bytes_are_detected_without_a_checksum() -> None:
 @pytest.mark.parametrize("offset", [0, 1, 999, 1000, 4321, len(DATA)])
 def test_bytes_read_again_after_a_rewind_are_hashed_once(offset: int) -> None:
     source = source_with(Checksum("CRC64NVME", FULL_OBJECT["CRC64NVME"]))
-    body = CommitGate(MemoryBody(source, DATA))
+    body = gate(MemoryBody(source, DATA))
     buffer = memoryview(bytearray(5000))
     body.readinto(buffer)
     body.rewind(min(offset, 5000))
@@ -254,7 +262,7 @@ def test_bytes_read_again_after_a_rewind_are_hashed_once(offset: int) -> None:
 def test_crc32c_of_the_first_reading_is_kept_when_the_second_differs() -> None:
     """GCS gets the CRC32C of the verified bytes, so it rejects different ones."""
     source = source_with(Checksum("CRC64NVME", FULL_OBJECT["CRC64NVME"]))
-    body = CommitGate(MemoryBody(source, DATA, second=bytes(len(DATA))))
+    body = gate(MemoryBody(source, DATA, second=bytes(len(DATA))))
     read(body)
     body.rewind(0)
     sent = read(body)
@@ -264,7 +272,7 @@ def test_crc32c_of_the_first_reading_is_kept_when_the_second_differs() -> None:
 
 def test_empty_object_is_verified_by_its_checksum() -> None:
     source = make_source(size=0, checksums=(Checksum("CRC64NVME", "AAAAAAAAAAA="),))
-    body = CommitGate(MemoryBody(source, b""))
+    body = gate(MemoryBody(source, b""))
     assert read(body) == b""
     body.verify()
     assert encode_crc32c(body.crc32c) == "AAAAAA=="
