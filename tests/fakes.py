@@ -133,9 +133,9 @@ class FakeS3:
         if version is None:
             return self._current(ref)
         candidates = self._versions.get(ref, []) if version.version_id else [self._current(ref)]
-        for found in candidates:
-            if found and _matches(found.object, version):
-                return replace(found, object=version)
+        for candidate in candidates:
+            if candidate and _matches(candidate.object, version):
+                return replace(candidate, object=version)
         raise SourceChangedError
 
     def put(
@@ -226,9 +226,9 @@ class FakeS3:
         self.now += self._tick
 
 
-def _matches(found: SourceObject, wanted: SourceObject) -> bool:
+def _matches(version: SourceObject, wanted: SourceObject) -> bool:
     """Return whether a GET with If-Match, and the version id if there is one, finds this."""
-    return found.etag == wanted.etag and wanted.version_id in {None, found.version_id}
+    return version.etag == wanted.etag and wanted.version_id in {None, version.version_id}
 
 
 _ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {

@@ -96,8 +96,8 @@ class ReplayedSource:
         )
         yield ReplayedBody(self._call, pinned, span) if pinned else None
 
-    def part_layout(self, version: SourceObject) -> NoReturn:
-        raise NotImplementedError
+    def part_layout(self, version: SourceObject) -> None:
+        """Return no layout, so that only the protocol can keep the pieces together."""
 
     def has_layout(self, version: SourceObject, layout: PartLayout) -> NoReturn:
         raise NotImplementedError

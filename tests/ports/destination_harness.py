@@ -93,8 +93,8 @@ class RealDestination:
         return reply.body if reply.status == 200 else None
 
     def storage_class(self, name: str) -> str:
-        found: str = self._gcs.get(name).json["storageClass"]
-        return found
+        storage_class: str = self._gcs.get(name).json["storageClass"]
+        return storage_class
 
     def clear(self) -> None:
         """Delete everything."""

@@ -258,7 +258,7 @@ def test_existing_object_is_skipped_when_overwrite_is_never(version: str) -> Non
 
 def test_every_error_class_has_its_own_code() -> None:
     def below(kind: type[ReplicationError]) -> list[type[ReplicationError]]:
-        return [kind, *(found for sub in kind.__subclasses__() for found in below(sub))]
+        return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
 
     tree = below(ReplicationError)
     codes = [kind.code for kind in tree if kind is not errors.InternalError]
