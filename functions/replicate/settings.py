@@ -27,6 +27,10 @@ class Settings:
     storage_classes: Mapping[str, str]
     sizes: Sizes
     staging_prefix: str
+    state_machine: str
+    """ARN of the state machine that copies large objects; empty without one."""
+    event_queue_url: str
+    watch_delay_s: int
     region: str
     service: str
     metrics_namespace: str
@@ -60,6 +64,9 @@ class Settings:
                 part=get.parsed("PART_SIZE", _bytes, "256 MiB", _SIZE),
                 slice=get.parsed("SLICE_SIZE", _bytes, "2 GiB", _SIZE),
             ),
+            state_machine=get.text("LARGE_STATE_MACHINE_ARN"),
+            event_queue_url=get.text("EVENT_QUEUE_URL"),
+            watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "300", "0 to 900 seconds"),
             staging_prefix=get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/",
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
@@ -116,6 +123,14 @@ def _bytes(value: str) -> int:
     if size <= 0:
         raise ValueError(value)
     return size
+
+
+def _delay(value: str) -> int:
+    """Read a delay that SQS accepts."""
+    seconds = int(value)
+    if not 0 <= seconds <= 900:  # noqa: PLR2004 - SQS's limit for DelaySeconds
+        raise ValueError(value)
+    return seconds
 
 
 def _storage_classes(value: str) -> Mapping[str, str]:

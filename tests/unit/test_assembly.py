@@ -241,7 +241,7 @@ def test_slices_are_staged_by_many_and_joined_by_one() -> None:
     sizes = Sizes(parallel_from=1, large_from=1, part=8, slice=8)
     version = s3.upload(REF, Upload(data=DATA, checksum="CRC32"))
     assembler = an_assembler(s3, gcs, sizes)
-    job = assembler.job(version, "key", None)
+    job = assembler.job(version, "key", None, by_execution=True)
     assert job is not None
     assert (job.cut.parts, job.cut.slices) == (512, 128)
     for number in reversed(range(job.cut.slices)):

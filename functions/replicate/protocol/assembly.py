@@ -69,6 +69,8 @@ class Job:
     checksum: RangeChecksum | None
     storage_class: str | None
     """The class of the final object: a composed object must have the class of its sources."""
+    is_large: bool
+    """An execution is to copy it."""
 
     @property
     def cut(self) -> Cut:
@@ -86,14 +88,23 @@ class Assembler:
     sizes: Sizes
     in_parallel: Parallel
 
-    def job(self, source: SourceObject, name: str, storage_class: str | None) -> Job | None:
+    def job(
+        self,
+        source: SourceObject,
+        name: str,
+        storage_class: str | None,
+        *,
+        by_execution: bool = False,
+    ) -> Job | None:
         """Describe the work for one version; None if one stream is to copy it.
+
+        A large object is split into slices if there are executions to copy it.
 
         One stream can check more: an MD5 or a SHA cannot be computed range by range.
         """
         if source.size < max(self.sizes.parallel_from, 2):
             return None
-        is_large = source.size >= self.sizes.large_from
+        is_large = by_execution and source.size >= self.sizes.large_from
         checksum = range_checksum(source, self.source)
         if checksum is None and not is_large and (source.etag_is_md5 or source.checksums):
             return None
@@ -106,6 +117,7 @@ class Assembler:
             names=StagedNames(folder, cut),
             checksum=checksum,
             storage_class=storage_class,
+            is_large=is_large,
         )
 
     def copy(
