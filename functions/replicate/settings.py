@@ -39,8 +39,15 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError."""
         get = _Reader(environ)
+        staging = get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/"
+        machine, queue = get.text("LARGE_STATE_MACHINE_ARN"), get.text("EVENT_QUEUE_URL")
+        if machine and not queue:
+            raise SettingsError(
+                "The environment variable EVENT_QUEUE_URL is not set, and LARGE_STATE_MACHINE_ARN"
+                " is: set both, so that events can wait for executions."
+            )
         return cls(
-            naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX")),
+            naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),
             credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
             source_buckets=frozenset(_items(get.text("SOURCE_BUCKETS"))),
             policy=Policy(
@@ -64,10 +71,10 @@ class Settings:
                 part=get.parsed("PART_SIZE", _bytes, "256 MiB", _SIZE),
                 slice=get.parsed("SLICE_SIZE", _bytes, "2 GiB", _SIZE),
             ),
-            state_machine=get.text("LARGE_STATE_MACHINE_ARN"),
-            event_queue_url=get.text("EVENT_QUEUE_URL"),
+            state_machine=machine,
+            event_queue_url=queue,
             watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "300", "0 to 900 seconds"),
-            staging_prefix=get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/",
+            staging_prefix=staging,
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
