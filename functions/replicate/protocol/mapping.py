@@ -49,8 +49,8 @@ class Naming:
         name = self.prefix + ref.key
         if self.staging and name.startswith(self.staging):
             raise InvalidNameError(
-                f"{ref.uri} is not replicated: names that begin with {self.staging} are for parts of"
-                " large objects. Rename the object in S3, or set another STAGING_PREFIX."
+                f"{ref.uri} is not replicated: names that begin with {self.staging} are for parts"
+                " of large objects. Rename the object in S3, or set another STAGING_PREFIX."
             )
         if problem := _name_problem(name):
             raise InvalidNameError(
