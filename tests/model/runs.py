@@ -199,6 +199,9 @@ class ReplayedDestination:
             )
         )
 
+    def staging_obstacle(self) -> None:
+        return None
+
     def list_prefix(self, prefix: str) -> list[Replica]:
         replicas: list[Replica] = self._call(
             "GCS list", prefix, lambda on: on.gcs.list_prefix(prefix)
