@@ -111,15 +111,6 @@ def test_a_rewrite_onto_itself_is_a_new_generation(gcs: Gcs, name: str) -> None:
     assert gcs.download(name).body == b"data"
 
 
-def test_copy_to_answers_with_the_resource(gcs: Gcs, name: str) -> None:
-    gcs.media(name, b"data")
-    to = gcs.path(f"{name}/copy").removeprefix("/storage/v1/")
-
-    reply = gcs.request("POST", f"{gcs.path(name)}/copyTo/{to}", body={})
-
-    assert reply.json["name"] == f"{name}/copy"
-
-
 def test_a_listing_has_prefixes_and_delimiters(gcs: Gcs, name: str) -> None:
     for leaf in ("a", "b/1", "b/2", "c//x", "d"):
         gcs.media(f"{name}/{leaf}", b"")

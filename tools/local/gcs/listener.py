@@ -11,11 +11,11 @@ from http.server import ThreadingHTTPServer
 from typing import cast
 
 from tools.local.gcs.connection import Connection
-from tools.local.gcs.exchange import Request, Response
+from tools.local.gcs.messages import Request, Response
 
 
 class Listener(ThreadingHTTPServer):
-    """The listening socket: a thread for each connection, all of them gone after `close`."""
+    """The listening socket: a thread for each connection; `close` ends all of them."""
 
     daemon_threads = False
     block_on_close = True
@@ -25,31 +25,31 @@ class Listener(ThreadingHTTPServer):
     def __init__(
         self,
         address: tuple[str, int],
-        answer: Callable[[Request], Response],
+        handler: Callable[[Request], Response],
         *,
         public_url: str | None,
         ssl_context: ssl.SSLContext | None,
         stopping: threading.Event,
     ) -> None:
-        self.answer = answer
+        self.handler = handler
         self.stopping = stopping
-        self._public_url = public_url
+        self.public_url = public_url and public_url.rstrip("/")
         self._ssl_context = ssl_context
+        self.scheme = "https" if ssl_context else "http"
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__(address, Connection)
 
     @property
-    def url(self) -> str:
-        """The address to ask: the public one where one is configured."""
+    def address(self) -> tuple[str, int]:
+        """The host and port it listens on."""
         host, port = self.server_address[:2]
-        return self.base_url(f"{host!s}:{port}")
+        return str(host), int(port)
 
-    def base_url(self, host: str | None) -> str:
-        """Return the address under which this client sees the server."""
-        if self._public_url:
-            return self._public_url
-        return f"{'https' if self._ssl_context else 'http'}://{host}" if host else self.url
+    @property
+    def url(self) -> str:
+        """The public address where one is configured, or its own."""
+        return self.public_url or "{}://{}:{}".format(self.scheme, *self.address)
 
     def server_bind(self) -> None:
         """Bind without the base class's reverse name look-up."""
@@ -85,6 +85,6 @@ class Listener(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """Report a bug of ours; a client that went away is none."""
+        """Print a bug's traceback; a client that went away is no bug."""
         if not isinstance(sys.exc_info()[1], OSError):
             traceback.print_exc()

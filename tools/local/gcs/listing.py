@@ -1,12 +1,11 @@
-"""Listing a bucket: prefixes, delimiters, offsets, pages."""
+"""Listing a bucket: prefixes, delimiters, pages."""
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tools.local.gcs.errors import invalid
-from tools.local.gcs.exchange import Request, Response, resource_response
+from tools.local.gcs.messages import Request, Response, json_response
 from tools.local.gcs.preconditions import integer
 from tools.local.gcs.service import Service
 from tools.local.gcs.store import StoredObject
@@ -14,47 +13,37 @@ from tools.local.gcs.store import StoredObject
 _MAX_RESULTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """One line of a listing: an object, or a prefix that stands for many."""
-
-    name: str
-    stored: StoredObject | None
-
-
 def list_(service: Service, request: Request, bucket: str) -> Response:
     """List a bucket's objects in name order, a page at a time."""
-    lines = _lines(service.store.objects(bucket), request.query)
-    limit = integer(request.query, "maxResults") or _MAX_RESULTS
-    page = lines[: min(limit, _MAX_RESULTS)]
+    entries = _entries(service.store.objects(bucket), request.query)
+    page = entries[: min(integer(request.query, "maxResults") or _MAX_RESULTS, _MAX_RESULTS)]
     payload: dict[str, Any] = {"kind": "storage#objects"}
-    if items := [line.stored.resource(request.base_url) for line in page if line.stored]:
+    if items := [stored.resource(request.server_url) for _, stored in page if stored]:
         payload["items"] = items
-    if prefixes := [line.name for line in page if not line.stored]:
+    if prefixes := [name for name, stored in page if not stored]:
         payload["prefixes"] = prefixes
-    if len(page) < len(lines):
-        payload["nextPageToken"] = base64.urlsafe_b64encode(page[-1].name.encode()).decode()
-    return resource_response(request, payload)
+    if len(page) < len(entries):
+        payload["nextPageToken"] = base64.urlsafe_b64encode(page[-1][0].encode()).decode()
+    return json_response(request.selected(payload))
 
 
-def _lines(objects: list[StoredObject], query: Mapping[str, str]) -> list[_Listed]:
+def _entries(
+    objects: list[StoredObject], query: Mapping[str, str]
+) -> list[tuple[str, StoredObject | None]]:
+    """Return names with their objects, and prefixes with None for all objects below them."""
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    start, end = query.get("startOffset", ""), query.get("endOffset")
     after = _page_start(query.get("pageToken"))
-    lines: dict[str, _Listed] = {}
+    entries: dict[str, StoredObject | None] = {}
     for stored in objects:
         name = stored.name
-        if not name.startswith(prefix) or not _in_offsets(name, query):
+        if not name.startswith(prefix) or name < start or (end and name >= end):
             continue
         cut = name.find(delimiter, len(prefix)) if delimiter else -1
-        line = _Listed(name, stored) if cut < 0 else _Listed(name[: cut + len(delimiter)], None)
-        if after is None or line.name > after:
-            lines.setdefault(line.name, line)
-    return list(lines.values())
-
-
-def _in_offsets(name: str, query: Mapping[str, str]) -> bool:
-    end = query.get("endOffset")
-    return name >= query.get("startOffset", "") and (not end or name < end)
+        entry = name if cut < 0 else name[: cut + len(delimiter)]
+        if after is None or entry > after:
+            entries.setdefault(entry, stored if cut < 0 else None)
+    return list(entries.items())
 
 
 def _page_start(token: str | None) -> str | None:

@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from tools.local.gcs import scopes
 from tools.local.gcs.errors import OAuthError, invalid
-from tools.local.gcs.exchange import Request, Response, json_response
 from tools.local.gcs.keyring import Keyring
+from tools.local.gcs.messages import Request, Response, json_response
 from tools.local.gcs.service import Service
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -29,7 +29,7 @@ def token(service: Service, request: Request) -> Response:
     form = request.form()
     if form.get("grant_type") != _JWT_BEARER:
         raise OAuthError(400, "unsupported_grant_type", "Invalid grant_type.")
-    issued = service.keyring.grant(form.get("assertion", ""), request.base_url)
+    issued = service.keyring.grant(form.get("assertion", ""), request.server_url)
     return json_response(_bearer(service.keyring, issued.value))
 
 
@@ -56,7 +56,7 @@ def exchange(service: Service, request: Request) -> Response:
 
 def impersonate(service: Service, request: Request, email: str) -> Response:
     """Serve POST …:generateAccessToken, for whoever has a token."""
-    caller = service.keyring.authenticate(request.headers.get("authorization"))
+    caller = service.keyring.authenticate(request.headers.get("Authorization"))
     scopes.check(caller.scopes, scopes.IMPERSONATE)
     granted = request.json().get("scope")
     if not granted or not isinstance(granted, list):

@@ -1,4 +1,4 @@
-"""OAuth scopes: what an access token may be used for, whatever its principal may do.
+"""OAuth scopes: what an access token can be used for.
 
 Source: the documentation, "Cloud Storage OAuth 2.0 scopes", and the scopes of each method in the
 JSON API's discovery document.
