@@ -48,7 +48,7 @@ def clear_faults(service: Service, _: Request) -> Response:
 
 def requests(service: Service, _: Request) -> Response:
     """Serve GET requests: the request log."""
-    return json_response({"requests": service.log.entries()})
+    return json_response({"requests": list(service.log)})
 
 
 def clear_requests(service: Service, _: Request) -> Response:
@@ -59,4 +59,4 @@ def clear_requests(service: Service, _: Request) -> Response:
 
 def sessions(service: Service, _: Request) -> Response:
     """Serve GET sessions: the resumable uploads that are still open."""
-    return json_response({"sessions": service.sessions.open_ones()})
+    return json_response({"sessions": service.open_sessions()})

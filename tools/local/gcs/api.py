@@ -14,7 +14,6 @@ from tools.local.gcs import (
     admin,
     buckets,
     copies,
-    listing,
     oauth,
     objects,
     partial,
@@ -30,7 +29,9 @@ _ADMIN = "admin"
 _BUCKET = "/storage/v1/b/<bucket>"
 _OBJECTS = f"{_BUCKET}/o"
 _OBJECT = f"{_OBJECTS}/<name>"
+_TO = "/rewriteTo/b/<to_bucket>/o/<to_name>"
 _UPLOADS = f"/upload{_OBJECTS}"
+_IMPERSONATION = "/v1/projects/-/serviceAccounts/<email>:generateAccessToken"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,31 +72,20 @@ _ROUTES = Map(
         _rule("DELETE", _UPLOADS, "upload.cancel", uploads.cancel),
         _rule("PATCH", _OBJECT, "objects.patch", objects.patch, partial.OBJECT),
         _rule("DELETE", _OBJECT, "objects.delete", objects.delete),
-        _rule("GET", _OBJECTS, "objects.list", listing.list_, partial.OBJECTS),
+        _rule("GET", _OBJECTS, "objects.list", objects.list_, partial.OBJECTS),
         _rule("POST", f"{_OBJECT}/compose", "objects.compose", copies.compose, partial.OBJECT),
-        _rule(
-            "POST",
-            f"{_OBJECT}/rewriteTo/b/<to_bucket>/o/<to_name>",
-            "objects.rewrite",
-            copies.rewrite,
-            partial.REWRITE,
-        ),
+        _rule("POST", f"{_OBJECT}{_TO}", "objects.rewrite", copies.rewrite, partial.REWRITE),
         _rule("GET", _BUCKET, "buckets.get", buckets.get, partial.BUCKET),
         _rule(
             "GET",
             f"{_BUCKET}/iam/testPermissions",
             "buckets.testIamPermissions",
-            buckets.test_iam_permissions,
+            buckets.test_permissions,
             partial.PERMISSIONS,
         ),
         _rule("POST", "/token", "token", oauth.token),
         _rule("POST", "/sts/token", "sts.token", oauth.exchange),
-        _rule(
-            "POST",
-            "/v1/projects/-/serviceAccounts/<email>:generateAccessToken",
-            "iam.generateAccessToken",
-            oauth.impersonate,
-        ),
+        _rule("POST", _IMPERSONATION, "iam.generateAccessToken", oauth.impersonate),
         _rule("POST", "/_local/keys", _ADMIN, admin.create_key),
         _rule("DELETE", "/_local/keys/<key_id>", _ADMIN, admin.revoke_key),
         _rule("POST", "/_local/tokens", _ADMIN, admin.create_token),
@@ -121,7 +111,7 @@ def handle(service: Service, request: Request) -> Response:
         return response
     finally:
         if not request.path.startswith("/_local/"):
-            service.log.record(request, status)
+            service.record(request, status)
 
 
 def _respond(service: Service, request: Request) -> Response:

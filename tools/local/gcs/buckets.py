@@ -10,7 +10,7 @@ def get(service: Service, request: Request, bucket: str) -> Response:
     return resource_response(request, service.store.bucket(bucket))
 
 
-def test_iam_permissions(service: Service, request: Request, bucket: str) -> Response:
+def test_permissions(service: Service, request: Request, bucket: str) -> Response:
     """Return which of the permissions asked for are granted; no list where there are none.
 
     A denied permission has no other effect: a fault can refuse the operations that need it.

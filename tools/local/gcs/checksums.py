@@ -47,14 +47,8 @@ def of_resource(resource: Mapping[str, Any]) -> Iterator[Checksum]:
 
 
 def of_headers(headers: Headers) -> Iterator[Checksum]:
-    """Yield the checksums in `X-Goog-Hash`, which may hold several."""
+    """Yield the checksums in `X-Goog-Hash`, which can hold several."""
     for item in ",".join(headers.getlist("X-Goog-Hash")).split(","):
         kind, _, value = item.strip().partition("=")
         if kind in _DIGEST_BYTES:
             yield Checksum(kind, value)
-
-
-def of_content_md5(headers: Headers) -> Iterator[Checksum]:
-    """Yield the checksum of a body that is the whole object."""
-    if value := headers.get("Content-MD5"):
-        yield Checksum("md5", value)

@@ -50,8 +50,8 @@ def exchange(service: Service, request: Request) -> Response:
         raise OAuthError(400, "invalid_request", "Missing required parameter: scope")
     access_key_id = _aws_access_key_id(form.get("subject_token", ""))
     issued = service.keyring.issue(f"principal:{AUDIENCE}/subject/{access_key_id}", granted)
-    answer = _bearer(service.keyring, issued.value)
-    return json_response({**answer, "issued_token_type": _ACCESS_TOKEN_TYPE})
+    payload = _bearer(service.keyring, issued.value)
+    return json_response({**payload, "issued_token_type": _ACCESS_TOKEN_TYPE})
 
 
 def impersonate(service: Service, request: Request, email: str) -> Response:
@@ -95,7 +95,7 @@ def _bearer(keyring: Keyring, value: str) -> dict[str, Any]:
 
 
 def _aws_access_key_id(subject_token: str) -> str:
-    """Return who signed a GetCallerIdentity request; the signature itself is for AWS to check."""
+    """Return who signed a GetCallerIdentity request; only AWS could check the signature."""
     try:
         signed = json.loads(unquote(subject_token, errors="strict"))
         headers = {item["key"].lower(): item["value"] for item in signed["headers"]}
@@ -104,13 +104,10 @@ def _aws_access_key_id(subject_token: str) -> str:
             and "Action=GetCallerIdentity" in urlsplit(signed["url"]).query
             and headers["x-goog-cloud-target-resource"] == AUDIENCE
         )
-        match = _SIGNED_BY.match(headers["authorization"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unverified() from error
-    if not match or not is_caller_identity:
-        raise _unverified()
+        match = is_caller_identity and _SIGNED_BY.match(headers["authorization"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        match = None
+    if not match:
+        message = "Unable to verify AWS SigV4 for GetCallerIdentity."
+        raise OAuthError(400, "invalid_grant", message)
     return match[1]
-
-
-def _unverified() -> OAuthError:
-    return OAuthError(400, "invalid_grant", "Unable to verify AWS SigV4 for GetCallerIdentity.")

@@ -1,8 +1,23 @@
-"""Operations on one object: get, patch, delete."""
+"""Operations on one object, and the list of a bucket's objects."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
 
 from tools.local.gcs import media, metadata
-from tools.local.gcs.messages import Request, Response, empty_response, resource_response
+from tools.local.gcs.errors import invalid
+from tools.local.gcs.messages import (
+    Request,
+    Response,
+    empty_response,
+    json_response,
+    resource_response,
+)
+from tools.local.gcs.preconditions import integer
 from tools.local.gcs.service import Service
+from tools.local.gcs.store import StoredObject
+
+_MAX_RESULTS = 1000
 
 
 def get(service: Service, request: Request, bucket: str, name: str) -> Response:
@@ -26,3 +41,43 @@ def delete(service: Service, request: Request, bucket: str, name: str) -> Respon
     """Delete the live object."""
     service.store.delete(bucket, name, request.preconditions)
     return empty_response()
+
+
+def list_(service: Service, request: Request, bucket: str) -> Response:
+    """List a bucket's objects in name order, a page at a time."""
+    entries = _entries(service.store.objects(bucket), request.query)
+    page = entries[: min(integer(request.query, "maxResults") or _MAX_RESULTS, _MAX_RESULTS)]
+    payload: dict[str, Any] = {"kind": "storage#objects"}
+    if items := [stored.resource(request.server_url) for _, stored in page if stored]:
+        payload["items"] = items
+    if prefixes := [name for name, stored in page if not stored]:
+        payload["prefixes"] = prefixes
+    if len(page) < len(entries):
+        payload["nextPageToken"] = base64.urlsafe_b64encode(page[-1][0].encode()).decode()
+    return json_response(request.selected(payload))
+
+
+def _entries(
+    objects: list[StoredObject], query: Mapping[str, str]
+) -> list[tuple[str, StoredObject | None]]:
+    """Return names with their objects, and prefixes with None for all objects below them."""
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    start, end = query.get("startOffset", ""), query.get("endOffset")
+    after = _page_start(query.get("pageToken"))
+    entries: dict[str, StoredObject | None] = {}
+    for stored in objects:
+        name = stored.name
+        if not name.startswith(prefix) or name < start or (end and name >= end):
+            continue
+        cut = name.find(delimiter, len(prefix)) if delimiter else -1
+        entry = name if cut < 0 else name[: cut + len(delimiter)]
+        if after is None or entry > after:
+            entries.setdefault(entry, stored if cut < 0 else None)
+    return list(entries.items())
+
+
+def _page_start(token: str | None) -> str | None:
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode() if token else None
+    except ValueError as error:
+        raise invalid("Invalid pageToken.") from error

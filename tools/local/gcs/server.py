@@ -118,7 +118,7 @@ class GcsServer:
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the request log: every request but those to /_local."""
-        return self._service.log.entries()
+        return list(self._service.log)
 
     def clear_requests(self) -> None:
         """Clear the request log."""
@@ -126,4 +126,4 @@ class GcsServer:
 
     def sessions(self) -> list[dict[str, str | int]]:
         """Return the resumable uploads that are still open."""
-        return self._service.sessions.open_ones()
+        return self._service.open_sessions()

@@ -1,58 +1,18 @@
-"""The state of one server, and the start of each operation: request log and fault."""
+"""The state of one server, and the start of each operation."""
 
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tools.local.gcs.faults import FaultQueue
 from tools.local.gcs.keyring import Keyring
 from tools.local.gcs.messages import Request
-from tools.local.gcs.sessions import Sessions
+from tools.local.gcs.sessions import Session
 from tools.local.gcs.store import Store
 
 _LOG_ENTRIES = 100_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One request in the log."""
-
-    method: str
-    operation: str
-    path: str
-    bucket: str | None
-    name: str | None
-    status: int | None  # None: no response was sent
-    body_bytes: int
-
-
-class RequestLog:
-    """The requests, in the order of the responses."""
-
-    def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=_LOG_ENTRIES)
-
-    def record(self, request: Request, status: int | None) -> None:
-        """Add a request, before its response is sent."""
-        entry = Entry(
-            method=request.method,
-            operation=request.operation,
-            path=request.path,
-            bucket=request.bucket,
-            name=request.name,
-            status=status,
-            body_bytes=request.body.received,
-        )
-        self._entries.append(entry)
-
-    def entries(self) -> list[dict[str, Any]]:
-        """Return all entries as JSON values."""
-        return [asdict(entry) for entry in self._entries.copy()]
-
-    def clear(self) -> None:
-        """Remove all entries."""
-        self._entries.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +23,11 @@ class Service:
     keyring: Keyring
     auth: bool = True
     denied_permissions: set[str] = field(default_factory=set)
-    sessions: Sessions = field(default_factory=Sessions)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    """By id. Ended ones stay: their responses must not change."""
     faults: FaultQueue = field(default_factory=FaultQueue)
-    log: RequestLog = field(default_factory=RequestLog)
+    log: deque[dict[str, Any]] = field(default_factory=partial(deque, maxlen=_LOG_ENTRIES))
+    """The requests, in the order of the responses."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def begin(
@@ -89,3 +51,30 @@ class Service:
             request.body.stop_after(fault.persist_then_status * 1024, fault.error())
         elif fault.status is not None:
             raise fault.error()
+
+    def record(self, request: Request, status: int | None) -> None:
+        """Log a request, before its response is sent; a status of None is no response."""
+        self.log.append(
+            {
+                "method": request.method,
+                "operation": request.operation,
+                "path": request.path,
+                "bucket": request.bucket,
+                "name": request.name,
+                "status": status,
+                "body_bytes": request.body.received,
+            }
+        )
+
+    def open_sessions(self) -> list[dict[str, str | int]]:
+        """Return the resumable uploads that have not ended, as JSON values."""
+        return [
+            {
+                "id": session.id,
+                "bucket": session.spec.bucket,
+                "name": session.spec.name,
+                "persisted": session.persisted,
+            }
+            for session in list(self.sessions.values())
+            if session.is_open
+        ]

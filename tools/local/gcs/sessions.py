@@ -68,8 +68,8 @@ class UploadSpec:
 class Session:
     """One upload. It ends once: as an object, with an error that is repeated, or cancelled."""
 
-    def __init__(self, session_id: str, spec: UploadSpec, spool: Spool) -> None:
-        self.id = session_id
+    def __init__(self, spec: UploadSpec, spool: Spool) -> None:
+        self.id = secrets.token_urlsafe(24)
         self.spec = spec
         self._spool = spool
         self._lock = threading.RLock()
@@ -160,43 +160,6 @@ class Session:
     def _fail(self, error: ApiError) -> None:
         self._error = error
         self._spool.discard()
-
-
-class Sessions:
-    """All sessions by id, the ended ones too: their responses must not change."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sessions: dict[str, Session] = {}
-
-    def open(self, spec: UploadSpec, spool: Spool) -> Session:
-        """Start a session."""
-        session = Session(secrets.token_urlsafe(24), spec, spool)
-        with self._lock:
-            self._sessions[session.id] = session
-        return session
-
-    def get(self, session_id: str) -> Session:
-        """Return a session that was started here."""
-        with self._lock:
-            session = self._sessions.get(session_id)
-        if session is None:
-            raise not_found("No such upload session.")
-        return session
-
-    def open_ones(self) -> list[dict[str, str | int]]:
-        """Return the open sessions as JSON values."""
-        with self._lock:
-            return [
-                {
-                    "id": session.id,
-                    "bucket": session.spec.bucket,
-                    "name": session.spec.name,
-                    "persisted": session.persisted,
-                }
-                for session in self._sessions.values()
-                if session.is_open
-            ]
 
 
 def cancelled() -> ApiError:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from tools.local.gcs import checksums, metadata
 from tools.local.gcs.checksums import Checksum
-from tools.local.gcs.errors import invalid
+from tools.local.gcs.errors import invalid, not_found
 from tools.local.gcs.messages import Request, Response, empty_response, resource_response
 from tools.local.gcs.multipart import Related
 from tools.local.gcs.preconditions import integer
@@ -33,7 +33,8 @@ def insert(service: Service, request: Request, bucket: str) -> Response:
 def _media(service: Service, request: Request, bucket: str) -> Response:
     service.begin(request, "objects.insert", bucket=bucket, name=_name(request, {}))
     resource = {"contentType": request.headers.get("Content-Type", "application/octet-stream")}
-    expected = checksums.of_content_md5(request.headers)
+    md5 = request.headers.get("Content-MD5")
+    expected = [Checksum("md5", md5)] if md5 else []
     return _store(service, request, resource, expected, request.body.chunks())
 
 
@@ -70,7 +71,8 @@ def _start(service: Service, request: Request, bucket: str) -> Response:
     service.begin(request, "upload.start", bucket=bucket, name=name)
     resource = _with_content_type(described, request.headers.get("X-Upload-Content-Type"))
     spec = _spec(service, request, resource, checksums.of_resource(resource))
-    session = service.sessions.open(spec, service.store.spool())
+    session = Session(spec, service.store.spool())
+    service.sessions[session.id] = session
     query = urlencode({"uploadType": "resumable", "name": name, "upload_id": session.id})
     location = f"{request.server_url}{request.path}?{query}"
     return empty_response(200, {"Location": location, "X-GUploader-UploadID": session.id})
@@ -130,7 +132,10 @@ def cancel(service: Service, request: Request, bucket: str) -> Response:
 
 
 def _session(service: Service, request: Request) -> Session:
-    return service.sessions.get(request.query.get("upload_id", ""))
+    session = service.sessions.get(request.query.get("upload_id", ""))
+    if session is None:
+        raise not_found("No such upload session.")
+    return session
 
 
 def _incomplete(session: Session) -> Response:
