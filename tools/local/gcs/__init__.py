@@ -5,10 +5,10 @@ tests/contract says what it promises, and can check any other server too.
 
 How a request travels:
 
-    listener, connection    sockets: Werkzeug's requests and responses (messages, body)
+    http_server             sockets: Werkzeug's requests and responses (messages, body)
     api                     routes: from method and path to an operation
     uploads                 media, multipart and resumable uploads (multipart, sessions)
-    objects, media, copies, buckets    the other operations of the storage API
+    objects, media, copies  the other operations of the storage API
     partial                 the `fields` of a response
     oauth                   the token endpoints (keyring, scopes)
     admin                   /_local: keys, faults, request log, open sessions

@@ -12,7 +12,6 @@ from werkzeug.routing import BaseConverter, Map, Rule
 
 from tools.local.gcs import (
     admin,
-    buckets,
     copies,
     oauth,
     objects,
@@ -75,12 +74,12 @@ _ROUTES = Map(
         _rule("GET", _OBJECTS, "objects.list", objects.list_, partial.OBJECTS),
         _rule("POST", f"{_OBJECT}/compose", "objects.compose", copies.compose, partial.OBJECT),
         _rule("POST", f"{_OBJECT}{_TO}", "objects.rewrite", copies.rewrite, partial.REWRITE),
-        _rule("GET", _BUCKET, "buckets.get", buckets.get, partial.BUCKET),
+        _rule("GET", _BUCKET, "buckets.get", objects.get_bucket, partial.BUCKET),
         _rule(
             "GET",
             f"{_BUCKET}/iam/testPermissions",
             "buckets.testIamPermissions",
-            buckets.test_permissions,
+            objects.test_permissions,
             partial.PERMISSIONS,
         ),
         _rule("POST", "/token", "token", oauth.token),

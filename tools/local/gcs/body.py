@@ -4,10 +4,9 @@ Not Werkzeug's streams: they block until a buffer is full, so a cut would lose r
 """
 
 import io
-import zlib
 from collections.abc import Callable, Iterator
 
-from tools.local.gcs.errors import ApiError, ConnectionCutError, invalid
+from tools.local.gcs.errors import ApiError, ConnectionCutError
 from tools.local.gcs.spool import CHUNK_BYTES
 
 _MAX_LINE_BYTES = 64 * 1024
@@ -21,17 +20,15 @@ class Body:
         stream: io.BufferedReader,
         length: int | None,
         *,
-        is_gzip: bool = False,
         send_continue: Callable[[], None] | None = None,
     ) -> None:
         """Read `length` bytes of `stream`, chunks if None. `send_continue` precedes a read."""
-        self.length = None if is_gzip else length  # of the content; None: not known yet
+        self.length = length
         self.received = 0  # bytes on the wire, without the framing
         self._stream = stream
         self._is_chunked = length is None
         self._left = length or 0  # of the body, or of the current chunk
         self._finished = length == 0
-        self._is_gzip = is_gzip
         self._send_continue = send_continue
         self._stop_after: int | None = None
         self._stop: ApiError | ConnectionCutError = ConnectionCutError()
@@ -61,9 +58,8 @@ class Body:
         return data
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the rest of the content, decompressed where the body is gzipped."""
-        raw = iter(self.read, b"")
-        return gunzipped(raw) if self._is_gzip else raw
+        """Yield the rest of the body."""
+        return iter(self.read, b"")
 
     def drain(self) -> None:
         """Discard the rest, so that the connection can carry the next request."""
@@ -100,17 +96,3 @@ class Body:
         if not line.endswith(b"\n"):
             raise ConnectionCutError
         return line.strip()
-
-
-def gunzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the decompressed data, at most `CHUNK_BYTES` at a time."""
-    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        for chunk in chunks:
-            yield decompressor.decompress(chunk, CHUNK_BYTES)
-            while rest := decompressor.unconsumed_tail:
-                yield decompressor.decompress(rest, CHUNK_BYTES)
-    except zlib.error as error:
-        raise invalid("Not gzip data.") from error
-    if not decompressor.eof:
-        raise invalid("The gzip data ends too early.")

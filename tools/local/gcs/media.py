@@ -1,12 +1,13 @@
-"""Downloads: ranges, and gzip content decompressed for a client that does not accept gzip."""
+"""Downloads, of a whole object or of a range.
+
+Content is never decompressed, which GCS does with gzip for a client that does not accept it.
+"""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import BinaryIO
 
 from werkzeug.datastructures import Range
 
-from tools.local.gcs.body import gunzipped
 from tools.local.gcs.errors import ApiError
 from tools.local.gcs.messages import Request, Response
 from tools.local.gcs.spool import CHUNK_BYTES
@@ -17,12 +18,6 @@ def response(request: Request, stored: StoredObject, file: BinaryIO) -> Response
     """Return the response to `alt=media`; closing it closes the file."""
     found = Response(headers=_headers(stored), direct_passthrough=True)
     found.call_on_close(file.close)
-    if _is_transcoded(request, stored):
-        found.headers["Warning"] = '214 UploadServer "gunzipped"'
-        found.response = gunzipped(iter(partial(file.read, CHUNK_BYTES), b""))
-        return found
-    if encoding := stored.fields.get("contentEncoding"):
-        found.headers["Content-Encoding"] = encoding
     first, end, size = 0, stored.content.size, stored.content.size
     asked = request.range
     if asked and asked.units == "bytes" and len(asked.ranges) == 1:
@@ -43,6 +38,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
     fields = stored.fields
     optional = {
         "Content-Disposition": fields.get("contentDisposition"),
+        "Content-Encoding": fields.get("contentEncoding"),
         "Content-Language": fields.get("contentLanguage"),
         "Cache-Control": fields.get("cacheControl"),
     }
@@ -58,15 +54,6 @@ def _headers(stored: StoredObject) -> dict[str, str]:
         "X-Goog-Stored-Content-Length": str(stored.content.size),
         **{key: value for key, value in optional.items() if value},
     }
-
-
-def _is_transcoded(request: Request, stored: StoredObject) -> bool:
-    """Say whether the client gets gzip content decompressed."""
-    return (
-        stored.fields.get("contentEncoding") == "gzip"
-        and not request.accept_encodings.quality("gzip")
-        and "no-transform" not in stored.fields.get("cacheControl", "").lower()
-    )
 
 
 def _span(asked: Range, size: int) -> tuple[int, int]:

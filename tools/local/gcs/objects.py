@@ -1,11 +1,11 @@
-"""Operations on one object, and the list of a bucket's objects."""
+"""Operations on objects and on a bucket."""
 
 import base64
 from collections.abc import Mapping
 from typing import Any
 
 from tools.local.gcs import media, metadata
-from tools.local.gcs.errors import invalid
+from tools.local.gcs.errors import ApiError, invalid
 from tools.local.gcs.messages import (
     Request,
     Response,
@@ -54,6 +54,26 @@ def list_(service: Service, request: Request, bucket: str) -> Response:
         payload["prefixes"] = prefixes
     if len(page) < len(entries):
         payload["nextPageToken"] = base64.urlsafe_b64encode(page[-1][0].encode()).decode()
+    return json_response(request.selected(payload))
+
+
+def get_bucket(service: Service, request: Request, bucket: str) -> Response:
+    """Return a bucket's resource."""
+    return resource_response(request, service.store.bucket(bucket))
+
+
+def test_permissions(service: Service, request: Request, bucket: str) -> Response:
+    """Return which of the permissions asked for are granted; no list where there are none.
+
+    A denied permission has no other effect: a fault can refuse the operations that need it.
+    """
+    service.store.bucket(bucket)
+    permissions = request.args.getlist("permissions")
+    if not permissions:
+        raise ApiError(400, "required", "Required parameter: permissions")
+    payload: dict[str, object] = {"kind": "storage#testIamPermissionsResponse"}
+    if granted := [name for name in permissions if name not in service.denied_permissions]:
+        payload["permissions"] = granted
     return json_response(request.selected(payload))
 
 

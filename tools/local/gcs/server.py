@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from tools.local.gcs import api, oauth, scopes
 from tools.local.gcs.faults import Fault, FaultQueue
+from tools.local.gcs.http_server import HttpServer
 from tools.local.gcs.keyring import DEFAULT_EMAIL, Keyring
-from tools.local.gcs.listener import Listener
 from tools.local.gcs.service import Service
 from tools.local.gcs.store import Store
 
@@ -46,7 +46,7 @@ class GcsServer:
         for bucket in buckets:
             self.create_bucket(bucket)
         try:
-            self._listener = Listener(
+            self._http = HttpServer(
                 (host, port),
                 partial(api.handle, self._service),
                 public_url=public_url,
@@ -57,23 +57,23 @@ class GcsServer:
             self._directory.cleanup()
             raise
         self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(0.05,), name="gcs", daemon=True
+            target=self._http.serve_forever, args=(0.05,), name="gcs", daemon=True
         )
         self._thread.start()
 
     @property
     def url(self) -> str:
         """The base URL."""
-        return self._listener.url
+        return self._http.url
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return self._listener.address[1]
+        return self._http.address[1]
 
     def close(self) -> None:
         """Stop, end every connection and remove all data."""
-        self._listener.close()
+        self._http.close()
         self._thread.join()
         self._directory.cleanup()
 

@@ -105,9 +105,9 @@ class Store:
         return Spool(self._directory, md5=md5)
 
     def create_bucket(self, name: str) -> None:
-        """Add a bucket."""
+        """Add a bucket, unless it exists."""
         with self._lock:
-            self._buckets[name] = Bucket(name)
+            self._buckets.setdefault(name, Bucket(name))
 
     def bucket(self, name: str) -> Bucket:
         """Return a bucket that exists."""
