@@ -136,6 +136,7 @@ class Connection(BaseHTTPRequestHandler):
         if self.close_connection:
             headers.add("Connection", "close")
         headers.add("Date", self.date_time_string())
+        headers.add("Server", "UploadServer (local)")
         unsent = f"{self.protocol_version} {response.status}\r\n{headers}".encode()
         if self.command != "HEAD":
             for data in filter(None, response.iter_encoded()):
