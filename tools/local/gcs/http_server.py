@@ -74,10 +74,9 @@ class Connection(BaseHTTPRequestHandler):
             return
         if request.body.awaits_continue:  # the client may send its body or not
             self.close_connection = True
-            self._send(response, request.fault)
-            return
         self._send(response, request.fault)
-        request.body.drain()  # closing with unread bytes would destroy the response
+        if not request.body.awaits_continue:
+            request.body.drain()  # closing with unread bytes would destroy the response
 
     do_GET = _serve  # noqa: N815 - the base class looks methods up by name
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - same
@@ -95,16 +94,8 @@ class Connection(BaseHTTPRequestHandler):
             _body_length(headers),
             send_continue=self._send_continue if expects_continue else None,
         )
-        return Request(
-            self.command,
-            url.path,
-            url.query,
-            headers,
-            body,
-            scheme=self.server.scheme,
-            server=self.server.address,
-            public_url=self.server.public_url,
-        )
+        server_url = self.server.url_for(headers.get("Host"))
+        return Request(self.command, url.path, url.query, headers, body, server_url)
 
     def _send_continue(self) -> None:
         self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -128,22 +119,16 @@ class Connection(BaseHTTPRequestHandler):
     def _encoded(self, response: Response) -> Iterator[bytes]:
         """Yield the response as it goes on the wire; a small one in one segment."""
         headers = response.headers
-        is_chunked = (
-            "Content-Length" not in headers and response.status_code != HTTPStatus.NOT_MODIFIED
-        )
-        if is_chunked:
-            headers.add("Transfer-Encoding", "chunked")
         if self.close_connection:
             headers.add("Connection", "close")
         headers.add("Date", self.date_time_string())
         headers.add("Server", "UploadServer (local)")
-        unsent = f"{self.protocol_version} {response.status}\r\n{headers}".encode()
+        head = f"{self.protocol_version} {response.status}\r\n{headers}".encode()
         if self.command != "HEAD":
-            for data in filter(None, response.iter_encoded()):
-                yield unsent + (b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
-                unsent = b""
-            unsent += b"0\r\n\r\n" if is_chunked else b""
-        yield unsent
+            for data in response.iter_encoded():
+                yield head + data
+                head = b""
+        yield head
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no HTTP request; the base class calls this while it parses."""
@@ -174,23 +159,16 @@ class HttpServer(ThreadingHTTPServer):
     ) -> None:
         self.handler = handler
         self.stopping = stopping
-        self.public_url = public_url and public_url.rstrip("/")
+        self._public_url = public_url and public_url.rstrip("/")
         self._ssl_context = ssl_context
-        self.scheme = "https" if ssl_context else "http"
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__(address, Connection)
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """The host and port it listens on."""
-        host, port = self.server_address[:2]
-        return str(host), int(port)
-
-    @property
-    def url(self) -> str:
-        """The public address where one is configured, or its own."""
-        return self.public_url or "{}://{}:{}".format(self.scheme, *self.address)
+    def url_for(self, host: str | None) -> str:
+        """Return the URL of this server for a client that reaches it as `host`, a name and port."""
+        host = host or "{}:{}".format(*self.server_address[:2])
+        return self._public_url or f"{'https' if self._ssl_context else 'http'}://{host}"
 
     def server_bind(self) -> None:
         """Bind without the base class's reverse name look-up."""

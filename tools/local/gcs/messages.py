@@ -30,24 +30,16 @@ class Request(SansIORequest):
         query: str,
         headers: Headers,
         body: Body,
-        *,
-        scheme: str = "http",
-        server: tuple[str, int] | None = None,
-        public_url: str | None = None,
+        server_url: str,
     ) -> None:
-        super().__init__(method, scheme, server, "", path, query.encode(), headers, None)
+        super().__init__(method, "http", None, "", path, query.encode(), headers, None)
         self.body = body
+        self.server_url = server_url  # the server's address as this client sees it
         self.operation = "unknown"
         self.bucket: str | None = None
         self.name: str | None = None
         self.fault: Fault | None = None
         self.selection: partial.Selection | None = None  # the parts of the resource to return
-        self._public_url = public_url
-
-    @cached_property
-    def server_url(self) -> str:
-        """The server's address as this client sees it."""
-        return self._public_url or f"{self.scheme}://{self.host}"
 
     @cached_property
     def query(self) -> dict[str, str]:
@@ -87,7 +79,7 @@ class Request(SansIORequest):
 
 
 class Response(WerkzeugResponse):
-    """A response. An iterator without a Content-Length header is sent in chunks."""
+    """A response. One whose body is an iterator needs a Content-Length header."""
 
     default_mimetype = None
 

@@ -64,12 +64,12 @@ class GcsServer:
     @property
     def url(self) -> str:
         """The base URL."""
-        return self._http.url
+        return self._http.url_for(None)
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return self._http.address[1]
+        return int(self._http.server_address[1])
 
     def close(self) -> None:
         """Stop, end every connection and remove all data."""
