@@ -1,9 +1,6 @@
 """The local GCS server with faults, as a process: `python -m tools.soak.gcs --log F …`."""
 
 import argparse
-import json
-import signal
-import threading
 from pathlib import Path
 
 from tools.local.gcs import GcsServer
@@ -13,9 +10,6 @@ from tools.soak.weather import Weather
 def main() -> None:
     """Start the server, say where it is, and wait for SIGTERM."""
     arguments = _parser().parse_args()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     weather = Weather(
         rate=arguments.faults,
         storm_every_s=arguments.storm_every_s,
@@ -23,8 +17,7 @@ def main() -> None:
         log=arguments.log,
     )
     with GcsServer([arguments.bucket], data_dir=arguments.data_dir, faults=weather) as server:
-        print(json.dumps({"url": server.url}), flush=True)
-        stop.wait()
+        server.run()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,7 @@
 """The server as an object: for a test in the same process, and for the command line."""
 
+import json
+import signal
 import ssl
 import tempfile
 import threading
@@ -70,6 +72,14 @@ class GcsServer:
     def port(self) -> int:
         """The port it listens on."""
         return int(self._http.server_address[1])
+
+    def run(self) -> None:
+        """Print the URL as JSON, and wait for SIGTERM or Ctrl-C."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        print(json.dumps({"url": self.url}), flush=True)
+        stop.wait()
 
     def close(self) -> None:
         """Stop, end every connection and remove all data."""
