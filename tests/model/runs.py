@@ -16,16 +16,17 @@ from replicate.errors import ReplicationError, SourceChangedError
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
-    Outcome,
-    Parts,
+    PartLayout,
     Precondition,
     Replica,
+    Result,
     SourceObject,
     SourceRef,
+    Span,
 )
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CheckedBody, Destination, Source
-from replicate.protocol.replicator import Hint, Replicator
+from replicate.protocol.ports import Body, Destination, GatedBody, Source
+from replicate.protocol.replicator import Expectation, Replicator
 
 NAMING = Naming("destination")
 
@@ -87,19 +88,28 @@ class AskedSource:
         return found
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         pinned: Pinned | None = self._ask(
-            "S3 GET", f"{ref.key} If-Match {version}", lambda on: on.s3.pin(ref, version)
+            "S3 GET", f"{ref.key} If-Match {version} {span}", lambda on: on.s3.pin(ref, version)
         )
-        yield AskedBody(self._ask, pinned) if pinned else None
+        yield AskedBody(self._ask, pinned, span) if pinned else None
+
+    def part_layout(self, version: SourceObject) -> NoReturn:
+        raise NotImplementedError
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> NoReturn:
+        raise NotImplementedError
 
 
 class AskedBody:
     """An open stream. It may break at any time: then the rest is asked for again, with If-Match."""
 
-    def __init__(self, ask: Callable[..., Any], pinned: Pinned) -> None:
+    def __init__(self, ask: Callable[..., Any], pinned: Pinned, span: Span | None = None) -> None:
         self._ask = ask
         self._pinned = pinned
+        self._span = span or Span(0, len(pinned.data))
         self._position = 0
 
     @property
@@ -107,7 +117,8 @@ class AskedBody:
         return self._pinned.object
 
     def readinto(self, buffer: memoryview) -> int:
-        piece = slice(self._position, self._position + len(buffer))
+        start = self._span.start + self._position
+        piece = slice(start, min(start + len(buffer), self._span.end))
 
         def stream(_: Stores) -> bytes:
             return self._pinned.data[piece]
@@ -124,12 +135,6 @@ class AskedBody:
         return len(data)
 
     def rewind(self, offset: int) -> NoReturn:
-        raise NotImplementedError
-
-    def parts(self) -> None:
-        return None
-
-    def is_cut_like(self, parts: Parts) -> NoReturn:
         raise NotImplementedError
 
 
@@ -161,7 +166,7 @@ class AskedDestination:
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -174,6 +179,29 @@ class AskedDestination:
                 lambda on: on.gcs.commit(name, attributes, data, expected, storage_class),
             )
         )
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        expected = _readable(precondition)
+        pinned = [replace(each, generation=int(each.generation)) for each in sources]
+        pins = [(each.name, each.generation) for each in pinned]
+        return _stamped(
+            self._ask(
+                "GCS compose",
+                f"{name} {pins} {attributes} if {expected}",
+                lambda on: on.gcs.compose(name, attributes, pinned, expected, storage_class),
+            )
+        )
+
+    def list_prefix(self, prefix: str) -> list[Replica]:
+        found: list[Replica] = self._ask("GCS list", prefix, lambda on: on.gcs.list_prefix(prefix))
+        return [_stamped(each) for each in found]
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         expected = replace(
@@ -226,6 +254,9 @@ def byte_by_byte(answers: Answers) -> Ports:
 class Timeless:
     """A clock for runs of which only the order of their calls counts."""
 
+    def monotonic(self) -> float:
+        return 0.0
+
     def require(self) -> None:
         """Let every round begin."""
 
@@ -242,8 +273,8 @@ class Protocol:
     """Where the protocol can be broken, without the product's code knowing of it."""
 
     def advance(
-        self, ref: SourceRef, hint: Hint, answers: Sequence[object]
-    ) -> Call | Outcome | ReplicationError:
+        self, ref: SourceRef, hint: Expectation, answers: Sequence[object]
+    ) -> Call | Result | ReplicationError:
         """Run until there is no answer: the call that needs one, or how the run ended."""
         source, destination = self.ports(Answers(answers))
         replicator = Replicator(

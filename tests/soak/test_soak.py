@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tools.common.processes import plain_environment
 from tools.local.audit import Content, Pair
-from tools.local.processes import plain_environment
 from tools.local.runtime import REPOSITORY
 from tools.soak import rclone, verdict
 from tools.soak.canvas import round_step

@@ -16,10 +16,10 @@ import boto3
 from google.cloud import storage
 from google.oauth2 import service_account
 
-from tools.local import processes
+from tools.common import processes
+from tools.common.processes import Child
 from tools.local.aws import ACCESS_KEY
 from tools.local.google_cloud import SCOPES
-from tools.local.processes import Child
 from tools.local.runtime import REPOSITORY
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def docker_cloud(folder: Path, host: str) -> Iterator[DockerCloud]:
             log=folder / "moto.log",
         )
         stack.callback(moto.stop)
-        aws_port = _port(moto.announced(r"Running on (http://[\d.:]+)"))
+        aws_port = _port(moto.wait_for_output(r"Running on (http://[\d.:]+)"))
         google = Child(
             [
                 *(
@@ -81,7 +81,7 @@ def docker_cloud(folder: Path, host: str) -> Iterator[DockerCloud]:
             log=folder / "gcs.log",
         )
         stack.callback(google.stop)
-        gcs_port = _port(google.announced(r'"url": "([^"]+)"'))
+        gcs_port = _port(google.wait_for_output(r'"url": "([^"]+)"'))
         session = boto3.Session(
             aws_access_key_id=ACCESS_KEY["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=ACCESS_KEY["AWS_SECRET_ACCESS_KEY"],

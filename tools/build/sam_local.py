@@ -19,8 +19,8 @@ from typing import Any
 from tools.build import docker_engine
 from tools.build.docker_cloud import BUCKET, REPLICA, DockerCloud, docker_cloud
 from tools.build.docker_engine import NoDockerError
-from tools.local import processes
-from tools.local.processes import Child, free_port
+from tools.common import processes
+from tools.common.processes import Child, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EVENTS = REPOSITORY / "events"
@@ -188,7 +188,7 @@ class Sam:
             cwd=REPOSITORY,
         )
         try:
-            api.listening(port)
+            api.wait_for_port(port)
             yield f"http://127.0.0.1:{port}/v1/replicate"
         finally:
             api.stop()

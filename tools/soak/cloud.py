@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 from google.cloud import storage
 from google.oauth2 import service_account
 
-from tools.local import processes
+from tools.common import processes
+from tools.common.processes import Child
 from tools.local.aws import Aws
 from tools.local.cloud import REPLICA, local_cloud
 from tools.local.google_cloud import SCOPES
 from tools.local.notifications import Json
-from tools.local.processes import Child
 from tools.local.runtime import REPOSITORY, LambdaRuntime
 from tools.soak.options import Options
 
@@ -45,7 +45,7 @@ class StormyGoogle:
             env={**processes.plain_environment(), "PYTHONPATH": str(REPOSITORY)},
             log=folder / "soak-gcs.log",
         )
-        self.url = self._server.announced(r'"url": "([^"]+)"')
+        self.url = self._server.wait_for_output(r'"url": "([^"]+)"')
         self.key: Json = self._admin("POST", "keys", {})
         self._client = storage.Client(
             project=self.key["project_id"],

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from random import Random
 
-from tools.local import processes
+from tools.common import processes
 from tools.soak.ledger import Ledger
 
 LOOK_S = 0.5
@@ -34,7 +34,7 @@ class Killer:
         while not self._stopping.wait(max(0.0, min(LOOK_S, next_at - time.monotonic()))):
             pids = list(functions())
             for pid in pids:
-                self._ledger.held(processes.peak_rss_bytes(pid) or 0)
+                self._ledger.held(processes.peak_rss_bytes(pid))
             if time.monotonic() < next_at:
                 continue
             next_at = time.monotonic() + self._wait_s()
@@ -54,6 +54,6 @@ class Killer:
 
 def functions() -> Iterator[int]:
     """The functions' processes: below us, and only these; not the emulators that start them."""
-    for pid in processes.descendants(os.getpid()):
-        if processes.command_line(pid)[1:3] == ["-m", "awslambdaric"]:
-            yield pid
+    for process in processes.descendants(os.getpid()):
+        if processes.command_line(process)[1:3] == ["-m", "awslambdaric"]:
+            yield process.pid

@@ -5,7 +5,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from tools.local import processes
+from tools.common import processes
 from tools.local.aws import REGION
 from tools.local.cloud import REPLICA
 from tools.local.runtime import REPOSITORY

@@ -22,13 +22,14 @@ from replicate.protocol.model import (
     Replica,
     SourceObject,
     SourceRef,
+    Span,
 )
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CheckedBody
-from replicate.protocol.replicator import Hint, Replicator
+from replicate.protocol.ports import Body, GatedBody
+from replicate.protocol.replicator import Expectation, Replicator
 
 REF = SourceRef("source", "key")
-NEW_AND_SMALL = Hint(changed=True, new=True)
+NEW_AND_SMALL = Expectation.NEW
 
 
 @dataclass
@@ -37,6 +38,9 @@ class Rounds:
 
     left: int = 100
     pauses: list[int] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return 0.0
 
     def require(self) -> None:
         if self.left <= 0:
@@ -60,7 +64,7 @@ class BusyGcs(FakeGcs):
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -85,13 +89,15 @@ class ShyS3(FakeS3):
         self.opened = 0
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         self.opened += version is not None
         if version is not None and self.opened <= self.refusals:
             if self.changes:
                 self.put(ref, f"change {self.opened}".encode())
             raise SourceChangedError("Not this one.")
-        with super().open(ref, version) as body:
+        with super().open(ref, version, span) as body:
             yield body
 
 
@@ -140,11 +146,11 @@ def test_races_that_never_end_are_ended_by_the_clock() -> None:
 
 @pytest.mark.parametrize(
     ("hint", "pauses"),
-    [(Hint(), [1, 2]), (Hint(changed=True), [1, 2]), (NEW_AND_SMALL, [2])],
+    [(Expectation.UNKNOWN, [1, 2]), (Expectation.CHANGED, [1, 2]), (NEW_AND_SMALL, [2])],
     ids=["look first", "changed", "new"],
 )
 def test_a_new_object_that_is_refused_twice_while_absent_is_refused_for_good(
-    hint: Hint, pauses: list[int]
+    hint: Expectation, pauses: list[int]
 ) -> None:
     """An assumption that was wrong is no lost race: there is no pause after it."""
     gcs, clock = BusyGcs(races=10**6, policy=True), Rounds()
