@@ -128,7 +128,7 @@ def _canary(environment: Environment) -> str:
     )
     name = settings.naming.name(source.ref)
     body = CommitGate(_CanaryBody(source))
-    destination.head(name)  # without storage.objects.list GCS responds with 403 instead of 404
+    destination.head(name)  # without storage.objects.list GCS may respond with 403
     written = destination.write(name, attributes(source), body, Precondition(0))
     read = destination.head(name)
     if read is None or read.crc32c != encode_crc32c(body.crc32c):

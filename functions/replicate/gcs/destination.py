@@ -139,9 +139,8 @@ class GcsDestination:
                     found.attributes == attributes and found.generation == current.generation
                 ),
             )
-        except (
-            DestinationBucketNotFoundError
-        ):  # a 404: the bucket or the object is gone, and the protocol reads again
+        except DestinationBucketNotFoundError:
+            # A 404 may also mean that the object is gone. The protocol reads it again.
             raise DestinationChangedError from None
 
     def delete(self, name: str, precondition: Precondition) -> None:

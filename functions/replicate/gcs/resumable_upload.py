@@ -32,10 +32,10 @@ QUANTUM = 256 * 1024
 """GCS stores multiples of this, except at the end of an object. Source: "Resumable uploads"."""
 
 BUFFER_BYTES = 1024 * 1024
-"""Size of the one buffer between S3 and GCS. A copy of any size takes 86 MiB with it.
+"""Size of the one buffer between S3 and GCS. With it a copy of any size takes 86 MiB of memory.
 
-Python's `ssl` reads at most one TLS record of 16 KiB in a call, so a larger buffer does not save
-calls (docs/PERFORMANCE.md).
+A larger buffer does not save calls, because Python's `ssl` reads at most one TLS record of 16 KiB
+in a call. Source: docs/PERFORMANCE.md.
 """
 
 _RANGE = re.compile(r"bytes=0-(\d+)")
@@ -103,11 +103,8 @@ class ResumableUpload:
         stored = 0
         while True:
             try:
-                state = (
-                    self._send_body(stored)
-                    if stored < self._tail_offset
-                    else self._send_tail(stored)
-                )
+                send = self._send_body if stored < self._tail_offset else self._send_tail
+                state = send(stored)
             except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
                 state = retrying(self._query_status, self._policy, self._deadline)
