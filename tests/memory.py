@@ -13,7 +13,7 @@ from fakes import FakeGcs, FakeS3
 from replicate.entry.invocation import Context as LambdaContext
 from replicate.handler import Function
 from replicate.protocol.deadline import MARGIN_S, Deadline
-from replicate.protocol.model import SourceObject, SourceRef
+from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
@@ -95,10 +95,18 @@ class Failing:
         return self._source.head(ref)
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         self._fail(ref)
-        with self._source.open(ref, version) as body:
+        with self._source.open(ref, version, span) as body:
             yield body
+
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        return self._source.part_layout(version)
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        return self._source.has_layout(version, layout)
 
     def _fail(self, ref: SourceRef) -> None:
         if ref.key in self._failures:

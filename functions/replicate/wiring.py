@@ -10,9 +10,12 @@ from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.parallel import Threads
 from replicate.protocol import Replicator
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.mapping import Tags
+from replicate.protocol.parts import PARTS_AT_ONCE
 from replicate.protocol.plan import Policy
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
@@ -45,6 +48,7 @@ class Environment:
     source: S3Source
     destination: GcsDestination
     clock: RoundClock
+    assembler: Assembler
 
     @classmethod
     def from_environ(
@@ -68,15 +72,24 @@ class Environment:
         secret = Secret(aws, settings.credentials_secret, settings.region, retries)
         gcs = GcsClient(SecretCredentials(secret, retries))
         reads_tags = settings.policy.tags is not Tags.OFF
+        source = S3Source(aws, deadline, retries, tags=reads_tags)
+        destination = GcsDestination(gcs, settings.naming, deadline, retries)
         return cls(
             settings=settings,
             aws=aws,
             gcs=gcs,
             retries=retries,
             deadline=deadline,
-            source=S3Source(aws, deadline, retries, tags=reads_tags),
-            destination=GcsDestination(gcs, settings.naming, deadline, retries),
+            source=source,
+            destination=destination,
             clock=RoundClock(retries, deadline),
+            assembler=Assembler(
+                source=source,
+                destination=destination,
+                prefix=settings.staging_prefix,
+                sizes=settings.sizes,
+                in_parallel=Threads(PARTS_AT_ONCE),
+            ),
         )
 
     def start_invocation(self, context: Context) -> None:
@@ -92,6 +105,7 @@ class Environment:
             clock=self.clock,
             policy=policy,
             storage_classes=self.settings.storage_classes,
+            assembler=self.assembler,
         )
 
     def close(self) -> None:

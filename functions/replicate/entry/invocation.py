@@ -37,6 +37,10 @@ An unnecessary upload of this size takes 0.7 ms of CPU, at 3 s for a GiB. The GE
 (38 % of an unchanged object) and a round trip. Source: docs/BENCHMARK.md and docs/PERFORMANCE.md.
 """
 
+PARALLEL_BYTES = 256 * 1024**2
+"""Size from which on a stream is not opened before the metadata is read: such objects are copied in
+parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -64,8 +68,11 @@ def expect(*, created: bool, size: object, age: timedelta) -> Expectation:
     """Return what an event of this age lets us expect. `size` is in bytes, if the event has it."""
     if not created or age >= FRESH:
         return Expectation.UNKNOWN
-    is_small = isinstance(size, int) and size <= SMALL_BYTES
-    return Expectation.NEW if is_small else Expectation.CHANGED
+    if not isinstance(size, int):
+        return Expectation.CHANGED
+    if size >= PARALLEL_BYTES:
+        return Expectation.UNKNOWN
+    return Expectation.NEW if size <= SMALL_BYTES else Expectation.CHANGED
 
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")

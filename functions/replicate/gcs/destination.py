@@ -1,6 +1,6 @@
 """Implement the port `Destination` with google-cloud-storage. Each write has a precondition."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from google.api_core.exceptions import NotFound
@@ -16,7 +16,7 @@ from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
 from replicate.gcs.errors import MALFORMED, malformed, translate_errors
 from replicate.gcs.resumable_upload import ResumableUpload
-from replicate.protocol.checksums import encode_crc32c
+from replicate.protocol.checksums import combined_crc32c, encode_crc32c
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Attributes, Precondition, Replica
@@ -65,13 +65,13 @@ class GcsDestination:
         storage_class: str | None = None,
     ) -> Replica:
         """See `Destination.write`."""
-        if body.object.size <= ONE_REQUEST_BYTES:
+        if body.size <= ONE_REQUEST_BYTES:
             return self._write_at_once(name, attributes, body, precondition, storage_class)
 
         def open_session(blob: Blob, timeout: float) -> str:
             resource.describe(blob, attributes, storage_class)
             session_uri: str = blob.create_resumable_upload_session(
-                size=body.object.size,
+                size=body.size,
                 checksum=None,
                 timeout=timeout,
                 retry=None,
@@ -120,6 +120,50 @@ class GcsDestination:
             return resource.replica(blob)
 
         return self._write_and_retry(name, upload, precondition, _is_copy(attributes, body))
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        """See `Destination.compose`."""
+        crc32c = combined_crc32c([(source.crc32c, source.size) for source in sources])
+
+        def join(blob: Blob, timeout: float) -> Replica:
+            resource.describe(blob, attributes, storage_class)
+            try:
+                blob.compose(
+                    [blob.bucket.blob(each.name, generation=each.generation) for each in sources],
+                    if_source_generation_match=[each.generation for each in sources],
+                    delete_source_objects=True,
+                    timeout=timeout,
+                    retry=None,
+                    **_conditions(precondition),
+                )
+            except NotFound:  # a source is gone: another run composed or deleted it
+                raise DestinationChangedError from None
+            return resource.replica(blob)
+
+        return self._write_and_retry(
+            name,
+            join,
+            precondition,
+            lambda found: found.attributes == attributes and found.crc32c == crc32c,
+            sources,
+        )
+
+    def list_prefix(self, prefix: str) -> Iterable[Replica]:
+        """See `Destination.list_prefix`."""
+
+        def list_blobs(bucket: Bucket, timeout: float) -> Sequence[Replica]:
+            found = bucket.list_blobs(prefix=prefix, timeout=timeout, retry=None)
+            return [resource.replica(blob) for blob in found]
+
+        uri = self._naming.uri(prefix)
+        return retrying(lambda: self._with_bucket(uri, list_blobs), self._policy, self._deadline)
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """See `Destination.patch`."""
@@ -179,6 +223,7 @@ class GcsDestination:
         write: Callable[[Blob, float], Replica],
         precondition: Precondition,
         is_written: Callable[[Replica], bool],
+        sources: Sequence[Replica] = (),
     ) -> Replica:
         """Send a write until a response arrives. Its precondition lets it take effect only once.
 
@@ -196,7 +241,7 @@ class GcsDestination:
                 raise
             except DestinationChangedError as lost:
                 return self._resolve_failed_precondition(
-                    name, lost, precondition, is_written if response_lost else None
+                    name, lost, precondition, is_written if response_lost else None, sources
                 )
 
         return retrying(attempt, self._policy, self._deadline)
@@ -207,12 +252,14 @@ class GcsDestination:
         lost: DestinationChangedError,
         precondition: Precondition,
         is_written: Callable[[Replica], bool] | None,
+        sources: Sequence[Replica] = (),
     ) -> Replica:
         """Read the object again after a failed precondition, and return it if the write made it.
 
         `is_written` is None if no response was lost. Raise DestinationForbiddenError if the
-        object still satisfies the precondition: GCS never uses a generation twice, so the object
-        did not change meanwhile and a policy refused the write. Raise `lost` in all other cases.
+        object still satisfies the precondition and the `sources` of a compose are unchanged: GCS
+        never uses a generation twice, so nothing changed meanwhile and a policy refused the write.
+        Raise `lost` in all other cases.
         """
         if is_written is None and not precondition.generation:
             raise lost  # an absent object proves nothing: the protocol reads again
@@ -221,13 +268,18 @@ class GcsDestination:
             raise lost
         if is_written is not None and is_written(found):
             return found
-        if _holds(precondition, found):
+        if _holds(precondition, found) and all(self._is_unchanged(each) for each in sources):
             raise DestinationForbiddenError(
                 f"GCS refuses to write {self._naming.uri(name)}, although it has not changed:"
                 f" {lost.message or 'it does not say why.'}"
                 " Look for a policy on the bucket, project or organization."
             )
         raise lost
+
+    def _is_unchanged(self, source: Replica) -> bool:
+        """Return whether a source of a compose still has the generation that the compose named."""
+        found = self.head(source.name)
+        return found is not None and found.generation == source.generation
 
     def _call(self, name: str, request: Callable[[Blob, float], T]) -> T:
         """Send one request about an object and read its response."""
@@ -265,7 +317,7 @@ def _is_copy(attributes: Attributes, body: GatedBody) -> Callable[[Replica], boo
 
 def _read_all(body: GatedBody) -> bytes:
     """Read and verify all bytes. Raise IntegrityError if they do not match their checksum."""
-    data = bytearray(body.object.size)
+    data = bytearray(body.size)
     body.readinto(memoryview(data))
     body.verify()
     return bytes(data)

@@ -39,6 +39,18 @@ class PartLayout:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes from `start` to before `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceObject:
     """One version of an S3 object, as the response headers of HEAD or GET describe it.

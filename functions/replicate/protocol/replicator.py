@@ -19,6 +19,7 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -71,6 +72,8 @@ class Replicator:
     clock: Clock
     policy: Policy
     storage_classes: Mapping[str, str] = field(default_factory=dict)
+    assembler: Assembler | None = None
+    """Copies objects in parts; without it every object is one stream."""
 
     def replicate(self, ref: SourceRef, expectation: Expectation = Expectation.UNKNOWN) -> Result:
         """Return when the destination equals the source. Raise ReplicationError."""
@@ -116,13 +119,8 @@ class Replicator:
     ) -> Replica | None:
         """Write to the destination and return what it holds then. Raise LostRaceError."""
         match plan:
-            case Copy() if body is not None:
+            case Copy():
                 return self._copy(plan, body, run)
-            case Copy(source):
-                with self.source.open(source.ref, source) as opened:
-                    if opened is None:
-                        raise SourceChangedError
-                    return self._copy(plan, opened, run)
             case Patch(attributes, replica):
                 patched = self.destination.patch(run.name, attributes, replica)
                 run.record_write(Reason.METADATA_UPDATED, VerifiedBy("etag", "crc32c"))
@@ -132,16 +130,34 @@ class Replicator:
                 run.record_write(Reason.DELETED, VerifiedBy("absent", "absent"))
                 return None
 
-    def _copy(self, plan: Copy, body: Body, run: "_Run") -> Replica:
-        verifying = CommitGate(body)
-        storage_class = self.storage_classes.get(plan.source.storage_class)
-        written = self.destination.write(
-            run.name, plan.attributes, verifying, plan.precondition, storage_class
-        )
+    def _copy(self, plan: Copy, body: Body | None, run: "_Run") -> Replica:
+        """Copy in parts, or in one stream that may be open already."""
+        source = plan.source
+        storage_class = self.storage_classes.get(source.storage_class)
+        job = self.assembler and self.assembler.job(source, run.name, storage_class)
+        if self.assembler and job:
+            copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
+        elif body is not None:
+            copied = self._stream(plan, body, run.name, storage_class)
+        else:
+            with self.source.open(source.ref, source) as opened:
+                if opened is None:
+                    raise SourceChangedError
+                copied = self._stream(plan, opened, run.name, storage_class)
+        written, verified_by = copied
         reason = Reason.OVERWRITTEN if plan.precondition.generation else Reason.CREATED
-        run.record_write(reason, VerifiedBy(verifying.verified_by, "crc32c"), plan.source.size)
+        run.record_write(reason, VerifiedBy(verified_by, "crc32c"), source.size)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
         return replace(written, attributes=plan.attributes)
+
+    def _stream(
+        self, plan: Copy, body: Body, name: str, storage_class: str | None
+    ) -> tuple[Replica, str]:
+        gate = CommitGate(body, self.source)
+        written = self.destination.write(
+            name, plan.attributes, gate, plan.precondition, storage_class
+        )
+        return written, gate.verified_by
 
     def _result(
         self, run: "_Run", plan: Done, source: SourceObject | None, replica: Replica | None

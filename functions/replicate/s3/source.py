@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicate.aws_clients import AwsClients
 from replicate.errors import ReplicationError, SourceChangedError, SourceUnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import PartLayout, SourceObject, SourceRef
+from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.retry import TRANSIENT, Backoff, RetryPolicy, retrying
 from replicate.s3.description import describe
 from replicate.s3.errors import SourceAbsentError, translate_errors
@@ -58,21 +58,25 @@ class S3Source:
 
     @contextmanager
     def open(
-        self, ref: SourceRef, version: SourceObject | None = None
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
     ) -> Iterator["S3Body | None"]:
         """See `Source.open`."""
-        arguments = _conditions(version) if version else {}
 
         def get(s3: "S3Client") -> S3Body:
+            arguments = _conditions(version) if version else {}
             output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
             try:
-                return S3Body(self, version or describe(ref, output), output["Body"])
+                found = version or describe(ref, output)
+                return S3Body(self, found, Span(0, found.size), output["Body"])
             except BaseException:
                 output["Body"].close()
                 raise
 
         try:
-            body = self._call(ref, get)
+            if version is not None and span is not None:
+                body = S3Body(self, version, span, self.resume(version, span))
+            else:
+                body = self._call(ref, get)
         except SourceAbsentError:
             if version is not None:
                 raise SourceChangedError from None
@@ -85,29 +89,47 @@ class S3Source:
         finally:
             body.close()
 
-    def resume(self, version: SourceObject, offset: int) -> "StreamingBody":
-        """Return a stream of this version from byte `offset` on.
+    def resume(self, version: SourceObject, span: Span) -> "StreamingBody":
+        """Return a stream of a byte range of this version.
 
         Raise SourceChangedError when S3 no longer has the version.
         """
         ref = version.ref
         arguments = _conditions(version)
-        if offset:
-            arguments["Range"] = f"bytes={offset}-"
+        is_whole = span == Span(0, version.size)
+        if not is_whole:
+            arguments["Range"] = f"bytes={span.start}-{span.end - 1}"
         try:
             output = self._call(
                 ref, lambda s3: s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
             )
         except SourceAbsentError:
             raise SourceChangedError from None
-        if not offset or _is_range(output, offset, version.size):
+        if is_whole or _is_range(output, span, version.size):
             return output["Body"]
         output["Body"].close()
         raise SourceUnavailableError(
             f"S3 did not send the requested byte range of {ref.uri}. Try again."
         )
 
-    def part(self, version: SourceObject, number: int) -> tuple[int, int] | None:
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        """See `Layouts.part_layout`."""
+        first = self._part(version, 1)
+        return PartLayout(count=first[1], size=first[0]) if first else None
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        """See `Layouts.has_layout`."""
+        last = version.size - (layout.count - 1) * layout.size
+        sizes = [layout.size] * (layout.count - 1) + [last]
+        found = [self._part(version, number) for number in range(1, layout.count + 1)]
+        self._require(version)
+        if None in found:  # S3 described the first part before
+            raise SourceUnavailableError(
+                f"S3 no longer describes the parts of {version.ref.uri}. Try again."
+            )
+        return found == [(size, layout.count) for size in sizes]
+
+    def _part(self, version: SourceObject, number: int) -> tuple[int, int] | None:
         """Return the size of one part in bytes, and the number of parts. None if S3 does not tell.
 
         Without versioning the response may describe a later object: the request has no `If-Match`,
@@ -127,7 +149,7 @@ class S3Source:
         except (ReplicationError, SourceAbsentError, SourceChangedError):
             return None
 
-    def require(self, version: SourceObject) -> None:
+    def _require(self, version: SourceObject) -> None:
         """Raise SourceChangedError unless S3 still has this version."""
         ref = version.ref
         arguments = _conditions(version)
@@ -197,31 +219,35 @@ def _size_and_count(output: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if count is None else (int(output["ContentLength"]), int(count))
 
 
-def _is_range(output: Mapping[str, Any], offset: int, size: int) -> bool:
-    """Return whether the response is the range from `offset` to the end."""
+def _is_range(output: Mapping[str, Any], span: Span, size: int) -> bool:
+    """Return whether a response is the requested range."""
     return (
         output["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT
-        and output.get("ContentRange") == f"bytes {offset}-{size - 1}/{size}"
+        and output.get("ContentRange") == f"bytes {span.start}-{span.end - 1}/{size}"
     )
 
 
 class S3Body:
-    """The bytes of one version. A broken stream is resumed at the byte where it ended."""
+    """The bytes of one version, or a range of them. A broken stream is resumed where it ended."""
 
-    def __init__(self, source: S3Source, version: SourceObject, stream: "StreamingBody") -> None:
+    def __init__(
+        self, source: S3Source, version: SourceObject, span: Span, stream: "StreamingBody"
+    ) -> None:
         self._source = source
+        self._span = span
         self._stream: StreamingBody | None = stream
         self._position = 0
         self.object = version
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
-        size = min(len(buffer), self.object.size - self._position)
+        size = min(len(buffer), self._span.size - self._position)
         count = 0
         backoff: Backoff | None = None
         while count < size:
             if self._stream is None:
-                self._stream = self._source.resume(self.object, self._position)
+                rest = Span(self._span.start + self._position, self._span.end)
+                self._stream = self._source.resume(self.object, rest)
             try:
                 received = self._source.read(self._stream, buffer[count:size], self.object.ref)
             except SourceUnavailableError as error:
@@ -234,23 +260,6 @@ class S3Body:
             self._position += received
         return count
 
-    def part_layout(self) -> PartLayout | None:
-        """See `Body.part_layout`."""
-        first = self._source.part(self.object, 1)
-        return PartLayout(count=first[1], size=first[0]) if first else None
-
-    def has_layout(self, layout: PartLayout) -> bool:
-        """See `Body.has_layout`."""
-        last = self.object.size - (layout.count - 1) * layout.size
-        sizes = [layout.size] * (layout.count - 1) + [last]
-        found = [self._source.part(self.object, number) for number in range(1, layout.count + 1)]
-        self._source.require(self.object)
-        if None in found:  # S3 described the first part before
-            raise SourceUnavailableError(
-                f"S3 no longer describes the parts of {self.object.ref.uri}. Try again."
-            )
-        return found == [(size, layout.count) for size in sizes]
-
     def rewind(self, offset: int) -> None:
         """See `Body.rewind`."""
         if offset != self._position:
@@ -259,7 +268,7 @@ class S3Body:
 
     def close(self) -> None:
         """Close the stream. Read a short rest first, so that its connection can be used again."""
-        unread = self.object.size - self._position
+        unread = self._span.size - self._position
         if self._stream is not None and 0 < unread <= DRAINED_BYTES:
             with suppress(ReplicationError):  # these bytes are not needed
                 self._source.read(self._stream, memoryview(bytearray(unread)), self.object.ref)
