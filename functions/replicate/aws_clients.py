@@ -21,6 +21,8 @@ from replicate.retry import RetryPolicy
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_sqs import SQSClient
+    from types_boto3_stepfunctions import SFNClient
 
 CONNECTIONS = 10
 """Connections of one client: one for each change that runs at a time (handler.CONCURRENCY)."""
@@ -40,7 +42,7 @@ boto3 has no timeout for one request, only for a client. The shortest one is les
 that one wait at the deadline leaves time to respond.
 """
 
-Service = Literal["s3", "secretsmanager"]
+Service = Literal["s3", "secretsmanager", "sqs", "stepfunctions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,12 @@ class AwsClients:
     def client(
         self, service: Literal["secretsmanager"], deadline: Deadline
     ) -> "SecretsManagerClient": ...
+
+    @overload
+    def client(self, service: Literal["sqs"], deadline: Deadline) -> "SQSClient": ...
+
+    @overload
+    def client(self, service: Literal["stepfunctions"], deadline: Deadline) -> "SFNClient": ...
 
     def client(self, service: Service, deadline: Deadline) -> Any:
         """Return a client whose timeout is within the time left, or the one with the shortest.

@@ -29,6 +29,7 @@ ReplicationError                    500
 │   ├── SourceUnavailableError
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
+├── LargeObjectError                500  executions for a large object failed
 ├── InternalError                   500
 └── BatchFailedError                500  retryable: Lambda retries the whole event
 
@@ -227,6 +228,12 @@ class OutOfTimeError(ReplicationError):
     status = 504
     code = "out_of_time"
     retryable = True
+
+
+class LargeObjectError(ReplicationError):
+    """Executions of the state machine did not copy a large object. The text has the last cause."""
+
+    code = "large_object_failed"
 
 
 class InternalError(ReplicationError):

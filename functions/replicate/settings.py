@@ -27,6 +27,10 @@ class Settings:
     storage_classes: Mapping[str, str]
     sizes: Sizes
     staging_prefix: str
+    state_machine: str
+    """ARN of the state machine that copies large objects; empty without one."""
+    event_queue_url: str
+    watch_delay_s: int
     region: str
     service: str
     metrics_namespace: str
@@ -35,8 +39,15 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Read all variables. Raise SettingsError, which names a missing or wrong variable."""
         get = _Reader(environ)
+        staging = get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/"
+        machine, queue = get.text("LARGE_STATE_MACHINE_ARN"), get.text("EVENT_QUEUE_URL")
+        if machine and not queue:
+            raise SettingsError(
+                "The environment variable EVENT_QUEUE_URL is not set, and LARGE_STATE_MACHINE_ARN"
+                " is: set both, so that events can wait for executions."
+            )
         return cls(
-            naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX")),
+            naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),
             credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
             source_buckets=frozenset(_items(get.text("SOURCE_BUCKETS"))),
             policy=Policy(
@@ -60,7 +71,10 @@ class Settings:
                 part=get.parsed("PART_SIZE", _bytes, "256 MiB", _SIZE),
                 slice=get.parsed("SLICE_SIZE", _bytes, "2 GiB", _SIZE),
             ),
-            staging_prefix=get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/",
+            state_machine=machine,
+            event_queue_url=queue,
+            watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "300", "0 to 900 seconds"),
+            staging_prefix=staging,
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
@@ -117,6 +131,14 @@ def _bytes(value: str) -> int:
     if size <= 0:
         raise ValueError(value)
     return size
+
+
+def _delay(value: str) -> int:
+    """Read a delay that SQS accepts."""
+    seconds = int(value)
+    if not 0 <= seconds <= 900:  # noqa: PLR2004 - SQS's limit for DelaySeconds
+        raise ValueError(value)
+    return seconds
 
 
 def _storage_classes(value: str) -> Mapping[str, str]:

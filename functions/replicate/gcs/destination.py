@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Blob, Bucket
 
 from replicate.errors import (
@@ -43,6 +43,7 @@ class GcsDestination:
         self._naming = naming
         self._deadline = deadline
         self._policy = policy
+        self._obstacle: str | None = None
 
     def head(self, name: str) -> Replica | None:
         """See `Destination.head`."""
@@ -154,6 +155,15 @@ class GcsDestination:
             lambda found: found.attributes == attributes and found.crc32c == crc32c,
             sources,
         )
+
+    def staging_obstacle(self) -> str | None:
+        """See `Destination.staging_obstacle`. The bucket is read once."""
+        if self._obstacle is None:
+            uri = self._naming.uri("")
+            self._obstacle = retrying(
+                lambda: self._with_bucket(uri, _staging_obstacle), self._policy, self._deadline
+            )
+        return self._obstacle or None
 
     def list_prefix(self, prefix: str) -> Iterable[Replica]:
         """See `Destination.list_prefix`."""
@@ -291,6 +301,25 @@ class GcsDestination:
         timeout = self._deadline.limit(self._policy.io_timeout_s)
         with translate_errors(uri), self._client.credentials.within(self._deadline):
             return request(self._client.bucket(self._naming.bucket), timeout)
+
+
+def _staging_obstacle(bucket: Bucket, timeout: float) -> str:
+    """Return why staged objects could not be deleted; empty if they can.
+
+    Credentials that may not read the bucket's settings go on: then GCS refuses what it must.
+    """
+    delete = "storage.objects.delete"
+    if delete not in bucket.test_iam_permissions([delete], timeout=timeout, retry=None):
+        return f"the credentials lack {delete} on gs://{bucket.name}"
+    try:
+        bucket.reload(timeout=timeout, retry=None)
+    except Forbidden:
+        return ""
+    if bucket.retention_period:
+        return f"gs://{bucket.name} has a retention policy of {bucket.retention_period} seconds"
+    if bucket.default_event_based_hold:
+        return f"gs://{bucket.name} puts an event-based hold on each new object"
+    return ""
 
 
 def _conditions(precondition: Precondition) -> dict[str, Any]:

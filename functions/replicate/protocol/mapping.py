@@ -48,10 +48,17 @@ class Naming:
 
     bucket: str
     prefix: str = ""
+    staging: str = ""
+    """Prefix of the names of staged objects, which no replica may have."""
 
     def name(self, ref: SourceRef) -> str:
         """Return the name of the replica. Raise InvalidNameError if GCS does not accept it."""
         name = self.prefix + ref.key
+        if self.staging and name.startswith(self.staging):
+            raise InvalidNameError(
+                f"{ref.uri} is not replicated: names that begin with {self.staging} are for parts"
+                " of large objects. Rename the object in S3, or set another STAGING_PREFIX."
+            )
         if problem := _name_problem(name):
             raise InvalidNameError(
                 f"GCS does not accept the name gs://{self.bucket}/{name} for {ref.uri}: {problem}."

@@ -119,6 +119,9 @@ class Destination(Protocol):
         is gone.
         """
 
+    def staging_obstacle(self) -> str | None:
+        """Return why the bucket cannot hold staged objects for a while; None if it can."""
+
     def list_prefix(self, prefix: str) -> Iterable[Replica]:
         """Describe all live objects whose names begin with `prefix`."""
 
