@@ -12,7 +12,6 @@ from tools.local.runtime import REPOSITORY
 Json = dict[str, Any]
 """An event, or a part of one."""
 
-ACCOUNT = "123456789012"
 SAMPLES = REPOSITORY / "events"
 RECORD: Json = json.loads((SAMPLES / "s3-put.json").read_text())["Records"][0]
 
