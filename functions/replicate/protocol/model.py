@@ -126,6 +126,7 @@ class Status(StrEnum):
     REPLICATED = "replicated"
     SKIPPED = "skipped"
     DELETED = "deleted"
+    IN_PROGRESS = "in_progress"
 
 
 class Reason(StrEnum):
@@ -140,6 +141,8 @@ class Reason(StrEnum):
     CURRENT = "current", Status.SKIPPED
     EXISTS = "exists", Status.SKIPPED
     SOURCE_GONE = "source_gone", Status.SKIPPED
+    STARTED = "started", Status.IN_PROGRESS
+    RUNNING = "running", Status.IN_PROGRESS
 
     def __new__(cls, value: str, status: Status) -> Self:
         self = str.__new__(cls, value)
@@ -172,3 +175,5 @@ class Result:
     fields_dropped: tuple[str, ...] = ()
     """Metadata of the source that GCS cannot hold and the replica does not have, by name."""
     elapsed_s: float = 0.0
+    execution: str | None = None
+    """Name of the execution that copies the object, if one does."""

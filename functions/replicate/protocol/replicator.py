@@ -21,6 +21,7 @@ from replicate.errors import (
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
+from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Precondition,
@@ -74,10 +75,22 @@ class Replicator:
     storage_classes: Mapping[str, str] = field(default_factory=dict)
     assembler: Assembler | None = None
     """Copies objects in parts; without it every object is one stream."""
+    executions: Executions | None = None
+    """They copy large objects; without them this run copies these, as far as its time lasts."""
 
-    def replicate(self, ref: SourceRef, expectation: Expectation = Expectation.UNKNOWN) -> Result:
-        """Return when the destination equals the source. Raise ReplicationError."""
+    def replicate(
+        self,
+        ref: SourceRef,
+        expectation: Expectation = Expectation.UNKNOWN,
+        watched: str | None = None,
+    ) -> Result:
+        """Return when the destination equals the source, or an execution copies the object.
+
+        `watched` names the execution that the event waits for. Raise ReplicationError.
+        """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
+        if watched and self.executions and watch_again(self.executions, ref, watched):
+            return self._in_progress(run, Reason.RUNNING, watched)
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
@@ -86,6 +99,9 @@ class Replicator:
             try:
                 with self._read_source(ref, expectation) as (source, body):
                     plan = decide(ref, source, replica, self.policy)
+                    if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
+                        started = hand_over(self.executions, ref, plan.source, plan.precondition)
+                        return self._in_progress(run, *started, source, replica)
                     if isinstance(plan, Done) and is_read:
                         return self._result(run, plan, source, replica)
                     if isinstance(plan, Done):  # an unread destination proves nothing
@@ -102,6 +118,9 @@ class Replicator:
                 replica = self.destination.head(run.name)
             is_read = True
             expectation = Expectation.UNKNOWN
+
+    def _is_large(self, source: SourceObject) -> bool:
+        return self.assembler is not None and source.size >= self.assembler.sizes.large_from
 
     @contextmanager
     def _read_source(
@@ -158,6 +177,18 @@ class Replicator:
             name, plan.attributes, gate, plan.precondition, storage_class
         )
         return written, gate.verified_by
+
+    def _in_progress(
+        self,
+        run: "_Run",
+        reason: Reason,
+        execution: str,
+        source: SourceObject | None = None,
+        replica: Replica | None = None,
+    ) -> Result:
+        return replace(
+            self._result(run, Done(reason), source, replica), reason=reason, execution=execution
+        )
 
     def _result(
         self, run: "_Run", plan: Done, source: SourceObject | None, replica: Replica | None
@@ -225,7 +256,7 @@ class _Run:
 
 
 def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
-    """Whether both sides now show the state that the failed condition required.
+    """Return whether both sides now show the state that the failed condition required.
 
     The protocol does not compare generations: where an object exists, `Destination` itself tells a
     refusal from a lost race. Two cases remain: an unchanged source, and an object that is absent.
