@@ -138,9 +138,9 @@ def test_unavailable_error_without_a_cause_is_raised_when_keys_cannot_be_read(
 @pytest.mark.usefixtures("no_default_credentials")
 def test_settings_error_is_raised_when_the_function_has_no_role() -> None:
     clients = make_clients()
-    with pytest.raises(SettingsError, match="give the function a role"):
+    with pytest.raises(SettingsError, match="Give it an execution role"):
         clients.keys()
-    with pytest.raises(SettingsError, match="give the function a role"):
+    with pytest.raises(SettingsError, match="Give it an execution role"):
         S3Source(clients, Deadline(10), DEFAULT_POLICY).head(SourceRef("bucket", "key"))
 
 

@@ -141,14 +141,14 @@ def test_each_missing_permission_is_named(
     report = run_doctor()
     assert failed_hops(report) == [("rights on gs://replica", "destination_forbidden")]
     (finding,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
-    assert f"lack storage.objects.{name} on gs://replica" in finding
+    assert f"do not have storage.objects.{name} on gs://replica" in finding
 
 
 def test_all_missing_permissions_are_named_at_once(deployed: GcsServer) -> None:
     everything = [f"storage.objects.{name}" for name in CHANGE]
     deployed.withhold(*everything)
     (finding,) = [hop["found"] for hop in run_doctor()["hops"] if not hop["ok"]]
-    assert f"lack {', '.join(everything)} on" in finding
+    assert f"do not have {', '.join(everything)} on" in finding
 
 
 def test_canary_is_left_and_reported_when_the_mode_only_creates(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tools.local.command import end_on_signals, forget_other_clouds
+from tools.common.command import end_on_signals, forget_other_clouds
 from tools.soak import options, plot, report
 from tools.soak.run import Result, soak
 
