@@ -77,6 +77,9 @@ mutants: $(MUTANTS_VENV)/.installed ## an hour or more: change the code in every
 demo: setup ## the whole service on this machine: no account, no Docker
 	@$(BIN)/python -m tools.local.demo
 
+pictures: setup ## draw the demo's terminal anew, into docs/demo.svg (soak and bench draw their own)
+	@$(BIN)/python -m tools.local.demo --picture docs/demo.svg
+
 up: setup ## the same to play with: stays up until Ctrl-C
 	@$(BIN)/python -m tools.local.up
 
@@ -150,4 +153,4 @@ lock: $(VENV)/.installed ## resolve all dependencies anew
 clean: ## remove everything that make made
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test mutants lock clean demo up soak bench validate build deploy sam-local redrive doctor
+.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench validate build deploy sam-local redrive doctor

@@ -1,4 +1,4 @@
-"""Child processes end with whoever started them, however that ends."""
+"""Child processes end with their starter, however it ends."""
 
 import signal
 import subprocess
@@ -47,12 +47,12 @@ def test_stop_ends_grandchildren_in_other_process_groups_too(family: Path, tmp_p
     child = _start(family, tmp_path)
     pids = [child.pid, *_grown(child.pid)]
     child.stop()
-    child.stop()  # again is no error
+    child.stop()  # a second time is no error
     assert not _alive(pids)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_children_end_when_their_starter_is_killed(end: signal.Signals, family: Path) -> None:
+def test_children_end_when_a_signal_ends_their_starter(end: signal.Signals, family: Path) -> None:
     with subprocess.Popen(  # noqa: S603 - the starter above
         [sys.executable, "-c", STARTER, str(family.parent)],
         cwd=REPOSITORY,
@@ -68,7 +68,7 @@ def test_children_end_when_their_starter_is_killed(end: signal.Signals, family: 
     _until_gone(pids)
 
 
-def test_a_child_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_a_child_that_does_not_start_raises_the_end_of_its_log(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "raise SystemExit('no disk left')"]
     child = Child(argv, env=plain_environment(), log=tmp_path / "log")
     with pytest.raises(ChildError, match="no disk left"):
@@ -83,7 +83,7 @@ def _start(family: Path, folder: Path) -> Child:
 
 
 def _grown(pid: int) -> list[int]:
-    """The two processes below the guard, once both are there."""
+    """Wait for the two processes below the guard."""
     while len(found := descendants(pid)) < 2:
         time.sleep(0.01)
     return [process.pid for process in found]

@@ -15,7 +15,7 @@ from sam.conftest import REPOSITORY, Make
 from replicate.aws_clients import Service
 from tools.build.prune_artifact import AWS_SERVICES
 from tools.build.sealed import sealed
-from tools.local.cloud import REPLICA, SILENT, local_cloud
+from tools.local.cloud import API_ONLY_BUCKET, REPLICA, local_cloud
 from tools.local.notifications import notification, record
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import parameters
@@ -48,7 +48,7 @@ def artifact_for_this_machine(make: Make, tmp_path_factory: pytest.TempPathFacto
 def function_of_nothing_but_the_artifact(artifact: Path, tmp_path: Path) -> Iterator[LambdaRuntime]:
     with local_cloud() as cloud:
         environment = cloud.function_environment | sealed(artifact, tmp_path)
-        cloud.aws.s3.put_object(Bucket=SILENT, Key="a b.txt", Body=b"content")
+        cloud.aws.s3.put_object(Bucket=API_ONLY_BUCKET, Key="a b.txt", Body=b"content")
         function = LambdaRuntime(environment, folder=tmp_path, code=artifact)
         try:
             yield function
@@ -100,7 +100,7 @@ class TestContents:
 
 class TestRuns:
     def test_an_object_is_replicated(self, function: LambdaRuntime) -> None:
-        told = function.invoke(notification(record(SILENT, "a b.txt", size=7)))
+        told = function.invoke(notification(record(API_ONLY_BUCKET, "a b.txt", size=7)))
 
         (result,) = told["results"]
         assert (result["status"], result["bytes_copied"]) == ("replicated", 7)

@@ -1,9 +1,10 @@
-"""AWS on this machine: moto's server as a process, with S3, Secrets Manager and SQS in it."""
+"""AWS on this machine: moto's server as a process, with S3, Secrets Manager, SQS, EventBridge."""
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -25,11 +26,11 @@ ACCESS_KEY = {
 
 
 class Aws:
-    """A region of AWS with nothing in it yet. `close` it."""
+    """An empty region of AWS. `close` it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1") -> None:
         self._server = Child(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+            [sys.executable, "-m", "moto.server", "-H", host, "-p", "0"],
             env={**processes.plain_environment(), "HOME": str(folder), "TMPDIR": str(folder)},
             log=folder / "moto.log",
         )
@@ -46,14 +47,17 @@ class Aws:
         self.secrets: SecretsManagerClient = session.client(
             "secretsmanager", endpoint_url=self.endpoint_url, config=config
         )
+        self.events: Any = session.client(  # EventBridge; no type hints are installed for it
+            "events", endpoint_url=self.endpoint_url, config=config
+        )
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads an AWS SDK or command line here."""
+        """Variables with which an AWS SDK or command line uses this region."""
         return {"AWS_ENDPOINT_URL": self.endpoint_url, "AWS_REGION": REGION, **ACCESS_KEY}
 
     def create_bucket(self, name: str, *, versioned: bool = False) -> None:
-        """Create a bucket that says nothing to anybody."""
+        """Create a bucket without notifications."""
         self.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
         if versioned:
             self.s3.put_bucket_versioning(
@@ -61,32 +65,46 @@ class Aws:
             )
 
     def create_secret(self, name: str, value: str) -> str:
-        """Keep a secret; returns its ARN."""
+        """Create a secret; return its ARN."""
         return self.secrets.create_secret(Name=name, SecretString=value)["ARN"]
 
-    def notify_queue(self, bucket: str) -> str:
-        """Let a bucket report its changes to a new queue; returns the queue's URL."""
-        url = self.sqs.create_queue(QueueName=f"{bucket}-events")["QueueUrl"]
-        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    def create_queue(self, name: str, attributes: Mapping[str, str] | None = None) -> str:
+        """Create a queue; return its URL."""
+        return self.sqs.create_queue(QueueName=name, Attributes=dict(attributes or {}))["QueueUrl"]  # type: ignore[arg-type]
+
+    def queue_arn(self, url: str) -> str:
+        found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return found["Attributes"]["QueueArn"]
+
+    def queue_length(self, url: str) -> int:
+        """Count the messages of a queue, with those that were received and not deleted."""
+        found = self.sqs.get_queue_attributes(
+            QueueUrl=url,
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+        )
+        return sum(int(count) for count in found["Attributes"].values())
+
+    def notify(self, bucket: str, configuration: Mapping[str, Any]) -> None:
+        """Set where a bucket sends its notifications, in the words of S3's API."""
         self.s3.put_bucket_notification_configuration(
             Bucket=bucket,
-            NotificationConfiguration={
-                "QueueConfigurations": [
-                    {
-                        "QueueArn": attributes["Attributes"]["QueueArn"],
-                        "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
-                    }
-                ]
-            },
+            NotificationConfiguration=configuration,  # type: ignore[arg-type]
         )
+
+    def notify_queue(self, bucket: str) -> str:
+        """Let a bucket send its notifications to a new queue; return the queue's URL."""
+        url = self.create_queue(f"{bucket}-events")
+        events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+        queue = {"QueueArn": self.queue_arn(url), "Events": events}
+        self.notify(bucket, {"QueueConfigurations": [queue]})
         return url
 
     def requests(self) -> list[str]:
-        """Every request so far: method and path, such as `GET /bucket/key`."""
+        """Return every request so far: method and path, such as `GET /bucket/key`."""
         found = re.findall(r'"(?:\x1b\S*m)?([A-Z]+ \S+) HTTP/1.1', self._server.log.read_text())
         return [str(request) for request in found]
 
     def close(self) -> None:
-        for client in (self.s3, self.sqs, self.secrets):
+        for client in (self.s3, self.sqs, self.secrets, self.events):
             client.close()
         self._server.stop()

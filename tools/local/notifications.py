@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
@@ -16,7 +15,7 @@ ACCOUNT = "123456789012"
 
 
 def notification(*records: Json) -> Json:
-    """One event. S3 sends one record in each, and promises only that there is at least one."""
+    """Return one event. S3 sends one record in each; its documentation promises at least one."""
     return {"Records": list(records)}
 
 
@@ -29,7 +28,7 @@ def record(
     etag: str | None = None,
     version_id: str | None = None,
 ) -> Json:
-    """Describe one change. The key is the object's own; S3 encodes it as HTML forms do."""
+    """Return one change's record. `key` is the object's own; S3 encodes it as HTML forms do."""
     described = {
         "key": quote_plus(key, safe="/"),
         "size": size,
@@ -62,20 +61,28 @@ def record(
     }
 
 
-def as_s3_sends_it(moto_record: Mapping[str, Any]) -> Json:
+def from_moto(moto_record: Json) -> Json:
     """Rebuild moto's record: it encodes `/` in keys and has neither sequencer nor identities."""
     removed = moto_record["eventName"].startswith("ObjectRemoved")
     described = moto_record["s3"]["object"]
-    return record(
+    rebuilt = record(
         moto_record["s3"]["bucket"]["name"],
         unquote_plus(described["key"]),
         event=moto_record["eventName"],
         size=None if removed else described["size"],
         etag=None if removed else described["eTag"],
     )
+    return {**rebuilt, "eventTime": moto_record["eventTime"]}
 
 
-def is_of_moto_only(moto_record: Mapping[str, Any]) -> bool:
-    """Whether S3 would not send this: moto reports the end of a multipart upload as a Put, too."""
+def is_moto_duplicate(moto_record: Json) -> bool:
+    """Whether S3 does not send this: moto reports the end of a multipart upload as a Put, too."""
     composite = "-" in moto_record["s3"]["object"]["eTag"]
     return composite and moto_record["eventName"] == "ObjectCreated:Put"
+
+
+def object_key(event: Json) -> str:
+    """Return the key in an event's first record: encoded by S3, not encoded by EventBridge."""
+    if "detail" in event:
+        return str(event["detail"]["object"]["key"])
+    return unquote_plus(event["Records"][0]["s3"]["object"]["key"])

@@ -7,8 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
-from tools.local.delivery import SETTLE_S
-from tools.local.notifications import as_s3_sends_it, is_of_moto_only
+from tools.local.bucket_notifications import METADATA_DELAY_S
+from tools.local.notifications import from_moto, is_moto_duplicate
 from tools.soak.ledger import Ledger
 from tools.soak.options import Options
 from tools.soak.timetable import Job, Timetable, Told
@@ -73,9 +73,9 @@ class Carrier:
     def _read(self, body: str) -> list[Told]:
         found = []
         for each in json.loads(body).get("Records", []):
-            if is_of_moto_only(each):
+            if is_moto_duplicate(each):
                 continue
-            record = as_s3_sends_it(each)
+            record = from_moto(each)
             record["eventTime"] = each["eventTime"]
             happened = datetime.fromisoformat(each["eventTime"]).timestamp()
             key = unquote_plus(each["s3"]["object"]["key"])
@@ -103,5 +103,5 @@ class Carrier:
                 held_back_s = min(LONGEST_DELAY_S, self._rng.expovariate(1 / MEAN_DELAY_S))
                 self._ledger.count("held back")
             self._timetable.put(
-                Job(records=records, held_back_s=held_back_s), SETTLE_S + held_back_s
+                Job(records=records, held_back_s=held_back_s), METADATA_DELAY_S + held_back_s
             )

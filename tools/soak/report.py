@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tools.local.report import duration, size
+from tools.common.tables import duration, size
 from tools.soak.keys import BEYOND_RCLONE
 from tools.soak.percentiles import percentile
 from tools.soak.run import Result
