@@ -37,4 +37,4 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        figure.savefig(path, format="svg", dpi=150, metadata={"Date": None})

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.local.gcs import admin, api, oauth, scopes
-from tools.local.gcs.faults import Fault
+from tools.local.gcs.faults import Fault, FaultQueue
 from tools.local.gcs.keyring import DEFAULT_EMAIL, Keyring
 from tools.local.gcs.listener import Listener
 from tools.local.gcs.service import Service
@@ -35,12 +35,14 @@ class GcsServer:
         ssl_context: ssl.SSLContext | None = None,
         data_dir: Path | None = None,
         seconds_between_writes: float = 0.0,
+        faults: FaultQueue | None = None,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gcs-", dir=data_dir)
         self._service = Service(
             store=Store(Path(self._directory.name), seconds_between_writes=seconds_between_writes),
             keyring=Keyring(token_seconds),
             auth=auth,
+            faults=faults or FaultQueue(),
         )
         for bucket in buckets:
             self.create_bucket(bucket)
