@@ -22,13 +22,13 @@ from replicate.protocol.checksums import Crc, crc32c, encode_crc32c
 from replicate.protocol.model import (
     Attributes,
     Checksum,
-    Parts,
+    PartLayout,
     Precondition,
     Replica,
     SourceObject,
     SourceRef,
 )
-from replicate.protocol.ports import Body, CheckedBody
+from replicate.protocol.ports import Body, GatedBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 A_SECOND = timedelta(seconds=1)
@@ -270,11 +270,11 @@ class FakeBody:
             self._is_open = False
             self._position = offset
 
-    def parts(self) -> Parts | None:
+    def part_layout(self) -> PartLayout | None:
         sizes = self._pinned.part_sizes
-        return Parts(count=len(sizes), size=sizes[0]) if sizes else None
+        return PartLayout(count=len(sizes), size=sizes[0]) if sizes else None
 
-    def is_cut_like(self, parts: Parts) -> bool:
+    def has_layout(self, parts: PartLayout) -> bool:
         self._require_version()
         sizes = self._pinned.part_sizes
         return len(sizes) == parts.count and set(sizes[:-1]) <= {parts.size}
@@ -308,7 +308,7 @@ class FakeGcs:
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -375,7 +375,7 @@ class FakeGcs:
         return replica
 
 
-def read_checked(body: CheckedBody, piece_bytes: int = 1024 * 1024) -> bytes:
+def read_checked(body: GatedBody, piece_bytes: int = 1024 * 1024) -> bytes:
     """All bytes of a body, once they are known to be right. Raises IntegrityError."""
     data = bytearray(body.object.size)
     for offset in range(0, len(data), piece_bytes):

@@ -10,8 +10,9 @@ from typing import Any
 
 from fakes import FakeGcs, FakeS3
 
+from replicate.entry.invocation import Context as LambdaContext
 from replicate.handler import Function
-from replicate.protocol.deadline import Deadline
+from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.model import SourceObject, SourceRef
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
@@ -48,6 +49,8 @@ class MemoryStores:
     environ: dict[str, str] = field(default_factory=dict)
     wrap: Callable[[Source], Source] = lambda source: source
 
+    deadline: Deadline = field(default_factory=lambda: Deadline(0))
+
     service: str = field(default_factory=lambda: f"test-{uuid.uuid4()}")
     """A logger per service: each writes to the standard output of its own test."""
 
@@ -62,13 +65,16 @@ class MemoryStores:
         }
         return Settings.from_environ(least | self.environ)
 
-    def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
+    def start_invocation(self, context: LambdaContext) -> None:
+        self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
+
+    def replicator(self, policy: Policy) -> Replicator:
         settings = self.settings
         return Replicator(
             source=self.wrap(self.s3),
             destination=self.gcs,
             naming=settings.naming,
-            clock=RoundClock(DEFAULT_POLICY, deadline),
+            clock=RoundClock(DEFAULT_POLICY, self.deadline),
             policy=policy,
             storage_classes=settings.storage_classes,
         )

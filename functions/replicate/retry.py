@@ -87,7 +87,7 @@ def retrying(attempt: Callable[[], T], policy: RetryPolicy, deadline: Deadline) 
 
 
 class RoundClock:
-    """The protocol's clock: ends its rounds at the deadline and spaces them out."""
+    """The protocol's clock: it ends the rounds at the deadline and waits after lost races."""
 
     def __init__(
         self,
@@ -98,10 +98,8 @@ class RoundClock:
         self._policy = policy
         self._deadline = deadline
         self._sleep = sleep
-
-    def require(self) -> None:
-        """Raise OutOfTimeError when no new round may begin."""
-        self._deadline.require()
+        self.require = deadline.require
+        self.monotonic = time.monotonic
 
     def pause(self, lost_races: int) -> None:
         """Wait before the round that follows a lost race."""

@@ -9,8 +9,12 @@ from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 import pytest
+from memory import Context
 
-from replicate.entry.events import Kind, parse
+from replicate import entry
+from replicate.entry.batch_operations import BatchOperationsInvocation
+from replicate.entry.invocation import AsynchronousInvocation, Invocation
+from replicate.entry.sqs import SqsInvocation
 from replicate.protocol.model import SourceRef
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
@@ -31,24 +35,28 @@ ODD = "reports/2026 Q4/a+b = 100% of café, 東京 & %2F.txt"
 HARBOUR, LOG = "photos/2026/11/harbour.jpg", "logs/app.log"
 ARCHIVED = "archive/harbour.jpg"
 
-MEANT = {
-    "batch-operations-1.0.json": (Kind.BATCH_OPERATIONS, [ODD]),
-    "batch-operations-2.0.json": (Kind.BATCH_OPERATIONS, [ODD]),
-    "eventbridge-lifecycle-expiration.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "eventbridge-object-created.json": (Kind.NOTIFICATION, [ODD]),
-    "eventbridge-object-deleted.json": (Kind.NOTIFICATION, [HARBOUR]),
-    "eventbridge-restore-completed.json": (Kind.NOTIFICATION, ["archive/2019/ledger.csv"]),
-    "eventbridge-tags-added.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "failure-record.json": (Kind.NOTIFICATION, [LOG]),
-    "s3-lifecycle-expiration.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "s3-tagging.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "sqs-eventbridge.json": (Kind.QUEUE, [ODD]),
-    "sqs-failure-record.json": (Kind.QUEUE, [LOG]),
-    "sqs-poison.json": (Kind.QUEUE, [LOG, ODD]),
-    "sqs-s3.json": (Kind.QUEUE, [LOG, ODD]),
-    "sqs-sns.json": (Kind.QUEUE, [ODD]),
+MEANT: dict[str, tuple[type[Invocation], list[str]]] = {
+    "batch-operations-1.0.json": (BatchOperationsInvocation, [ODD]),
+    "batch-operations-2.0.json": (BatchOperationsInvocation, [ODD]),
+    "eventbridge-lifecycle-expiration.json": (AsynchronousInvocation, [ARCHIVED]),
+    "eventbridge-object-created.json": (AsynchronousInvocation, [ODD]),
+    "eventbridge-object-deleted.json": (AsynchronousInvocation, [HARBOUR]),
+    "eventbridge-restore-completed.json": (AsynchronousInvocation, ["archive/2019/ledger.csv"]),
+    "eventbridge-tags-added.json": (AsynchronousInvocation, [ARCHIVED]),
+    "failure-record.json": (AsynchronousInvocation, [LOG]),
+    "s3-lifecycle-expiration.json": (AsynchronousInvocation, [ARCHIVED]),
+    "s3-tagging.json": (AsynchronousInvocation, [ARCHIVED]),
+    "sqs-eventbridge.json": (SqsInvocation, [ODD]),
+    "sqs-failure-record.json": (SqsInvocation, [LOG]),
+    "sqs-poison.json": (SqsInvocation, [LOG, ODD]),
+    "sqs-s3.json": (SqsInvocation, [LOG, ODD]),
+    "sqs-sns.json": (SqsInvocation, [ODD]),
 }
 """Which keys the function is to understand: the odd one tells every wrong decoding."""
+
+
+def parse(event: object) -> Invocation:
+    return entry.parse(event, NOW, Context(), frozenset())
 
 
 def keys(name: str) -> list[str]:
@@ -78,11 +86,11 @@ def test_there_is_one_of_each_kind() -> None:
 @pytest.mark.parametrize("name", MEANT)
 def test_the_function_reads_the_keys_that_are_meant(name: str) -> None:
     kind, keys = MEANT[name]
-    delivery = parse(SAMPLES[name], NOW)
+    invocation = parse(SAMPLES[name])
 
-    assert delivery.kind is kind
-    assert [change.ref for change in delivery.changes()] == [SourceRef(BUCKET, k) for k in keys]
-    assert [len(item.malformed) for item in delivery.items if item.malformed] == (
+    assert isinstance(invocation, kind)
+    assert [change.ref for change in invocation.changes] == [SourceRef(BUCKET, k) for k in keys]
+    assert [len(message.errors) for message in invocation.messages if message.errors] == (
         [1] if name == "sqs-poison.json" else []
     )
 
@@ -95,7 +103,7 @@ def test_a_failure_record_names_the_key_that_failed() -> None:
 
 def test_what_a_lifecycle_rule_deletes_is_told_apart() -> None:
     by_lifecycle = {
-        name for name in MEANT if any(c.by_lifecycle for c in parse(SAMPLES[name], NOW).changes())
+        name for name in MEANT if any(c.by_lifecycle for c in parse(SAMPLES[name]).changes)
     }
 
     assert by_lifecycle == {"s3-lifecycle-expiration.json", "eventbridge-lifecycle-expiration.json"}

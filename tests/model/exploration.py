@@ -22,8 +22,8 @@ from model.promises import Promise, Terms, broken_by, oldest_allowed, settled
 from model.runs import Call, Protocol, Stores, Way, brief
 
 from replicate.errors import DestinationChangedError, ReplicationError, SourceChangedError
-from replicate.protocol.model import Outcome
-from replicate.protocol.replicator import LOOK_FIRST, Hint
+from replicate.protocol.model import Result
+from replicate.protocol.replicator import Expectation
 
 NAME = REF.key
 
@@ -46,7 +46,7 @@ class Scenario:
 
     history: History
     protocol: Protocol = field(default_factory=Protocol)
-    hints: tuple[Hint, ...] = (LOOK_FIRST,)
+    hints: tuple[Expectation, ...] = (Expectation.UNKNOWN,)
     """Each run is started with any of these."""
     versioned: bool = False
     multipart: bool = False
@@ -116,7 +116,7 @@ class Trace(NamedTuple):
 
     hint: int
     answers: tuple[int, ...]
-    then: Call | Outcome | ReplicationError
+    then: Call | Result | ReplicationError
 
 
 class Numbering:
@@ -269,7 +269,7 @@ class Explorer:
             heard = (*answers, self._values.number(answer))
             then = self._trace(hint, tuple(self._value_aged(number, age) for number in heard))
             match self._traces[then].then:
-                case Outcome():
+                case Result():
                     then = FINISHED
                 case ReplicationError():
                     then = IDLE

@@ -16,16 +16,16 @@ from replicate.errors import ReplicationError, SourceChangedError
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
-    Outcome,
-    Parts,
+    PartLayout,
     Precondition,
     Replica,
+    Result,
     SourceObject,
     SourceRef,
 )
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CheckedBody, Destination, Source
-from replicate.protocol.replicator import Hint, Replicator
+from replicate.protocol.ports import Body, Destination, GatedBody, Source
+from replicate.protocol.replicator import Expectation, Replicator
 
 NAMING = Naming("destination")
 
@@ -126,10 +126,10 @@ class AskedBody:
     def rewind(self, offset: int) -> NoReturn:
         raise NotImplementedError
 
-    def parts(self) -> None:
+    def part_layout(self) -> None:
         return None
 
-    def is_cut_like(self, parts: Parts) -> NoReturn:
+    def has_layout(self, parts: PartLayout) -> NoReturn:
         raise NotImplementedError
 
 
@@ -161,7 +161,7 @@ class AskedDestination:
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -226,6 +226,9 @@ def byte_by_byte(answers: Answers) -> Ports:
 class Timeless:
     """A clock for runs of which only the order of their calls counts."""
 
+    def monotonic(self) -> float:
+        return 0.0
+
     def require(self) -> None:
         """Let every round begin."""
 
@@ -242,8 +245,8 @@ class Protocol:
     """Where the protocol can be broken, without the product's code knowing of it."""
 
     def advance(
-        self, ref: SourceRef, hint: Hint, answers: Sequence[object]
-    ) -> Call | Outcome | ReplicationError:
+        self, ref: SourceRef, hint: Expectation, answers: Sequence[object]
+    ) -> Call | Result | ReplicationError:
         """Run until there is no answer: the call that needs one, or how the run ended."""
         source, destination = self.ports(Answers(answers))
         replicator = Replicator(

@@ -17,11 +17,11 @@ from model.promises import Promise
 from model.runs import Protocol, byte_by_byte
 
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import LOOK_FIRST, Hint
+from replicate.protocol.replicator import Expectation
 
-CHANGED = Hint(changed=True)
-NEW = Hint(changed=True, new=True)
-HINTS = {"look first": LOOK_FIRST, "probably changed": CHANGED, "probably new": NEW}
+CHANGED = Expectation.CHANGED
+NEW = Expectation.NEW
+HINTS = {"look first": Expectation.UNKNOWN, "probably changed": CHANGED, "probably new": NEW}
 ANY_HINT = tuple(HINTS.values())
 
 DELETES = Protocol(policy=Policy(deletes=True))
@@ -48,7 +48,7 @@ def policies(history: History) -> tuple[Protocol, ...]:
 
 @every_hint
 @every_history
-def test_every_promise_holds(history: History, hint: Hint) -> None:
+def test_every_promise_holds(history: History, hint: Expectation) -> None:
     for protocol in policies(history):
         holds(Scenario(history=history, protocol=protocol, hints=(hint,)))
 

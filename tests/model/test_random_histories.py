@@ -34,10 +34,10 @@ from replicate.errors import (
 )
 from replicate.protocol.model import SourceRef
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import LOOK_FIRST, Hint
+from replicate.protocol.replicator import Expectation
 
 REFS = tuple(SourceRef(BUCKET, key) for key in ("a", "b c"))
-HINTS = (LOOK_FIRST, Hint(changed=True), Hint(changed=True, new=True))
+HINTS = (Expectation.UNKNOWN, Expectation.CHANGED, Expectation.NEW)
 
 ALONE = "alone"
 """An object at the destination that has nothing to do with any of this."""
@@ -57,7 +57,7 @@ class Run:
 
     ref: SourceRef
     protocol: Protocol
-    hint: Hint
+    hint: Expectation
     answers: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class Histories(RuleBasedStateMachine):
         ref: SourceRef,
         contents: bytes,
         note: str,
-        hint: Hint,
+        hint: Expectation,
         calls: int,
         *,
         multipart: bool,
@@ -130,7 +130,7 @@ class Histories(RuleBasedStateMachine):
         self._changed(ref, hint, calls)
 
     @rule(ref=refs, for_good=st.booleans(), hint=hints, calls=calls)
-    def remove(self, ref: SourceRef, hint: Hint, calls: int, *, for_good: bool) -> None:
+    def remove(self, ref: SourceRef, hint: Expectation, calls: int, *, for_good: bool) -> None:
         if for_good and self.s3.versioned:
             self.s3.drop_newest(ref)
         else:
@@ -139,7 +139,7 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.waiting)
     @rule(pick=picks, hint=hints, calls=calls)
-    def deliver(self, pick: int, hint: Hint, calls: int) -> None:
+    def deliver(self, pick: int, hint: Expectation, calls: int) -> None:
         self._start(self.waiting.pop(pick % len(self.waiting)), hint, calls)
 
     @precondition(lambda self: self.delivered)
@@ -175,7 +175,7 @@ class Histories(RuleBasedStateMachine):
         """All events are delivered, all runs end: then the destination equals the source."""
         while self.runs or self.waiting:
             if not self.runs:
-                self._start(self.waiting.pop(), LOOK_FIRST, 0)
+                self._start(self.waiting.pop(), Expectation.UNKNOWN, 0)
             run = self._picked(pick)
             self._go_on(run, ENOUGH)
             assert run not in self.runs, "a run that nobody disturbs does not end"
@@ -192,7 +192,7 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "gcs"):
             self.calm_down(0)
 
-    def _changed(self, ref: SourceRef, hint: Hint, calls: int) -> None:
+    def _changed(self, ref: SourceRef, hint: Expectation, calls: int) -> None:
         """The source has changed: its event may come now, or whenever."""
         self.past[ref].append(self.s3.pin(ref))
         if calls:
@@ -200,7 +200,7 @@ class Histories(RuleBasedStateMachine):
         else:
             self.waiting.append(ref)
 
-    def _start(self, ref: SourceRef, hint: Hint, calls: int) -> None:
+    def _start(self, ref: SourceRef, hint: Expectation, calls: int) -> None:
         run = Run(ref, self.protocol, hint)
         self.delivered.append(ref)
         self.runs.append(run)

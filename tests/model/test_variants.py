@@ -27,9 +27,9 @@ from model.variants import (
 )
 
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import Hint
+from replicate.protocol.replicator import Expectation
 
-NEW = (Hint(changed=True, new=True),)
+NEW = (Expectation.NEW,)
 DELETES = Policy(deletes=True)
 SAME_SECOND = timedelta(0)
 

@@ -13,7 +13,7 @@ from model.histories import REF
 from model.runs import Answers, AskedDestination, AskedSource, Ports, Protocol
 
 from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject, SourceRef
-from replicate.protocol.ports import Body, CheckedBody
+from replicate.protocol.ports import Body, GatedBody
 
 
 class Unconditional(FakeGcs):
@@ -92,7 +92,7 @@ class Unverified(LooseDestination):
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:

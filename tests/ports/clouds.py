@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import boto3
@@ -13,9 +14,13 @@ from contract.gcs_http import Gcs
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
 
+from replicate.gcs import GcsDestination
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.mapping import Tags
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
+from replicate.retry import RoundClock
+from replicate.s3 import S3Source
 from replicate.wiring import Environment
 from tools.local.gcs import GcsServer
 
@@ -75,7 +80,15 @@ class Adapters:
 
     def replicator(self, policy: Policy | None = None, seconds: float = 60) -> Replicator:
         """Return a replicator, whose `source` and `destination` are the adapters."""
-        return self._environment.replicator(Deadline(seconds), policy or Policy())
+        made, policy = self._environment, policy or Policy()
+        deadline = Deadline(seconds)
+        tags = policy.tags is not Tags.OFF
+        return replace(
+            made.replicator(policy),
+            source=S3Source(made.aws, deadline, made.retries, tags=tags),
+            destination=GcsDestination(made.gcs, made.settings.naming, deadline, made.retries),
+            clock=RoundClock(made.retries, deadline),
+        )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from ports.names import ODD_NAMES
 from ports.source_world import MIN_PART_BYTES, SourceWorld
 
 from replicate.errors import SourceChangedError
-from replicate.protocol.model import Checksum, Parts, SourceObject
+from replicate.protocol.model import Checksum, PartLayout, SourceObject
 from replicate.protocol.ports import Body
 
 KIB = 1024
@@ -458,16 +458,16 @@ def test_a_read_after_a_rewind_finds_an_overwritten_version(versioned: SourceWor
         assert read(body) == LARGE.data[1:]
 
 
-# Parts
+# PartLayout
 
 
-def layout(s3: SourceWorld, asked: Parts | None = None) -> tuple[Parts | None, bool]:
+def layout(s3: SourceWorld, asked: PartLayout | None = None) -> tuple[PartLayout | None, bool]:
     """Return the layout by the first part, and whether the current object has it, or `asked`."""
     with s3.source.open(s3.ref("key")) as body:
         assert body is not None
-        parts = body.parts()
+        parts = body.part_layout()
         asked = asked or parts
-        return parts, asked is not None and body.is_cut_like(asked)
+        return parts, asked is not None and body.has_layout(asked)
 
 
 def test_an_object_that_was_uploaded_whole_has_no_parts(s3: SourceWorld) -> None:
@@ -476,29 +476,34 @@ def test_an_object_that_was_uploaded_whole_has_no_parts(s3: SourceWorld) -> None
 
 
 @pytest.mark.parametrize(
-    ("part_sizes", "parts", "is_cut_like"),
+    ("part_sizes", "parts", "has_layout"),
     [
-        ((0,), Parts(count=1, size=0), True),
-        ((4,), Parts(count=1, size=4), True),
-        (EQUAL_PARTS, Parts(count=3, size=MIN_PART_BYTES), True),
-        ((MIN_PART_BYTES, MIN_PART_BYTES), Parts(count=2, size=MIN_PART_BYTES), True),
-        (UNEQUAL_PARTS, Parts(count=3, size=MIN_PART_BYTES), False),
-        ((MIN_PART_BYTES + 1, MIN_PART_BYTES, 7), Parts(count=3, size=MIN_PART_BYTES + 1), False),
+        ((0,), PartLayout(count=1, size=0), True),
+        ((4,), PartLayout(count=1, size=4), True),
+        (EQUAL_PARTS, PartLayout(count=3, size=MIN_PART_BYTES), True),
+        ((MIN_PART_BYTES, MIN_PART_BYTES), PartLayout(count=2, size=MIN_PART_BYTES), True),
+        (UNEQUAL_PARTS, PartLayout(count=3, size=MIN_PART_BYTES), False),
+        (
+            (MIN_PART_BYTES + 1, MIN_PART_BYTES, 7),
+            PartLayout(count=3, size=MIN_PART_BYTES + 1),
+            False,
+        ),
     ],
 )
 def test_the_layout_of_a_multipart_upload_is_described(
-    s3: SourceWorld, part_sizes: tuple[int, ...], parts: Parts, *, is_cut_like: bool
+    s3: SourceWorld, part_sizes: tuple[int, ...], parts: PartLayout, *, has_layout: bool
 ) -> None:
     s3.upload("key", multipart(part_sizes))
-    assert layout(s3) == (parts, is_cut_like)
+    assert layout(s3) == (parts, has_layout)
 
 
 @pytest.mark.parametrize(
-    "asked", [Parts(count=2, size=MIN_PART_BYTES), Parts(count=3, size=MIN_PART_BYTES - 1)]
+    "asked",
+    [PartLayout(count=2, size=MIN_PART_BYTES), PartLayout(count=3, size=MIN_PART_BYTES - 1)],
 )
-def test_an_object_does_not_have_another_layout(s3: SourceWorld, asked: Parts) -> None:
+def test_an_object_does_not_have_another_layout(s3: SourceWorld, asked: PartLayout) -> None:
     s3.upload("key", multipart(EQUAL_PARTS))
-    assert layout(s3, asked) == (Parts(count=3, size=MIN_PART_BYTES), False)
+    assert layout(s3, asked) == (PartLayout(count=3, size=MIN_PART_BYTES), False)
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
@@ -508,14 +513,14 @@ def test_the_layout_is_not_told_when_the_version_is_gone(
     s3.upload("key", multipart(EQUAL_PARTS))
     with s3.source.open(s3.ref("key")) as body:
         assert body is not None
-        parts = body.parts()
+        parts = body.part_layout()
         assert parts is not None
         if is_deleted:
             s3.delete("key")
         else:
             s3.upload("key", TWO)
         with pytest.raises(SourceChangedError):
-            body.is_cut_like(parts)
+            body.has_layout(parts)
 
 
 def test_the_layout_of_an_overwritten_version_is_told(versioned: SourceWorld) -> None:
@@ -523,6 +528,6 @@ def test_the_layout_of_an_overwritten_version_is_told(versioned: SourceWorld) ->
     with versioned.source.open(versioned.ref("key")) as body:
         assert body is not None
         versioned.upload("key", multipart(UNEQUAL_PARTS))
-        parts = body.parts()
-        assert parts == Parts(count=3, size=MIN_PART_BYTES)
-        assert body.is_cut_like(parts)
+        parts = body.part_layout()
+        assert parts == PartLayout(count=3, size=MIN_PART_BYTES)
+        assert body.has_layout(parts)

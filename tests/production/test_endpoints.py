@@ -96,8 +96,9 @@ def test_a_key_of_another_universe_is_used_there(universe: Internet) -> None:
     """Such a key signs its tokens itself: there is no token service to ask."""
     universe.store_secret(universe.key() | {"universe_domain": "example.cloud"})
     with closing(Environment.from_environ(os.environ, ONCE)) as environment:
+        environment.deadline.restart(60)
         with suppress(ReplicationError):  # our server knows no tokens that it did not issue
-            environment.destination(Deadline(60)).head("nothing")
+            environment.destination.head("nothing")
         assert environment.gcs.credentials.universe_domain == "example.cloud"
     assert {seen.host for seen in universe.google.seen} == {"storage.example.cloud"}
     (authorization, *_) = (seen.headers["authorization"] for seen in universe.google.seen)
@@ -107,7 +108,8 @@ def test_a_key_of_another_universe_is_used_there(universe: Internet) -> None:
 def test_a_federation_of_another_universe_is_used_there(universe: Internet) -> None:
     universe.store_secret(universe.federation("example.cloud"))
     with closing(Environment.from_environ(os.environ, ONCE)) as environment:
-        assert environment.destination(Deadline(60)).head("nothing") is None
+        environment.deadline.restart(60)
+        assert environment.destination.head("nothing") is None
     assert {seen.host for seen in universe.google.seen} == {
         "sts.example.cloud",
         "storage.example.cloud",

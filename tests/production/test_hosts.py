@@ -23,7 +23,7 @@ from replicate.aws_clients import AwsClients
 from replicate.errors import SourceUnavailableError, UnavailableError
 from replicate.gcs import GcsDestination
 from replicate.gcs.secret import Secret
-from replicate.protocol.checksums import VerifyingBody
+from replicate.protocol.checksums import CommitGate
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import attributes
 from replicate.protocol.model import Precondition, Replica, SourceRef
@@ -56,6 +56,7 @@ UPLOADS = f"https://{GCS_HOST}/upload/storage/v1/b/{DESTINATION}/o"
 def deployed(policy: RetryPolicy = ONCE) -> Iterator[Environment]:
     """Build the function as Lambda's environment variables say."""
     with closing(Environment.from_environ(os.environ, policy)) as made:
+        made.deadline.restart(60)
         yield made
 
 
@@ -63,7 +64,7 @@ class BrokenBody(Exception):  # noqa: N818 - not an error of the product
     """Ends an upload in its middle."""
 
 
-class Breaking(VerifyingBody):
+class Breaking(CommitGate):
     """A body that breaks off when it is read."""
 
     def readinto(self, buffer: memoryview) -> int:
@@ -79,20 +80,22 @@ class Calls:
 
     @property
     def source(self) -> S3Source:
-        return self.environment.source(Deadline(60), tags=True)
+        return S3Source(
+            self.environment.aws, self.environment.deadline, self.environment.retries, tags=True
+        )
 
     @property
     def destination(self) -> GcsDestination:
-        return self.environment.destination(Deadline(60))
+        return self.environment.destination
 
     def head(self) -> object:
-        return self.environment.source(Deadline(60)).head(SMALL)
+        return self.environment.source.head(SMALL)
 
     def head_dotted(self) -> object:
-        return self.environment.source(Deadline(60)).head(SourceRef(DOTTED, KEY))
+        return self.environment.source.head(SourceRef(DOTTED, KEY))
 
     def get(self) -> object:
-        with self.environment.source(Deadline(60)).open(SMALL) as body:
+        with self.environment.source.open(SMALL) as body:
             return body
 
     def tags(self) -> object:
@@ -112,7 +115,7 @@ class Calls:
             self.write(LARGE, Breaking)
         return True
 
-    def write(self, ref: SourceRef, kind: type[VerifyingBody] = VerifyingBody) -> Replica:
+    def write(self, ref: SourceRef, kind: type[CommitGate] = CommitGate) -> Replica:
         current = self.destination.head(ref.key)
         condition = Precondition.unchanged(current) if current else Precondition(0)
         with self.source.open(ref) as body:
@@ -261,7 +264,7 @@ def test_a_federations_token_is_requested_from_sts(
     internet.forget()
     with deployed() as environment, watched() as hosts:
         for _ in range(2):
-            assert environment.destination(Deadline(60)).head("nothing") is None
+            assert environment.destination.head("nothing") is None
         time.sleep(0.5)
     asked = [str(seen) for seen in internet.google.seen if seen.host != GCS_HOST]
     wanted = [f"POST https://{STS_HOST}/v1/token"]
@@ -308,7 +311,7 @@ def test_nobody_without_a_trusted_certificate_for_the_host_gets_a_request(
 ) -> None:
     internet.s3.put_object(Bucket=SOURCE, Key=KEY, Body=b"small", Tagging="a=b")
     with deployed() as environment:
-        assert environment.destination(Deadline(60)).head("nothing") is None  # now it has a token
+        assert environment.destination.head("nothing") is None  # now it has a token
         untrusted()
         with closing(AwsClients(REGION, ONCE)) as clients:  # reads the bundle when it is built
             with pytest.raises(SourceUnavailableError, match="SSL"):
@@ -316,7 +319,7 @@ def test_nobody_without_a_trusted_certificate_for_the_host_gets_a_request(
             with pytest.raises(UnavailableError, match="SSL"):
                 Secret(clients, SECRET, REGION, ONCE).read(Deadline(60))
         with pytest.raises(UnavailableError, match="SSL"):
-            environment.destination(Deadline(60)).head("nothing")
+            environment.destination.head("nothing")
         with pytest.raises(requests.exceptions.SSLError):
             environment.gcs.uploads.put(f"https://{GCS_HOST}/upload", data=b"", timeout=10)
         credentials = environment.gcs.credentials

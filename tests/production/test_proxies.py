@@ -10,7 +10,6 @@ from production.conftest import environ
 from production.internet import DESTINATION, REGION, SECRET, SOURCE, Internet, watched_hosts
 
 import replicate.handler  # noqa: F401 - the way in: it sets variables
-from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
 from replicate.protocol.plan import Policy
 from replicate.retry import RetryPolicy
@@ -27,7 +26,8 @@ def replicate_all(internet: Internet, bucket: str = SOURCE) -> None:
     for name, data in OBJECTS.items():
         internet.s3.put_object(Bucket=bucket, Key=name, Body=data)
     with closing(Environment.from_environ(os.environ, POLICY)) as environment:
-        replicator = environment.replicator(Deadline(60), Policy())
+        environment.deadline.restart(60)
+        replicator = environment.replicator(Policy())
         for name in OBJECTS:
             replicator.replicate(SourceRef(bucket, name))
     for name, data in OBJECTS.items():

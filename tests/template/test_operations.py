@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from template.stack import MODES, TOPIC, Stack
 
-from replicate.protocol.model import SourceRef
-from replicate.telemetry import Observer
+from replicate.errors import InternalError
+from replicate.telemetry import Telemetry
 
 OF_FUNCTION = [{"Name": "FunctionName", "Value": "${ReplicateFunction}"}]
 OF_STACK = [{"Name": "service", "Value": "stack"}]
@@ -138,11 +138,11 @@ def test_metrics_are_counted_where_alarms_and_dashboard_look(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     variables = stack.properties("ReplicateFunction")["Environment"]["Variables"]
-    observer = Observer(
+    telemetry = Telemetry(
         variables["POWERTOOLS_SERVICE_NAME"], variables["POWERTOOLS_METRICS_NAMESPACE"]
     )
-    observer.bug(SourceRef("bucket", "key"), ValueError("made up"))
-    observer.end()
+    with telemetry.invocation("id"):
+        telemetry.reject(InternalError("made up"))
 
     written = json.loads(capsys.readouterr().out.splitlines()[-1])
     (described,) = written["_aws"]["CloudWatchMetrics"]

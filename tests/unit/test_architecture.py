@@ -9,10 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "functions"
 PACKAGE = ROOT / "replicate"
-PURE = {"errors", "protocol"} | {
-    f"protocol.{name}"
-    for name in ("model", "mapping", "plan", "ports", "replicator", "checksums", "deadline")
-}
 OWN_CLIENTS = {"socket", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
 """Standard modules a client of one's own would be made of."""
 
@@ -61,23 +57,40 @@ def reachable(module: str) -> set[str]:
     return seen
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_imports_itself_in_a_circle(module: str) -> None:
-    if module not in {"handler", "doctor"}:  # the handler imports the doctor when it is asked for
-        assert module not in reachable(module)
-
-
-def test_the_protocol_knows_no_sdk_no_clock_no_logger_and_no_adapter() -> None:
-    assert reachable("protocol.replicator") | {"protocol.replicator"} <= PURE
-    for module in PURE - {"protocol.checksums", "protocol.deadline"}:
-        foreign = {name.split(".")[0] for name in imports(module)} - {"replicate"}
-        assert foreign <= set(sys.stdlib_module_names) - {"time", "logging", "os", "socket"}, module
-    assert "awscrt" in imports("protocol.checksums")  # the checksums, and nothing but
-
-
 def within(module: str, package: str) -> bool:
     """Whether a module is a package, or below it."""
     return module == package or module.startswith(f"{package}.")
+
+
+def below(package: str) -> list[str]:
+    """Return a package and its modules."""
+    return [module for module in MODULES if within(module, package)]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_itself_in_a_circle(module: str) -> None:
+    assert module not in reachable(module)
+
+
+def test_the_protocol_does_no_io() -> None:
+    """It imports no SDK, clock, logger or adapter; only the checksums come from a library."""
+    for module in below("protocol"):
+        assert reachable(module) <= {"errors", *below("protocol")}
+        if module != "protocol.deadline":
+            foreign = {name.split(".")[0] for name in imports(module)} - {"replicate"}
+            pure = set(sys.stdlib_module_names) - {"time", "logging", "os", "socket"}
+            assert foreign <= pure | {"awscrt"}, module
+    assert [m for m in below("protocol") if "awscrt" in imports(m)] == ["protocol.checksums"]
+
+
+def test_the_entry_knows_the_protocol_and_neither_settings_nor_adapters() -> None:
+    for module in below("entry"):
+        assert reachable(module) <= {"errors", "report", *below("entry"), *below("protocol")}
+
+
+def test_only_the_composition_root_knows_both_adapters() -> None:
+    knowing = {m for m in MODULES if all(ours(m) & set(below(a)) for a in ("s3", "gcs"))}
+    assert knowing == {"wiring"}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if within(m, "s3")])
@@ -117,7 +130,11 @@ def test_nothing_private_of_a_library_is_used_or_patched(module: str) -> None:
     } | {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
-            known = _is_self(node.value) or node.attr in own | {"__name__", "__context__"}
+            known = _is_self(node.value) or node.attr in own | {
+                "__name__",
+                "__context__",
+                "__cause__",
+            }
             assert known, f"{node.attr} in line {node.lineno}"
         if isinstance(node, ast.keyword) and node.arg:
             assert not node.arg.startswith("_"), f"{node.arg}= in line {node.value.lineno}"

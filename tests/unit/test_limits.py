@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from memory import Context, MemoryStores, a_sample
 
-from replicate.entry.answers import MAX_RESULT_CHARACTERS, answer
-from replicate.entry.events import MAX_NESTING, Change, Delivery, Item, Kind, parse
+from replicate import entry
+from replicate.entry.batch_operations import MAX_RESULT_CHARACTERS, BatchOperationsInvocation
+from replicate.entry.envelopes import MAX_NESTING
 from replicate.entry.http_api import MAX_BODY_CHARACTERS
+from replicate.entry.invocation import Change, Message
 from replicate.errors import InvalidEventError, SourceArchivedError
 from replicate.protocol.model import SourceRef
 
@@ -19,10 +21,12 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize("excess", [-1, 0, 1])
 def test_a_text_for_a_job_s_report_is_cut_at_1024_characters(excess: int) -> None:
-    delivery = Delivery(Kind.BATCH_OPERATIONS, (Item("t", (Change(REF),)),), "i", "1.0")
+    invocation = BatchOperationsInvocation(
+        messages=(Message("t", (Change(REF),)),), invocation_id="i", schema_version="1.0"
+    )
     full = "source_archived: " + "ü" * (MAX_RESULT_CHARACTERS - len("source_archived: ") + excess)
     error = SourceArchivedError(full.removeprefix("source_archived: "))
-    (result,) = answer(delivery, {REF: error})["results"]
+    (result,) = invocation.respond({REF: error})["results"]
     assert result["resultString"] == full[:1024]
     assert len(result["resultString"]) == 1024 + min(excess, 0)
 
@@ -52,6 +56,6 @@ def test_an_event_may_have_eight_envelopes_and_no_more(wrap: Any) -> None:  # no
     for _ in range(8):
         event = wrap(event)
     assert MAX_NESTING == 8
-    assert len(parse(event, NOW).changes()) == 1
+    assert len(entry.parse(event, NOW, Context(), frozenset()).changes) == 1
     with pytest.raises(InvalidEventError, match="too many envelopes"):
-        parse(wrap(event), NOW)
+        entry.parse(wrap(event), NOW, Context(), frozenset())

@@ -7,6 +7,7 @@ import pytest
 from builders import MODIFIED, REF, a_replica, a_source
 
 from replicate.errors import ObjectTooLargeError
+from replicate.protocol.mapping import attributes
 from replicate.protocol.model import Attributes, Precondition, Reason, Replica
 from replicate.protocol.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
 
@@ -17,13 +18,13 @@ DELETES = Policy(deletes=True)
 
 def foreign(replica: Replica, **said: object) -> Replica:
     """The same object, but nobody says where it came from."""
-    attributes: Attributes = replace(replica.attributes, metadata={}, custom_time=None)
-    return replace(replica, attributes=attributes, **said)  # type: ignore[arg-type]
+    unmarked: Attributes = replace(replica.attributes, metadata={}, custom_time=None)
+    return replace(replica, attributes=unmarked, **said)  # type: ignore[arg-type]
 
 
 def test_what_is_not_there_is_copied_on_the_condition_that_it_stays_so() -> None:
     source = a_source()
-    assert decide(REF, source, None, DEFAULT) == Copy(source, Precondition(0))
+    assert decide(REF, source, None, DEFAULT) == Copy(source, attributes(source), Precondition(0))
 
 
 def test_what_is_there_already_is_not_copied_again() -> None:
@@ -44,7 +45,9 @@ def test_other_bytes_replace_exactly_the_generation_that_was_seen(
 ) -> None:
     source = a_source(**changed)
     replica = a_replica(generation=41, metageneration=3)
-    assert decide(REF, source, replica, DEFAULT) == Copy(source, Precondition(41, 3))
+    assert decide(REF, source, replica, DEFAULT) == Copy(
+        source, attributes(source), Precondition(41, 3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_other_bytes_replace_exactly_the_generation_that_was_seen(
 )
 def test_the_same_bytes_described_otherwise_are_patched(changed: dict[str, object]) -> None:
     source, replica = a_source(**changed), a_replica()
-    assert decide(REF, source, replica, DEFAULT) == Patch(source, replica)
+    assert decide(REF, source, replica, DEFAULT) == Patch(attributes(source), replica)
 
 
 def test_a_custom_time_never_goes_back_so_an_older_version_that_returns_is_copied() -> None:
@@ -73,7 +76,7 @@ def test_a_replica_of_another_size_is_not_believed_whatever_its_metadata_says() 
 
 def test_equal_bytes_of_other_origin_are_adopted_where_their_md5_proves_it() -> None:
     source, replica = a_source(etag_is_md5=True), foreign(a_replica())
-    assert decide(REF, source, replica, DEFAULT) == Patch(source, replica)
+    assert decide(REF, source, replica, DEFAULT) == Patch(attributes(source), replica)
 
 
 @pytest.mark.parametrize(

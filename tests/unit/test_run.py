@@ -18,18 +18,17 @@ from replicate.protocol import mapping
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.model import (
     Attributes,
-    Outcome,
     Precondition,
     Reason,
     Replica,
+    Result,
     SourceObject,
     SourceRef,
-    Status,
     VerifiedBy,
 )
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CheckedBody
-from replicate.protocol.replicator import LOOK_FIRST, Hint, Replicator
+from replicate.protocol.ports import Body, GatedBody
+from replicate.protocol.replicator import Expectation, Replicator
 
 REF = SourceRef("source", "key")
 RECOGNISED = VerifiedBy("fingerprint", "fingerprint")
@@ -45,6 +44,9 @@ class TwentyRounds:
 
     def __init__(self) -> None:
         self.left = 20
+
+    def monotonic(self) -> float:
+        return 0.0
 
     def require(self) -> None:
         if not self.left:
@@ -82,7 +84,7 @@ class NormalizingGcs(FakeGcs):
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -123,8 +125,8 @@ class RefusingGcs(FakeGcs):
 
 
 def replicate(
-    s3: FakeS3, gcs: FakeGcs, hint: Hint = LOOK_FIRST, policy: Policy = DELETES
-) -> Outcome:
+    s3: FakeS3, gcs: FakeGcs, hint: Expectation = Expectation.UNKNOWN, policy: Policy = DELETES
+) -> Result:
     return Replicator(
         source=s3,
         destination=gcs,
@@ -141,10 +143,9 @@ def replica(gcs: FakeGcs) -> Replica | None:
 def test_an_object_that_is_copied() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     source = s3.put(REF, b"seven b")
-    assert replicate(s3, gcs) == Outcome(
+    assert replicate(s3, gcs) == Result(
         ref=REF,
-        name="key",
-        status=Status.REPLICATED,
+        uri="gs://replica/key",
         reason=Reason.CREATED,
         source=source,
         replica=replica(gcs),
@@ -158,7 +159,7 @@ def test_an_object_that_is_copied_over_another() -> None:
     gcs.put("key", b"theirs")
     s3.put(REF, b"ours")
     outcome = replicate(s3, gcs)
-    assert (outcome.status, outcome.reason) == (Status.REPLICATED, Reason.OVERWRITTEN)
+    assert outcome.reason is Reason.OVERWRITTEN
 
 
 def test_an_object_whose_metadata_is_replaced() -> None:
@@ -166,10 +167,9 @@ def test_an_object_whose_metadata_is_replaced() -> None:
     s3.put(REF, b"bytes")
     replicate(s3, gcs)
     source = s3.put(REF, b"bytes", {"owner": "me"})
-    assert replicate(s3, gcs) == Outcome(
+    assert replicate(s3, gcs) == Result(
         ref=REF,
-        name="key",
-        status=Status.REPLICATED,
+        uri="gs://replica/key",
         reason=Reason.METADATA_UPDATED,
         source=source,
         replica=replica(gcs),
@@ -183,10 +183,9 @@ def test_an_object_that_is_deleted() -> None:
     s3.put(REF, b"bytes")
     replicate(s3, gcs)
     s3.delete(REF)
-    assert replicate(s3, gcs) == Outcome(
+    assert replicate(s3, gcs) == Result(
         ref=REF,
-        name="key",
-        status=Status.DELETED,
+        uri="gs://replica/key",
         reason=Reason.DELETED,
         source=None,
         replica=None,
@@ -199,10 +198,9 @@ def test_an_object_that_is_as_it_should_be() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     source = s3.put(REF, b"bytes")
     replicate(s3, gcs)
-    assert replicate(s3, gcs) == Outcome(
+    assert replicate(s3, gcs) == Result(
         ref=REF,
-        name="key",
-        status=Status.SKIPPED,
+        uri="gs://replica/key",
         reason=Reason.CURRENT,
         source=source,
         replica=replica(gcs),
@@ -222,9 +220,9 @@ def test_a_run_that_copies_twice_counts_the_bytes_of_both_copies() -> None:
 
 
 @pytest.mark.parametrize(
-    "hint", [LOOK_FIRST, Hint(changed=True), Hint(changed=True, new=True)], ids=str
+    "hint", [Expectation.UNKNOWN, Expectation.CHANGED, Expectation.NEW], ids=str
 )
-def test_a_new_object_is_opened_once_whatever_the_run_expects(hint: Hint) -> None:
+def test_a_new_object_is_opened_once_whatever_the_run_expects(hint: Expectation) -> None:
     s3, gcs = CountedS3(), FakeGcs()
     s3.put(REF, b"bytes")
     replicate(s3, gcs, hint)

@@ -89,6 +89,16 @@ def _put_step(span: str, total: str) -> str:
     return "gcs.final" if int(span.split("-")[1]) + 1 == int(total) else "gcs.put"
 
 
+class Clock:
+    """The product's clock: the real one, and what a test puts it forward by."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 class Clouds:
     """AWS, Google and a function between them, for as many tests as like. `close` it."""
 
@@ -103,6 +113,8 @@ class Clouds:
         self.server = GcsServer([DESTINATION], public_url=self.google.url)
         self.google.upstream = ("127.0.0.1", self.server.port)
         self._variables = pytest.MonkeyPatch()
+        self.clock = Clock()
+        self._variables.setattr(Deadline.__init__, "__kwdefaults__", {"clock": self.clock})
         for name, value in self.environ.items():  # the SDKs read theirs whenever they like
             if name.startswith(("AWS_", "STORAGE_", "REQUESTS_")):
                 self._variables.setenv(name, value)
@@ -124,7 +136,8 @@ class Clouds:
         self.environment = self.cold()
         self.impatient = self.cold(IMPATIENT)
         for environment in (self.environment, self.impatient):  # now they are warm
-            environment.destination(Deadline(10)).head("nothing")
+            environment.deadline.restart(10)
+            environment.destination.head("nothing")
 
     def new_key(self) -> dict[str, str]:
         """A service account key whose token endpoint is behind the proxy."""
@@ -183,16 +196,6 @@ def _authority() -> tuple[IO[bytes], ssl.SSLContext]:
     return trusted, serving
 
 
-class Clock:
-    """The product's clock: the real one, and what a test puts it forward by."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.monotonic() + self.ahead
-
-
 class Context:
     """What Lambda says about an invocation."""
 
@@ -236,12 +239,16 @@ class Stage:
 
     clouds: Clouds
     function: Function
-    clock: Clock = field(default_factory=Clock)
     context: Context | None = None
     key: str = field(default_factory=lambda: f"{uuid.uuid4().hex}/ö b+c.bin")
     allowed: set[State | None] = field(default_factory=lambda: {None})
     current: State | None = None
     violations: list[object] = field(default_factory=list)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the function's deadlines."""
+        return self.clouds.clock
 
     # The source
 
@@ -421,13 +428,11 @@ def staged(clouds: Clouds) -> Iterator[Stage]:
             stage.look()
 
     clouds.google.watch = watch
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Deadline.__init__, "__kwdefaults__", {"clock": stage.clock})
-        try:
-            yield stage
-        finally:
-            clouds.google.watch = lambda: None
-            stage.settle()
+    try:
+        yield stage
+    finally:
+        clouds.google.watch = lambda: None
+        stage.settle()
 
 
 def _state(resource: Mapping[str, Any]) -> State:

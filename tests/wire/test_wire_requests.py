@@ -23,7 +23,6 @@ from replicate.errors import (
     SourceForbiddenError,
     ThrottledError,
 )
-from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Checksum, SourceObject, SourceRef
 from replicate.s3 import S3Source
 from tools.local.gcs import Fault as ServerFault
@@ -48,7 +47,8 @@ def requests(stage: Stage, step: str) -> list[Seen]:
 @pytest.fixture
 def s3(stage: Stage) -> S3Source:
     """Return the source's adapter alone."""
-    return stage.clouds.environment.source(Deadline(30))
+    stage.clouds.environment.deadline.restart(30)
+    return stage.clouds.environment.source
 
 
 # S3
@@ -195,7 +195,9 @@ def test_a_refusal_of_s3_is_understood_by_its_code(
 
 
 def test_a_bucket_elsewhere_is_asked_in_its_own_region_from_then_on(stage: Stage) -> None:
-    s3 = stage.clouds.cold().source(Deadline(30))  # what it learns is not for other tests
+    environment = stage.clouds.cold()  # what it learns is not for other tests
+    environment.deadline.restart(30)
+    s3 = environment.source
     stage.put(b"elsewhere")
 
     def redirect(_: Exchange) -> None:

@@ -1,1 +1,5 @@
-"""What invokes the function: what each invoker sends, and what it is answered."""
+"""The invokers: one module for each, with what it sends and what it is answered."""
+
+from replicate.entry.dispatch import parse
+
+__all__ = ["parse"]

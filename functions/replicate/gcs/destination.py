@@ -20,7 +20,7 @@ from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Attributes, Precondition, Replica
-from replicate.protocol.ports import CheckedBody
+from replicate.protocol.ports import GatedBody
 from replicate.retry import RetryPolicy, retrying
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class GcsDestination:
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -96,7 +96,7 @@ class GcsDestination:
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None,
     ) -> Replica:
@@ -248,14 +248,14 @@ def _holds(precondition: Precondition, found: Replica) -> bool:
     }
 
 
-def _is_copy(attributes: Attributes, body: CheckedBody) -> Callable[[Replica], bool]:
+def _is_copy(attributes: Attributes, body: GatedBody) -> Callable[[Replica], bool]:
     """Tell whether an object is the copy that is being written."""
     return lambda found: (
         found.attributes == attributes and found.crc32c == encode_crc32c(body.crc32c)
     )
 
 
-def _read_all(body: CheckedBody) -> bytes:
+def _read_all(body: GatedBody) -> bytes:
     """Read and check the whole of a small object. Raises IntegrityError."""
     data = bytearray(body.object.size)
     body.readinto(memoryview(data))

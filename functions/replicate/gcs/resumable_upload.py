@@ -21,7 +21,7 @@ from replicate.gcs.errors import MALFORMED, malformed, refusal, unreachable
 from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.model import Attributes, Replica
-from replicate.protocol.ports import CheckedBody
+from replicate.protocol.ports import GatedBody
 from replicate.retry import Backoff, RetryPolicy, retrying
 
 QUANTUM = 256 * 1024
@@ -46,7 +46,7 @@ class ResumableUpload:
         name: str,
         uri: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         open_session: Callable[[], str],
         http: requests.Session,
         deadline: Deadline,
@@ -207,7 +207,7 @@ class _Pieces:
     `requests` takes an object with a length as it is; a file it would read in pieces of 16 KiB.
     """
 
-    def __init__(self, body: CheckedBody, size: int, deadline: Deadline) -> None:
+    def __init__(self, body: GatedBody, size: int, deadline: Deadline) -> None:
         self._body = body
         self._size = size
         self._deadline = deadline

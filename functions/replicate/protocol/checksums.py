@@ -1,4 +1,4 @@
-"""Checks the bytes on their way: S3's own checksum, and the CRC32C that GCS will be held to."""
+"""Checksums of the bytes while they stream: the one that S3 stores, and the CRC32C for GCS."""
 
 import base64
 import hashlib
@@ -9,15 +9,15 @@ from typing import Any, Protocol
 from awscrt import checksums
 
 from replicate.errors import IntegrityError
-from replicate.protocol.model import Parts, SourceObject
+from replicate.protocol.model import PartLayout, SourceObject
 from replicate.protocol.ports import Body
 
 UNCHECKED = "unchecked"
-"""How the name of a check begins that could not be made."""
+"""Prefix of `verified_by` when S3 has no checksum that can be computed here."""
 
 
 class _Running(Protocol):
-    """A checksum being computed, in the shape of `hashlib`."""
+    """A checksum being computed, with the interface of `hashlib`."""
 
     def update(self, data: memoryview, /) -> None: ...
 
@@ -25,7 +25,7 @@ class _Running(Protocol):
 
 
 class Crc:
-    """A CRC of `size` bytes, in the shape of `hashlib`."""
+    """A CRC of `size` bytes, with the interface of `hashlib`."""
 
     def __init__(self, function: Callable[[Any, int], int], size: int) -> None:
         self._function = function
@@ -40,12 +40,12 @@ class Crc:
 
 
 def crc32c() -> Crc:
-    """Start a CRC32C: the one checksum that S3 and GCS have in common."""
+    """Start a CRC32C, the only checksum that both S3 and GCS support."""
     return Crc(checksums.crc32c, 4)
 
 
-class OfParts:
-    """A composite checksum: that of the checksums of parts, in the shape of `hashlib`."""
+class CompositeChecksum:
+    """A checksum of the checksums of parts of `part_size` bytes. Interface of `hashlib`."""
 
     def __init__(self, start: Callable[[], _Running], part_size: int) -> None:
         self._start = start
@@ -78,7 +78,7 @@ def _md5() -> _Running:
     return hashlib.md5(usedforsecurity=False)
 
 
-# In the order of preference: the cheaper first.
+# The cheapest to compute comes first.
 _ALGORITHMS: dict[str, Callable[[], _Running]] = {
     "CRC32C": crc32c,
     "CRC64NVME": lambda: Crc(checksums.crc64nvme, 8),
@@ -89,51 +89,54 @@ _ALGORITHMS: dict[str, Callable[[], _Running]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
-    """The strongest thing S3 says about an object's bytes; `start` is None when it says nothing."""
+class SourceChecksum:
+    """The checksum that the bytes must have. `start` is None when S3 stores none we can compute."""
 
     name: str
     digest: bytes = b""
     start: Callable[[], _Running] | None = None
-    parts: Parts | None = None
+    layout: PartLayout | None = None
+    """The parts that a composite checksum was computed over."""
 
 
-def expectation(body: Body) -> Expectation:
-    """Which checksum of S3 the bytes can be held to while they stream by.
+def source_checksum(body: Body) -> SourceChecksum:
+    """Choose the checksum of S3 to compute while the bytes stream.
 
-    One over the whole object, if there is any; else one over its parts, which takes a request to
-    find out how they were cut.
+    A checksum over the whole object is preferred to one over its parts: the latter needs a request
+    for the part layout.
     """
     source = body.object
     for algorithm, start in _ALGORITHMS.items():
         for checksum in source.checksums:
             if checksum.algorithm == algorithm and not checksum.composite:
-                return Expectation(algorithm.lower(), base64.b64decode(checksum.value), start)
+                return SourceChecksum(algorithm.lower(), base64.b64decode(checksum.value), start)
     if source.etag_is_md5:
-        return Expectation("etag-md5", bytes.fromhex(source.etag), _md5)
-    return _of_parts(body) or Expectation(f"{UNCHECKED}: S3 has no checksum that can be computed")
+        return SourceChecksum("etag-md5", bytes.fromhex(source.etag), _md5)
+    none = SourceChecksum(f"{UNCHECKED}: S3 has no checksum that can be computed")
+    return _composite_checksum(body) or none
 
 
-def _of_parts(body: Body) -> Expectation | None:
+def _composite_checksum(body: Body) -> SourceChecksum | None:
     found = _composite(body.object)
-    parts = body.parts() if found else None
-    if found is None or parts is None:
+    layout = body.part_layout() if found else None
+    if found is None or layout is None:
         return None
     name, digest, count, start = found
-    if count != parts.count or not _make_up(parts, body.object.size):
-        return Expectation(f"{UNCHECKED}: {name} over {count} parts of unequal size")
-    size = parts.size
-    return Expectation(f"{name} of {count} parts", digest, lambda: OfParts(start, size), parts)
+    if count != layout.count or not _adds_up(layout, body.object.size):
+        return SourceChecksum(f"{UNCHECKED}: {name} over {count} parts of unequal size")
+    size = layout.size
+    name = f"{name} of {count} parts"
+    return SourceChecksum(name, digest, lambda: CompositeChecksum(start, size), layout)
 
 
-def _make_up(parts: Parts, size: int) -> bool:
-    """Whether so many parts, each but the last as large as the first, are an object of `size`."""
-    last = size - (parts.count - 1) * parts.size
-    return 0 < last <= parts.size or (size == 0 and parts.count == 1)
+def _adds_up(layout: PartLayout, size: int) -> bool:
+    """Whether parts of this layout can make an object of `size` bytes."""
+    last = size - (layout.count - 1) * layout.size
+    return 0 < last <= layout.size or (size == 0 and layout.count == 1)
 
 
 def _composite(source: SourceObject) -> tuple[str, bytes, int, Callable[[], _Running]] | None:
-    """Name, digest, number of parts and algorithm of a checksum over parts."""
+    """Return name, digest, number of parts and algorithm of a checksum over parts."""
     for algorithm, start in _ALGORITHMS.items():
         for checksum in source.checksums:
             value, _, count = checksum.value.rpartition("-")
@@ -146,21 +149,24 @@ def _composite(source: SourceObject) -> tuple[str, bytes, int, Callable[[], _Run
 
 
 def encode_crc32c(value: int) -> str:
-    """CRC32C as GCS writes it: base64 of the big-endian bytes."""
+    """Encode a CRC32C as GCS does: the big-endian bytes in base64."""
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
-class VerifyingBody:
-    """Hands bytes on and checks each of them once.
+class CommitGate:
+    """Passes bytes on and computes their checksums. No upload may complete before `verify` returns.
 
-    What is read again after a rewind is not hashed again: should it differ from the first reading,
-    GCS finds out, because the CRC32C it is held to is that of the first reading, which `verify`
-    compared with the source's.
+    Bytes that are read again after a rewind are not hashed again. If they differ from the first
+    reading, GCS refuses the upload: it compares them with the CRC32C of the first reading, which
+    `verify` has compared with the source's checksum. `verified_by` names that checksum, or is
+    `unchecked: why`.
     """
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._expected = expectation(body)
+        self.object = body.object
+        self._expected = source_checksum(body)
+        self.verified_by = self._expected.name
         self._crc32c = crc32c()
         self._source: _Running | None = None
         if self._expected.start is not None and self._expected.name != "crc32c":
@@ -169,17 +175,8 @@ class VerifyingBody:
         self._hashed = 0
 
     @property
-    def object(self) -> SourceObject:
-        return self._body.object
-
-    @property
     def crc32c(self) -> int:
         return self._crc32c.value
-
-    @property
-    def verified_by(self) -> str:
-        """The source's checksum, or why there was none to check."""
-        return self._expected.name
 
     def readinto(self, buffer: memoryview) -> int:
         count = self._body.readinto(buffer)
@@ -198,7 +195,7 @@ class VerifyingBody:
         self._position = offset
 
     def verify(self) -> None:
-        """Raises IntegrityError, SourceChangedError."""
+        """Raise IntegrityError unless all bytes were read and match. Raise SourceChangedError."""
         source = self._body.object
         if self._hashed != source.size:
             raise IntegrityError(
@@ -208,17 +205,17 @@ class VerifyingBody:
         if self._expected.start is None:
             return
         digest = (self._source or self._crc32c).digest()
-        if digest != self._expected.digest and not self._was_cut_otherwise():
+        if digest != self._expected.digest and not self._layout_was_wrong():
             raise IntegrityError(
                 f"The bytes of {source.ref.uri} do not match the {self._expected.name} that S3 has"
                 f" for them: {digest.hex()} instead of {self._expected.digest.hex()}."
                 " Nothing was written; try again, and if it stays, check the object in S3."
             )
 
-    def _was_cut_otherwise(self) -> bool:
-        """Whether the first part misled us about the others: then nothing was checked."""
-        parts = self._expected.parts
-        if parts is None or self._body.is_cut_like(parts):
+    def _layout_was_wrong(self) -> bool:
+        """Whether the parts are not equal, as the first one suggested: then nothing was checked."""
+        layout = self._expected.layout
+        if layout is None or self._body.has_layout(layout):
             return False
-        self._expected = Expectation(f"{UNCHECKED}: {parts.count} parts of unequal size")
+        self.verified_by = f"{UNCHECKED}: {layout.count} parts of unequal size"
         return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicate.aws_clients import AwsClients
 from replicate.errors import ReplicationError, SourceChangedError, SourceUnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import Parts, SourceObject, SourceRef
+from replicate.protocol.model import PartLayout, SourceObject, SourceRef
 from replicate.retry import TRANSIENT, Backoff, RetryPolicy, retrying
 from replicate.s3.description import describe
 from replicate.s3.errors import SourceAbsentError, translated
@@ -201,7 +201,7 @@ class S3Body:
         """See `Body.readinto`."""
         wanted = min(len(buffer), self.object.size - self._position)
         count = 0
-        backoff = self._source.backoff()
+        backoff: Backoff | None = None
         while count < wanted:
             if self._stream is None:
                 self._stream = self._source.resume(self.object, self._position)
@@ -212,29 +212,30 @@ class S3Body:
                 )
             except SourceUnavailableError as error:
                 self._drop()
+                backoff = backoff or self._source.backoff()
                 backoff.failed(error)
                 continue
-            backoff.progressed()
+            backoff = None  # the failures before this progress do not count
             count += received
             self._position += received
         return count
 
-    def parts(self) -> Parts | None:
-        """See `Body.parts`."""
+    def part_layout(self) -> PartLayout | None:
+        """See `Body.part_layout`."""
         first = self._source.part(self.object, 1)
-        return Parts(count=first[1], size=first[0]) if first else None
+        return PartLayout(count=first[1], size=first[0]) if first else None
 
-    def is_cut_like(self, parts: Parts) -> bool:
-        """See `Body.is_cut_like`."""
-        last = self.object.size - (parts.count - 1) * parts.size
-        sizes = [parts.size] * (parts.count - 1) + [last]
-        found = [self._source.part(self.object, number) for number in range(1, parts.count + 1)]
+    def has_layout(self, layout: PartLayout) -> bool:
+        """See `Body.has_layout`."""
+        last = self.object.size - (layout.count - 1) * layout.size
+        sizes = [layout.size] * (layout.count - 1) + [last]
+        found = [self._source.part(self.object, number) for number in range(1, layout.count + 1)]
         self._source.require(self.object)
         if None in found:  # the first part was described before
             raise SourceUnavailableError(
                 f"S3 no longer describes the parts of {self.object.ref.uri}. Try again."
             )
-        return found == [(size, parts.count) for size in sizes]
+        return found == [(size, layout.count) for size in sizes]
 
     def rewind(self, offset: int) -> None:
         """See `Body.rewind`."""

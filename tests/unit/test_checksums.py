@@ -9,8 +9,8 @@ from awscrt import checksums
 from builders import a_source
 
 from replicate.errors import IntegrityError
-from replicate.protocol.checksums import VerifyingBody, encode_crc32c, expectation
-from replicate.protocol.model import Checksum, Parts, SourceObject
+from replicate.protocol.checksums import CommitGate, encode_crc32c, source_checksum
+from replicate.protocol.model import Checksum, PartLayout, SourceObject
 
 DATA = bytes(range(256)) * 40
 
@@ -56,16 +56,16 @@ class MemoryBody:
         self._position = offset
         self._data = self._second
 
-    def parts(self) -> Parts | None:
+    def part_layout(self) -> PartLayout | None:
         """By the first part, as S3 tells it."""
         self.layouts_asked_for += 1
-        return Parts(len(self.cut), self.cut[0]) if self.cut else None
+        return PartLayout(len(self.cut), self.cut[0]) if self.cut else None
 
-    def is_cut_like(self, parts: Parts) -> bool:
+    def has_layout(self, parts: PartLayout) -> bool:
         return all(size == parts.size for size in self.cut[:-1])
 
 
-def read(body: VerifyingBody, piece: int = 1000) -> bytes:
+def read(body: CommitGate, piece: int = 1000) -> bytes:
     buffer = memoryview(bytearray(piece))
     pieces = []
     while count := body.readinto(buffer):
@@ -79,7 +79,7 @@ def a_source_with(*found: Checksum, etag: str = "x-2", etag_is_md5: bool = False
 
 @pytest.mark.parametrize("algorithm", WHOLE)
 def test_bytes_that_match_s3s_checksum_pass_and_say_which_it_was(algorithm: str) -> None:
-    body = VerifyingBody(MemoryBody(a_source_with(Checksum(algorithm, WHOLE[algorithm])), DATA))
+    body = CommitGate(MemoryBody(a_source_with(Checksum(algorithm, WHOLE[algorithm])), DATA))
     assert read(body) == DATA
     body.verify()
     assert body.verified_by == algorithm.lower()
@@ -92,7 +92,7 @@ def test_one_wrong_byte_anywhere_is_found(algorithm: str, at: int) -> None:
     wrong = bytearray(DATA)
     wrong[at] ^= 1
     source = a_source_with(Checksum(algorithm, WHOLE[algorithm]))
-    body = VerifyingBody(MemoryBody(source, bytes(wrong)))
+    body = CommitGate(MemoryBody(source, bytes(wrong)))
     read(body)
     with pytest.raises(IntegrityError, match=f"do not match the {algorithm.lower()}"):
         body.verify()
@@ -100,11 +100,11 @@ def test_one_wrong_byte_anywhere_is_found(algorithm: str, at: int) -> None:
 
 def test_the_md5_in_an_etag_serves_where_there_is_nothing_else() -> None:
     md5 = hashlib.md5(DATA).hexdigest()  # noqa: S324 - as S3 has it
-    good = VerifyingBody(MemoryBody(a_source_with(etag=md5, etag_is_md5=True), DATA))
+    good = CommitGate(MemoryBody(a_source_with(etag=md5, etag_is_md5=True), DATA))
     read(good)
     good.verify()
     assert good.verified_by == "etag-md5"
-    bad = VerifyingBody(MemoryBody(a_source_with(etag="0" * 32, etag_is_md5=True), DATA))
+    bad = CommitGate(MemoryBody(a_source_with(etag="0" * 32, etag_is_md5=True), DATA))
     read(bad)
     with pytest.raises(IntegrityError) as found:
         bad.verify()
@@ -137,7 +137,7 @@ def an_etag_of_parts(cut: tuple[int, ...]) -> str:
 
 @pytest.mark.parametrize("step", [1, 999, 4000, 5000, 20_000])
 def test_a_composite_checksum_is_checked_part_by_part(step: int) -> None:
-    body = VerifyingBody(MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN))
+    body = CommitGate(MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN))
     read(body, step)
     body.verify()
     assert body.verified_by == "crc32 of 3 parts"
@@ -145,7 +145,7 @@ def test_a_composite_checksum_is_checked_part_by_part(step: int) -> None:
 
 def test_an_etag_of_parts_serves_where_there_is_nothing_else() -> None:
     source = a_source(size=len(DATA), etag=an_etag_of_parts(EVEN), etag_is_md5_of_parts=True)
-    body = VerifyingBody(MemoryBody(source, DATA, cut=EVEN))
+    body = CommitGate(MemoryBody(source, DATA, cut=EVEN))
     read(body)
     body.verify()
     assert body.verified_by == "etag-md5 of 3 parts"
@@ -155,14 +155,14 @@ def test_an_etag_of_parts_serves_where_there_is_nothing_else() -> None:
 def test_one_wrong_byte_in_any_part_is_found(at: int) -> None:
     wrong = bytearray(DATA)
     wrong[at] ^= 1
-    body = VerifyingBody(MemoryBody(a_source_with(a_composite(EVEN)), bytes(wrong), cut=EVEN))
+    body = CommitGate(MemoryBody(a_source_with(a_composite(EVEN)), bytes(wrong), cut=EVEN))
     read(body)
     with pytest.raises(IntegrityError, match="crc32 of 3 parts"):
         body.verify()
 
 
 def test_parts_of_unequal_size_are_said_to_be_unchecked_and_are_no_error() -> None:
-    body = VerifyingBody(MemoryBody(a_source_with(a_composite(UNEVEN)), DATA, cut=UNEVEN))
+    body = CommitGate(MemoryBody(a_source_with(a_composite(UNEVEN)), DATA, cut=UNEVEN))
     read(body)
     body.verify()
     assert body.verified_by == "unchecked: 3 parts of unequal size"
@@ -172,14 +172,14 @@ def test_an_empty_upload_in_one_part_is_checked() -> None:
     empty = zlib.crc32(b"").to_bytes(4, "big")
     composite = Checksum("CRC32", f"{_base64(zlib.crc32(empty))}-1", composite=True)
     source = a_source(size=0, checksums=(composite,), etag_is_md5=False)
-    body = VerifyingBody(MemoryBody(source, b"", cut=(0,)))
+    body = CommitGate(MemoryBody(source, b"", cut=(0,)))
     body.verify()
     assert body.verified_by == "crc32 of 1 parts"
 
 
 @pytest.mark.parametrize("cut", [(len(DATA),), (5120, 5120), (len(DATA) - 1, 1)])
 def test_the_last_part_may_have_any_size_up_to_that_of_the_others(cut: tuple[int, ...]) -> None:
-    body = VerifyingBody(MemoryBody(a_source_with(a_composite(cut)), DATA, cut=cut))
+    body = CommitGate(MemoryBody(a_source_with(a_composite(cut)), DATA, cut=cut))
     read(body)
     body.verify()
     assert body.verified_by == f"crc32 of {len(cut)} parts"
@@ -191,12 +191,12 @@ def test_the_last_part_may_have_any_size_up_to_that_of_the_others(cut: tuple[int
 def test_parts_that_cannot_make_up_the_object_are_unchecked(cut: tuple[int, ...]) -> None:
     """An empty part among them leaves no trace in the bytes."""
     whole = Checksum("CRC32", f"{_base64(zlib.crc32(DATA))}-{len(cut)}", composite=True)
-    body = VerifyingBody(MemoryBody(a_source_with(whole), DATA, cut=cut))
+    body = CommitGate(MemoryBody(a_source_with(whole), DATA, cut=cut))
     assert body.verified_by == f"unchecked: crc32 over {len(cut)} parts of unequal size"
 
 
 def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
-    body = VerifyingBody(MemoryBody(a_source_with(a_composite(EVEN)), DATA))
+    body = CommitGate(MemoryBody(a_source_with(a_composite(EVEN)), DATA))
     read(body)
     body.verify()
     assert body.verified_by.startswith("unchecked")
@@ -204,28 +204,28 @@ def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
 
 def test_no_checksum_at_all_is_said() -> None:
     body = MemoryBody(a_source_with(), DATA)
-    assert expectation(body).name == "unchecked: S3 has no checksum that can be computed"
+    assert source_checksum(body).name == "unchecked: S3 has no checksum that can be computed"
     assert body.layouts_asked_for == 0  # each is a request to S3
 
 
 def test_how_parts_were_cut_is_asked_once_where_only_their_checksums_are_known() -> None:
     body = MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN)
-    expectation(body)
+    source_checksum(body)
     assert body.layouts_asked_for == 1
 
 
 def test_an_algorithm_nobody_here_knows_is_not_taken_for_a_check() -> None:
     unknown = MemoryBody(a_source_with(Checksum("XXHASH3", "AAAA")), DATA)
-    assert expectation(unknown).start is None
+    assert source_checksum(unknown).start is None
 
 
 def test_the_cheapest_whole_checksum_is_preferred() -> None:
     found = [Checksum(name, value) for name, value in reversed(WHOLE.items())]
-    assert expectation(MemoryBody(a_source_with(*found), DATA)).name == "crc32c"
+    assert source_checksum(MemoryBody(a_source_with(*found), DATA)).name == "crc32c"
 
 
 def test_bytes_that_are_missing_are_found_without_any_checksum() -> None:
-    body = VerifyingBody(MemoryBody(a_source_with(), DATA[:-1]))
+    body = CommitGate(MemoryBody(a_source_with(), DATA[:-1]))
     read(body)
     with pytest.raises(IntegrityError) as found:
         body.verify()
@@ -238,7 +238,7 @@ def test_bytes_that_are_missing_are_found_without_any_checksum() -> None:
 @pytest.mark.parametrize("offset", [0, 1, 999, 1000, 4321, len(DATA)])
 def test_what_is_read_again_is_counted_once(offset: int) -> None:
     source = a_source_with(Checksum("CRC64NVME", WHOLE["CRC64NVME"]))
-    body = VerifyingBody(MemoryBody(source, DATA))
+    body = CommitGate(MemoryBody(source, DATA))
     buffer = memoryview(bytearray(5000))
     body.readinto(buffer)
     body.rewind(min(offset, 5000))
@@ -250,7 +250,7 @@ def test_what_is_read_again_is_counted_once(offset: int) -> None:
 def test_a_second_reading_that_differs_is_left_to_the_checksum_of_the_first() -> None:
     """GCS gets the CRC32C of what S3 vouched for, so it refuses what was read differently."""
     source = a_source_with(Checksum("CRC64NVME", WHOLE["CRC64NVME"]))
-    body = VerifyingBody(MemoryBody(source, DATA, second=bytes(len(DATA))))
+    body = CommitGate(MemoryBody(source, DATA, second=bytes(len(DATA))))
     read(body)
     body.rewind(0)
     sent = read(body)
@@ -260,7 +260,7 @@ def test_a_second_reading_that_differs_is_left_to_the_checksum_of_the_first() ->
 
 def test_an_empty_object_has_a_checksum_too() -> None:
     source = a_source(size=0, checksums=(Checksum("CRC64NVME", "AAAAAAAAAAA="),))
-    body = VerifyingBody(MemoryBody(source, b""))
+    body = CommitGate(MemoryBody(source, b""))
     assert read(body) == b""
     body.verify()
     assert encode_crc32c(body.crc32c) == "AAAAAA=="

@@ -24,11 +24,11 @@ from replicate.protocol.model import (
     SourceRef,
 )
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CheckedBody
-from replicate.protocol.replicator import Hint, Replicator
+from replicate.protocol.ports import Body, GatedBody
+from replicate.protocol.replicator import Expectation, Replicator
 
 REF = SourceRef("source", "key")
-NEW_AND_SMALL = Hint(changed=True, new=True)
+NEW_AND_SMALL = Expectation.NEW
 
 
 @dataclass
@@ -37,6 +37,9 @@ class Rounds:
 
     left: int = 100
     pauses: list[int] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return 0.0
 
     def require(self) -> None:
         if self.left <= 0:
@@ -60,7 +63,7 @@ class BusyGcs(FakeGcs):
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -140,11 +143,11 @@ def test_races_that_never_end_are_ended_by_the_clock() -> None:
 
 @pytest.mark.parametrize(
     ("hint", "pauses"),
-    [(Hint(), [1, 2]), (Hint(changed=True), [1, 2]), (NEW_AND_SMALL, [2])],
+    [(Expectation.UNKNOWN, [1, 2]), (Expectation.CHANGED, [1, 2]), (NEW_AND_SMALL, [2])],
     ids=["look first", "changed", "new"],
 )
 def test_a_new_object_that_is_refused_twice_while_absent_is_refused_for_good(
-    hint: Hint, pauses: list[int]
+    hint: Expectation, pauses: list[int]
 ) -> None:
     """An assumption that was wrong is no lost race: there is no pause after it."""
     gcs, clock = BusyGcs(races=10**6, policy=True), Rounds()
