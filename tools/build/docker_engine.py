@@ -28,8 +28,7 @@ def require_image() -> None:
     image = f"{_image_repository()}/{RUNTIME}-{MACHINE}"
     if _docker("image", "inspect", image) is None and _docker("pull", image) is None:
         raise NoDockerError(
-            f"Docker has no image {image} and cannot pull it. On a Debian machine without access to"
-            " it, `sudo tools/build/make-lambda-image.sh` builds a stand-in from Debian's packages."
+            f"Docker has no image {image} and cannot pull it: check its access to that registry."
         )
 
 
