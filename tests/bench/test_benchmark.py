@@ -14,7 +14,7 @@ from tools.benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase,
 from tools.benchmarks.clients.lambdas import LambdaFunction
 from tools.benchmarks.figures import EACH_OF_TEN, OURS, TUTORIAL, Results
 from tools.benchmarks.measure import ColdStart, Sample, Workload, measure, measure_start
-from tools.benchmarks.picture import draw
+from tools.benchmarks.picture import compare, draw
 from tools.benchmarks.report import page
 from tools.benchmarks.series import GIB, KIB, MIB, Series
 
@@ -159,7 +159,7 @@ def test_the_page_has_every_figure_and_every_bar(
     assert "10 of 8 MiB in an event: peak memory | ≤ 140 MiB |" in text
     assert "first event of 10 after init: CPU, times that of init | ≤ 0.625" in text
     assert "| 21 + 11 |" in text
-    draw(tmp_path / "benchmark.svg", results, LARGE.size, LARGER.size)
+    draw(tmp_path / "benchmark.svg", compare(results, LARGE.size, LARGER.size))
     picture = (tmp_path / "benchmark.svg").read_text()
     assert "cold start to the first object: CPU" in picture
     assert "new 10 KiB" not in picture, "no peer was measured"

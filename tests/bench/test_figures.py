@@ -15,7 +15,7 @@ from tools.benchmarks.figures import (
     medians,
 )
 from tools.benchmarks.measure import ColdStart, Sample
-from tools.benchmarks.picture import groups
+from tools.benchmarks.picture import compare
 from tools.benchmarks.series import GIB, MIB
 
 
@@ -132,7 +132,7 @@ def test_a_figure_is_the_median_of_the_rounds_and_requests_of_a_start_are_the_mo
 
 
 def test_the_picture_shows_each_peer_as_a_multiple_of_the_replicator() -> None:
-    shown = {group.what: group.ratios for group in groups(RESULTS, GIB, 4 * GIB) if group.ratios}
+    shown = compare(RESULTS, GIB, 4 * GIB)
     assert {what: {c: round(r, 3) for c, r in each.items()} for what, each in shown.items()} == {
         "new 10 KiB: CPU": {TUTORIAL: 1.111},
         "unchanged 10 KiB: CPU": {TUTORIAL: 0.5},

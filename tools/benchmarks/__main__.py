@@ -27,7 +27,7 @@ from tools.benchmarks.figures import (
     Results,
 )
 from tools.benchmarks.measure import ColdStart, Sample, Workload, measure, measure_start
-from tools.benchmarks.picture import draw
+from tools.benchmarks.picture import compare, draw
 from tools.benchmarks.report import page
 from tools.benchmarks.series import GIB, MIB
 from tools.common.rclone import version
@@ -128,7 +128,7 @@ def main() -> None:
     else:
         options.output.write_text(text, encoding="utf-8")
         large, largest = (workload.size for workload in benchmark.workloads[-2:])
-        draw(options.output.with_name("benchmark.svg"), results, large, largest)
+        draw(options.output.with_name("benchmark.svg"), compare(results, large, largest))
 
 
 def _run(steps: Sequence[_Step], console: Console) -> None:

@@ -1,7 +1,7 @@
-"""The picture of a benchmark: what the peers take, as a multiple of what the replicator takes."""
+"""The picture of a benchmark: each peer's CPU or time as a multiple of the replicator's."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from tools.benchmarks.clients.base import PER_EVENT, Phase
@@ -15,77 +15,77 @@ from tools.benchmarks.figures import (
     TUTORIAL,
     Results,
 )
-from tools.benchmarks.measure import Sample
 from tools.common.plots import BLUE, GREEN, GREY, ORANGE, picture
 from tools.common.tables import size
 
 COLORS = {TUTORIAL: BLUE, AS_SHIPPED: GREY, DAEMON: GREEN, COPY: ORANGE}
-BAR_HEIGHT = 0.25
+TICKS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
+BAR_HEIGHT = 0.26
+
+Ratios = dict[str, dict[str, float]]
+"""By what is compared, and by peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """What is compared, and each peer's multiple of the replicator's figure."""
-
-    what: str
-    ratios: dict[str, float]
-
-
-def draw(path: Path, results: Results, large: int, largest: int) -> None:
-    """Write the picture as SVG. `large` and `largest` are 1 and 4 GiB in a full run."""
-    found = [group for group in groups(results, large, largest) if group.ratios]
-    with picture(path, 9.6, 1.2 + 0.7 * len(found)) as figure:
+def draw(path: Path, ratios: Ratios) -> None:
+    """Write the picture as SVG. Bars begin at 1, on a logarithmic axis."""
+    with picture(path, 9.6, 1 + 0.6 * len(ratios)) as figure:
         axes = figure.subplots()
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
         for client, color in COLORS.items():
             bars = [
-                (row + BAR_HEIGHT * list(group.ratios).index(client), group.ratios[client])
-                for row, group in enumerate(found)
-                if client in group.ratios
+                (
+                    row + BAR_HEIGHT * (list(group).index(client) - (len(group) - 1) / 2),
+                    group[client],
+                )
+                for row, group in enumerate(ratios.values())
+                if client in group
             ]
             drawn = axes.barh(
-                [at for at, _ in bars], [ratio for _, ratio in bars], BAR_HEIGHT, color=color
+                [y for y, _ in bars],
+                [ratio - 1 for _, ratio in bars],
+                BAR_HEIGHT,
+                left=1,
+                color=color,
+                label=client,
             )
-            drawn.set_label(client)
-            axes.bar_label(drawn, fmt="%.2f", padding=3, fontsize="small")
+            labels = [f"{ratio:.2f}" for _, ratio in bars]
+            axes.bar_label(drawn, labels, padding=3, fontsize="small")
         axes.axvline(1, color="black", linewidth=1)
-        centers = [n + BAR_HEIGHT * (len(group.ratios) - 1) / 2 for n, group in enumerate(found)]
-        axes.set_yticks(centers, [group.what for group in found])
+        axes.set_yticks(range(len(ratios)), list(ratios))
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.invert_yaxis()
-        axes.set_title("Peers compared with the replicator (1): right of the line, they take more")
-        axes.legend(loc="lower right")
+        axes.set_title("Peers compared with the replicator (1): a bar to the right takes more")
+        axes.legend(loc="upper right")
 
 
-def groups(results: Results, large: int, largest: int) -> Iterator[Group]:
-    """Yield the comparisons from the top of the picture to its bottom."""
+def compare(results: Results, large: int, largest: int) -> Ratios:
+    """Return what the picture shows, without what has no peer. `large` and `largest` are sizes."""
+    at = f"at {LATENCY_MS} ms: time"
+    which = {
+        "new 10 KiB: CPU": (SMALL, Phase.NEW, 0),
+        "unchanged 10 KiB: CPU": (SMALL, Phase.AGAIN, 0),
+        f"new 10 KiB {at}": (SMALL, Phase.NEW, LATENCY_MS),
+        f"{PER_EVENT} new 10 KiB in an event {at}": (SMALL, Phase.BATCHES, LATENCY_MS),
+        f"new {size(large)}: CPU": (large, Phase.NEW, 0),
+        f"new {size(largest)}: CPU": (largest, Phase.NEW, 0),
+        f"new {size(large)} {at}": (large, Phase.NEW, LATENCY_MS),
+    }
+    clients = (OURS, *COLORS)
+    compared = {
+        what: _ratios(
+            {client: results.figure(client, *workload) for client in clients},
+            "wall_s" if what.endswith("time") else "cpu_s",
+        )
+        for what, workload in which.items()
+    }
+    starts = {client: results.start(client) for client in clients}
+    compared["cold start to the first object: CPU"] = _ratios(starts, "total_cpu_s")
+    return {what: ratios for what, ratios in compared.items() if ratios}
 
-    def compared(
-        what: str, objects: int, phase: Phase, value: Callable[[Sample], float], delay: int = 0
-    ) -> Group:
-        figures = {c: results.figure(c, objects, phase, delay) for c in (OURS, *COLORS)}
-        values = {client: value(each) for client, each in figures.items() if each}
-        ours = values.pop(OURS, 0.0)
-        return Group(what, {c: each / ours for c, each in values.items()} if ours else {})
 
-    def cpu(sample: Sample) -> float:
-        return sample.cpu_s
-
-    def time(sample: Sample) -> float:
-        return sample.wall_s
-
-    at = f"at {LATENCY_MS} ms"
-    yield compared("new 10 KiB: CPU", SMALL, Phase.NEW, cpu)
-    yield compared("unchanged 10 KiB: CPU", SMALL, Phase.AGAIN, cpu)
-    yield compared(f"new 10 KiB {at}: time", SMALL, Phase.NEW, time, LATENCY_MS)
-    in_one = f"{PER_EVENT} new 10 KiB in an event {at}: time"
-    yield compared(in_one, SMALL, Phase.BATCHES, time, LATENCY_MS)
-    for each in (large, largest):
-        yield compared(f"new {size(each)}: CPU", each, Phase.NEW, cpu)
-    yield compared(f"new {size(large)} {at}: time", large, Phase.NEW, time, LATENCY_MS)
-    ours = results.start(OURS)
-    starts = {client: results.start(client) for client in COLORS}
-    yield Group(
-        "cold start to the first object: CPU",
-        {c: s.total_cpu_s / ours.total_cpu_s for c, s in starts.items() if s and ours},
-    )
+def _ratios(by_client: Mapping[str, object], field: str) -> dict[str, float]:
+    values = {client: attrgetter(field)(each) for client, each in by_client.items() if each}
+    ours = values.pop(OURS, None)
+    return {client: value / ours for client, value in values.items() if ours}
