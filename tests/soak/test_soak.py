@@ -15,9 +15,13 @@ from tools.local.gcs.faults import Fault
 from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json, notification, record
 from tools.local.runtime import EXITED, REPOSITORY, FunctionError
-from tools.soak import rclone_check
 from tools.soak.changes import MIB, ChangeKind, ChangePlan
-from tools.soak.comparison import compare_checksums, expected_open_sessions
+from tools.soak.comparison import (
+    RcloneError,
+    compare_by_audit,
+    expected_open_sessions,
+    parse_rclone,
+)
 from tools.soak.fault_injector import FaultInjector
 from tools.soak.options import parse
 from tools.soak.picture import draw, outages
@@ -129,7 +133,7 @@ def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
     stats = RunStats()
     event = notification(record("soak", "a"))
     stats.record_delivery(_delivery(event, (), {"reason": "created", "bytes_copied": MIB}))
-    stats.record_kill()
+    stats.kills.append(stats.now())
     stats.mark("settled")
     faults = [{"kind": "503 in an outage", "at": time.time()}]
     for name in ("one.svg", "two.svg"):
@@ -148,14 +152,15 @@ def test_refused_requests_close_to_each_other_are_one_outage() -> None:
 def test_the_list_of_rclone_check_is_parsed(tmp_path: Path) -> None:
     listed = tmp_path / "listed"
     listed.write_text("= a\n+ b\n- c\n* d\n! e\n= f\n")
-    found, names = rclone_check.parse(listed, "", success=False)
-    assert found == {"equal": 2, "missing": 1, "extra": 1, "different": 1, "unreadable": 1}
-    assert names == ["+ b", "- c", "* d", "! e"]
+    found = parse_rclone(listed, "", success=False)
+    assert (found.compared, found.missing, found.extra, found.different) == (6, 1, 1, 2)
+    assert found.unequal == ["+ b", "- c", "* d", "! e"]
     listed.write_text("= a\n")
-    with pytest.raises(rclone_check.RcloneError):
-        rclone_check.parse(listed, "it failed for another reason", success=False)
-    with pytest.raises(rclone_check.RcloneError):
-        rclone_check.parse(tmp_path / "absent", "it never started", success=False)
+    assert not parse_rclone(listed, "", success=True).problems()
+    with pytest.raises(RcloneError):
+        parse_rclone(listed, "it failed for another reason", success=False)
+    with pytest.raises(RcloneError):
+        parse_rclone(tmp_path / "absent", "it never started", success=False)
 
 
 def test_a_difference_is_a_problem() -> None:
@@ -167,13 +172,13 @@ def test_a_difference_is_a_problem() -> None:
         (one, other, (0, 1, 0)),
         (None, one, (0, 0, 1)),
     ):
-        found = compare_checksums([Pair(name="a", source=source, replica=replica)])
+        found = compare_by_audit([Pair(name="a", source=source, replica=replica)])
         assert (found.missing, found.different, found.extra) == counts
         assert bool(found.problems()) == any(counts)
 
 
 def test_to_compare_nothing_is_a_problem() -> None:
-    assert compare_checksums([]).problems()
+    assert compare_by_audit([]).problems()
 
 
 def test_only_sessions_that_the_function_could_not_cancel_may_stay_open() -> None:

@@ -4,6 +4,7 @@ import platform
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 
 from tools.benchmarks.clients.base import PER_EVENT, Phase
 from tools.benchmarks.figures import (
@@ -16,7 +17,7 @@ from tools.benchmarks.figures import (
     Results,
     bars,
 )
-from tools.benchmarks.measure import Sample, Workload
+from tools.benchmarks.measure import ColdStart, Sample, Workload
 from tools.benchmarks.series import GIB, MIB
 from tools.common.machine import processor
 from tools.common.tables import size, table
@@ -96,23 +97,12 @@ def _bars(results: Results, large: Sequence[Workload]) -> str:
     return table(["what", "bar", "measured", ""], rows)
 
 
-def _figures(
-    results: Results, workload: Workload, phase: Phase, delays: Sequence[int]
-) -> Iterator[tuple[Sample, str]]:
-    """Yield the figure of every client, and its CPU as a multiple of ours."""
-    for delay in delays:
-        found = [results.figure(client, workload.size, phase, delay) for client in CLIENTS]
-        present = [figure for figure in found if figure is not None]
-        for figure in present:
-            yield figure, f"{figure.cpu_s / present[0].cpu_s:.2f}"
-
-
 def _large(results: Results, workloads: Sequence[Workload], delays: Sequence[int]) -> str:
+    head = ["object", "round trip", "client", "CPU-s/GiB", "times", "time s", "peak RSS MiB"]
     rows = [
         (
             size(figure.size),
-            f"{figure.delay_ms} ms",
-            figure.client,
+            *_delay_and_client(figure),
             f"{figure.cpu_s / figure.size * GIB:.2f}",
             times,
             f"{figure.wall_s:.1f}",
@@ -120,65 +110,71 @@ def _large(results: Results, workloads: Sequence[Workload], delays: Sequence[int
             f"{(figure.rss_peak - figure.rss_idle) / MIB:.0f}" if figure.rss_idle else "",
             *_requests(figure),
         )
-        for workload in workloads
-        for figure, times in _figures(results, workload, Phase.NEW, delays)
+        for figure, _, times in _figures(results, workloads, delays)
     ]
-    head = ["object", "round trip", "client", "CPU-s/GiB", "times", "time s", "peak RSS MiB"]
     return table([*head, "above idle", "requests", "in sequence"], rows, text_columns=3)
 
 
 def _small(results: Results, workloads: Sequence[Workload], delays: Sequence[int]) -> str:
+    head = ["objects", "round trip", "client", "CPU ms", "times", "time ms", "peak RSS MiB"]
     rows = [
         (
             f"{figure.count:,} x {size(figure.size)}, {phase}",
-            f"{figure.delay_ms} ms",
-            figure.client,
+            *_delay_and_client(figure),
             f"{figure.cpu_s * 1000:.2f}",
             times,
             f"{figure.wall_s * 1000:.1f}",
             f"{figure.rss_peak / MIB:.0f}",
             *_requests(figure),
         )
-        for workload in workloads
-        for phase in workload.phases
-        for figure, times in _figures(results, workload, phase, delays)
+        for figure, phase, times in _figures(results, workloads, delays)
     ]
-    head = ["objects", "round trip", "client", "CPU ms", "times", "time ms", "peak RSS MiB"]
     return table([*head, "requests", "in sequence"], rows, text_columns=3)
 
 
+def _figures(
+    results: Results, workloads: Sequence[Workload], delays: Sequence[int]
+) -> Iterator[tuple[Sample, Phase, str]]:
+    """Yield the figure of every client, and its CPU as a multiple of ours."""
+    for workload in workloads:
+        for phase, delay in product(workload.phases, delays):
+            found = [results.figure(client, workload.size, phase, delay) for client in CLIENTS]
+            present = [figure for figure in found if figure]
+            for figure in present:
+                yield figure, phase, f"{figure.cpu_s / present[0].cpu_s:.2f}"
+
+
 def _cold_starts(results: Results, delays: Sequence[int]) -> str:
+    head = ["objects", "round trip", "client", "init: CPU ms", "time ms", "first event: CPU ms"]
+    head += ["time ms", "both: CPU ms", "time ms", "requests"]
     rows = [
         (
             objects,
-            f"{delay} ms",
-            client,
+            *_delay_and_client(start),
             *(
                 f"{seconds * 1000:.0f}"
                 for seconds in (
-                    start.init_cpu_s,
-                    start.init_wall_s,
-                    start.event_cpu_s,
-                    start.event_wall_s,
-                    start.total_cpu_s,
-                    start.total_wall_s,
+                    *(start.init_cpu_s, start.init_wall_s),
+                    *(start.event_cpu_s, start.event_wall_s),
+                    *(start.total_cpu_s, start.total_wall_s),
                 )
             ),
             f"{start.aws_requests:g} + {start.google_requests:g}",
         )
-        for objects in (1, PER_EVENT)
-        for delay in delays
-        for client in (*CLIENTS, AS_SHIPPED)
-        if (start := results.start(client, delay, objects)) is not None
+        for objects, delay, client in product((1, PER_EVENT), delays, (*CLIENTS, AS_SHIPPED))
+        if (start := results.start(client, delay, objects))
     ]
-    head = ["objects", "round trip", "client", "init: CPU ms", "time ms", "first event: CPU ms"]
-    head += ["time ms", "both: CPU ms", "time ms", "requests"]
     return table(head, rows, text_columns=3)
 
 
+def _delay_and_client(measured: Sample | ColdStart) -> tuple[str, str]:
+    return f"{measured.delay_ms} ms", measured.client
+
+
 def _requests(figure: Sample) -> tuple[str, str]:
+    """Return requests and round trips with up to two digits."""
     s3, gcs, trips = (
-        f"{value:.2f}".rstrip("0").rstrip(".")
+        f"{round(value, 2):g}"
         for value in (figure.s3_requests, figure.gcs_requests, figure.round_trips)
     )
     return f"{s3} + {gcs}", trips

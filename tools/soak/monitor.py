@@ -12,24 +12,18 @@ from tools.soak.stats import RunStats
 EVERY_S = 3.0
 
 
-class ReplicaMonitor:
-    """Lists the replica bucket again and again."""
+def monitor_replica(bucket: storage.Bucket, stats: RunStats, stopping: threading.Event) -> None:
+    """Check the bucket again and again."""
+    while not stopping.wait(EVERY_S):
+        check_replica(bucket, stats)
 
-    def __init__(self, bucket: storage.Bucket, stats: RunStats, stopping: threading.Event) -> None:
-        self._bucket = bucket
-        self._stats = stats
-        self._stopping = stopping
 
-    def run(self) -> None:
-        while not self._stopping.wait(EVERY_S):
-            self.check()
-
-    def check(self) -> None:
-        """Compare each visible object with all contents that its key has had."""
-        seen = 0
-        for blob in self._bucket.list_blobs(fields="items(name,crc32c),nextPageToken"):
-            seen += 1
-            if blob.crc32c not in self._stats.contents.get(blob.name, ()):
-                self._stats.never_in_source.append(blob.name)
-        self._stats.count("listings")
-        self._stats.count("objects seen", seen)
+def check_replica(bucket: storage.Bucket, stats: RunStats) -> None:
+    """Compare each visible object with all contents that its key has had."""
+    seen = 0
+    for blob in bucket.list_blobs(fields="items(name,crc32c),nextPageToken"):
+        seen += 1
+        if blob.crc32c not in stats.contents.get(blob.name, ()):
+            stats.never_in_source.append(blob.name)
+    stats.count("listings")
+    stats.count("objects seen", seen)

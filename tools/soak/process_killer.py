@@ -43,7 +43,8 @@ class ProcessKiller:
         while not self._stopping.wait(MEMORY_EVERY_S):
             functions = [found for each in self._runtimes if (found := each.process())]
             for each in functions:
-                self._stats.record_rss(processes.peak_rss_bytes(each.pid))
+                peak = processes.peak_rss_bytes(each.pid)
+                self._stats.peak_rss_bytes = max(peak, self._stats.peak_rss_bytes)
             if functions and self._mean_s and time.monotonic() >= kill_at:
                 kill_at = time.monotonic() + self._interval_s()
                 self._kill(self._rng.choice(functions))
@@ -51,7 +52,7 @@ class ProcessKiller:
     def _kill(self, function: psutil.Process) -> None:
         with suppress(psutil.NoSuchProcess):
             function.kill()
-            self._stats.record_kill()
+            self._stats.kills.append(self._stats.now())
 
     def _interval_s(self) -> float:
         return self._rng.expovariate(1 / self._mean_s) if self._mean_s else 0.0

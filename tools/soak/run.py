@@ -16,11 +16,11 @@ from tools.soak.changes import ChangePlan
 from tools.soak.cloud import SoakCloud, soak_cloud
 from tools.soak.comparison import Findings, compare
 from tools.soak.event_shuffler import EventShuffler
-from tools.soak.monitor import ReplicaMonitor
+from tools.soak.monitor import check_replica, monitor_replica
 from tools.soak.options import Options
 from tools.soak.process_killer import ProcessKiller
 from tools.soak.stats import RunStats
-from tools.soak.writer import SourceWriter
+from tools.soak.writer import write_changes
 
 RETRY_DELAYS_S = (1.0, 2.0)
 """Before Lambda's two retries. Lambda waits one minute and two."""
@@ -99,10 +99,10 @@ class _Run:
             seed=options.seed,
             stopping=self._stopping,
         )
-        self._monitor = ReplicaMonitor(cloud.google.bucket, stats, self._stopping)
         self._threads = ThreadPoolExecutor(LANES + 2)
         self._background = [
-            self._threads.submit(each.run) for each in (self._killer, self._monitor)
+            self._threads.submit(self._killer.run),
+            self._threads.submit(monitor_replica, cloud.google.bucket, stats, self._stopping),
         ]
         self._progress_at = 0.0
 
@@ -117,7 +117,7 @@ class _Run:
                 self._stats.count("redriven", len(self._service.redrive()))
                 self._settle("redriving")
             self._stats.mark("settled")
-            self._monitor.check()
+            check_replica(self._cloud.google.bucket, self._stats)
             return [object_key(delivery.event) for delivery in self._service.failed]
         finally:
             self._stopping.set()
@@ -127,8 +127,9 @@ class _Run:
 
     def _write(self) -> None:
         """Make all changes, while their events are delivered."""
-        writers = [
-            SourceWriter(
+        writing = [
+            self._threads.submit(
+                write_changes,
                 self._cloud.aws.s3,
                 [change for change in self._plan.changes if change.lane == lane],
                 self._stats,
@@ -137,7 +138,6 @@ class _Run:
             )
             for lane in range(LANES)
         ]
-        writing = [self._threads.submit(each.run) for each in writers]
         while not all(each.done() for each in writing):
             self._wait("changing and delivering", *writing)
         self._stats.mark("written")

@@ -105,14 +105,6 @@ class RunStats:
                 for each in records:
                     self._record_arrival(each, delivery.delay_s)
 
-    def record_kill(self) -> None:
-        with self._lock:
-            self.kills.append(self.now())
-
-    def record_rss(self, rss_bytes: int) -> None:
-        with self._lock:
-            self.peak_rss_bytes = max(self.peak_rss_bytes, rss_bytes)
-
     def _record_arrival(self, record: Json, held_back_s: float) -> None:
         """Only the first success of a record counts; its sequencer identifies it."""
         happened = datetime.fromisoformat(record["eventTime"]).timestamp()

@@ -23,59 +23,44 @@ TRANSFER = TransferConfig(
 )
 
 
-class SourceWriter:
-    """Makes the changes of one lane, one after the other."""
+def write_changes(
+    s3: "S3Client",
+    changes: Iterable[Change],
+    stats: RunStats,
+    *,
+    should_pause: Callable[[], bool],
+    stopping: threading.Event,
+) -> None:
+    """Make changes one after the other, no faster than their events are delivered."""
+    for change in changes:
+        while should_pause() and not stopping.wait(PAUSE_S):
+            pass
+        if stopping.is_set():
+            return
+        _make(s3, change, stats)
+        stats.record_change(change.kind)
 
-    def __init__(
-        self,
-        s3: "S3Client",
-        changes: Iterable[Change],
-        stats: RunStats,
-        *,
-        should_pause: Callable[[], bool],
-        stopping: threading.Event,
-    ) -> None:
-        self._s3 = s3
-        self._changes = changes
-        self._stats = stats
-        self._should_pause = should_pause
-        self._stopping = stopping
 
-    def run(self) -> None:
-        """Make the changes, no faster than their events are delivered."""
-        for change in self._changes:
-            while self._should_pause() and not self._stopping.is_set():
-                self._stopping.wait(PAUSE_S)
-            if self._stopping.is_set():
-                return
-            self._make(change)
-            self._stats.record_change(change.kind)
-
-    def _make(self, change: Change) -> None:
-        if change.content is None:
-            self._s3.delete_object(Bucket=SOURCE, Key=change.key)
-        elif change.kind is ChangeKind.METADATA:
-            self._s3.copy_object(
-                Bucket=SOURCE,
-                Key=change.key,
-                CopySource={"Bucket": SOURCE, "Key": change.key},
-                MetadataDirective="REPLACE",
-                ContentType=change.content_type,
-                Metadata=dict(change.metadata),
-            )
-        else:
-            data = change.content.data()
-            self._stats.expect_content(change.key, crc32c(data), len(data))
-            self._put(change, data)
-
-    def _put(self, change: Change, data: bytes) -> None:
-        attributes = {"ContentType": change.content_type, "Metadata": dict(change.metadata)}
-        if len(data) >= MULTIPART_FROM:
-            # A checksum of the whole object: moto's copy would state a composite one as whole.
-            attributes["ChecksumAlgorithm"] = "CRC64NVME"
-        self._s3.upload_fileobj(
-            io.BytesIO(data), SOURCE, change.key, ExtraArgs=attributes, Config=TRANSFER
+def _make(s3: "S3Client", change: Change, stats: RunStats) -> None:
+    if change.content is None:
+        s3.delete_object(Bucket=SOURCE, Key=change.key)
+        return
+    attributes = {"ContentType": change.content_type, "Metadata": dict(change.metadata)}
+    if change.kind is ChangeKind.METADATA:
+        s3.copy_object(
+            Bucket=SOURCE,
+            Key=change.key,
+            CopySource={"Bucket": SOURCE, "Key": change.key},
+            MetadataDirective="REPLACE",
+            **attributes,  # type: ignore[arg-type]
         )
+        return
+    data = change.content.data()
+    stats.expect_content(change.key, crc32c(data), len(data))
+    if len(data) >= MULTIPART_FROM:
+        # A checksum of the whole object: moto's copy would state a composite one as whole.
+        attributes["ChecksumAlgorithm"] = "CRC64NVME"
+    s3.upload_fileobj(io.BytesIO(data), SOURCE, change.key, ExtraArgs=attributes, Config=TRANSFER)
 
 
 def crc32c(data: bytes) -> str:
