@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tools.local.aws import Aws
 from tools.local.lambda_service import LambdaService
-from tools.local.notifications import Json, from_moto, is_moto_duplicate, notification
+from tools.local.notifications import Json, as_aws_sends, notification
 
 BATCH = 10
 LONG_POLL_S = 10
@@ -92,5 +92,4 @@ def _events(body: Json) -> list[Json]:
     """Return what the function receives: one event for each record, none for S3's test event."""
     if "detail" in body:
         return [body]
-    records = [each for each in body.get("Records", []) if not is_moto_duplicate(each)]
-    return [notification(from_moto(each)) for each in records]
+    return [notification(record) for record in as_aws_sends(body).get("Records", [])]

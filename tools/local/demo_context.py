@@ -1,6 +1,5 @@
 """What the demo's steps and the end-to-end tests do with the local cloud, and what they check."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,15 +79,6 @@ class DemoContext:
         buckets = (SOURCE, API_ONLY_BUCKET, VERSIONED, self.queued.bucket)
         return audit(self.cloud.aws.s3, buckets, self.cloud.google.bucket, prefix)
 
-    def elapsed_ms(self) -> dict[str, float]:
-        """Return the function's own time for each object that it replicated, from its log."""
-        return {
-            line["source"]["key"]: line["elapsed_ms"]
-            for function in (self.cloud.function, self.queued.function)
-            for line in map(json.loads, _json_lines(function.log.read_text()))
-            if line.get("status") == "replicated"
-        }
-
     def generation(self, name: str) -> int | None:
         """Return the replica's generation; None when there is no replica."""
         blob = self.cloud.google.bucket.get_blob(name)
@@ -128,7 +118,3 @@ def expect_results(delivery: Delivery, *reasons: str) -> tuple[Json, ...]:
 def random_bytes(seed: str, size: int) -> bytes:
     """Return bytes that no compression shrinks, the same for each seed."""
     return Random(seed).randbytes(size)  # noqa: S311 - content of a test object
-
-
-def _json_lines(log: str) -> list[str]:
-    return [line for line in log.splitlines() if line.startswith("{")]

@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 
-from tools.local.command import end_on_signals, forget_other_clouds
+from tools.common.command import end_on_signals, forget_other_clouds
 from tools.soak import options, report
 from tools.soak.picture import draw
 from tools.soak.run import soak

@@ -1,4 +1,4 @@
-"""What a command for a person does first: end in good order, and look at no cloud but its own."""
+"""What a command does first: handle signals, and drop settings that lead to another cloud."""
 
 import os
 import signal
@@ -10,16 +10,16 @@ PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
 def end_on_signals() -> None:
-    """Turn the first signal that asks us to end into KeyboardInterrupt; ignore more of them.
+    """Raise KeyboardInterrupt at the first signal that asks us to end; ignore later ones.
 
-    Set for SIGINT, too: a shell starts a job in the background with Ctrl-C ignored.
+    Handles SIGINT, too: a shell starts a background job with SIGINT ignored.
     """
     for number in ENDING:
         signal.signal(number, _interrupt)
 
 
 def forget_other_clouds() -> None:
-    """Drop from our environment what leads SDKs elsewhere: profiles, keys, endpoints, proxies."""
+    """Delete variables that lead SDKs elsewhere: profiles, keys, endpoints, proxies."""
     for name in list(os.environ):
         if name.startswith(FOREIGN_PREFIXES) or name.lower() in PROXIES:
             del os.environ[name]
