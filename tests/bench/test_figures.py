@@ -127,8 +127,8 @@ def test_memory_is_the_most_that_any_round_took() -> None:
 def test_a_figure_is_the_median_of_the_rounds_and_requests_of_a_start_are_the_most() -> None:
     rounds = [sample(OURS, SMALL, cpu=cpu, trips=3) for cpu in (3, 1, 8)]
     assert medians(rounds) == sample(OURS, SMALL, cpu=3, trips=3)
-    starts = [start(OURS, init=init, event=1, requests=(3, init)) for init in (2, 5, 3)]
-    assert Results((), tuple(starts)).start(OURS) == start(OURS, init=3, event=1, requests=(3, 5))
+    starts = [start(OURS, init=i, event=1, requests=(i + 1, i)) for i in (2, 5, 3)]
+    assert Results((), tuple(starts)).start(OURS) == start(OURS, init=3, event=1, requests=(6, 5))
 
 
 def test_the_picture_shows_each_peer_as_a_multiple_of_the_replicator() -> None:

@@ -27,7 +27,7 @@ RETRY_DELAYS_S = (1.0, 2.0)
 
 LANES = 2
 REDRIVES = 3
-POLL_S = 0.1
+POLL_S = 0.2
 PROGRESS_EVERY_S = 10.0
 
 
@@ -139,7 +139,7 @@ class _Run:
             for lane in range(LANES)
         ]
         while not all(each.done() for each in writing):
-            self._wait("changing and delivering", *writing)
+            self._poll("changing and delivering", *writing)
         self._stats.mark("written")
 
     def _is_window_full(self) -> bool:
@@ -149,11 +149,11 @@ class _Run:
 
     def _settle(self, phase: str) -> None:
         """Wait until every event was delivered or is in the failure list."""
-        while not (self._notifications.is_idle() and self._service.is_idle()):
-            self._wait(phase)
+        while not self._poll(phase):
+            pass
 
-    def _wait(self, phase: str, *futures: Future[None]) -> None:
-        """Wait for a moment, and raise what broke a thread."""
+    def _poll(self, phase: str, *futures: Future[None]) -> bool:
+        """Wait for a moment; return whether every event has ended. Raises what broke a thread."""
         ended, _ = wait([*self._background, *futures], POLL_S, FIRST_EXCEPTION)
         for each in ended:
             each.result()
@@ -165,3 +165,5 @@ class _Run:
                 f" {len(self._plan.changes)} changes, {stats.counts['invocations']} invocations,"
                 f" {stats.counts['retries']} retries, {len(stats.kills)} kills"
             )
+        idle = [self._notifications.is_idle(), self._service.is_idle()]  # in the events' order
+        return all(idle)
