@@ -13,6 +13,7 @@ VENV := .venv/dev
 SAM_VENV := .venv/sam
 BENCH_VENV := .venv/bench
 MUTANTS_VENV := .venv/mutants
+AUDIT_VENV := .venv/audit
 BIN := $(VENV)/bin
 
 # The function is compiled for the Python that Lambda runs it with; only that very version will do.
@@ -24,6 +25,8 @@ ARCHITECTURE ?= $(or $(DEPLOYED),x86_64)
 BUILD ?= .aws-sam/build
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
 AWS := $(SAM_VENV)/bin/aws
+PIP_AUDIT := $(AUDIT_VENV)/bin/pip-audit
+LOCKS := functions/requirements.txt $(sort $(wildcard requirements/*.txt))
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -53,6 +56,10 @@ $(BENCH_VENV)/.installed: requirements/bench.txt
 # The tests, and mutmut: only `make mutants` needs it.
 $(MUTANTS_VENV)/.installed: requirements/mutants.txt
 	$(call venv,$(MUTANTS_VENV),$<)
+
+# pip-audit: only `make audit` needs it.
+$(AUDIT_VENV)/.installed: requirements/audit.txt
+	$(call venv,$(AUDIT_VENV),$<)
 
 setup: $(VENV)/.installed $(SAM_VENV)/.installed $(BENCH_VENV)/.installed ## install all tools into .venv/
 
@@ -95,21 +102,23 @@ ROUNDS ?= 3
 bench: $(BENCH_VENV)/.installed ## half an hour: against rclone and the tutorial's Lambda, into docs/BENCHMARK.md (QUICK=1: minutes, printed)
 	@$(BENCH_VENV)/bin/python -m tools.benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick,--output docs/BENCHMARK.md)
 
-validate: $(SAM_VENV)/.installed ## check the template: sam's and cfn-lint's rules
+validate: $(SAM_VENV)/.installed ## check the templates: sam's and cfn-lint's rules
 	$(SAM) validate --lint
-	$(SAM_VENV)/bin/cfn-lint template.yaml -a cfn_lint_serverless.rules
+	$(SAM_VENV)/bin/cfn-lint template.yaml monitoring.yaml -a cfn_lint_serverless.rules
 
-build: $(SAM_VENV)/.installed ## build the function for Lambda, into .aws-sam/build
+# The bill of materials lies beside the function's folder: it is not deployed.
+build: $(SAM_VENV)/.installed ## build the function and its bill of materials, into .aws-sam/build
 	@test -n "$(LAMBDA_PYTHON)" || { echo "No Python 3.13 with pip found on PATH or in pyenv, and it is the one that" \
 		"Lambda runs the function with. Get one (pyenv install 3.13), or say where it is:" \
 		"make $@ LAMBDA_PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@output=$$(LAMBDA_PYTHON="$(LAMBDA_PYTHON)" ARCHITECTURE=$(ARCHITECTURE) \
 		$(SAM) build --build-dir $(BUILD) --parameter-overrides Architecture=$(ARCHITECTURE) 2>&1) \
 		|| { echo "$$output" >&2; exit 1; }
+	@$(SAM_VENV)/bin/cyclonedx-py requirements functions/requirements.txt --output-reproducible --output-file $(BUILD)/sbom.json
 	@echo "$(BUILD): $(ARCHITECTURE), $$(find $(BUILD)/ReplicateFunction -type f | wc -l) files," \
 		"$$(( $$(du -sk $(BUILD)/ReplicateFunction | cut -f1) / 1024 )) MiB"
 
-# What it asks for is in docs/DEPLOY.md. The answers are kept in samconfig.toml, and not asked for again.
+# What it asks for is in docs/CONFIGURATION.md. The answers are kept in samconfig.toml, and not asked for again.
 deploy: $(SAM_VENV)/.installed ## build and deploy to AWS: needs an account, asks what it has to know
 	@test "$(or $(DEPLOYED),$(ARCHITECTURE))" = "$(ARCHITECTURE)" || { echo "samconfig.toml says Architecture=$(DEPLOYED)," \
 		"and that is what the stack would get: change it there, then plain make deploy." >&2; exit 1; }
@@ -150,7 +159,18 @@ lock: $(VENV)/.installed ## resolve all dependencies anew
 		../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url $$lock.in -o $$lock.txt; done
 
+# --strict: pip-audit reports a package that it could not look up as skipped, and otherwise succeeds.
+audit: $(AUDIT_VENV)/.installed ## look up known vulnerabilities of all locked packages
+	@for lock in $(LOCKS); do \
+		echo "$$lock"; \
+		found=$$($(PIP_AUDIT) --strict --progress-spinner off --require-hashes --disable-pip -r "$$lock" 2>&1) && continue; \
+		echo "$$found" >&2; \
+		case "$$found" in *"known vulnerabilit"*) vulnerable=yes ;; *) \
+			echo "The audit did not run: pip-audit could not look the packages up at https://pypi.org, as it" \
+				"says above. Run make audit again where that address can be reached." >&2; exit 1 ;; esac; \
+	done; test -z "$${vulnerable:-}"
+
 clean: ## remove everything that make made
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench validate build deploy sam-local redrive doctor
+.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench validate build deploy sam-local redrive doctor audit

@@ -6,7 +6,7 @@ everybody else does to them, `put` above all.
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,7 @@ from replicate.protocol.model import (
     Replica,
     SourceObject,
     SourceRef,
+    Span,
 )
 from replicate.protocol.ports import Body, GatedBody
 
@@ -96,9 +97,31 @@ class FakeS3:
         return pinned.object if pinned else None
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         pinned = self.pin(ref, version)
-        yield FakeBody(self, pinned) if pinned else None
+        yield FakeBody(self, pinned, span) if pinned else None
+
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        sizes = self._described(version).part_sizes
+        return PartLayout(count=len(sizes), size=sizes[0]) if sizes else None
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        sizes = self.pinned(version).part_sizes
+        return len(sizes) == layout.count and set(sizes[:-1]) <= {layout.size}
+
+    def pinned(self, version: SourceObject) -> Pinned:
+        """Return this very version. Raise SourceChangedError."""
+        pinned = self.pin(version.ref, version)
+        assert pinned is not None
+        return pinned
+
+    def _described(self, version: SourceObject) -> Pinned:
+        """Return what HEAD with a part number describes, which may be another version."""
+        if version.version_id:
+            return self.pinned(version)
+        return self._current(version.ref) or Pinned(version, b"")
 
     def pin(self, ref: SourceRef, version: SourceObject | None = None) -> Pinned | None:
         """Answer a GET, with If-Match if a version is asked for. Raises SourceChangedError.
@@ -244,9 +267,10 @@ def _of_parts(upload: Upload, algorithm: str) -> bytes:
 class FakeBody:
     """The bytes of one version: an open stream hands them out whatever becomes of the object."""
 
-    def __init__(self, s3: FakeS3, pinned: Pinned) -> None:
+    def __init__(self, s3: FakeS3, pinned: Pinned, span: Span | None = None) -> None:
         self._s3 = s3
         self._pinned = pinned
+        self._data = pinned.data[span.start : span.end] if span else pinned.data
         self._position = 0
         self._is_open = True
 
@@ -256,7 +280,7 @@ class FakeBody:
 
     def readinto(self, buffer: memoryview) -> int:
         """Read on. After a rewind this opens the same version again: SourceChangedError."""
-        data = self._pinned.data[self._position :][: len(buffer)]
+        data = self._data[self._position :][: len(buffer)]
         if data and not self._is_open:
             self._require_version()
             self._is_open = True
@@ -269,15 +293,6 @@ class FakeBody:
         if offset != self._position:
             self._is_open = False
             self._position = offset
-
-    def part_layout(self) -> PartLayout | None:
-        sizes = self._pinned.part_sizes
-        return PartLayout(count=len(sizes), size=sizes[0]) if sizes else None
-
-    def has_layout(self, parts: PartLayout) -> bool:
-        self._require_version()
-        sizes = self._pinned.part_sizes
-        return len(sizes) == parts.count and set(sizes[:-1]) <= {parts.size}
 
     def _require_version(self) -> None:
         """Raises SourceChangedError."""
@@ -325,6 +340,32 @@ class FakeGcs:
         """Make bytes and attributes visible: the one moment in which a write happens."""
         self.require(name, precondition)
         return self.put(name, data, attributes, storage_class)
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        self.require(name, precondition)
+        for source in sources:
+            self.require(source.name, Precondition(source.generation))
+        stored = [self.objects[source.name] for source in sources]
+        data = b"".join(each.data for each in stored)
+        composed = replace(self.put(name, data, attributes, storage_class), md5=None)
+        self.objects[name] = replace(self.objects[name], replica=composed)
+        for source in sources:
+            del self.objects[source.name]
+        return composed
+
+    def list_prefix(self, prefix: str) -> list[Replica]:
+        return [
+            stored.replica
+            for name, stored in sorted(self.objects.items())
+            if name.startswith(prefix)
+        ]
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         self.require(name, Precondition.unchanged(current))
@@ -377,7 +418,7 @@ class FakeGcs:
 
 def read_checked(body: GatedBody, piece_bytes: int = 1024 * 1024) -> bytes:
     """All bytes of a body, once they are known to be right. Raises IntegrityError."""
-    data = bytearray(body.object.size)
+    data = bytearray(body.size)
     for offset in range(0, len(data), piece_bytes):
         body.readinto(memoryview(data)[offset : offset + piece_bytes])
     body.verify()

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from executions import FakeExecutions
 from fakes import FakeGcs, FakeS3
 
 from replicate.entry.invocation import Context as LambdaContext
 from replicate.handler import Function
+from replicate.parallel import Threads
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import MARGIN_S, Deadline
-from replicate.protocol.model import SourceObject, SourceRef
+from replicate.protocol.large import LargeCopy
+from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
@@ -49,6 +53,7 @@ class MemoryStores:
     environ: dict[str, str] = field(default_factory=dict)
     wrap: Callable[[Source], Source] = lambda source: source
 
+    executions: FakeExecutions | None = None
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
 
     service: str = field(default_factory=lambda: f"test-{uuid.uuid4()}")
@@ -68,6 +73,19 @@ class MemoryStores:
     def start_invocation(self, context: LambdaContext) -> None:
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
 
+    @property
+    def assembler(self) -> Assembler:
+        return Assembler(
+            source=self.wrap(self.s3),
+            destination=self.gcs,
+            prefix=self.settings.staging_prefix,
+            sizes=self.settings.sizes,
+            in_parallel=Threads(1),
+        )
+
+    def large_copy(self) -> LargeCopy:
+        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+
     def replicator(self, policy: Policy) -> Replicator:
         settings = self.settings
         return Replicator(
@@ -77,6 +95,8 @@ class MemoryStores:
             clock=RoundClock(DEFAULT_POLICY, self.deadline),
             policy=policy,
             storage_classes=settings.storage_classes,
+            assembler=self.assembler,
+            executions=self.executions,
         )
 
     def function(self) -> Function:
@@ -95,10 +115,18 @@ class Failing:
         return self._source.head(ref)
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         self._fail(ref)
-        with self._source.open(ref, version) as body:
+        with self._source.open(ref, version, span) as body:
             yield body
+
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        return self._source.part_layout(version)
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        return self._source.has_layout(version, layout)
 
     def _fail(self, ref: SourceRef) -> None:
         if ref.key in self._failures:

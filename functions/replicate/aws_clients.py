@@ -21,6 +21,8 @@ from replicate.retry import RetryPolicy
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_sqs import SQSClient
+    from types_boto3_stepfunctions import SFNClient
 
 CONNECTIONS = 10
 """One for each change that an invocation works on at a time."""
@@ -33,7 +35,7 @@ NO_ROLE = "There are no AWS credentials: give the function a role."
 _SHORT_TIMEOUTS_S = (4.0, 1.0)
 """For the last seconds of an invocation: boto3 has no timeout per request, only per client."""
 
-Service = Literal["s3", "secretsmanager"]
+Service = Literal["s3", "secretsmanager", "sqs", "stepfunctions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,12 @@ class AwsClients:
     def client(
         self, service: Literal["secretsmanager"], deadline: Deadline
     ) -> "SecretsManagerClient": ...
+
+    @overload
+    def client(self, service: Literal["sqs"], deadline: Deadline) -> "SQSClient": ...
+
+    @overload
+    def client(self, service: Literal["stepfunctions"], deadline: Deadline) -> "SFNClient": ...
 
     def client(self, service: Service, deadline: Deadline) -> Any:
         """Return the client whose requests wait no longer than the time that is left.

@@ -17,7 +17,7 @@ from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.protocol.checksums import CommitGate, encode_crc32c
 from replicate.protocol.mapping import Tags, attributes
-from replicate.protocol.model import PartLayout, Precondition, SourceObject, SourceRef
+from replicate.protocol.model import Precondition, SourceObject, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.protocol.ports import Source
 from replicate.wiring import Environment
@@ -126,7 +126,7 @@ def _canary(environment: Environment) -> str:
         last_modified=datetime.now(UTC),
     )
     name = settings.naming.name(source.ref)
-    body = CommitGate(_CanaryBody(source))
+    body = CommitGate(_CanaryBody(source), environment.source)
     destination.head(name)  # absent: GCS says so only to credentials that may list objects
     written = destination.write(name, attributes(source), body, Precondition(0))
     read = destination.head(name)
@@ -168,10 +168,3 @@ class _CanaryBody:
 
     def rewind(self, offset: int) -> None:
         self._position = offset
-
-    def part_layout(self) -> PartLayout | None:
-        return None
-
-    def has_layout(self, layout: PartLayout) -> bool:
-        del layout
-        return False

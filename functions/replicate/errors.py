@@ -26,6 +26,7 @@ ReplicationError
 │   ├── SourceUnavailableError
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
+├── LargeObjectError                500  several executions for a large object failed
 ├── InternalError                   500  a defect of the replicator
 └── BatchFailedError                500  several changes in one event, and which of them failed
 
@@ -216,6 +217,12 @@ class OutOfTimeError(ReplicationError):
     status = 504
     code = "out_of_time"
     retryable = True
+
+
+class LargeObjectError(ReplicationError):
+    """Executions of the state machine did not copy a large object. The text has the last cause."""
+
+    code = "large_object_failed"
 
 
 class InternalError(ReplicationError):

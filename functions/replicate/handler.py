@@ -6,7 +6,7 @@ gc.disable()  # Collecting garbage while modules are imported is a tenth of a co
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +33,8 @@ def lambda_handler(event: object, context: Context) -> dict[str, Any]:
         from replicate import doctor  # noqa: PLC0415 - other invocations do without it
 
         return doctor.examine(build_environment, context)
+    if isinstance(event, dict) and "large" in event:
+        return _function().step(event, context)
     return _function().handle(event, context)
 
 
@@ -54,6 +56,14 @@ class Function:
                 self._telemetry.record(change, result, datetime.now(UTC))
                 results[change.ref] = result
             return invocation.respond(results)
+
+    def step(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Run one step of the state machine that copies large objects."""
+        from replicate import workflow  # noqa: PLC0415 - other invocations do without it
+
+        self._stores.start_invocation(context)
+        with self._telemetry.invocation(context.aws_request_id):
+            return workflow.step(self._stores.large_copy(), self._telemetry, event)
 
     def _parse(self, event: object, context: Context) -> Invocation:
         """Read an event; record what cannot be read. Raise InvalidEventError."""
@@ -84,7 +94,9 @@ class Function:
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
             policy = self._settings.policy_for(by_lifecycle=change.by_lifecycle)
-            return self._stores.replicator(policy).replicate(change.ref, change.expectation)
+            return self._stores.replicator(policy).replicate(
+                change.ref, change.expectation, change.watched
+            )
         except ReplicationError as error:
             return error
         except Exception as defect:  # noqa: BLE001 - the log has it, with its stack

@@ -21,6 +21,8 @@ def result(done: Result) -> dict[str, Any]:
         },
         "elapsed_ms": round(done.elapsed_s * 1000, 1),
     }
+    if done.execution:
+        described["execution"] = done.execution
     if done.fields_dropped:
         described["fields_dropped"] = list(done.fields_dropped)
     return described

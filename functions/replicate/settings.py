@@ -1,12 +1,13 @@
 """The function's configuration: read once from a mapping, typed, and wrong values named."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from replicate.errors import SettingsError
 from replicate.protocol.mapping import Naming, Tags
+from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 
 T = TypeVar("T")
@@ -24,6 +25,12 @@ class Settings:
     policy: Policy
     lifecycle_deletes: bool
     storage_classes: Mapping[str, str]
+    sizes: Sizes
+    staging_prefix: str
+    state_machine: str
+    """ARN of the state machine that copies large objects; empty without one."""
+    event_queue_url: str
+    watch_delay_s: int
     region: str
     service: str
     metrics_namespace: str
@@ -51,6 +58,16 @@ class Settings:
                 "pairs such as STANDARD_IA=NEARLINE,GLACIER_IR=COLDLINE, with the GCS classes "
                 + ", ".join(sorted(GCS_STORAGE_CLASSES)),
             ),
+            sizes=Sizes(
+                parallel_from=get.parsed("PARALLEL_FROM", _bytes, "256 MiB", _SIZE),
+                large_from=get.parsed("LARGE_FROM", _bytes, "16 GiB", _SIZE),
+                part=get.parsed("PART_SIZE", _bytes, "256 MiB", _SIZE),
+                slice=get.parsed("SLICE_SIZE", _bytes, "2 GiB", _SIZE),
+            ),
+            state_machine=get.text("LARGE_STATE_MACHINE_ARN"),
+            event_queue_url=get.text("EVENT_QUEUE_URL"),
+            watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "300", "0 to 900 seconds"),
+            staging_prefix=get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/",
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
@@ -95,6 +112,27 @@ def _boolean(value: str) -> bool:
     return {"true": True, "false": False}[_known(value.lower(), {"true", "false"})]
 
 
+_SIZE = "a size such as 262144, 64 KiB, 256 MiB or 16 GiB"
+_UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+
+
+def _bytes(value: str) -> int:
+    digits = value.rstrip("KMGTiB ").strip()
+    unit = value[len(digits) :].strip()
+    size = int(digits) * _UNITS[_known(unit, _UNITS.keys())]
+    if size <= 0:
+        raise ValueError(value)
+    return size
+
+
+def _delay(value: str) -> int:
+    """Read a delay that SQS accepts."""
+    seconds = int(value)
+    if not 0 <= seconds <= 900:  # noqa: PLR2004 - SQS's limit for DelaySeconds
+        raise ValueError(value)
+    return seconds
+
+
 def _storage_classes(value: str) -> Mapping[str, str]:
     pairs = dict(_pair(item) for item in _items(value))
     return MappingProxyType(pairs)
@@ -107,7 +145,7 @@ def _pair(item: str) -> tuple[str, str]:
     return source.strip().upper(), _known(destination.strip().upper(), GCS_STORAGE_CLASSES)
 
 
-def _known(value: str, known: frozenset[str] | set[str]) -> str:
+def _known(value: str, known: Collection[str]) -> str:
     if value not in known:
         raise ValueError(value)
     return value

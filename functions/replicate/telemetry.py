@@ -69,12 +69,12 @@ class Telemetry:
         }
         line = report.result(result) | {"request_ids": ids}
         self._logger.info("%s: %s", status, result.reason, extra=line)
-        self._count(status.capitalize())
+        self._count("".join(word.capitalize() for word in status.split("_")))
         if status is Status.REPLICATED:
             self._metrics.add_metric("BytesReplicated", MetricUnit.Bytes, result.bytes_copied)
             if result.fields_dropped:
                 self._count("FieldsDropped", len(result.fields_dropped))
-        if status is not Status.SKIPPED and change.occurred_at is not None:
+        if status in {Status.REPLICATED, Status.DELETED} and change.occurred_at is not None:
             lag_s = max(0.0, (now - change.occurred_at).total_seconds())
             self._metrics.add_metric("ReplicationLag", MetricUnit.Seconds, lag_s)
 

@@ -10,13 +10,18 @@ from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.parallel import Threads
 from replicate.protocol import Replicator
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.large import LargeCopy
 from replicate.protocol.mapping import Tags
+from replicate.protocol.parts import PARTS_AT_ONCE
 from replicate.protocol.plan import Policy
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
 from replicate.settings import Settings
+from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
 
@@ -32,6 +37,9 @@ class Stores(Protocol):
     def replicator(self, policy: Policy) -> Replicator:
         """Return the protocol over both stores."""
 
+    def large_copy(self) -> LargeCopy:
+        """Return the steps of an execution, over both stores."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -45,6 +53,8 @@ class Environment:
     source: S3Source
     destination: GcsDestination
     clock: RoundClock
+    assembler: Assembler
+    executions: StateMachine | None
 
     @classmethod
     def from_environ(
@@ -68,15 +78,25 @@ class Environment:
         secret = Secret(aws, settings.credentials_secret, settings.region, retries)
         gcs = GcsClient(SecretCredentials(secret, retries))
         reads_tags = settings.policy.tags is not Tags.OFF
+        source = S3Source(aws, deadline, retries, tags=reads_tags)
+        destination = GcsDestination(gcs, settings.naming, deadline, retries)
         return cls(
             settings=settings,
             aws=aws,
             gcs=gcs,
             retries=retries,
             deadline=deadline,
-            source=S3Source(aws, deadline, retries, tags=reads_tags),
-            destination=GcsDestination(gcs, settings.naming, deadline, retries),
+            source=source,
+            destination=destination,
             clock=RoundClock(retries, deadline),
+            assembler=Assembler(
+                source=source,
+                destination=destination,
+                prefix=settings.staging_prefix,
+                sizes=settings.sizes,
+                in_parallel=Threads(PARTS_AT_ONCE),
+            ),
+            executions=_state_machine(settings, aws, deadline, retries),
         )
 
     def start_invocation(self, context: Context) -> None:
@@ -92,9 +112,30 @@ class Environment:
             clock=self.clock,
             policy=policy,
             storage_classes=self.settings.storage_classes,
+            assembler=self.assembler,
+            executions=self.executions,
         )
+
+    def large_copy(self) -> LargeCopy:
+        """Return the steps of an execution, over both stores."""
+        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
 
     def close(self) -> None:
         """Close the connections."""
         self.aws.close()
         self.gcs.close()
+
+
+def _state_machine(
+    settings: Settings, aws: AwsClients, deadline: Deadline, retries: RetryPolicy
+) -> StateMachine | None:
+    if not settings.state_machine:
+        return None
+    return StateMachine(
+        aws,
+        deadline,
+        retries,
+        arn=settings.state_machine,
+        queue_url=settings.event_queue_url,
+        watch_delay_s=settings.watch_delay_s,
+    )

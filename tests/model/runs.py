@@ -22,6 +22,7 @@ from replicate.protocol.model import (
     Result,
     SourceObject,
     SourceRef,
+    Span,
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Destination, GatedBody, Source
@@ -87,19 +88,28 @@ class AskedSource:
         return found
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         pinned: Pinned | None = self._ask(
-            "S3 GET", f"{ref.key} If-Match {version}", lambda on: on.s3.pin(ref, version)
+            "S3 GET", f"{ref.key} If-Match {version} {span}", lambda on: on.s3.pin(ref, version)
         )
-        yield AskedBody(self._ask, pinned) if pinned else None
+        yield AskedBody(self._ask, pinned, span) if pinned else None
+
+    def part_layout(self, version: SourceObject) -> NoReturn:
+        raise NotImplementedError
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> NoReturn:
+        raise NotImplementedError
 
 
 class AskedBody:
     """An open stream. It may break at any time: then the rest is asked for again, with If-Match."""
 
-    def __init__(self, ask: Callable[..., Any], pinned: Pinned) -> None:
+    def __init__(self, ask: Callable[..., Any], pinned: Pinned, span: Span | None = None) -> None:
         self._ask = ask
         self._pinned = pinned
+        self._span = span or Span(0, len(pinned.data))
         self._position = 0
 
     @property
@@ -107,7 +117,8 @@ class AskedBody:
         return self._pinned.object
 
     def readinto(self, buffer: memoryview) -> int:
-        piece = slice(self._position, self._position + len(buffer))
+        start = self._span.start + self._position
+        piece = slice(start, min(start + len(buffer), self._span.end))
 
         def stream(_: Stores) -> bytes:
             return self._pinned.data[piece]
@@ -124,12 +135,6 @@ class AskedBody:
         return len(data)
 
     def rewind(self, offset: int) -> NoReturn:
-        raise NotImplementedError
-
-    def part_layout(self) -> None:
-        return None
-
-    def has_layout(self, parts: PartLayout) -> NoReturn:
         raise NotImplementedError
 
 
@@ -174,6 +179,29 @@ class AskedDestination:
                 lambda on: on.gcs.commit(name, attributes, data, expected, storage_class),
             )
         )
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        expected = _readable(precondition)
+        pinned = [replace(each, generation=int(each.generation)) for each in sources]
+        pins = [(each.name, each.generation) for each in pinned]
+        return _stamped(
+            self._ask(
+                "GCS compose",
+                f"{name} {pins} {attributes} if {expected}",
+                lambda on: on.gcs.compose(name, attributes, pinned, expected, storage_class),
+            )
+        )
+
+    def list_prefix(self, prefix: str) -> list[Replica]:
+        found: list[Replica] = self._ask("GCS list", prefix, lambda on: on.gcs.list_prefix(prefix))
+        return [_stamped(each) for each in found]
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         expected = replace(

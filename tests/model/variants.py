@@ -12,7 +12,14 @@ from fakes import FakeGcs, FakeS3, Pinned
 from model.histories import REF
 from model.runs import Answers, AskedDestination, AskedSource, Ports, Protocol
 
-from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject, SourceRef
+from replicate.protocol.model import (
+    Attributes,
+    Precondition,
+    Replica,
+    SourceObject,
+    SourceRef,
+    Span,
+)
 from replicate.protocol.ports import Body, GatedBody
 
 
@@ -62,8 +69,10 @@ class LooseSource(AskedSource):
         return self._told
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
-        with super().open(ref, version) as body:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
+        with super().open(ref, version, span) as body:
             if version is None:
                 self._told = body.object if body else None
             yield body

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 
 import pytest
-from builders import a_source
 from contract.gcs_http import crc32c, noise
 from fakes import PLAIN
 from google_crc32c import value as crc32c_value
@@ -22,7 +21,7 @@ from replicate.errors import (
     ReplicationError,
     SourceChangedError,
 )
-from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject
+from replicate.protocol.model import Attributes, Precondition, Replica
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -91,7 +90,7 @@ class GivenBody:
         moment: Moment = Moment.READING,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        self.object: SourceObject = a_source(size=len(data) if size is None else size)
+        self.size = len(data) if size is None else size
         self._data = data
         self._is_corrupt = is_corrupt
         self._meanwhile = {moment: meanwhile}
@@ -99,7 +98,7 @@ class GivenBody:
         self._read = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        if self._position + len(buffer) > self.object.size // 2:
+        if self._position + len(buffer) > self.size // 2:
             self._come_to(Moment.READING)
         piece = self._data[self._position :][: len(buffer)]
         buffer[: len(piece)] = piece
@@ -112,7 +111,7 @@ class GivenBody:
 
     def verify(self) -> None:
         self._come_to(Moment.VERIFYING)
-        if self._is_corrupt or self._read != self.object.size:
+        if self._is_corrupt or self._read != self.size:
             raise IntegrityError("these are not the source's bytes")
 
     @property

@@ -463,11 +463,10 @@ def test_a_read_after_a_rewind_finds_an_overwritten_version(versioned: SourceWor
 
 def layout(s3: SourceWorld, asked: PartLayout | None = None) -> tuple[PartLayout | None, bool]:
     """Return the layout by the first part, and whether the current object has it, or `asked`."""
-    with s3.source.open(s3.ref("key")) as body:
-        assert body is not None
-        parts = body.part_layout()
-        asked = asked or parts
-        return parts, asked is not None and body.has_layout(asked)
+    version = current(s3)
+    parts = s3.source.part_layout(version)
+    asked = asked or parts
+    return parts, asked is not None and s3.source.has_layout(version, asked)
 
 
 def test_an_object_that_was_uploaded_whole_has_no_parts(s3: SourceWorld) -> None:
@@ -511,23 +510,21 @@ def test_the_layout_is_not_told_when_the_version_is_gone(
     s3: SourceWorld, *, is_deleted: bool
 ) -> None:
     s3.upload("key", multipart(EQUAL_PARTS))
-    with s3.source.open(s3.ref("key")) as body:
-        assert body is not None
-        parts = body.part_layout()
-        assert parts is not None
-        if is_deleted:
-            s3.delete("key")
-        else:
-            s3.upload("key", TWO)
-        with pytest.raises(SourceChangedError):
-            body.has_layout(parts)
+    version = current(s3)
+    parts = s3.source.part_layout(version)
+    assert parts is not None
+    if is_deleted:
+        s3.delete("key")
+    else:
+        s3.upload("key", TWO)
+    with pytest.raises(SourceChangedError):
+        s3.source.has_layout(version, parts)
 
 
 def test_the_layout_of_an_overwritten_version_is_told(versioned: SourceWorld) -> None:
     versioned.upload("key", multipart(EQUAL_PARTS))
-    with versioned.source.open(versioned.ref("key")) as body:
-        assert body is not None
-        versioned.upload("key", multipart(UNEQUAL_PARTS))
-        parts = body.part_layout()
-        assert parts == PartLayout(count=3, size=MIN_PART_BYTES)
-        assert body.has_layout(parts)
+    version = current(versioned)
+    versioned.upload("key", multipart(UNEQUAL_PARTS))
+    parts = versioned.source.part_layout(version)
+    assert parts == PartLayout(count=3, size=MIN_PART_BYTES)
+    assert versioned.source.has_layout(version, parts)

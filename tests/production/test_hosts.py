@@ -121,7 +121,7 @@ class Calls:
         with self.source.open(ref) as body:
             assert body
             described = attributes(body.object)
-            return self.destination.write(ref.key, described, kind(body), condition)
+            return self.destination.write(ref.key, described, kind(body, self.source), condition)
 
     def patch(self) -> object:
         current = self.destination.head(KEY)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import platform
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,18 @@ class TestContents:
 
     def test_is_built_for_the_other_architecture_too(self, make: Make, tmp_path: Path) -> None:
         assert machines(built(make, tmp_path / "arm", "arm64")) == {MACHINES["arm64"]}
+
+    def test_the_bill_of_materials_beside_it_lists_exactly_the_locked_packages(
+        self, artifact: Path
+    ) -> None:
+        bill = json.loads((artifact.parent / "sbom.json").read_text())
+        locked = (REPOSITORY / "functions" / "requirements.txt").read_text()
+
+        listed = {(part["name"], part["version"]) for part in bill["components"]}
+        assert bill["bomFormat"] == "CycloneDX"
+        assert listed == set(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", locked, re.MULTILINE))
+        assert len(listed) == len(list(artifact.glob("*.dist-info")))
+        assert not {"serialNumber", "timestamp"} & {*bill, *bill["metadata"]}, "not reproducible"
 
     def test_licences_stay(self, artifact: Path) -> None:
         assert list(artifact.glob("boto3-*.dist-info/**/LICENSE*"))

@@ -106,7 +106,9 @@ def test_gcs_does_not_know_s3(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_sdks_are_used_in_the_adapters_only(module: str) -> None:
-    if not any(within(module, adapter) for adapter in ("s3", "gcs", "aws_clients")):
+    if not any(
+        within(module, adapter) for adapter in ("s3", "gcs", "stepfunctions", "aws_clients")
+    ):
         sdks = ("boto3", "botocore", "google", "requests", "urllib3")
         assert not {name for name in imports(module) for sdk in sdks if within(name, sdk)}
 

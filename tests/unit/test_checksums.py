@@ -56,13 +56,19 @@ class MemoryBody:
         self._position = offset
         self._data = self._second
 
-    def part_layout(self) -> PartLayout | None:
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
         """By the first part, as S3 tells it."""
+        assert version == self.object
         self.layouts_asked_for += 1
         return PartLayout(len(self.cut), self.cut[0]) if self.cut else None
 
-    def has_layout(self, parts: PartLayout) -> bool:
-        return all(size == parts.size for size in self.cut[:-1])
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        assert version == self.object
+        return all(size == layout.size for size in self.cut[:-1])
+
+
+def gate(body: MemoryBody) -> CommitGate:
+    return CommitGate(body, body)
 
 
 def read(body: CommitGate, piece: int = 1000) -> bytes:
@@ -79,7 +85,7 @@ def a_source_with(*found: Checksum, etag: str = "x-2", etag_is_md5: bool = False
 
 @pytest.mark.parametrize("algorithm", WHOLE)
 def test_bytes_that_match_s3s_checksum_pass_and_say_which_it_was(algorithm: str) -> None:
-    body = CommitGate(MemoryBody(a_source_with(Checksum(algorithm, WHOLE[algorithm])), DATA))
+    body = gate(MemoryBody(a_source_with(Checksum(algorithm, WHOLE[algorithm])), DATA))
     assert read(body) == DATA
     body.verify()
     assert body.verified_by == algorithm.lower()
@@ -92,7 +98,7 @@ def test_one_wrong_byte_anywhere_is_found(algorithm: str, at: int) -> None:
     wrong = bytearray(DATA)
     wrong[at] ^= 1
     source = a_source_with(Checksum(algorithm, WHOLE[algorithm]))
-    body = CommitGate(MemoryBody(source, bytes(wrong)))
+    body = gate(MemoryBody(source, bytes(wrong)))
     read(body)
     with pytest.raises(IntegrityError, match=f"do not match the {algorithm.lower()}"):
         body.verify()
@@ -100,18 +106,18 @@ def test_one_wrong_byte_anywhere_is_found(algorithm: str, at: int) -> None:
 
 def test_the_md5_in_an_etag_serves_where_there_is_nothing_else() -> None:
     md5 = hashlib.md5(DATA).hexdigest()  # noqa: S324 - as S3 has it
-    good = CommitGate(MemoryBody(a_source_with(etag=md5, etag_is_md5=True), DATA))
+    good = gate(MemoryBody(a_source_with(etag=md5, etag_is_md5=True), DATA))
     read(good)
     good.verify()
     assert good.verified_by == "etag-md5"
-    bad = CommitGate(MemoryBody(a_source_with(etag="0" * 32, etag_is_md5=True), DATA))
+    bad = gate(MemoryBody(a_source_with(etag="0" * 32, etag_is_md5=True), DATA))
     read(bad)
     with pytest.raises(IntegrityError) as found:
         bad.verify()
     assert found.value.message == (
-        "The bytes of s3://source/key do not match the etag-md5 that S3 has for them:"
-        f" {md5} instead of {'0' * 32}. Nothing was written; try again, and if it stays, check the"
-        " object in S3."
+        "The bytes of s3://source/key do not match the etag-md5 that S3 stores for them:"
+        f" {md5} instead of {'0' * 32}. Nothing was written. Try again. If the error stays, check"
+        " the object in S3."
     )
 
 
@@ -137,7 +143,7 @@ def an_etag_of_parts(cut: tuple[int, ...]) -> str:
 
 @pytest.mark.parametrize("step", [1, 999, 4000, 5000, 20_000])
 def test_a_composite_checksum_is_checked_part_by_part(step: int) -> None:
-    body = CommitGate(MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN))
+    body = gate(MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN))
     read(body, step)
     body.verify()
     assert body.verified_by == "crc32 of 3 parts"
@@ -145,7 +151,7 @@ def test_a_composite_checksum_is_checked_part_by_part(step: int) -> None:
 
 def test_an_etag_of_parts_serves_where_there_is_nothing_else() -> None:
     source = a_source(size=len(DATA), etag=an_etag_of_parts(EVEN), etag_is_md5_of_parts=True)
-    body = CommitGate(MemoryBody(source, DATA, cut=EVEN))
+    body = gate(MemoryBody(source, DATA, cut=EVEN))
     read(body)
     body.verify()
     assert body.verified_by == "etag-md5 of 3 parts"
@@ -155,14 +161,14 @@ def test_an_etag_of_parts_serves_where_there_is_nothing_else() -> None:
 def test_one_wrong_byte_in_any_part_is_found(at: int) -> None:
     wrong = bytearray(DATA)
     wrong[at] ^= 1
-    body = CommitGate(MemoryBody(a_source_with(a_composite(EVEN)), bytes(wrong), cut=EVEN))
+    body = gate(MemoryBody(a_source_with(a_composite(EVEN)), bytes(wrong), cut=EVEN))
     read(body)
     with pytest.raises(IntegrityError, match="crc32 of 3 parts"):
         body.verify()
 
 
 def test_parts_of_unequal_size_are_said_to_be_unchecked_and_are_no_error() -> None:
-    body = CommitGate(MemoryBody(a_source_with(a_composite(UNEVEN)), DATA, cut=UNEVEN))
+    body = gate(MemoryBody(a_source_with(a_composite(UNEVEN)), DATA, cut=UNEVEN))
     read(body)
     body.verify()
     assert body.verified_by == "unchecked: 3 parts of unequal size"
@@ -172,14 +178,14 @@ def test_an_empty_upload_in_one_part_is_checked() -> None:
     empty = zlib.crc32(b"").to_bytes(4, "big")
     composite = Checksum("CRC32", f"{_base64(zlib.crc32(empty))}-1", composite=True)
     source = a_source(size=0, checksums=(composite,), etag_is_md5=False)
-    body = CommitGate(MemoryBody(source, b"", cut=(0,)))
+    body = gate(MemoryBody(source, b"", cut=(0,)))
     body.verify()
     assert body.verified_by == "crc32 of 1 parts"
 
 
 @pytest.mark.parametrize("cut", [(len(DATA),), (5120, 5120), (len(DATA) - 1, 1)])
 def test_the_last_part_may_have_any_size_up_to_that_of_the_others(cut: tuple[int, ...]) -> None:
-    body = CommitGate(MemoryBody(a_source_with(a_composite(cut)), DATA, cut=cut))
+    body = gate(MemoryBody(a_source_with(a_composite(cut)), DATA, cut=cut))
     read(body)
     body.verify()
     assert body.verified_by == f"crc32 of {len(cut)} parts"
@@ -191,12 +197,12 @@ def test_the_last_part_may_have_any_size_up_to_that_of_the_others(cut: tuple[int
 def test_parts_that_cannot_make_up_the_object_are_unchecked(cut: tuple[int, ...]) -> None:
     """An empty part among them leaves no trace in the bytes."""
     whole = Checksum("CRC32", f"{_base64(zlib.crc32(DATA))}-{len(cut)}", composite=True)
-    body = CommitGate(MemoryBody(a_source_with(whole), DATA, cut=cut))
+    body = gate(MemoryBody(a_source_with(whole), DATA, cut=cut))
     assert body.verified_by == f"unchecked: crc32 over {len(cut)} parts of unequal size"
 
 
 def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
-    body = CommitGate(MemoryBody(a_source_with(a_composite(EVEN)), DATA))
+    body = gate(MemoryBody(a_source_with(a_composite(EVEN)), DATA))
     read(body)
     body.verify()
     assert body.verified_by.startswith("unchecked")
@@ -204,28 +210,32 @@ def test_a_composite_checksum_whose_parts_nobody_knows_is_unchecked() -> None:
 
 def test_no_checksum_at_all_is_said() -> None:
     body = MemoryBody(a_source_with(), DATA)
-    assert source_checksum(body).name == "unchecked: S3 has no checksum that can be computed"
+    assert (
+        source_checksum(body.object, body).name
+        == "unchecked: S3 has no checksum that can be computed"
+    )
     assert body.layouts_asked_for == 0  # each is a request to S3
 
 
 def test_how_parts_were_cut_is_asked_once_where_only_their_checksums_are_known() -> None:
     body = MemoryBody(a_source_with(a_composite(EVEN)), DATA, cut=EVEN)
-    source_checksum(body)
+    source_checksum(body.object, body)
     assert body.layouts_asked_for == 1
 
 
 def test_an_algorithm_nobody_here_knows_is_not_taken_for_a_check() -> None:
     unknown = MemoryBody(a_source_with(Checksum("XXHASH3", "AAAA")), DATA)
-    assert source_checksum(unknown).start is None
+    assert source_checksum(unknown.object, unknown).start is None
 
 
 def test_the_cheapest_whole_checksum_is_preferred() -> None:
     found = [Checksum(name, value) for name, value in reversed(WHOLE.items())]
-    assert source_checksum(MemoryBody(a_source_with(*found), DATA)).name == "crc32c"
+    body = MemoryBody(a_source_with(*found), DATA)
+    assert source_checksum(body.object, body).name == "crc32c"
 
 
 def test_bytes_that_are_missing_are_found_without_any_checksum() -> None:
-    body = CommitGate(MemoryBody(a_source_with(), DATA[:-1]))
+    body = gate(MemoryBody(a_source_with(), DATA[:-1]))
     read(body)
     with pytest.raises(IntegrityError) as found:
         body.verify()
@@ -238,7 +248,7 @@ def test_bytes_that_are_missing_are_found_without_any_checksum() -> None:
 @pytest.mark.parametrize("offset", [0, 1, 999, 1000, 4321, len(DATA)])
 def test_what_is_read_again_is_counted_once(offset: int) -> None:
     source = a_source_with(Checksum("CRC64NVME", WHOLE["CRC64NVME"]))
-    body = CommitGate(MemoryBody(source, DATA))
+    body = gate(MemoryBody(source, DATA))
     buffer = memoryview(bytearray(5000))
     body.readinto(buffer)
     body.rewind(min(offset, 5000))
@@ -250,7 +260,7 @@ def test_what_is_read_again_is_counted_once(offset: int) -> None:
 def test_a_second_reading_that_differs_is_left_to_the_checksum_of_the_first() -> None:
     """GCS gets the CRC32C of what S3 vouched for, so it refuses what was read differently."""
     source = a_source_with(Checksum("CRC64NVME", WHOLE["CRC64NVME"]))
-    body = CommitGate(MemoryBody(source, DATA, second=bytes(len(DATA))))
+    body = gate(MemoryBody(source, DATA, second=bytes(len(DATA))))
     read(body)
     body.rewind(0)
     sent = read(body)
@@ -260,7 +270,7 @@ def test_a_second_reading_that_differs_is_left_to_the_checksum_of_the_first() ->
 
 def test_an_empty_object_has_a_checksum_too() -> None:
     source = a_source(size=0, checksums=(Checksum("CRC64NVME", "AAAAAAAAAAA="),))
-    body = CommitGate(MemoryBody(source, b""))
+    body = gate(MemoryBody(source, b""))
     assert read(body) == b""
     body.verify()
     assert encode_crc32c(body.crc32c) == "AAAAAA=="

@@ -22,6 +22,7 @@ from replicate.protocol.model import (
     Replica,
     SourceObject,
     SourceRef,
+    Span,
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
@@ -88,13 +89,15 @@ class ShyS3(FakeS3):
         self.opened = 0
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         self.opened += version is not None
         if version is not None and self.opened <= self.refusals:
             if self.changes:
                 self.put(ref, f"change {self.opened}".encode())
             raise SourceChangedError("Not this one.")
-        with super().open(ref, version) as body:
+        with super().open(ref, version, span) as body:
             yield body
 
 

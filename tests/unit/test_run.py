@@ -24,6 +24,7 @@ from replicate.protocol.model import (
     Result,
     SourceObject,
     SourceRef,
+    Span,
     VerifiedBy,
 )
 from replicate.protocol.plan import Policy
@@ -65,9 +66,11 @@ class CountedS3(FakeS3):
         self.changes_to_come: list[bytes] = []
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         self.opened += 1
-        with super().open(ref, version) as body:
+        with super().open(ref, version, span) as body:
             yield body
         if self.changes_to_come:
             self.put(ref, self.changes_to_come.pop(0))

@@ -64,5 +64,7 @@ def _task_result(message: Message, results: Results) -> dict[str, str]:
     else:
         code = "Succeeded"
         text = f"{result.reason.status}: {result.reason} {result.uri}"
+        if result.execution:
+            text += f": the execution {result.execution} copies the object"
     text = text[:MAX_RESULT_CHARACTERS]
     return {"taskId": message.id, "resultCode": code, "resultString": text}

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from replicate.entry import eventbridge, s3_notification
+from replicate.entry import eventbridge, execution_watch, s3_notification
+from replicate.entry.execution_watch import WATCH
 from replicate.entry.invocation import Message, unsupported
 
 MAX_NESTING = 8
@@ -15,6 +16,8 @@ MAX_NESTING = 8
 def read(event: object, now: datetime, message_id: str = "") -> Message:
     """Read an event in any number of envelopes. Raise InvalidEventError if it is not of S3."""
     inner = _unwrap(event)
+    if WATCH in inner:
+        return execution_watch.read(inner, message_id)
     if inner.get("source") == "aws.s3":
         return eventbridge.read(inner, now, message_id)
     return s3_notification.read(inner, now, message_id)

@@ -35,6 +35,13 @@ RETRY_AFTER_S = 5.0
 _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """Source: "General purpose bucket naming rules" in S3's user guide."""
 
+_STATUS = {
+    Status.REPLICATED: HTTPStatus.CREATED,
+    Status.DELETED: HTTPStatus.CREATED,
+    Status.SKIPPED: HTTPStatus.OK,
+    Status.IN_PROGRESS: HTTPStatus.ACCEPTED,
+}
+
 _Request = APIGatewayProxyEvent | APIGatewayProxyEventV2
 
 
@@ -46,14 +53,13 @@ class HttpInvocation(Invocation):
     refusal: ReplicationError | None = None
 
     def respond(self, results: Results) -> dict[str, Any]:
-        """Return the response: 201 replicated or deleted, 200 skipped, or the error's status."""
+        """Return the response: 201, 200 (skipped), 202 (in progress), or the error's status."""
         result = self.refusal or next(iter(results.values()))
         if isinstance(result, ReplicationError):
             return self._refuse(result)
         if result.source is None and result.reason is not Reason.DELETED:
             return self._refuse(_object_not_found(result))
-        is_skipped = result.reason.status is Status.SKIPPED
-        return _response(HTTPStatus.OK if is_skipped else HTTPStatus.CREATED, report.result(result))
+        return _response(_STATUS[result.reason.status], report.result(result))
 
     def _refuse(self, error: ReplicationError) -> dict[str, Any]:
         headers = {}

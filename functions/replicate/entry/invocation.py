@@ -34,6 +34,10 @@ SMALL_BYTES = 256 * 1024
 """Largest object that is uploaded without a metadata GET first: a wasted upload of this size costs
 less than the request that would avoid it (docs/PERFORMANCE.md)."""
 
+PARALLEL_BYTES = 256 * 1024**2
+"""Size from which on a stream is not opened before the metadata is read: such objects are copied in
+parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -44,6 +48,8 @@ class Change:
     expectation: Expectation = Expectation.UNKNOWN
     by_lifecycle: bool = False
     """A lifecycle rule of S3 deleted the object."""
+    watched: str | None = None
+    """Name of the execution that the event waits for."""
 
     def merge(self, other: "Change") -> "Change":
         """Combine two changes of one key: replicate once, and count the age of the older one."""
@@ -54,6 +60,7 @@ class Change:
             min(times, default=None),
             Expectation.CHANGED if expected else Expectation.UNKNOWN,
             by_lifecycle=self.by_lifecycle and other.by_lifecycle,
+            watched=self.watched or other.watched,
         )
 
 
@@ -61,8 +68,11 @@ def expect(*, created: bool, size: object, age: timedelta) -> Expectation:
     """Return what an event of this age lets us expect. `size` is in bytes, if the event has it."""
     if not created or age >= FRESH:
         return Expectation.UNKNOWN
-    is_small = isinstance(size, int) and size <= SMALL_BYTES
-    return Expectation.NEW if is_small else Expectation.CHANGED
+    if not isinstance(size, int):
+        return Expectation.CHANGED
+    if size >= PARALLEL_BYTES:
+        return Expectation.UNKNOWN
+    return Expectation.NEW if size <= SMALL_BYTES else Expectation.CHANGED
 
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")

@@ -1,6 +1,6 @@
 """The destination: objects in GCS, each write under a precondition."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from google.api_core.exceptions import NotFound
@@ -16,7 +16,7 @@ from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
 from replicate.gcs.errors import MALFORMED, malformed, translated
 from replicate.gcs.resumable_upload import ResumableUpload
-from replicate.protocol.checksums import encode_crc32c
+from replicate.protocol.checksums import combined_crc32c, encode_crc32c
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Attributes, Precondition, Replica
@@ -62,13 +62,13 @@ class GcsDestination:
         storage_class: str | None = None,
     ) -> Replica:
         """See `Destination.write`."""
-        if body.object.size <= ONE_REQUEST_BYTES:
+        if body.size <= ONE_REQUEST_BYTES:
             return self._write_at_once(name, attributes, body, precondition, storage_class)
 
         def open_session(blob: Blob, timeout: float) -> str:
             resource.describe(blob, attributes, storage_class)
             address: str = blob.create_resumable_upload_session(
-                size=body.object.size,
+                size=body.size,
                 checksum=None,
                 timeout=timeout,
                 retry=None,
@@ -117,6 +117,50 @@ class GcsDestination:
             return resource.replica(blob)
 
         return self._change(name, upload, precondition, _is_copy(attributes, body))
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        """See `Destination.compose`."""
+        crc32c = combined_crc32c([(source.crc32c, source.size) for source in sources])
+
+        def join(blob: Blob, timeout: float) -> Replica:
+            resource.describe(blob, attributes, storage_class)
+            try:
+                blob.compose(
+                    [blob.bucket.blob(each.name, generation=each.generation) for each in sources],
+                    if_source_generation_match=[each.generation for each in sources],
+                    delete_source_objects=True,
+                    timeout=timeout,
+                    retry=None,
+                    **_conditions(precondition),
+                )
+            except NotFound:  # a source is gone: another run composed or deleted it
+                raise DestinationChangedError from None
+            return resource.replica(blob)
+
+        return self._change(
+            name,
+            join,
+            precondition,
+            lambda found: found.attributes == attributes and found.crc32c == crc32c,
+            sources,
+        )
+
+    def list_prefix(self, prefix: str) -> Iterable[Replica]:
+        """See `Destination.list_prefix`."""
+
+        def ask(bucket: Bucket, timeout: float) -> Sequence[Replica]:
+            found = bucket.list_blobs(prefix=prefix, timeout=timeout, retry=None)
+            return [resource.replica(blob) for blob in found]
+
+        uri = self._naming.uri(prefix)
+        return retrying(lambda: self._with_bucket(uri, ask), self._policy, self._deadline)
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """See `Destination.patch`."""
@@ -173,6 +217,7 @@ class GcsDestination:
         change: Callable[[Blob, float], Replica],
         precondition: Precondition,
         is_ours: Callable[[Replica], bool],
+        sources: Sequence[Replica] = (),
     ) -> Replica:
         """Send a change under a precondition until it is answered: it takes effect once at most.
 
@@ -189,7 +234,7 @@ class GcsDestination:
                 raise
             except DestinationChangedError as lost:
                 ours = is_ours if response_lost else None
-                return self._explain(name, lost, precondition, ours)
+                return self._explain(name, lost, precondition, ours, sources)
 
         return retrying(attempt, self._policy, self._deadline)
 
@@ -199,6 +244,7 @@ class GcsDestination:
         lost: DestinationChangedError,
         precondition: Precondition,
         is_ours: Callable[[Replica], bool] | None,
+        sources: Sequence[Replica] = (),
     ) -> Replica:
         """Read the object again after a failed precondition, and return it if it is what we wrote.
 
@@ -213,13 +259,18 @@ class GcsDestination:
             raise lost
         if is_ours is not None and is_ours(found):
             return found
-        if _holds(precondition, found):
+        if _holds(precondition, found) and all(self._is_unchanged(each) for each in sources):
             raise DestinationForbiddenError(
                 f"GCS refuses {self._naming.uri(name)}, although it has not changed:"
                 f" {lost.message or 'it does not say why.'}"
                 " Look for a policy on the bucket, project or organization."
             )
         raise lost
+
+    def _is_unchanged(self, source: Replica) -> bool:
+        """Whether a source of a compose is still at the generation that it was pinned to."""
+        found = self.head(source.name)
+        return found is not None and found.generation == source.generation
 
     def _call(self, name: str, request: Callable[[Blob, float], T]) -> T:
         """Send one request about an object and read its response."""
@@ -257,7 +308,7 @@ def _is_copy(attributes: Attributes, body: GatedBody) -> Callable[[Replica], boo
 
 def _read_all(body: GatedBody) -> bytes:
     """Read and check the whole of a small object. Raises IntegrityError."""
-    data = bytearray(body.object.size)
+    data = bytearray(body.size)
     body.readinto(memoryview(data))
     body.verify()
     return bytes(data)

@@ -60,7 +60,7 @@ class ResumableUpload:
         self._http = http
         self._deadline = deadline
         self._policy = policy
-        self._size = body.object.size
+        self._size = body.size
         self._tail_at = (self._size - 1) // QUANTUM * QUANTUM
         self._session = ""
         self._tail: memoryview | None = None

@@ -2,15 +2,16 @@
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from awscrt import checksums
 
 from replicate.errors import IntegrityError
 from replicate.protocol.model import PartLayout, SourceObject
-from replicate.protocol.ports import Body
+from replicate.protocol.ports import Body, Layouts
 
 UNCHECKED = "unchecked"
 """Prefix of `verified_by` when S3 has no checksum that can be computed here."""
@@ -44,8 +45,8 @@ def crc32c() -> Crc:
     return Crc(checksums.crc32c, 4)
 
 
-class CompositeChecksum:
-    """A checksum of the checksums of parts of `part_size` bytes. Interface of `hashlib`."""
+class _PartDigests:
+    """The digests of consecutive parts of `part_size` bytes. Interface of `hashlib`."""
 
     def __init__(self, start: Callable[[], _Running], part_size: int) -> None:
         self._start = start
@@ -64,14 +65,25 @@ class CompositeChecksum:
             data = data[len(piece) :]
 
     def digest(self) -> bytes:
-        whole = self._start()
-        whole.update(memoryview(bytes(self._digests) + self._part.digest()))
-        return whole.digest()
+        return bytes(self._digests) + self._part.digest()
 
     def _close_part(self) -> None:
         self._digests += self._part.digest()
         self._part = self._start()
         self._room = self._part_size
+
+
+class CompositeChecksum(_PartDigests):
+    """A checksum of the checksums of parts of `part_size` bytes."""
+
+    def digest(self) -> bytes:
+        return _hashed(self._start, super().digest())
+
+
+def _hashed(start: Callable[[], _Running], data: bytes) -> bytes:
+    running = start()
+    running.update(memoryview(data))
+    return running.digest()
 
 
 def _md5() -> _Running:
@@ -99,13 +111,12 @@ class SourceChecksum:
     """The parts that a composite checksum was computed over."""
 
 
-def source_checksum(body: Body) -> SourceChecksum:
+def source_checksum(source: SourceObject, layouts: Layouts) -> SourceChecksum:
     """Choose the checksum of S3 to compute while the bytes stream.
 
     A checksum over the whole object is preferred to one over its parts: the latter needs a request
     for the part layout.
     """
-    source = body.object
     for algorithm, start in _ALGORITHMS.items():
         for checksum in source.checksums:
             if checksum.algorithm == algorithm and not checksum.composite:
@@ -113,16 +124,16 @@ def source_checksum(body: Body) -> SourceChecksum:
     if source.etag_is_md5:
         return SourceChecksum("etag-md5", bytes.fromhex(source.etag), _md5)
     none = SourceChecksum(f"{UNCHECKED}: S3 has no checksum that can be computed")
-    return _composite_checksum(body) or none
+    return _composite_checksum(source, layouts) or none
 
 
-def _composite_checksum(body: Body) -> SourceChecksum | None:
-    found = _composite(body.object)
-    layout = body.part_layout() if found else None
+def _composite_checksum(source: SourceObject, layouts: Layouts) -> SourceChecksum | None:
+    found = _composite(source)
+    layout = layouts.part_layout(source) if found else None
     if found is None or layout is None:
         return None
     name, digest, count, start = found
-    if count != layout.count or not _adds_up(layout, body.object.size):
+    if count != layout.count or not _adds_up(layout, source.size):
         return SourceChecksum(f"{UNCHECKED}: {name} over {count} parts of unequal size")
     size = layout.size
     name = f"{name} of {count} parts"
@@ -153,24 +164,18 @@ def encode_crc32c(value: int) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
-class CommitGate:
-    """Passes bytes on and computes their checksums. No upload may complete before `verify` returns.
+class _Gate:
+    """Passes the bytes of a body on and computes checksums of them.
 
     Bytes that are read again after a rewind are not hashed again. If they differ from the first
-    reading, GCS refuses the upload: it compares them with the CRC32C of the first reading, which
-    `verify` has compared with the source's checksum. `verified_by` names that checksum, or is
-    `unchecked: why`.
+    reading, GCS refuses the upload: it compares them with the CRC32C of the first reading.
     """
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, size: int, running: _Running | None) -> None:
+        self.size = size
         self._body = body
-        self.object = body.object
-        self._expected = source_checksum(body)
-        self.verified_by = self._expected.name
         self._crc32c = crc32c()
-        self._source: _Running | None = None
-        if self._expected.start is not None and self._expected.name != "crc32c":
-            self._source = self._expected.start()
+        self._running = running
         self._position = 0
         self._hashed = 0
 
@@ -185,8 +190,8 @@ class CommitGate:
         if fresh > 0:
             new = buffer[count - fresh : count]
             self._crc32c.update(new)
-            if self._source is not None:
-                self._source.update(new)
+            if self._running is not None:
+                self._running.update(new)
             self._hashed = self._position
         return count
 
@@ -194,28 +199,152 @@ class CommitGate:
         self._body.rewind(offset)
         self._position = offset
 
+    def _digest(self) -> bytes:
+        return (self._running or self._crc32c).digest()
+
     def verify(self) -> None:
-        """Raise IntegrityError unless all bytes were read and match. Raise SourceChangedError."""
-        source = self._body.object
-        if self._hashed != source.size:
+        """Raise IntegrityError unless all bytes were read."""
+        if self._hashed != self.size:
             raise IntegrityError(
-                f"S3 sent {self._hashed} of the {source.size} bytes of {source.ref.uri}."
+                f"S3 sent {self._hashed} of the {self.size} bytes of {self._body.object.ref.uri}."
                 " Nothing was written; try again."
             )
+
+
+class CommitGate(_Gate):
+    """Compares a whole object with the checksum that S3 stores, before it may become visible.
+
+    `verified_by` names that checksum, or is `unchecked: why`.
+    """
+
+    def __init__(self, body: Body, layouts: Layouts) -> None:
+        self._layouts = layouts
+        self._expected = source_checksum(body.object, layouts)
+        self.verified_by = self._expected.name
+        start = None if self._expected.name == "crc32c" else self._expected.start
+        super().__init__(body, body.object.size, start() if start else None)
+
+    def verify(self) -> None:
+        """Raise IntegrityError unless all bytes were read and match. Raise SourceChangedError."""
+        super().verify()
         if self._expected.start is None:
             return
-        digest = (self._source or self._crc32c).digest()
+        digest = self._digest()
         if digest != self._expected.digest and not self._layout_was_wrong():
-            raise IntegrityError(
-                f"The bytes of {source.ref.uri} do not match the {self._expected.name} that S3 has"
-                f" for them: {digest.hex()} instead of {self._expected.digest.hex()}."
-                " Nothing was written; try again, and if it stays, check the object in S3."
-            )
+            raise mismatch(self._body.object, self._expected.name, digest, self._expected.digest)
 
     def _layout_was_wrong(self) -> bool:
         """Whether the parts are not equal, as the first one suggested: then nothing was checked."""
         layout = self._expected.layout
-        if layout is None or self._body.has_layout(layout):
+        if layout is None or self._layouts.has_layout(self._body.object, layout):
             return False
         self.verified_by = f"{UNCHECKED}: {layout.count} parts of unequal size"
         return True
+
+
+def mismatch(source: SourceObject, name: str, found: bytes, expected: bytes) -> IntegrityError:
+    """Return the error for bytes that do not match the checksum of S3."""
+    return IntegrityError(
+        f"The bytes of {source.ref.uri} do not match the {name} that S3 stores for them:"
+        f" {found.hex()} instead of {expected.hex()}. Nothing was written. Try again. If the error"
+        " stays, check the object in S3."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RangeChecksum:
+    """A checksum of a whole object that can be computed range by range.
+
+    Each range gives a record: its CRC, or the digests of S3's parts in it. `join` turns the records
+    and sizes of consecutive ranges into the record of their union. `digest_of` turns the record of
+    the whole object into the digest that S3 stores.
+    """
+
+    name: str
+    digest: bytes
+    start: Callable[[], _Running]
+    join: Callable[[Sequence[tuple[bytes, int]]], bytes]
+    digest_of: Callable[[bytes], bytes]
+    layout: PartLayout | None = None
+    """S3's parts, if the checksum is computed over these: ranges must begin where parts begin."""
+
+
+_COMBINE: dict[str, tuple[Callable[[int, int, int], int], int]] = {
+    "CRC32C": (checksums.combine_crc32c, 4),
+    "CRC64NVME": (checksums.combine_crc64nvme, 8),
+    "CRC32": (checksums.combine_crc32, 4),
+}
+
+
+def range_checksum(source: SourceObject, layouts: Layouts) -> RangeChecksum | None:
+    """Choose the checksum of S3 that ranges can be checked with; None if there is none."""
+    for algorithm, (combine, size) in _COMBINE.items():
+        for checksum in source.checksums:
+            if checksum.algorithm == algorithm and not checksum.composite:
+                return RangeChecksum(
+                    algorithm.lower(),
+                    base64.b64decode(checksum.value),
+                    _ALGORITHMS[algorithm],
+                    partial(_combined, combine, size),
+                    bytes,
+                )
+    expected = _composite_checksum(source, layouts)
+    layout = expected.layout if expected else None
+    found = _composite(source)
+    if expected is None or layout is None or found is None:
+        return None
+    _, _, _, start = found
+    return RangeChecksum(
+        expected.name,
+        expected.digest,
+        lambda: _PartDigests(start, layout.size),
+        lambda records: b"".join(record for record, _ in records),
+        partial(_hashed, start),
+        layout,
+    )
+
+
+def combined_crc32c(parts: Sequence[tuple[str, int]]) -> str:
+    """Combine CRC32Cs of ranges, in base64 and with sizes in bytes, into that of the whole."""
+    records = [(base64.b64decode(value), size) for value, size in parts]
+    return base64.b64encode(_combined(checksums.combine_crc32c, 4, records)).decode()
+
+
+def _combined(
+    combine: Callable[[int, int, int], int], size: int, records: Sequence[tuple[bytes, int]]
+) -> bytes:
+    value = 0
+    for record, length in records:
+        value = combine(value, int.from_bytes(record), length)
+    return value.to_bytes(size)
+
+
+@dataclass(slots=True)
+class Stop:
+    """Tells tasks that run at the same time that one of them failed."""
+
+    requested: bool = False
+
+
+class StoppedError(Exception):
+    """Another task failed, so this one is stopped."""
+
+
+class PartGate(_Gate):
+    """Computes the record of one range. The records of all ranges are compared together."""
+
+    def __init__(self, body: Body, size: int, checksum: RangeChecksum | None, stop: Stop) -> None:
+        is_own = checksum is not None and checksum.name != "crc32c"
+        super().__init__(body, size, checksum.start() if checksum and is_own else None)
+        self._stop = stop
+
+    def readinto(self, buffer: memoryview) -> int:
+        """See `Body.readinto`. Raise StoppedError."""
+        if self._stop.requested:
+            raise StoppedError
+        return super().readinto(buffer)
+
+    @property
+    def record(self) -> bytes:
+        """The record of the bytes read so far."""
+        return self._digest()

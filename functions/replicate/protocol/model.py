@@ -39,6 +39,18 @@ class PartLayout:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes from `start` to before `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceObject:
     """One version of an S3 object, as the response headers of HEAD or GET describe it.
@@ -114,6 +126,7 @@ class Status(StrEnum):
     REPLICATED = "replicated"
     SKIPPED = "skipped"
     DELETED = "deleted"
+    IN_PROGRESS = "in_progress"
 
 
 class Reason(StrEnum):
@@ -128,6 +141,8 @@ class Reason(StrEnum):
     CURRENT = "current", Status.SKIPPED
     EXISTS = "exists", Status.SKIPPED
     SOURCE_GONE = "source_gone", Status.SKIPPED
+    STARTED = "started", Status.IN_PROGRESS
+    RUNNING = "running", Status.IN_PROGRESS
 
     def __new__(cls, value: str, status: Status) -> Self:
         self = str.__new__(cls, value)
@@ -160,3 +175,5 @@ class Result:
     fields_dropped: tuple[str, ...] = ()
     """Metadata of the source that GCS cannot hold and the replica does not have, by name."""
     elapsed_s: float = 0.0
+    execution: str | None = None
+    """Name of the execution that copies the object, if one does."""

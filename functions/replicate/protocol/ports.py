@@ -1,5 +1,6 @@
 """The two ports of the protocol. `s3` and `gcs` implement them; tests have fakes in memory."""
 
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -10,44 +11,51 @@ from replicate.protocol.model import (
     Replica,
     SourceObject,
     SourceRef,
+    Span,
 )
 
 
 class Body(Protocol):
-    """The bytes of one version of a source object, in order."""
+    """The bytes of one version of a source object, or of a range of them, in order."""
 
     @property
     def object(self) -> SourceObject: ...
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read up to `len(buffer)` bytes and return their number; 0 only at the object's end.
+        """Read up to `len(buffer)` bytes and return their number; 0 only at the body's end.
 
         A broken stream is resumed at the same version. Raise SourceChangedError when that is gone.
         """
 
     def rewind(self, offset: int) -> None:
-        """Continue reading at `offset`."""
+        """Continue reading at `offset`, which counts from the first byte of this body."""
 
-    def part_layout(self) -> PartLayout | None:
+
+class Layouts(Protocol):
+    """How S3 split the multipart uploads that its objects come from."""
+
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
         """Return the layout that the first part suggests; None if S3 does not tell."""
 
-    def has_layout(self, layout: PartLayout) -> bool:
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
         """Whether every part is as `layout` says. Needs one request for each part.
 
         Raise SourceChangedError when the parts may be those of another version.
         """
 
 
-class Source(Protocol):
+class Source(Layouts, Protocol):
     """S3, read only."""
 
     def head(self, ref: SourceRef) -> SourceObject | None:
         """Describe the current version; None when there is none."""
 
     def open(
-        self, ref: SourceRef, version: SourceObject | None = None
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
     ) -> AbstractContextManager[Body | None]:
         """Open `version`, or the current version: None when there is none.
+
+        With `span` the body is that byte range of `version`.
 
         Raise SourceChangedError when `version` is gone. In a versioned bucket its ID finds it even
         when it is no longer the current version. Elsewhere it must still be the current one.
@@ -58,7 +66,8 @@ class GatedBody(Protocol):
     """A body behind the commit gate: it knows whether the bytes that it passed on were right."""
 
     @property
-    def object(self) -> SourceObject: ...
+    def size(self) -> int:
+        """Bytes of the whole body."""
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
@@ -95,6 +104,23 @@ class Destination(Protocol):
         storage_class: str | None = None,
     ) -> Replica:
         """Make bytes and attributes visible together, after `body.verify()` has returned."""
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        """Join up to 32 objects into one, and delete them in the same request.
+
+        Each source is pinned to its generation. Raise DestinationChangedError also when a source
+        is gone.
+        """
+
+    def list_prefix(self, prefix: str) -> Iterable[Replica]:
+        """Describe all live objects whose names begin with `prefix`."""
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """Replace the attributes of exactly `current`."""

@@ -19,7 +19,9 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
+from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Precondition,
@@ -71,10 +73,24 @@ class Replicator:
     clock: Clock
     policy: Policy
     storage_classes: Mapping[str, str] = field(default_factory=dict)
+    assembler: Assembler | None = None
+    """Copies objects in parts; without it every object is one stream."""
+    executions: Executions | None = None
+    """They copy large objects; without them this run copies these, as far as its time lasts."""
 
-    def replicate(self, ref: SourceRef, expectation: Expectation = Expectation.UNKNOWN) -> Result:
-        """Return when the destination equals the source. Raise ReplicationError."""
+    def replicate(
+        self,
+        ref: SourceRef,
+        expectation: Expectation = Expectation.UNKNOWN,
+        watched: str | None = None,
+    ) -> Result:
+        """Return when the destination equals the source, or an execution copies the object.
+
+        `watched` names the execution that the event waits for. Raise ReplicationError.
+        """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
+        if watched and self.executions and watch_again(self.executions, ref, watched):
+            return self._in_progress(run, Reason.RUNNING, watched)
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
@@ -83,6 +99,9 @@ class Replicator:
             try:
                 with self._read_source(ref, expectation) as (source, body):
                     plan = decide(ref, source, replica, self.policy)
+                    if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
+                        started = hand_over(self.executions, ref, plan.source, plan.precondition)
+                        return self._in_progress(run, *started, source, replica)
                     if isinstance(plan, Done) and is_read:
                         return self._result(run, plan, source, replica)
                     if isinstance(plan, Done):  # an unread destination proves nothing
@@ -100,6 +119,9 @@ class Replicator:
             is_read = True
             expectation = Expectation.UNKNOWN
 
+    def _is_large(self, source: SourceObject) -> bool:
+        return self.assembler is not None and source.size >= self.assembler.sizes.large_from
+
     @contextmanager
     def _read_source(
         self, ref: SourceRef, expectation: Expectation
@@ -116,13 +138,8 @@ class Replicator:
     ) -> Replica | None:
         """Write to the destination and return what it holds then. Raise LostRaceError."""
         match plan:
-            case Copy() if body is not None:
+            case Copy():
                 return self._copy(plan, body, run)
-            case Copy(source):
-                with self.source.open(source.ref, source) as opened:
-                    if opened is None:
-                        raise SourceChangedError
-                    return self._copy(plan, opened, run)
             case Patch(attributes, replica):
                 patched = self.destination.patch(run.name, attributes, replica)
                 run.record_write(Reason.METADATA_UPDATED, VerifiedBy("etag", "crc32c"))
@@ -132,16 +149,46 @@ class Replicator:
                 run.record_write(Reason.DELETED, VerifiedBy("absent", "absent"))
                 return None
 
-    def _copy(self, plan: Copy, body: Body, run: "_Run") -> Replica:
-        verifying = CommitGate(body)
-        storage_class = self.storage_classes.get(plan.source.storage_class)
-        written = self.destination.write(
-            run.name, plan.attributes, verifying, plan.precondition, storage_class
-        )
+    def _copy(self, plan: Copy, body: Body | None, run: "_Run") -> Replica:
+        """Copy in parts, or in one stream that may be open already."""
+        source = plan.source
+        storage_class = self.storage_classes.get(source.storage_class)
+        job = self.assembler and self.assembler.job(source, run.name, storage_class)
+        if self.assembler and job:
+            copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
+        elif body is not None:
+            copied = self._stream(plan, body, run.name, storage_class)
+        else:
+            with self.source.open(source.ref, source) as opened:
+                if opened is None:
+                    raise SourceChangedError
+                copied = self._stream(plan, opened, run.name, storage_class)
+        written, verified_by = copied
         reason = Reason.OVERWRITTEN if plan.precondition.generation else Reason.CREATED
-        run.record_write(reason, VerifiedBy(verifying.verified_by, "crc32c"), plan.source.size)
+        run.record_write(reason, VerifiedBy(verified_by, "crc32c"), source.size)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
         return replace(written, attributes=plan.attributes)
+
+    def _stream(
+        self, plan: Copy, body: Body, name: str, storage_class: str | None
+    ) -> tuple[Replica, str]:
+        gate = CommitGate(body, self.source)
+        written = self.destination.write(
+            name, plan.attributes, gate, plan.precondition, storage_class
+        )
+        return written, gate.verified_by
+
+    def _in_progress(
+        self,
+        run: "_Run",
+        reason: Reason,
+        execution: str,
+        source: SourceObject | None = None,
+        replica: Replica | None = None,
+    ) -> Result:
+        return replace(
+            self._result(run, Done(reason), source, replica), reason=reason, execution=execution
+        )
 
     def _result(
         self, run: "_Run", plan: Done, source: SourceObject | None, replica: Replica | None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicate.aws_clients import AwsClients
 from replicate.errors import ReplicationError, SourceChangedError, SourceUnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import PartLayout, SourceObject, SourceRef
+from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.retry import TRANSIENT, Backoff, RetryPolicy, retrying
 from replicate.s3.description import describe
 from replicate.s3.errors import SourceAbsentError, translated
@@ -54,21 +54,25 @@ class S3Source:
 
     @contextmanager
     def open(
-        self, ref: SourceRef, version: SourceObject | None = None
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
     ) -> Iterator["S3Body | None"]:
         """See `Source.open`."""
-        pinned = _pinned(version) if version else {}
 
         def get(s3: "S3Client") -> S3Body:
+            pinned = _pinned(version) if version else {}
             output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **pinned)
             try:
-                return S3Body(self, version or describe(ref, output), output["Body"])
+                found = version or describe(ref, output)
+                return S3Body(self, found, Span(0, found.size), output["Body"])
             except BaseException:
                 output["Body"].close()
                 raise
 
         try:
-            body = self._call(ref, get)
+            if version is not None and span is not None:
+                body = S3Body(self, version, span, self.resume(version, span))
+            else:
+                body = self._call(ref, get)
         except SourceAbsentError:
             if version is not None:
                 raise SourceChangedError from None
@@ -81,26 +85,44 @@ class S3Source:
         finally:
             body.close()
 
-    def resume(self, version: SourceObject, offset: int) -> "StreamingBody":
-        """Return the bytes of exactly this version from `offset` on. Raises SourceChangedError."""
+    def resume(self, version: SourceObject, span: Span) -> "StreamingBody":
+        """Return a byte range of exactly this version. Raise SourceChangedError."""
         ref = version.ref
         wanted: dict[str, Any] = _pinned(version)
-        if offset:
-            wanted["Range"] = f"bytes={offset}-"
+        is_whole = span == Span(0, version.size)
+        if not is_whole:
+            wanted["Range"] = f"bytes={span.start}-{span.end - 1}"
         try:
             output = self._call(
                 ref, lambda s3: s3.get_object(Bucket=ref.bucket, Key=ref.key, **wanted)
             )
         except SourceAbsentError:
             raise SourceChangedError from None
-        if not offset or _is_rest(output, offset, version.size):
+        if is_whole or _is_range(output, span, version.size):
             return output["Body"]
         output["Body"].close()
         raise SourceUnavailableError(
             f"S3 ignored that only a part of {ref.uri} was requested. Try again."
         )
 
-    def part(self, version: SourceObject, number: int) -> tuple[int, int] | None:
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        """See `Layouts.part_layout`."""
+        first = self._part(version, 1)
+        return PartLayout(count=first[1], size=first[0]) if first else None
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        """See `Layouts.has_layout`."""
+        last = version.size - (layout.count - 1) * layout.size
+        sizes = [layout.size] * (layout.count - 1) + [last]
+        found = [self._part(version, number) for number in range(1, layout.count + 1)]
+        self._require(version)
+        if None in found:  # the first part was described before
+            raise SourceUnavailableError(
+                f"S3 no longer describes the parts of {version.ref.uri}. Try again."
+            )
+        return found == [(size, layout.count) for size in sizes]
+
+    def _part(self, version: SourceObject, number: int) -> tuple[int, int] | None:
         """Return the size of one part in bytes, and the number of parts; None where S3 names none.
 
         They may be those of a later version: not every S3 understands `If-Match` here.
@@ -119,7 +141,7 @@ class S3Source:
         except (ReplicationError, SourceAbsentError, SourceChangedError):
             return None
 
-    def require(self, version: SourceObject) -> None:
+    def _require(self, version: SourceObject) -> None:
         """Raise SourceChangedError unless this very version can still be read."""
         ref = version.ref
         pinned = _pinned(version)
@@ -180,31 +202,35 @@ def _part(output: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if count is None else (int(output["ContentLength"]), int(count))
 
 
-def _is_rest(output: Mapping[str, Any], offset: int, size: int) -> bool:
+def _is_range(output: Mapping[str, Any], span: Span, size: int) -> bool:
     """Whether a response holds the range that was requested, and says so."""
     return (
         output["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT
-        and output.get("ContentRange") == f"bytes {offset}-{size - 1}/{size}"
+        and output.get("ContentRange") == f"bytes {span.start}-{span.end - 1}/{size}"
     )
 
 
 class S3Body:
     """The bytes of one version. A stream that breaks off is continued where it ended."""
 
-    def __init__(self, source: S3Source, version: SourceObject, stream: "StreamingBody") -> None:
+    def __init__(
+        self, source: S3Source, version: SourceObject, span: Span, stream: "StreamingBody"
+    ) -> None:
         self._source = source
+        self._span = span
         self._stream: StreamingBody | None = stream
         self._position = 0
         self.object = version
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
-        wanted = min(len(buffer), self.object.size - self._position)
+        wanted = min(len(buffer), self._span.size - self._position)
         count = 0
         backoff: Backoff | None = None
         while count < wanted:
             if self._stream is None:
-                self._stream = self._source.resume(self.object, self._position)
+                rest = Span(self._span.start + self._position, self._span.end)
+                self._stream = self._source.resume(self.object, rest)
             try:
                 received = (
                     self._source.read(self._stream, buffer[count:wanted], self.object.ref)
@@ -220,23 +246,6 @@ class S3Body:
             self._position += received
         return count
 
-    def part_layout(self) -> PartLayout | None:
-        """See `Body.part_layout`."""
-        first = self._source.part(self.object, 1)
-        return PartLayout(count=first[1], size=first[0]) if first else None
-
-    def has_layout(self, layout: PartLayout) -> bool:
-        """See `Body.has_layout`."""
-        last = self.object.size - (layout.count - 1) * layout.size
-        sizes = [layout.size] * (layout.count - 1) + [last]
-        found = [self._source.part(self.object, number) for number in range(1, layout.count + 1)]
-        self._source.require(self.object)
-        if None in found:  # the first part was described before
-            raise SourceUnavailableError(
-                f"S3 no longer describes the parts of {self.object.ref.uri}. Try again."
-            )
-        return found == [(size, layout.count) for size in sizes]
-
     def rewind(self, offset: int) -> None:
         """See `Body.rewind`."""
         if offset != self._position:
@@ -245,7 +254,7 @@ class S3Body:
 
     def close(self) -> None:
         """Give the connection back where it can be used again."""
-        unread = self.object.size - self._position
+        unread = self._span.size - self._position
         if self._stream is not None and 0 < unread <= DRAINED_BYTES:
             with suppress(ReplicationError):  # nobody needs these bytes
                 self._source.read(self._stream, memoryview(bytearray(unread)), self.object.ref)
