@@ -1,9 +1,6 @@
 """The local GCS server with random faults, as a process: `python -m tools.soak.gcs`."""
 
 import argparse
-import json
-import signal
-import threading
 from pathlib import Path
 
 from tools.local.gcs import GcsServer
@@ -11,7 +8,7 @@ from tools.soak.fault_injector import FaultInjector
 
 
 def main() -> None:
-    """Start the server, print its URL as JSON, and wait for SIGTERM."""
+    """Run the server until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m tools.soak.gcs", description=__doc__)
     parser.add_argument("--bucket", required=True)
     parser.add_argument("--host", required=True)
@@ -21,9 +18,6 @@ def main() -> None:
     parser.add_argument("--outage-every-s", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     options = parser.parse_args()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     with options.log.open("w", buffering=1) as log:
         faults = FaultInjector(
             rate=options.faults,
@@ -34,8 +28,7 @@ def main() -> None:
         with GcsServer(
             [options.bucket], host=options.host, data_dir=options.data_dir, faults=faults
         ) as server:
-            print(json.dumps({"url": server.url}), flush=True)
-            stop.wait()
+            server.run()
 
 
 if __name__ == "__main__":
