@@ -1,4 +1,4 @@
-"""Objects that nobody stores: a key says everything about its object, so both servers know it."""
+"""Generated objects: a key states size and content, so neither server stores anything."""
 
 import functools
 import hashlib

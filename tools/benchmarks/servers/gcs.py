@@ -164,8 +164,6 @@ def _upload(request: Request, resource: bytes) -> _Upload:
 def _stored(upload: _Upload, generation: str) -> _Resource:
     md5 = series.md5(upload.size)
     return {
-        "kind": "storage#object",
-        "id": f"{BUCKET}/{upload.name}/{generation}",
         "contentType": "application/octet-stream",
         "storageClass": "STANDARD",
         **upload.resource,
@@ -174,8 +172,6 @@ def _stored(upload: _Upload, generation: str) -> _Resource:
         "metageneration": "1",
         "size": str(upload.size),
         "crc32c": upload.crc32c,
-        "etag": "CAE=",
-        "timeCreated": _TIME,
         "updated": _TIME,
         **({"md5Hash": _base64(md5)} if md5 else {}),
     }
