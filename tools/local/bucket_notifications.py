@@ -77,14 +77,12 @@ class BucketNotifications:
             )
 
 
-def settle(
-    notifications: BucketNotifications, service: LambdaService, timeout_s: float = SETTLED_WITHIN_S
-) -> None:
+def settle(notifications: BucketNotifications, service: LambdaService) -> None:
     """Wait until every event so far has ended. Raises TimeoutError, or what broke either."""
-    give_up = time.monotonic() + timeout_s
+    give_up = time.monotonic() + SETTLED_WITHIN_S
     while not (notifications.is_idle() and service.is_idle()):
         if time.monotonic() > give_up:
-            raise TimeoutError(f"Events still wait after {timeout_s:.0f} s.")
+            raise TimeoutError(f"Events still wait after {SETTLED_WITHIN_S:.0f} s.")
         time.sleep(POLL_S)
 
 
