@@ -314,6 +314,7 @@ class FakeGcs:
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
         self.next_generation = 1
+        self.obstacle: str | None = None
 
     def head(self, name: str) -> Replica | None:
         stored = self.objects.get(name)
@@ -359,6 +360,9 @@ class FakeGcs:
         for source in sources:
             del self.objects[source.name]
         return composed
+
+    def staging_obstacle(self) -> str | None:
+        return self.obstacle
 
     def list_prefix(self, prefix: str) -> list[Replica]:
         return [

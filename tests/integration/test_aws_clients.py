@@ -138,9 +138,9 @@ def test_keys_that_could_never_be_read_are_unavailable_and_not_quoted(
 @pytest.mark.usefixtures("alone")
 def test_a_function_without_a_role_is_told_so() -> None:
     made = clients()
-    with pytest.raises(SettingsError, match="give the function a role"):
+    with pytest.raises(SettingsError, match="Give it an execution role"):
         made.keys()
-    with pytest.raises(SettingsError, match="give the function a role"):
+    with pytest.raises(SettingsError, match="Give it an execution role"):
         S3Source(made, Deadline(10), DEFAULT_POLICY).head(SourceRef("bucket", "key"))
 
 

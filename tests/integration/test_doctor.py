@@ -141,14 +141,14 @@ def test_each_missing_permission_is_named(
     report = examined()
     assert failing(report) == [("rights on gs://replica", "destination_forbidden")]
     (found,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
-    assert f"lack storage.objects.{name} on gs://replica" in found
+    assert f"do not have storage.objects.{name} on gs://replica" in found
 
 
 def test_all_that_is_missing_is_named_at_once(deployed: GcsServer) -> None:
     everything = [f"storage.objects.{name}" for name in CHANGE]
     deployed.withhold(*everything)
     (found,) = [hop["found"] for hop in examined()["hops"] if not hop["ok"]]
-    assert f"lack {', '.join(everything)} on" in found
+    assert f"do not have {', '.join(everything)} on" in found
 
 
 def test_a_mode_that_only_creates_leaves_the_canary_and_says_so(

@@ -170,7 +170,7 @@ def test_credentials_that_work_outlive_an_outage_of_secrets_manager(
     google = caller(vault(server.create_key()), clock)
     token = google.token()
     clock.now += MAX_AGE_S
-    google.vault.failure = UnavailableError("Secrets Manager could not be asked.")
+    google.vault.failure = UnavailableError("The secret could not be read.")
     assert google.token() == google.token() == token
     assert google.vault.reads == 2, "asked once, and not again with every request"
     clock.now += RECHECK_S - 1
@@ -217,7 +217,7 @@ def test_reading_again_gets_less_time_than_the_invocation_has(
     assert given[1] <= product.RECHECK_TIMEOUT_S
 
 
-FORBIDDEN = CredentialsError("Secrets Manager did not give the secret (AccessDeniedException).")
+FORBIDDEN = CredentialsError("Secrets Manager refused to read the secret (AccessDeniedException).")
 
 
 def test_a_secret_that_is_gone_stops_working_when_it_is_read_again(
@@ -271,8 +271,8 @@ def test_a_refused_token_needs_secrets_manager(
     google = caller(vault(key))
     google.token()
     server.revoke_key(key["private_key_id"])
-    google.vault.failure = UnavailableError("Secrets Manager could not be asked.")
-    with pytest.raises(CredentialsError, match="could not be asked"):
+    google.vault.failure = UnavailableError("The secret could not be read.")
+    with pytest.raises(CredentialsError, match="could not be read"):
         google.ask()
 
 

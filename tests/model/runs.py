@@ -199,6 +199,9 @@ class AskedDestination:
             )
         )
 
+    def staging_obstacle(self) -> None:
+        return None
+
     def list_prefix(self, prefix: str) -> list[Replica]:
         found: list[Replica] = self._ask("GCS list", prefix, lambda on: on.gcs.list_prefix(prefix))
         return [_stamped(each) for each in found]

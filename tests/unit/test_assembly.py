@@ -322,3 +322,11 @@ def test_first_error_stops_the_other_tasks() -> None:
 
 def test_results_are_in_the_order_of_the_tasks() -> None:
     assert Threads(4)([lambda _, number=number: number for number in range(50)]) == [*range(50)]  # type: ignore[misc]
+
+
+def test_one_stream_copies_the_object_when_parts_cannot_be_deleted() -> None:
+    s3, gcs = Recorder(), FakeGcs()
+    gcs.obstacle = "gs://replica puts an event-based hold on each new object"
+    s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+    assert replicate(s3, gcs).reason is Reason.CREATED
+    assert s3.spans == [None]

@@ -8,7 +8,7 @@ import pytest
 from executions import FakeExecutions, run_machine
 from fakes import FakeGcs, FakeS3, Upload
 
-from replicate.errors import IntegrityError, LargeObjectError
+from replicate.errors import DestinationForbiddenError, IntegrityError, LargeObjectError
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
@@ -306,4 +306,13 @@ def test_wrong_bytes_fail_the_execution_and_are_swept() -> None:
     world.s3._versions[REF][-1] = replace(world.s3.pinned(version), object=wrong)  # noqa: SLF001
     with pytest.raises(IntegrityError):
         run_machine(world.copy, REF)
+    assert world.gcs.objects == {}
+
+
+def test_large_object_is_refused_by_name_when_parts_cannot_be_deleted() -> None:
+    world = World()
+    world.upload(ONE)
+    world.gcs.obstacle = "gs://replica has a retention policy of 60 seconds"
+    with pytest.raises(DestinationForbiddenError, match="retention policy of 60 seconds"):
+        world.copy.plan(REF, None)
     assert world.gcs.objects == {}

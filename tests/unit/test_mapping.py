@@ -139,3 +139,11 @@ def test_only_a_replica_of_this_very_key_is_ours() -> None:
     assert not mapping.is_replica_of(written, replace(source.ref, key="other"))
     assert not mapping.is_replica_of(written, replace(source.ref, bucket="other"))
     assert not mapping.is_replica_of({}, source.ref)
+
+
+@pytest.mark.parametrize(("prefix", "key"), [("", ".staging/x"), (".st", "aging/x")])
+def test_name_of_a_staged_object_is_refused_with_the_reason(prefix: str, key: str) -> None:
+    naming = Naming("replica", prefix, ".staging/")
+    with pytest.raises(InvalidNameError, match="are for parts of large objects"):
+        naming.name(SourceRef("source", key))
+    assert naming.name(SourceRef("source", "x" + key)) == f"{prefix}x{key}"

@@ -4,6 +4,7 @@ import pytest
 
 from replicate.errors import SettingsError
 from replicate.protocol.mapping import Naming
+from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.settings import Settings
 
@@ -12,7 +13,8 @@ LEAST = {"GCS_BUCKET_NAME": "replica", "GCP_CREDENTIALS_SECRET": "gcp", "AWS_REG
 
 def test_the_least_that_is_needed_gives_the_documented_defaults() -> None:
     settings = Settings.from_environ(LEAST)
-    assert settings.naming == Naming("replica", "")
+    assert settings.naming == Naming("replica", "", ".s3-to-gcs-replicator/staging/")
+    assert settings.sizes == Sizes()
     assert settings.credentials_secret == "gcp"
     assert settings.policy == Policy(Overwrite.CHANGED, deletes=False)
     assert settings.source_buckets == frozenset()
@@ -59,3 +61,45 @@ def test_everything_can_be_set() -> None:
 def test_what_is_wrong_is_named_with_what_is_possible(name: str, value: str, expected: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}.*{expected}"):
         Settings.from_environ(LEAST | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("262144", 262144),
+        ("64 KiB", 65536),
+        ("256MiB", 1024**2 * 256),
+        ("5 TiB", 5 * 1024**4),
+    ],
+)
+def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
+    environ = LEAST | {
+        "PARALLEL_FROM": text,
+        "LARGE_FROM": text,
+        "PART_SIZE": text,
+        "SLICE_SIZE": text,
+    }
+    sizes = Settings.from_environ(environ).sizes
+    assert (sizes.parallel_from, sizes.large_from, sizes.part, sizes.slice) == (size,) * 4
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1 GB", "many", "1.5 GiB", "GiB"])
+@pytest.mark.parametrize("name", ["PARALLEL_FROM", "LARGE_FROM", "PART_SIZE", "SLICE_SIZE"])
+def test_wrong_size_is_named_with_an_example(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}.*256 MiB"):
+        Settings.from_environ(LEAST | {name: text})
+
+
+@pytest.mark.parametrize("text", ["-1", "901", "soon"])
+def test_wrong_watch_delay_is_named_with_its_range(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"WATCH_DELAY_SECONDS.*0 to 900"):
+        Settings.from_environ(LEAST | {"WATCH_DELAY_SECONDS": text})
+
+
+def test_state_machine_needs_the_queue_in_which_events_wait() -> None:
+    machine = {"LARGE_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:1:stateMachine:large"}
+    with pytest.raises(SettingsError, match="EVENT_QUEUE_URL is not set"):
+        Settings.from_environ(LEAST | machine)
+    settings = Settings.from_environ(LEAST | machine | {"EVENT_QUEUE_URL": "queue"})
+    assert (settings.event_queue_url, settings.watch_delay_s) == ("queue", 300)

@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
-from replicate.errors import DestinationChangedError, IntegrityError, SourceChangedError
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationForbiddenError,
+    IntegrityError,
+    SourceChangedError,
+)
 from replicate.protocol.checksums import (
     UNCHECKED,
     PartGate,
@@ -100,7 +105,8 @@ class Assembler:
 
         A large object is split into slices if there are executions to copy it.
 
-        One stream can check more: an MD5 or a SHA cannot be computed range by range.
+        One stream can check more: an MD5 or a SHA cannot be computed range by range. Raise
+        DestinationForbiddenError when a large object cannot be staged.
         """
         if source.size < max(self.sizes.parallel_from, 2):
             return None
@@ -108,6 +114,13 @@ class Assembler:
         checksum = range_checksum(source, self.source)
         if checksum is None and not is_large and (source.etag_is_md5 or source.checksums):
             return None
+        if obstacle := self.destination.staging_obstacle():
+            if not is_large:
+                return None
+            raise DestinationForbiddenError(
+                f"{source.ref.uri} is too large for one stream, and parts of it cannot be staged:"
+                f" {obstacle}. docs/DEPLOY.md says what the bucket needs for large objects."
+            )
         alignment = checksum.layout.size if checksum and checksum.layout else 1
         split = cut_into_slices if is_large else cut_into_parts
         cut = split(source.size, self.sizes, alignment)
@@ -266,7 +279,7 @@ class Assembler:
         return written, verified_by
 
     def _verify(self, job: Job, nodes: Sequence[Replica]) -> str:
-        """The commit gate of an object in parts. Raise IntegrityError unless all bytes match."""
+        """Verify all parts: the commit gate. Raise IntegrityError unless all bytes match."""
         checksum = job.checksum
         if checksum is None:
             return f"{UNCHECKED}: S3 has no checksum that can be computed range by range"
@@ -281,7 +294,7 @@ class Assembler:
 
 
 def _needs_record(job: Job) -> bool:
-    """Whether a staged object needs its record in its metadata: GCS has the CRC32C itself."""
+    """Return whether a staged object has a record in its metadata. GCS itself has the CRC32C."""
     return job.checksum is not None and job.checksum.name != "crc32c"
 
 
@@ -292,7 +305,7 @@ def _records(job: Job, staged: Sequence[Replica]) -> list[tuple[bytes, int]]:
 
 
 def _is_staged(job: Job, staged: Replica, span: Span) -> bool:
-    """Whether a staged object holds a range completely, with its checksum."""
+    """Return whether a staged object holds a range completely, with its checksum."""
     metadata = staged.attributes.metadata
     return (
         staged.size == span.size

@@ -38,7 +38,7 @@ class Layouts(Protocol):
         """Return the layout that the first part suggests; None if S3 does not tell."""
 
     def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
-        """Whether every part is as `layout` says. Needs one request for each part.
+        """Return whether every part is as `layout` says. Needs one request for each part.
 
         Raise SourceChangedError when the parts may be those of another version.
         """
@@ -118,6 +118,9 @@ class Destination(Protocol):
         Each source is pinned to its generation. Raise DestinationChangedError also when a source
         is gone.
         """
+
+    def staging_obstacle(self) -> str | None:
+        """Return why the bucket cannot hold staged objects for a while; None if it can."""
 
     def list_prefix(self, prefix: str) -> Iterable[Replica]:
         """Describe all live objects whose names begin with `prefix`."""

@@ -256,7 +256,7 @@ class _Run:
 
 
 def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
-    """Whether both sides now show the state that the failed condition required.
+    """Return whether both sides now show the state that the failed condition required.
 
     The protocol does not compare generations: where an object exists, `Destination` itself tells a
     refusal from a lost race. Two cases remain: an unchanged source, and an object that is absent.

@@ -1,7 +1,7 @@
 """A local Google Cloud Storage server: the JSON API that the function and its tests use.
 
 Run `python -m tools.local.gcs`, or in a test `with GcsServer(buckets=["b"]) as server`.
-tests/contract says what it promises, and can check any other server too.
+tests/contract specifies it, and can check any other server too.
 
 How a request travels:
 

@@ -19,8 +19,7 @@ class Body:
         self,
         stream: io.BufferedReader,
         length: int | None,
-        *,
-        send_continue: Callable[[], None] | None = None,
+        send_continue: Callable[[], None] | None,
     ) -> None:
         """Read `length` bytes of `stream`, chunks if None. `send_continue` precedes a read."""
         self.length = length

@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
@@ -88,12 +89,9 @@ class Connection(BaseHTTPRequestHandler):
             raise invalid("The request target is not UTF-8.") from error
         url = urlsplit(target)
         headers = Headers([(key, _text(value)) for key, value in self.headers.items()])
-        expects_continue = headers.get("Expect", "").lower() == "100-continue"
-        body = Body(
-            self.rfile,
-            _body_length(headers),
-            send_continue=self._send_continue if expects_continue else None,
-        )
+        expects_continue = self.headers.get("Expect", "").lower() == "100-continue"
+        send_continue = self._send_continue if expects_continue else None
+        body = Body(self.rfile, _body_length(self.headers), send_continue)
         server_url = self.server.url_for(headers.get("Host"))
         return Request(self.command, url.path, url.query, headers, body, server_url)
 
@@ -217,7 +215,7 @@ def _text(header: str) -> str:
         return header
 
 
-def _body_length(headers: Headers) -> int | None:
+def _body_length(headers: Message) -> int | None:
     """Return the length of a body, None where it comes in chunks."""
     coding = headers.get("Transfer-Encoding", "identity").lower()
     if coding == "chunked":

@@ -132,7 +132,7 @@ def _verified(assertion: str, key: _Key, base_url: str) -> Mapping[str, Any]:
     """Return the claims of a JWT whose signature, audience, times and issuer are right.
 
     google-auth names Google's endpoint whatever the key says, and a container may know this server
-    by another name than whoever fetched the key.
+    by another name than the client that fetched the key.
     """
     audience = [key.token_uri, f"{base_url}/token", _GOOGLE_TOKEN_URI]
     try:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import Headers
 from werkzeug.sansio.request import Request as SansIORequest
-from werkzeug.utils import cached_property
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from tools.local.gcs import partial

@@ -55,7 +55,7 @@ def exchange(service: Service, request: Request) -> Response:
 
 
 def impersonate(service: Service, request: Request, email: str) -> Response:
-    """Serve POST …:generateAccessToken, for whoever has a token."""
+    """Serve POST …:generateAccessToken, for any caller with a token."""
     caller = service.keyring.authenticate(request.headers.get("Authorization"))
     scopes.check(caller.scopes, scopes.IMPERSONATE)
     granted = request.json().get("scope")

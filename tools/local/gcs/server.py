@@ -122,7 +122,7 @@ class GcsServer:
         self._service.faults.clear()
 
     def withhold(self, *permissions: str) -> None:
-        """Deny exactly these permissions to whoever asks which permissions are granted."""
+        """Deny exactly these permissions to a client that asks which permissions are granted."""
         self._service.denied_permissions.clear()
         self._service.denied_permissions.update(permissions)
 
