@@ -27,7 +27,7 @@ THREADS = 10
 
 
 class Container:
-    """The server beside a function under SnapStart: its keys expire, and it may be down."""
+    """A container credentials endpoint: its keys expire, and it may be down."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -99,7 +99,9 @@ def test_the_environments_keys_are_used_as_they_are(
     assert container.asked == 0
 
 
-def test_under_snapstart_keys_are_requested_once_for_everything(container: Container) -> None:
+def test_keys_of_a_container_endpoint_are_requested_once_for_everything(
+    container: Container,
+) -> None:
     made = clients()
     assert made.keys() == made.keys() == AwsKeys("AKIA1", "secret", "token")
     assert container.asked == 1

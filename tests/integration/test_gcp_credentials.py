@@ -487,7 +487,7 @@ def test_a_key_that_was_replaced_before_its_first_use_is_read_once_more(
 def test_federation_works_with_the_functions_own_aws_credentials(
     server: GcsServer, vault: Open, caller: Make, *, impersonate: bool
 ) -> None:
-    """The configuration's own credential source needs variables that SnapStart does not set."""
+    """The keys are those that boto3 finds, not those of the configuration's credential source."""
     google = caller(vault(server.external_account(impersonate=impersonate)))
     assert google.ask() == 200
     assert google.credentials.kind == "federation configuration"
