@@ -1,6 +1,5 @@
-"""Compose, copy, list, download, and the little that is needed of buckets."""
+"""Compose, rewrite, list, download, and the little that is needed of buckets."""
 
-import gzip
 import uuid
 
 import pytest
@@ -111,15 +110,6 @@ def test_a_rewrite_onto_itself_is_a_new_generation(gcs: Gcs, name: str) -> None:
     assert gcs.download(name).body == b"data"
 
 
-def test_copy_to_answers_with_the_resource(gcs: Gcs, name: str) -> None:
-    gcs.media(name, b"data")
-    to = gcs.path(f"{name}/copy").removeprefix("/storage/v1/")
-
-    reply = gcs.request("POST", f"{gcs.path(name)}/copyTo/{to}", body={})
-
-    assert reply.json["name"] == f"{name}/copy"
-
-
 def test_a_listing_has_prefixes_and_delimiters(gcs: Gcs, name: str) -> None:
     for leaf in ("a", "b/1", "b/2", "c//x", "d"):
         gcs.media(f"{name}/{leaf}", b"")
@@ -194,49 +184,6 @@ def test_a_part_beyond_the_end_is_refused(gcs: Gcs, name: str) -> None:
     gcs.media(name, b"0123456789")
 
     assert gcs.download(name, {"Range": "bytes=10-"}).status == 416
-
-
-def test_gzip_is_served_decompressed_to_whoever_does_not_take_it(gcs: Gcs, name: str) -> None:
-    data = b"text " * 10_000
-    packed = gzip.compress(data)
-    gcs.media(name, packed, {"contentEncoding": "gzip"})
-
-    plain = gcs.download(name)
-    assert (plain.body, plain.headers["Content-Encoding"]) == (data, None)
-    raw = gcs.download(name, {"Accept-Encoding": "gzip"})
-    assert (raw.body, raw.headers["Content-Encoding"]) == (packed, "gzip")
-    assert gcs.get(name).json["size"] == str(len(packed))
-
-
-def test_gzip_that_must_not_be_transformed_is_served_as_it_is(gcs: Gcs, name: str) -> None:
-    packed = gzip.compress(b"text")
-    resource = {"contentEncoding": "gzip", "cacheControl": "no-transform"}
-    gcs.multipart(name, packed, resource=resource)
-
-    assert gcs.download(name).body == packed
-
-
-def test_a_resumable_put_may_be_gzipped_for_the_way(gcs: Gcs, name: str) -> None:
-    """Content-Range counts uncompressed bytes, and the object is what was compressed."""
-    data = noise(STEP) * 3
-    session = gcs.start(name)
-
-    first = gcs.put(
-        session,
-        gzip.compress(data[: 2 * STEP]),
-        f"0-{2 * STEP - 1}/{len(data)}",
-        {"Content-Encoding": "gzip"},
-    )
-    assert (first.status, first.persisted) == (308, 2 * STEP)
-    last = gcs.put(
-        session,
-        gzip.compress(data[2 * STEP :]),
-        f"{2 * STEP}-{len(data) - 1}/{len(data)}",
-        {"Content-Encoding": "gzip"},
-    )
-    assert last.json["crc32c"] == crc32c(data)
-    assert "contentEncoding" not in last.json
-    assert gcs.download(name).body == data
 
 
 def test_a_bucket_is_there_with_all_permissions(gcs: Gcs) -> None:

@@ -6,18 +6,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from werkzeug import Request, Response
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tools.local.notifications import ACCOUNT, Json
+from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import FunctionError
 
-ROUTE = ("POST", "/v1/replicate")
-API_ID = "local"
+SAMPLE: Json = json.loads((SAMPLES / "api-v2.json").read_text())
+ROUTE = SAMPLE["routeKey"]
 TEXT_TYPES = ("text/", "application/json", "application/javascript", "application/xml")
 
 
@@ -43,7 +42,7 @@ class ApiGateway:
         self._server.server_close()
 
     def _respond(self, request: Request) -> Response:
-        if (request.method, request.path) != ROUTE:
+        if f"{request.method} {request.path}" != ROUTE:
             return _message(HTTPStatus.NOT_FOUND, "Not Found")
         try:
             return _response(self._invoke(_event(request)))
@@ -57,34 +56,29 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def _event(request: Request) -> Json:
-    """Return the function's event. Source: docs.aws.amazon.com, payload format 2.0."""
+    """Return the function's event: the sample's fields, with those that a client can change."""
     body = request.get_data()
     is_text = request.mimetype.startswith(TEXT_TYPES)
     text = body.decode(errors="replace") if is_text else base64.b64encode(body).decode()
     query = {name: ",".join(values) for name, values in request.args.lists()}
+    client = {
+        "method": request.method,
+        "path": request.path,
+        "protocol": "HTTP/1.1",
+        "sourceIp": request.remote_addr,
+        "userAgent": request.headers.get("user-agent", ""),
+    }
     return {
-        "version": "2.0",
-        "routeKey": " ".join(ROUTE),
+        **{name: value for name, value in SAMPLE.items() if name != "body"},
         "rawPath": request.path,
         "rawQueryString": request.query_string.decode(),
         "headers": {name.lower(): value for name, value in request.headers.items()},
         **({"queryStringParameters": query} if query else {}),
         "requestContext": {
-            "accountId": ACCOUNT,
-            "apiId": API_ID,
+            **SAMPLE["requestContext"],
             "domainName": request.host,
-            "domainPrefix": API_ID,
-            "http": {
-                "method": request.method,
-                "path": request.path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": request.remote_addr,
-                "userAgent": request.headers.get("user-agent", ""),
-            },
+            "http": client,
             "requestId": str(uuid.uuid4()),
-            "routeKey": " ".join(ROUTE),
-            "stage": "$default",
-            "time": datetime.now(UTC).strftime("%d/%b/%Y:%H:%M:%S +0000"),
             "timeEpoch": int(time.time() * 1000),
         },
         **({"body": text} if body else {}),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 REGION: Final = "eu-central-1"
+ACCOUNT: Final = "123456789012"
 ACCESS_KEY = {
     "AWS_ACCESS_KEY_ID": "AKIALOCALLOCALLOCAL0",
     "AWS_SECRET_ACCESS_KEY": "local-and-not-a-secret",
@@ -72,9 +73,8 @@ class Aws:
         """Create a queue; return its URL."""
         return self.sqs.create_queue(QueueName=name, Attributes=dict(attributes or {}))["QueueUrl"]  # type: ignore[arg-type]
 
-    def queue_arn(self, url: str) -> str:
-        found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        return found["Attributes"]["QueueArn"]
+    def queue_arn(self, name: str) -> str:
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
 
     def queue_length(self, url: str) -> int:
         """Count the messages of a queue, with those that were received and not deleted."""
@@ -93,9 +93,9 @@ class Aws:
 
     def notify_queue(self, bucket: str) -> str:
         """Let a bucket send its notifications to a new queue; return the queue's URL."""
-        url = self.create_queue(f"{bucket}-events")
-        events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
-        queue = {"QueueArn": self.queue_arn(url), "Events": events}
+        name, events = f"{bucket}-events", ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+        url = self.create_queue(name)
+        queue = {"QueueArn": self.queue_arn(name), "Events": events}
         self.notify(bucket, {"QueueConfigurations": [queue]})
         return url
 

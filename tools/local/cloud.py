@@ -35,8 +35,6 @@ VERSIONED = "source-versioned"
 REPLICA = "replica"
 """The bucket in GCS."""
 
-SECRET = "gcp-credentials"  # noqa: S105 - its name
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalCloud:
@@ -105,7 +103,7 @@ def _function_environment(aws: Aws, google: GoogleCloud) -> dict[str, str]:
         "AWS_DEFAULT_REGION": aws.environment["AWS_REGION"],
         "STORAGE_EMULATOR_HOST": google.url,
         "GCS_BUCKET_NAME": REPLICA,
-        "GCP_CREDENTIALS_SECRET": aws.create_secret(SECRET, json.dumps(google.key)),
+        "GCP_CREDENTIALS_SECRET": aws.create_secret("gcp-credentials", json.dumps(google.key)),
         "SOURCE_BUCKETS": f"{SOURCE},{API_ONLY_BUCKET},{VERSIONED}",
         "REPLICATE_DELETES": "true",
         "POWERTOOLS_SERVICE_NAME": "replicate",

@@ -9,18 +9,17 @@ properties that the transformed template has for it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from tools.local.aws import Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.cloud import REPLICA, LocalCloud
 from tools.local.event_source_mapping import EventSourceMapping
 from tools.local.lambda_service import RETRY_DELAYS_S, Delivery, LambdaService
-from tools.local.notifications import Json
+from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import Stack
 
@@ -28,7 +27,7 @@ ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
 
-FUNCTION_ARN = "${ReplicateFunction.Arn}"
+FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +80,15 @@ def deployed(cloud: LocalCloud, bucket: str, **parameters: str | float) -> Itera
         GcpCredentialsSecretArn=cloud.function_environment["GCP_CREDENTIALS_SECRET"],
         **parameters,
     )
-    resources = {name: resource.properties for name, resource in stack.resources.items()}
     aws = cloud.aws
-    failure_queue = _create_queue(aws, f"{bucket}-failures", resources["FailureQueue"])
-    arns = {"${FailureQueue.Arn}": aws.queue_arn(failure_queue)}
-    event_queue = _create_queue(aws, f"{bucket}-queue", _resolve(resources["EventQueue"], arns))
-    arns["${EventQueue.Arn}"] = aws.queue_arn(event_queue)
-    direct_queue = aws.create_queue(f"{bucket}-direct")  # moto cannot invoke our function
-    arns[FUNCTION_ARN] = aws.queue_arn(direct_queue)
+    described = json.dumps({name: each.properties for name, each in stack.resources.items()})
+    for logical_id in ("FailureQueue", "EventQueue", "ReplicateFunction"):
+        arn = aws.queue_arn(f"{bucket}-{logical_id}")  # of the function, too: moto cannot invoke it
+        described = described.replace(f"${{{logical_id}.Arn}}", arn)
+    resources: dict[str, Json] = json.loads(described)
+    failure_queue = _create_queue(aws, f"{bucket}-FailureQueue", resources["FailureQueue"])
+    event_queue = _create_queue(aws, f"{bucket}-EventQueue", resources["EventQueue"])
+    direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
     function = _function(cloud, bucket, resources["ReplicateFunction"])
     with closing(
         LambdaService(
@@ -98,10 +98,12 @@ def deployed(cloud: LocalCloud, bucket: str, **parameters: str | float) -> Itera
         )
     ) as service:
         if "SourceBucket" in resources:
-            _create_bucket(aws, _resolve(resources["SourceBucket"], arns))
+            _create_bucket(aws, resources["SourceBucket"])
         else:
-            _create_rule(aws, f"{bucket}-rule", _resolve(resources["BucketRule"], arns))
-        mapping = _resolve(resources["EventQueueMapping"], arns)
+            _create_rule(aws, f"{bucket}-rule", resources["BucketRule"])
+        mapping = EventSourceMapping(
+            aws, event_queue, resources["EventQueueMapping"], service.invoke
+        )
         with closing(BucketNotifications(aws, direct_queue, service.accept)) as notifications:
             yield Deployment(
                 aws=aws,
@@ -109,7 +111,7 @@ def deployed(cloud: LocalCloud, bucket: str, **parameters: str | float) -> Itera
                 function=function,
                 service=service,
                 notifications=notifications,
-                mapping=EventSourceMapping(aws, event_queue, mapping, service.invoke),
+                mapping=mapping,
                 event_queue=event_queue,
                 failure_queue=failure_queue,
             )
@@ -173,24 +175,10 @@ def _create_rule(aws: Aws, name: str, properties: Json) -> None:
 def _send_failure(aws: Aws, failure_queue: str, delivery: Delivery) -> None:
     """Send what Lambda sends to a failure destination after the last attempt."""
     error = delivery.errors[-1]
-    record = {
-        "version": "1.0",
+    failure = {
+        **FAILURE,
         "timestamp": datetime.now(UTC).isoformat(),
-        "requestContext": {
-            "condition": "RetriesExhausted",
-            "approximateInvokeCount": delivery.attempts,
-        },
         "requestPayload": delivery.event,
-        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
         "responsePayload": {"errorType": error.error_type, "errorMessage": error.message},
     }
-    aws.sqs.send_message(QueueUrl=failure_queue, MessageBody=json.dumps(record))
-
-
-def _resolve(value: Any, arns: Mapping[str, str]) -> Any:  # noqa: ANN401 - any part of a template
-    """Replace the references to resources by their ARNs."""
-    if isinstance(value, Mapping):
-        return {name: _resolve(item, arns) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item, arns) for item in value]
-    return arns.get(value, value) if isinstance(value, str) else value
+    aws.sqs.send_message(QueueUrl=failure_queue, MessageBody=json.dumps(failure))

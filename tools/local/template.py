@@ -19,8 +19,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-from tools.local.aws import REGION
-from tools.local.notifications import ACCOUNT
+from tools.local.aws import ACCOUNT, REGION
 from tools.local.runtime import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template.yaml"
