@@ -495,7 +495,7 @@ def test_secret_is_read_again_when_its_key_is_replaced_before_the_first_use(
 def test_federation_uses_the_aws_credentials_of_the_function(
     server: GcsServer, make_secret: MakeSecret, make_caller: MakeCaller, *, impersonate: bool
 ) -> None:
-    """The credential source of the configuration needs variables that SnapStart does not set."""
+    """The keys are those that boto3 finds, not those of the configuration's credential source."""
     caller = make_caller(make_secret(server.external_account(impersonate=impersonate)))
     assert caller.request() == 200
     assert caller.credentials.kind == "federation configuration"
