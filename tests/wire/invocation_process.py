@@ -1,4 +1,7 @@
-"""One invocation in a process of its own, to be killed: `python killed.py EVENT`."""
+"""Runs one invocation in its own process, so that a test can kill it.
+
+Usage: `python invocation_process.py EVENT`.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ from replicate.wiring import Environment
 
 
 class _Context:
-    """What Lambda says about an invocation."""
+    """The context object that Lambda passes with an invocation."""
 
     aws_request_id = "00000000-0000-0000-0000-000000000000"
 

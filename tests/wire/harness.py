@@ -1,7 +1,7 @@
-"""Where the wire tests play: S3 and GCS behind a proxy each, the whole function in between.
+"""The harness of the wire tests: S3 and GCS behind a proxy each, and the whole function.
 
-A test owns one key. What it may show at the destination is written down here, apart from the
-product's own code: nothing at all, or one whole version of the source, bytes and metadata together.
+A test has a key of its own. The harness records which states the destination may show: no object,
+or one whole version of the source with its metadata. It does not use the code under test for this.
 """
 
 import base64
@@ -25,7 +25,7 @@ import trustme
 from contract.gcs_http import Gcs, noise
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
-from wire.proxy import Fault, Proxy, Seen
+from wire.proxy import Fault, Proxy, RecordedRequest
 
 from replicate.errors import ReplicationError
 from replicate.handler import Function
@@ -45,20 +45,20 @@ DESTINATION = "wire-destination"
 SECRET = "wire/gcp"
 KIB, MIB = 1024, 1024 * 1024
 LARGE_BYTES = 8 * MIB + 300 * KIB + 7
-"""More than one request may carry; the tail that is held back has 44 KiB and 7 bytes."""
+"""Needs an upload session. The last request has 44 KiB and 7 bytes."""
 
-BRIEF = RetryPolicy(first_delay_s=0.01)
-"""Pauses between attempts are short: their length is nothing that breaks."""
+SHORT_DELAY = RetryPolicy(first_delay_s=0.01)
+"""Short pauses between attempts, to save time."""
 
-IMPATIENT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3)
-"""For connections that stand still."""
+SHORT_TIMEOUT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3)
+"""For stalled connections."""
 
 State = tuple[str, int, str, str, frozenset[tuple[str, str]]]
-"""All of an object that must belong together: MD5, size, type, custom time, metadata."""
+"""The fields that must be of one version: MD5, size, type, custom time, metadata."""
 
 
 def aws_step(method: str, target: str, headers: Mapping[str, str]) -> str:
-    """What a request to AWS is for."""
+    """Return the name of the step that a request to AWS is."""
     if "x-amz-target" in headers:
         return "secret"
     if "partNumber=" in target and method == "HEAD":
@@ -67,7 +67,7 @@ def aws_step(method: str, target: str, headers: Mapping[str, str]) -> str:
 
 
 def gcs_step(method: str, target: str, headers: Mapping[str, str]) -> str:
-    """What a request to Google is for."""
+    """Return the name of the step that a request to Google is."""
     url = urlsplit(target)
     if url.path.endswith("/token"):
         return "token"
@@ -81,16 +81,16 @@ def gcs_step(method: str, target: str, headers: Mapping[str, str]) -> str:
 
 
 def _put_step(span: str, total: str) -> str:
-    """What a PUT to an upload's session is for; the end of it may have no bytes."""
+    """Return the name of a PUT to an upload session. The last one may have no bytes."""
     if total == "*":
-        return "gcs.ask"
+        return "gcs.query"
     if span == "*":
         return "gcs.final"
     return "gcs.final" if int(span.split("-")[1]) + 1 == int(total) else "gcs.put"
 
 
 class Clock:
-    """The product's clock: the real one, and what a test puts it forward by."""
+    """The clock of the function: the real one, plus `ahead` seconds."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -100,10 +100,10 @@ class Clock:
 
 
 class Clouds:
-    """AWS, Google and a function between them, for as many tests as like. `close` it."""
+    """AWS, Google and the function, shared by all tests. Call `close` at the end."""
 
     def __init__(self) -> None:
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes head and body apart
+        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
         self._moto = ThreadedMotoServer(port=0, verbose=False)
         self._moto.start()
         host, port = self._moto.get_host_and_port()
@@ -115,7 +115,7 @@ class Clouds:
         self._variables = pytest.MonkeyPatch()
         self.clock = Clock()
         self._variables.setattr(Deadline.__init__, "__kwdefaults__", {"clock": self.clock})
-        for name, value in self.environ.items():  # the SDKs read theirs whenever they like
+        for name, value in self.environ.items():  # the SDKs may read them at any time
             if name.startswith(("AWS_", "STORAGE_", "REQUESTS_")):
                 self._variables.setenv(name, value)
         self._aws = boto3.Session("AKIAWIRE", "not-a-secret", region_name=REGION)
@@ -133,24 +133,24 @@ class Clouds:
         for name, data in self.blobs.items():
             self.s3.put_object(Bucket=SOURCE, Key=f"blobs/{name}", Body=data)
         self._environments: list[Environment] = []
-        self.environment = self.cold()
-        self.impatient = self.cold(IMPATIENT)
-        for environment in (self.environment, self.impatient):  # now they are warm
+        self.environment = self.new_environment()
+        self.short_timeout = self.new_environment(SHORT_TIMEOUT)
+        for environment in (self.environment, self.short_timeout):  # now they are warm
             environment.deadline.restart(10)
             environment.destination.head("nothing")
 
     def new_key(self) -> dict[str, str]:
-        """A service account key whose token endpoint is behind the proxy."""
+        """Return a service account key whose token endpoint is behind the proxy."""
         return self.server.create_key() | {"token_uri": f"{self.google.url}/token"}
 
     def store_secret(self, value: object) -> None:
-        """Change the secret, as a rotation does."""
+        """Replace the secret, as a rotation does."""
         text = value if isinstance(value, str) else json.dumps(value)
         self.secrets.put_secret_value(SecretId=SECRET, SecretString=text)
 
     @property
     def environ(self) -> dict[str, str]:
-        """The function's environment variables."""
+        """Return the environment variables of the function."""
         return {
             "AWS_ACCESS_KEY_ID": "AKIAWIRE",
             "AWS_SECRET_ACCESS_KEY": "not-a-secret",
@@ -165,14 +165,14 @@ class Clouds:
             "REQUESTS_CA_BUNDLE": self._trusted.name,
         }
 
-    def cold(self, retries: RetryPolicy = BRIEF, **changes: str) -> Environment:
-        """A new execution environment, which holds no token yet."""
+    def new_environment(self, retries: RetryPolicy = SHORT_DELAY, **changes: str) -> Environment:
+        """Return a new execution environment, which has no token yet."""
         environment = Environment.from_environ(self.environ | changes, retries)
         self._environments.append(environment)
         return environment
 
     def close(self) -> None:
-        """End everything."""
+        """Close all clients, servers and proxies."""
         for environment in self._environments:
             environment.close()
         self._variables.undo()
@@ -186,7 +186,7 @@ class Clouds:
 
 
 def _authority() -> tuple[IO[bytes], ssl.SSLContext]:
-    """A file with an authority that is to be trusted, and what serves with its certificate."""
+    """Return a file with a certificate authority, and a TLS context with its certificate."""
     authority = trustme.CA()
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(serving)
@@ -197,7 +197,7 @@ def _authority() -> tuple[IO[bytes], ssl.SSLContext]:
 
 
 class Context:
-    """What Lambda says about an invocation."""
+    """The context object that Lambda passes with an invocation."""
 
     function_name = "replicate"
     memory_limit_in_mb = 512
@@ -215,17 +215,17 @@ class Context:
 class Invocation:
     """How an invocation for one change ended."""
 
-    told: Mapping[str, Any]
-    failure: str
-    """The error's code; empty after a success."""
-    text: str
+    result: Mapping[str, Any]
+    error_code: str
+    """The code of the error, or an empty string after a success."""
+    message: str
     seconds: float
     in_time: bool
-    """Whether it ended before Lambda would have ended it."""
+    """Whether it ended before the timeout of Lambda."""
 
     @property
     def is_retryable(self) -> bool:
-        return self.failure in _retryable_codes(ReplicationError)
+        return self.error_code in _retryable_codes(ReplicationError)
 
 
 def _retryable_codes(kind: type[ReplicationError]) -> set[str]:
@@ -234,8 +234,8 @@ def _retryable_codes(kind: type[ReplicationError]) -> set[str]:
 
 
 @dataclass(slots=True)
-class Stage:
-    """One test's key on both sides, and everything that may be seen of it."""
+class Harness:
+    """The key of one test in both stores, and the states that the destination may show."""
 
     clouds: Clouds
     function: Function
@@ -247,7 +247,7 @@ class Stage:
 
     @property
     def clock(self) -> Clock:
-        """The clock of the function's deadlines."""
+        """Return the clock of the deadlines."""
         return self.clouds.clock
 
     # The source
@@ -257,15 +257,15 @@ class Stage:
         self.clouds.s3.put_object(
             Bucket=SOURCE, Key=self.key, Body=data, Metadata=metadata, ContentType="text/x-wire"
         )
-        self._learn(hashlib.md5(data, usedforsecurity=False).hexdigest(), metadata)
+        self._record_version(hashlib.md5(data, usedforsecurity=False).hexdigest(), metadata)
 
     def put_large(self, blob: str, **metadata: str) -> None:
-        """Write a source that needs a resumable upload."""
+        """Write a source that needs an upload session."""
         self._copy(f"blobs/{blob}", metadata)
         digest = hashlib.md5(self.clouds.blobs[blob], usedforsecurity=False).hexdigest()
-        self._learn(digest, metadata)
+        self._record_version(digest, metadata)
 
-    def put_in_parts(self, *parts: bytes) -> None:
+    def put_multipart(self, *parts: bytes) -> None:
         """Write the source by a multipart upload."""
         s3 = self.clouds.s3
         upload = s3.create_multipart_upload(Bucket=SOURCE, Key=self.key, ContentType="text/x-wire")[
@@ -273,20 +273,20 @@ class Stage:
         ]
         sent: list[CompletedPartTypeDef] = []
         for number, part in enumerate(parts, start=1):
-            answer = s3.upload_part(
+            response = s3.upload_part(
                 Bucket=SOURCE, Key=self.key, UploadId=upload, PartNumber=number, Body=part
             )
-            sent.append({"PartNumber": number, "ETag": answer["ETag"]})
+            sent.append({"PartNumber": number, "ETag": response["ETag"]})
         s3.complete_multipart_upload(
             Bucket=SOURCE, Key=self.key, UploadId=upload, MultipartUpload={"Parts": sent}
         )
-        self._learn(hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest(), {})
+        self._record_version(hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest(), {})
 
-    def describe(self, **metadata: str) -> None:
-        """Replace the source's metadata; the bytes stay."""
+    def replace_metadata(self, **metadata: str) -> None:
+        """Replace the metadata of the source and keep the bytes."""
         assert self.current
         self._copy(self.key, metadata)
-        self._learn(self.current[0], metadata)
+        self._record_version(self.current[0], metadata)
 
     def remove(self) -> None:
         """Delete the source."""
@@ -303,8 +303,8 @@ class Stage:
             ContentType="text/x-wire",
         )
 
-    def _learn(self, md5: str, metadata: Mapping[str, str]) -> None:
-        """Write down what a replica of the source as it is now looks like."""
+    def _record_version(self, md5: str, metadata: Mapping[str, str]) -> None:
+        """Record the state of a replica of the current source."""
         head = self.clouds.s3.head_object(Bucket=SOURCE, Key=self.key)
         modified = head["LastModified"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         provenance = {
@@ -320,40 +320,40 @@ class Stage:
 
     # The destination
 
-    def look(self) -> State | None:
-        """What anybody sees at the destination; it is remembered when it must never be seen."""
+    def observe(self) -> State | None:
+        """Return the state of the destination. Record a violation if it is not allowed."""
         reply = self.clouds.gcs.get(self.key)
         state = None if reply.status == 404 else _state(reply.json)
         if state not in self.allowed:
             self.violations.append(state)
         return state
 
-    def meddle(self, data: bytes = b"somebody else's") -> None:
+    def overwrite_destination(self, data: bytes = b"somebody else's") -> None:
         """Let another program write the destination."""
         reply = self.clouds.gcs.media(self.key, data)
         assert reply.status == 200, reply
         self.allow(reply.json)
 
     def allow(self, resource: Mapping[str, Any]) -> None:
-        """Let the destination look like this, for it was not the function that made it so."""
+        """Allow the destination to show this state, which another program wrote."""
         self.allowed.add(_state(resource))
 
     def assert_equal(self) -> None:
-        """The destination is the source, there is nothing besides, and never was anything wrong."""
-        assert self.look() == self.current
+        """Check that the destination equals the source, with no other object and no violation."""
+        assert self.observe() == self.current
         assert self.violations == []
         prefix = self.key.split("/")[0]
         listed = self.clouds.gcs.listing(prefix=prefix).json.get("items", [])
         assert [each["name"] for each in listed] == ([self.key] if self.current else [])
 
     def open_sessions(self) -> list[object]:
-        """Uploads of this key that nobody ended."""
+        """Return the open upload sessions of this key."""
         return [each for each in self.clouds.server.sessions() if each["name"] == self.key]
 
     # The function
 
     def event(self, *, fresh: bool = True, kind: str = "ObjectCreated:Put") -> dict[str, Any]:
-        """The notification of the source's last change; a fresh one promises something new."""
+        """Return the notification of the last change of the source. A fresh one is expected new."""
         at = datetime.now(UTC) - timedelta(minutes=0 if fresh else 10)
         described = {"key": quote_plus(self.key, safe="/")}
         if self.current:
@@ -369,74 +369,76 @@ class Stage:
     def invoke(self, event: object, seconds: float = 60.0) -> Invocation:
         """Run the function once, as Lambda does."""
         context = self.context = Context(seconds, self.clock)
-        told: Mapping[str, Any] = {}
-        failure = text = ""
+        result: Mapping[str, Any] = {}
+        error_code = message = ""
         started = time.monotonic()
         try:
-            answer = self.function.handle(event, context)
-            told = answer["results"][0]
+            response = self.function.handle(event, context)
+            result = response["results"][0]
         except ReplicationError as error:
             code = re.search(re.escape(self.key) + r": (\w+): ", error.message)
-            failure, text = code[1] if code else error.code, error.message
+            error_code, message = code[1] if code else error.code, error.message
         left = context.get_remaining_time_in_millis()
-        return Invocation(told, failure, text, time.monotonic() - started, left > 0)
+        return Invocation(result, error_code, message, time.monotonic() - started, left > 0)
 
-    def leave(self, seconds: float) -> None:
-        """Let so much of the invocation's working time remain from now on."""
+    def limit_time(self, seconds: float) -> None:
+        """Advance the clock until `seconds` of the working time of the invocation remain."""
         assert self.context
         remaining = self.context.get_remaining_time_in_millis() / 1000 - MARGIN_S
         self.clock.ahead += remaining - seconds
 
     def proxy(self, step: str) -> Proxy:
-        """The one that a step goes through."""
+        """Return the proxy of a step."""
         return self.clouds.aws if step.startswith(("s3.", "secret")) else self.clouds.google
 
-    def spoil(self, fault: Fault) -> Fault:
-        """Let a fault wait for its step."""
+    def inject(self, fault: Fault) -> Fault:
+        """Add a fault, which waits for its step."""
         self.proxy(fault.step).add(fault)
         return fault
 
-    def settle(self) -> None:
-        """The faults are over, and whatever was still under way has ended."""
-        self.clouds.aws.settle()
-        self.clouds.google.settle()
+    def stop_faults(self) -> None:
+        """End all faults, and wait until no exchange is under way."""
+        self.clouds.aws.stop_faults()
+        self.clouds.google.stop_faults()
 
     @property
-    def seen(self) -> list[Seen]:
-        """All requests that the function made, in order."""
-        return sorted(self.clouds.aws.seen + self.clouds.google.seen, key=lambda seen: seen.at)
+    def requests(self) -> list[RecordedRequest]:
+        """Return all requests of the function, in order."""
+        return sorted(
+            self.clouds.aws.requests + self.clouds.google.requests, key=lambda request: request.at
+        )
 
     @property
     def steps(self) -> list[str]:
-        """What these requests were for."""
-        return [seen.step for seen in self.seen]
+        """Return the names of the steps of these requests."""
+        return [request.step for request in self.requests]
 
-    def forget_steps(self) -> None:
-        """Let the record begin here."""
-        self.clouds.aws.seen.clear()
-        self.clouds.google.seen.clear()
+    def clear_requests(self) -> None:
+        """Clear the recorded requests."""
+        self.clouds.aws.requests.clear()
+        self.clouds.google.requests.clear()
 
 
 @contextmanager
-def staged(clouds: Clouds) -> Iterator[Stage]:
-    """Set the stage for one key, and watch the destination after every answer of GCS."""
-    stage = Stage(clouds, Function(clouds.environment))
-    stage.forget_steps()
+def harness_for_new_key(clouds: Clouds) -> Iterator[Harness]:
+    """Build a harness that observes the destination after every response of GCS."""
+    harness = Harness(clouds, Function(clouds.environment))
+    harness.clear_requests()
 
     def watch() -> None:
         with suppress(OSError):
-            stage.look()
+            harness.observe()
 
     clouds.google.watch = watch
     try:
-        yield stage
+        yield harness
     finally:
         clouds.google.watch = lambda: None
-        stage.settle()
+        harness.stop_faults()
 
 
 def _state(resource: Mapping[str, Any]) -> State:
-    """Read an object resource independently of the product."""
+    """Return the state that an object resource describes."""
     digest = base64.b64decode(resource["md5Hash"]).hex()
     custom = resource.get("customTime", "")[:19]
     described = frozenset(resource.get("metadata", {}).items())

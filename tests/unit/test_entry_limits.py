@@ -1,11 +1,11 @@
-"""Limits of texts and envelopes, at their boundaries."""
+"""Limits of the entry's texts and envelopes, at their boundaries."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from memory import Context, MemoryStores, a_sample
+from memory import Context, MemoryStores, sample_event
 
 from replicate import entry
 from replicate.entry.batch_operations import MAX_RESULT_CHARACTERS, BatchOperationsInvocation
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("excess", [-1, 0, 1])
-def test_a_text_for_a_job_s_report_is_cut_at_1024_characters(excess: int) -> None:
+def test_batch_operations_result_text_is_cut_at_1024_characters(excess: int) -> None:
     invocation = BatchOperationsInvocation(
         messages=(Message("t", (Change(REF),)),), invocation_id="i", schema_version="1.0"
     )
@@ -32,27 +32,27 @@ def test_a_text_for_a_job_s_report_is_cut_at_1024_characters(excess: int) -> Non
 
 
 @pytest.mark.parametrize(("excess", "status"), [(0, 404), (1, 400)])
-def test_a_request_s_body_has_16_ki_characters_at_most(excess: int, status: int) -> None:
+def test_400_for_a_body_of_more_than_16_ki_characters(excess: int, status: int) -> None:
     body = json.dumps({"s3_bucket": "source", "s3_key": "gone"})
     padded = body + " " * (16 * 1024 - len(body) + excess)
     assert MAX_BODY_CHARACTERS == 16 * 1024
-    event = a_sample("api-v2") | {"body": padded, "isBase64Encoded": False}
-    answered = MemoryStores().function().handle(event, Context())
-    assert answered["statusCode"] == status
-    assert ("too long" in answered["body"]) == (excess > 0)
+    event = sample_event("api-v2") | {"body": padded, "isBase64Encoded": False}
+    response = MemoryStores().function().handle(event, Context())
+    assert response["statusCode"] == status
+    assert ("too long" in response["body"]) == (excess > 0)
 
 
-def in_topic(event: object) -> dict[str, Any]:
+def sns_message(event: object) -> dict[str, Any]:
     return {"Type": "Notification", "Message": json.dumps(event)}
 
 
-def in_failure(event: object) -> dict[str, Any]:
+def failure_record(event: object) -> dict[str, Any]:
     return {"requestPayload": event}
 
 
-@pytest.mark.parametrize("wrap", [in_topic, in_failure])
-def test_an_event_may_have_eight_envelopes_and_no_more(wrap: Any) -> None:  # noqa: ANN401
-    event = a_sample("s3-put")
+@pytest.mark.parametrize("wrap", [sns_message, failure_record])
+def test_event_is_rejected_when_it_has_more_than_eight_envelopes(wrap: Any) -> None:  # noqa: ANN401
+    event = sample_event("s3-put")
     for _ in range(8):
         event = wrap(event)
     assert MAX_NESTING == 8

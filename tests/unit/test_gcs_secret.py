@@ -1,4 +1,4 @@
-"""What the secret may hold; what is wrong with it is said, and never what is in it."""
+"""The content of the secret. An error names the malformed field and never its content."""
 
 import json
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def without(info: dict[str, Any], field: str) -> dict[str, Any]:
         (json.dumps(FEDERATION | {"subject_token_type": "jwt"}), "subject_token_type"),
     ],
 )
-def test_a_malformed_secret_names_the_field_and_never_its_content(
+def test_error_names_the_malformed_field_without_its_content(
     secret: Secret, text: str, field: str
 ) -> None:
     with pytest.raises(CredentialsError, match=field) as caught:
@@ -73,28 +73,28 @@ def test_a_malformed_secret_names_the_field_and_never_its_content(
     assert RAW not in shown
 
 
-def test_a_key_gives_credentials_with_the_one_scope_that_is_needed(secret: Secret) -> None:
+def test_key_credentials_have_the_full_control_scope(secret: Secret) -> None:
     key = Keyring(3600).create_key("https://oauth2.googleapis.com")
-    made = secret.credentials(json.dumps(key))
-    assert isinstance(made, KeyCredentials)
-    assert tuple(made.scopes) == SCOPES == (FULL_CONTROL,)
-    assert made.universe_domain == "googleapis.com"
+    credentials = secret.credentials(json.dumps(key))
+    assert isinstance(credentials, KeyCredentials)
+    assert tuple(credentials.scopes) == SCOPES == (FULL_CONTROL,)
+    assert credentials.universe_domain == "googleapis.com"
 
 
-def test_a_federation_needs_no_source_of_credentials_and_uses_none(secret: Secret) -> None:
+def test_federation_does_not_use_the_credential_source_of_the_secret(secret: Secret) -> None:
     source = {"environment_id": "aws1", "url": "http://169.254.169.254/"}
     for info in (FEDERATION, FEDERATION | {"credential_source": source}):
-        made = secret.credentials(json.dumps(info))
-        assert isinstance(made, FederatedCredentials)
-        assert "credential_source" not in made.info
-        assert tuple(made.scopes) == (FULL_CONTROL,)
+        credentials = secret.credentials(json.dumps(info))
+        assert isinstance(credentials, FederatedCredentials)
+        assert "credential_source" not in credentials.info
+        assert tuple(credentials.scopes) == (FULL_CONTROL,)
 
 
 FULL_CONTROL = "https://www.googleapis.com/auth/devstorage.full_control"
 
 
-def test_a_secret_of_another_universe_gives_credentials_of_it(secret: Secret) -> None:
+def test_credentials_have_the_universe_of_the_secret(secret: Secret) -> None:
     key = Keyring(3600).create_key("https://oauth2.example.cloud")
     for info in (key, FEDERATION):
-        made = secret.credentials(json.dumps(info | {"universe_domain": "example.cloud"}))
-        assert made.universe_domain == "example.cloud"
+        credentials = secret.credentials(json.dumps(info | {"universe_domain": "example.cloud"}))
+        assert credentials.universe_domain == "example.cloud"

@@ -1,4 +1,4 @@
-"""GCS as the tests of the destination see it: the port, and what everybody else does."""
+"""Harness for the contract of `Destination`: the port, and what other programs do to GCS."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,23 +10,23 @@ from ports.clouds import Adapters, Clouds
 from replicate.protocol.ports import Destination
 
 
-class DestinationWorld(Protocol):
-    """A bucket in GCS, empty at first."""
+class DestinationHarness(Protocol):
+    """A bucket in GCS, which is empty at first."""
 
     @property
     def destination(self) -> Destination: ...
 
     def destination_within(self, seconds: float) -> Destination:
-        """Return the destination in an invocation that has so much time left."""
+        """Return the destination in an invocation with `seconds` left."""
 
     def put(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        """Write an object without a condition."""
+        """Write an object without a precondition."""
 
     def patch(self, name: str, metadata: Mapping[str, str]) -> None:
-        """Set keys of an object's metadata without a condition."""
+        """Set keys of an object's metadata without a precondition."""
 
     def delete(self, name: str) -> None:
-        """Delete an object without a condition."""
+        """Delete an object without a precondition."""
 
     def data(self, name: str) -> bytes | None:
         """Return an object's bytes, None when there is no object."""
@@ -36,7 +36,7 @@ class DestinationWorld(Protocol):
 
 
 class MemoryDestination:
-    """The fake."""
+    """The harness for the fake."""
 
     def __init__(self) -> None:
         self._gcs = FakeGcs()
@@ -50,8 +50,8 @@ class MemoryDestination:
 
     def patch(self, name: str, metadata: Mapping[str, str]) -> None:
         live = self._gcs.objects[name].replica
-        said = live.attributes
-        changed = replace(said, metadata={**said.metadata, **metadata})
+        attributes = live.attributes
+        changed = replace(attributes, metadata={**attributes.metadata, **metadata})
         self._gcs.patch(name, changed, live)
 
     def delete(self, name: str) -> None:
@@ -66,7 +66,7 @@ class MemoryDestination:
 
 
 class RealDestination:
-    """The real adapter, and the local server. `clear` it."""
+    """The harness for the real adapter and the local server. Call `clear` at the end."""
 
     def __init__(self, clouds: Clouds, adapters: Adapters) -> None:
         self._gcs = clouds.gcs
@@ -87,14 +87,14 @@ class RealDestination:
         assert self._gcs.delete(name).status == 204
 
     def data(self, name: str) -> bytes | None:
-        # Otherwise GCS decompresses what has the content encoding gzip.
+        # Otherwise GCS decompresses objects with the content encoding gzip.
         reply = self._gcs.download(name, {"Accept-Encoding": "gzip"})
         assert reply.status in {200, 404}
         return reply.body if reply.status == 200 else None
 
     def storage_class(self, name: str) -> str:
-        found: str = self._gcs.get(name).json["storageClass"]
-        return found
+        storage_class: str = self._gcs.get(name).json["storageClass"]
+        return storage_class
 
     def clear(self) -> None:
         """Delete everything."""

@@ -1,6 +1,6 @@
-"""S3 as the tests of the source see it: the port, and what the owner of a bucket does.
+"""Harness for the contract of `Source`: the port, and what the owner of a bucket does.
 
-Each world has one bucket, and the owner writes to it without the product's code.
+Each harness has one bucket. The owner writes to it without the code under test.
 """
 
 import uuid
@@ -25,7 +25,7 @@ MIN_PART_BYTES = 5 * 1024 * 1024
 """S3 accepts no smaller part, except for the last one."""
 
 
-class SourceWorld(Protocol):
+class SourceHarness(Protocol):
     """A bucket in S3."""
 
     @property
@@ -36,7 +36,7 @@ class SourceWorld(Protocol):
         """The source under a policy that replicates tags."""
 
     def ref(self, key: str) -> SourceRef:
-        """Return where an object of this bucket is."""
+        """Return the reference of an object in this bucket."""
 
     def now(self) -> datetime:
         """Return the time on S3's clock."""
@@ -56,7 +56,7 @@ class SourceWorld(Protocol):
 
 
 class MemorySource:
-    """The fake."""
+    """The harness for the fake."""
 
     def __init__(self) -> None:
         self._s3 = FakeS3()
@@ -94,7 +94,7 @@ class MemorySource:
 
 
 class RealSource:
-    """The real adapter, and a new bucket in moto."""
+    """The harness for the real adapter and a new bucket in moto."""
 
     def __init__(self, clouds: Clouds, adapters: Adapters) -> None:
         self._s3 = clouds.s3
@@ -119,35 +119,35 @@ class RealSource:
         )
 
     def upload(self, key: str, upload: Upload) -> None:
-        said = _request(upload)
+        parameters = _request(upload)
         if not upload.part_sizes:
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=upload.data, **said)
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=upload.data, **parameters)
             return
-        asked = {"ChecksumAlgorithm": upload.checksum} if upload.checksum else {}
+        checksum_parameters = {"ChecksumAlgorithm": upload.checksum} if upload.checksum else {}
         if upload.full_object:
-            said["ChecksumType"] = "FULL_OBJECT"
-        upload_id = self._s3.create_multipart_upload(Bucket=self._bucket, Key=key, **said)[
+            parameters["ChecksumType"] = "FULL_OBJECT"
+        upload_id = self._s3.create_multipart_upload(Bucket=self._bucket, Key=key, **parameters)[
             "UploadId"
         ]
         parts: list[CompletedPartTypeDef] = []
         offset = 0
         for number, size in enumerate(upload.part_sizes, 1):
-            answer: Any = self._s3.upload_part(
+            response: Any = self._s3.upload_part(
                 Bucket=self._bucket,
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
                 Body=upload.data[offset : offset + size],
-                **asked,  # type: ignore[arg-type]
+                **checksum_parameters,  # type: ignore[arg-type]
             )
-            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            parts.append({"PartNumber": number, "ETag": response["ETag"]})
             offset += size
         self._s3.complete_multipart_upload(
             Bucket=self._bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
         )
 
     def set_tags(self, key: str, tags: Mapping[str, str]) -> None:
-        if not tags:  # moto fails when it is to put none
+        if not tags:  # moto fails when it puts an empty set
             self._s3.delete_object_tagging(Bucket=self._bucket, Key=key)
             return
         tag_set = [{"Key": name, "Value": value} for name, value in tags.items()]
@@ -169,7 +169,7 @@ class RealSource:
 
 def _request(upload: Upload) -> dict[str, Any]:
     """Return the parameters of PutObject and CreateMultipartUpload that describe an object."""
-    said = {
+    parameters = {
         "ContentType": upload.content_type,
         "CacheControl": upload.cache_control,
         "ContentDisposition": upload.content_disposition,
@@ -181,9 +181,9 @@ def _request(upload: Upload) -> dict[str, Any]:
         "ChecksumAlgorithm": upload.checksum,
         "ServerSideEncryption": "aws:kms" if upload.kms else None,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _ascii(value: str) -> str:
-    """Encode as S3 returns it. S3 does so itself, moto does not."""
+    """Encode a value as S3 returns it, because moto does not."""
     return value if value.isascii() else Header(value, "utf-8", maxlinelen=10_000).encode()

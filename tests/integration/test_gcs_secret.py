@@ -1,4 +1,4 @@
-"""The secret, read over the network."""
+"""The secret is read over the network."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from canned import answering
+from canned import serve_responses
 
 from replicate.aws_clients import AwsClients
 from replicate.errors import CredentialsError, SettingsError, UnavailableError
@@ -24,15 +24,15 @@ Make = Callable[[str], Secret]
 
 @pytest.fixture(name="secret")
 def make_secret(aws: str) -> Iterator[Make]:  # noqa: ARG001 - for its variables
-    """Return a function that makes readers for the endpoint of the environment."""
-    made: list[AwsClients] = []
+    """Return a function that builds a `Secret` for the configured endpoint."""
+    built: list[AwsClients] = []
 
     def make(name: str) -> Secret:
-        made.append(AwsClients("us-east-1", POLICY))
-        return Secret(made[-1], name, "us-east-1", POLICY)
+        built.append(AwsClients("us-east-1", POLICY))
+        return Secret(built[-1], name, "us-east-1", POLICY)
 
     yield make
-    for clients in made:
+    for clients in built:
         clients.close()
 
 
@@ -48,7 +48,7 @@ def name() -> str:
     return f"a/{uuid.uuid4().hex}"
 
 
-def test_a_secret_is_read_by_name_or_arn_as_text_or_as_bytes(
+def test_secret_is_read_by_name_or_arn_as_text_or_bytes(
     secret: Make, manager: "SecretsManagerClient", name: str
 ) -> None:
     manager.create_secret(Name=name, SecretString='{"ü": 1}')
@@ -57,9 +57,7 @@ def test_a_secret_is_read_by_name_or_arn_as_text_or_as_bytes(
     assert secret(arn).read(Deadline(60)) == '{"ß": 1}'
 
 
-def test_a_rotated_secret_is_read_as_it_is_now(
-    secret: Make, manager: "SecretsManagerClient", name: str
-) -> None:
+def test_rotated_secret_is_read(secret: Make, manager: "SecretsManagerClient", name: str) -> None:
     manager.create_secret(Name=name, SecretString="old")
     reader = secret(name)
     assert reader.read(Deadline(60)) == "old"
@@ -67,12 +65,12 @@ def test_a_rotated_secret_is_read_as_it_is_now(
     assert reader.read(Deadline(60)) == "new"
 
 
-def test_a_missing_secret_is_named_with_the_setting(secret: Make) -> None:
+def test_missing_secret_is_named_with_the_setting(secret: Make) -> None:
     with pytest.raises(CredentialsError, match=r"nothing .*ResourceNotFound.*GCP_CREDENTIALS_SECR"):
         secret("nothing").read(Deadline(60))
 
 
-def test_a_service_that_is_down_is_unavailable(
+def test_unavailable_error_is_raised_when_the_service_is_down(
     secret: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -82,7 +80,7 @@ def test_a_service_that_is_down_is_unavailable(
 
 @pytest.fixture
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function without a role."""
+    """Remove all AWS credentials, as in a function without a role."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -90,17 +88,19 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def test_a_function_without_a_role_is_told_so(secret: Make, request: pytest.FixtureRequest) -> None:
+def test_settings_error_is_raised_when_the_function_has_no_role(
+    secret: Make, request: pytest.FixtureRequest
+) -> None:
     request.getfixturevalue("no_keys")
     with pytest.raises(SettingsError, match="Give it an execution role"):
         secret("gcp").read(Deadline(10))
 
 
-FOUND = (200, b'{"SecretString": "found"}')
+SECRET_RESPONSE = (200, b'{"SecretString": "found"}')
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         (400, b'{"__type": "com.amazon#ThrottlingException", "message": "slow down"}'),
         (400, b'{"__type": "ThrottlingException"}'),
@@ -109,43 +109,43 @@ FOUND = (200, b'{"SecretString": "found"}')
         (200, b"no JSON"),
     ],
 )
-def test_what_may_pass_is_tried_again(
-    secret: Make, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes]
+def test_transient_error_is_retried(
+    secret: Make, monkeypatch: pytest.MonkeyPatch, response: tuple[int, bytes]
 ) -> None:
-    with answering(answer, answer, FOUND) as service:
+    with serve_responses(response, response, SECRET_RESPONSE) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
         assert secret("gcp").read(Deadline(60)) == "found"
-        assert service.asked == 3
+        assert service.request_count == 3
 
 
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"no JSON", b'{"SecretBinary": 7}', b'{"SecretString": 7}', b"{}", b"null"],
 )
-def test_a_malformed_response_is_told_and_not_quoted(
+def test_malformed_response_is_reported_without_its_content(
     secret: Make, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    with answering((200, body)) as service:
+    with serve_responses((200, body)) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
         with pytest.raises(UnavailableError, match="could not be read") as caught:
             secret("gcp").read(Deadline(60))
         assert caught.value.__suppress_context__ or not caught.value.__context__
-        assert service.asked == POLICY.attempts
+        assert service.request_count == POLICY.attempts
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("response", "code"),
     [
         ((403, b"<html>proxy</html>"), r"\(403\)"),
         ((400, b'{"__type": "AccessDeniedException", "message": "no"}'), "AccessDeniedException"),
         ((400, b'{"__type": "DecryptionFailure", "message": "no"}'), "DecryptionFailure"),
     ],
 )
-def test_a_refusal_is_final_and_names_its_code(
-    secret: Make, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes], told: str
+def test_refusal_is_not_retried_and_its_code_is_named(
+    secret: Make, monkeypatch: pytest.MonkeyPatch, response: tuple[int, bytes], code: str
 ) -> None:
-    with answering(answer) as service:
+    with serve_responses(response) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
-        with pytest.raises(CredentialsError, match=told):
+        with pytest.raises(CredentialsError, match=code):
             secret("gcp").read(Deadline(60))
-        assert service.asked == 1
+        assert service.request_count == 1

@@ -1,4 +1,4 @@
-"""What a run says of itself at its end, and how often it opens the source."""
+"""The result of a run, and how often the run opens the source."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ from replicate.protocol.ports import Body, GatedBody
 from replicate.protocol.replicator import Expectation, Replicator
 
 REF = SourceRef("source", "key")
-RECOGNISED = VerifiedBy("fingerprint", "fingerprint")
+UNCHANGED = VerifiedBy("fingerprint", "fingerprint")
 DELETES = Policy(deletes=True)
 COPIED = VerifiedBy("etag-md5", "crc32c")
 
@@ -40,8 +40,8 @@ COPIED = VerifiedBy("etag-md5", "crc32c")
 OWNER = {"owner": "me"}
 
 
-class TwentyRounds:
-    """More than any of these runs needs. No pause takes any time."""
+class LimitedClock:
+    """A clock that allows 20 rounds, more than any of these runs needs, and never waits."""
 
     def __init__(self) -> None:
         self.left = 20
@@ -57,13 +57,13 @@ class TwentyRounds:
     def pause(self, lost_races: int) -> None: ...
 
 
-class CountedS3(FakeS3):
-    """It counts how often it is opened. After each opening the next of `changes_to_come` is put."""
+class CountingS3(FakeS3):
+    """Counts how often it is opened. After each time it puts the next of `later_puts`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.opened = 0
-        self.changes_to_come: list[bytes] = []
+        self.later_puts: list[bytes] = []
 
     @contextmanager
     def open(
@@ -72,12 +72,12 @@ class CountedS3(FakeS3):
         self.opened += 1
         with super().open(ref, version, span) as body:
             yield body
-        if self.changes_to_come:
-            self.put(ref, self.changes_to_come.pop(0))
+        if self.later_puts:
+            self.put(ref, self.later_puts.pop(0))
 
 
 class NormalizingGcs(FakeGcs):
-    """It stores languages in small letters, and says so in its responses."""
+    """Stores languages in lower case, and returns them so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,59 +91,62 @@ class NormalizingGcs(FakeGcs):
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
-        return super().write(name, _in_small(attributes), body, precondition, storage_class)
+        return super().write(name, _lower_language(attributes), body, precondition, storage_class)
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         self.patches += 1
-        return super().patch(name, _in_small(attributes), current)
+        return super().patch(name, _lower_language(attributes), current)
 
 
-def _in_small(attributes: Attributes) -> Attributes:
+def _lower_language(attributes: Attributes) -> Attributes:
     return replace(attributes, content_language=(attributes.content_language or "").lower())
 
 
 class RefusingS3(FakeS3):
-    """It describes objects and never gives them."""
+    """Describes objects, but refuses to open them."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__()
-        self.why = why
+        self.message = message
 
     def pin(self, ref: SourceRef, version: SourceObject | None = None) -> Pinned | None:
         if version is None:
             return super().pin(ref)
-        raise SourceChangedError(self.why)
+        raise SourceChangedError(self.message)
 
 
 class RefusingGcs(FakeGcs):
-    """It takes no object."""
+    """Refuses every write."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__()
-        self.why = why
+        self.message = message
 
     def require(self, name: str, precondition: Precondition) -> None:
         super().require(name, precondition)
-        raise DestinationChangedError(self.why)
+        raise DestinationChangedError(self.message)
 
 
 def replicate(
-    s3: FakeS3, gcs: FakeGcs, hint: Expectation = Expectation.UNKNOWN, policy: Policy = DELETES
+    s3: FakeS3,
+    gcs: FakeGcs,
+    expectation: Expectation = Expectation.UNKNOWN,
+    policy: Policy = DELETES,
 ) -> Result:
     return Replicator(
         source=s3,
         destination=gcs,
         naming=Naming("replica"),
-        clock=TwentyRounds(),
+        clock=LimitedClock(),
         policy=policy,
-    ).replicate(REF, hint)
+    ).replicate(REF, expectation)
 
 
 def replica(gcs: FakeGcs) -> Replica | None:
     return gcs.head("key")
 
 
-def test_an_object_that_is_copied() -> None:
+def test_new_object_is_created() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     source = s3.put(REF, b"seven b")
     assert replicate(s3, gcs) == Result(
@@ -157,15 +160,15 @@ def test_an_object_that_is_copied() -> None:
     )
 
 
-def test_an_object_that_is_copied_over_another() -> None:
+def test_existing_object_is_overwritten() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     gcs.put("key", b"theirs")
     s3.put(REF, b"ours")
-    outcome = replicate(s3, gcs)
-    assert outcome.reason is Reason.OVERWRITTEN
+    result = replicate(s3, gcs)
+    assert result.reason is Reason.OVERWRITTEN
 
 
-def test_an_object_whose_metadata_is_replaced() -> None:
+def test_metadata_is_updated_when_only_it_changed() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     s3.put(REF, b"bytes")
     replicate(s3, gcs)
@@ -181,7 +184,7 @@ def test_an_object_whose_metadata_is_replaced() -> None:
     )
 
 
-def test_an_object_that_is_deleted() -> None:
+def test_replica_is_deleted_when_the_source_is_deleted() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     s3.put(REF, b"bytes")
     replicate(s3, gcs)
@@ -197,7 +200,7 @@ def test_an_object_that_is_deleted() -> None:
     )
 
 
-def test_an_object_that_is_as_it_should_be() -> None:
+def test_current_object_is_left_unchanged() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     source = s3.put(REF, b"bytes")
     replicate(s3, gcs)
@@ -208,27 +211,27 @@ def test_an_object_that_is_as_it_should_be() -> None:
         source=source,
         replica=replica(gcs),
         bytes_copied=0,
-        verified_by=RECOGNISED,
+        verified_by=UNCHANGED,
     )
 
 
-def test_a_run_that_copies_twice_counts_the_bytes_of_both_copies() -> None:
-    s3, gcs = CountedS3(), FakeGcs()
+def test_result_counts_the_bytes_of_both_copies_when_the_run_copies_twice() -> None:
+    s3, gcs = CountingS3(), FakeGcs()
     s3.put(REF, b"one")
-    s3.changes_to_come = [b"three"]
-    outcome = replicate(s3, gcs)
+    s3.later_puts = [b"three"]
+    result = replicate(s3, gcs)
     assert gcs.objects["key"].data == b"three"
-    assert outcome.bytes_copied == len(b"one") + len(b"three")
-    assert outcome.reason is Reason.OVERWRITTEN
+    assert result.bytes_copied == len(b"one") + len(b"three")
+    assert result.reason is Reason.OVERWRITTEN
 
 
 @pytest.mark.parametrize(
-    "hint", [Expectation.UNKNOWN, Expectation.CHANGED, Expectation.NEW], ids=str
+    "expectation", [Expectation.UNKNOWN, Expectation.CHANGED, Expectation.NEW], ids=str
 )
-def test_a_new_object_is_opened_once_whatever_the_run_expects(hint: Expectation) -> None:
-    s3, gcs = CountedS3(), FakeGcs()
+def test_new_object_is_opened_once_for_every_expectation(expectation: Expectation) -> None:
+    s3, gcs = CountingS3(), FakeGcs()
     s3.put(REF, b"bytes")
-    replicate(s3, gcs, hint)
+    replicate(s3, gcs, expectation)
     assert s3.opened == 1
 
 
@@ -240,8 +243,8 @@ def test_a_new_object_is_opened_once_whatever_the_run_expects(hint: Expectation)
         (Tags.METADATA, ("metadata half",)),
     ],
 )
-def test_what_gcs_cannot_hold_is_named(tags: Tags, dropped: tuple[str, ...]) -> None:
-    """Also by a run that finds nothing to do."""
+def test_dropped_fields_are_named_in_the_result(tags: Tags, dropped: tuple[str, ...]) -> None:
+    """They are named also when the object is current."""
     s3, gcs = FakeS3(), FakeGcs()
     s3.reads_tags = True
     s3.upload(REF, Upload(data=b"", metadata={"half": "\ud800"}, tags={"goog": "x"}))
@@ -250,18 +253,18 @@ def test_what_gcs_cannot_hold_is_named(tags: Tags, dropped: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("tags", Tags)
-def test_tags_follow_a_copy_and_a_change_of_metadata(tags: Tags) -> None:
+def test_tags_are_written_by_a_copy_and_by_a_patch(tags: Tags) -> None:
     s3, gcs = FakeS3(), FakeGcs()
     s3.reads_tags = True
-    for metadata, kept in ({}, {"tag": "1"}), (OWNER, {"tag": "2"}):
-        upload = Upload(data=b"bytes", metadata=metadata, tags=kept)
+    for metadata, object_tags in ({}, {"tag": "1"}), (OWNER, {"tag": "2"}):
+        upload = Upload(data=b"bytes", metadata=metadata, tags=object_tags)
         source = s3.upload(REF, upload)
         replicate(s3, gcs, policy=Policy(tags=tags))
         assert gcs.objects["key"].replica.attributes == mapping.attributes(source, tags)
     assert gcs.objects["key"].replica.metageneration == 2
 
 
-def test_what_gcs_stores_in_its_own_way_is_not_patched_by_the_run_that_wrote_it() -> None:
+def test_value_normalized_by_gcs_is_not_patched_by_the_same_run() -> None:
     s3, gcs = FakeS3(), NormalizingGcs()
     s3.upload(REF, Upload(data=b"bytes", content_language="de-AT"))
     assert replicate(s3, gcs).reason is Reason.CREATED
@@ -272,24 +275,24 @@ def test_what_gcs_stores_in_its_own_way_is_not_patched_by_the_run_that_wrote_it(
 
 
 @pytest.mark.parametrize(
-    ("why", "sentence"), [("Not yours.", "Not yours."), ("", "it does not say why.")]
+    ("message", "sentence"), [("Not yours.", "Not yours."), ("", "it does not say why.")]
 )
-def test_a_refusal_is_said_in_the_words_of_the_store(why: str, sentence: str) -> None:
-    s3 = RefusingS3(why)
+def test_error_quotes_the_refusal_of_s3(message: str, sentence: str) -> None:
+    s3 = RefusingS3(message)
     s3.put(REF, b"bytes")
-    with pytest.raises(SourceForbiddenError) as refused:
+    with pytest.raises(SourceForbiddenError) as caught:
         replicate(s3, FakeGcs())
-    assert refused.value.message == (
+    assert caught.value.message == (
         f"S3 refuses to give s3://source/key, although it has not changed: {sentence}"
     )
 
 
-def test_a_refusal_of_gcs_says_where_to_look() -> None:
+def test_error_for_a_refusal_of_gcs_says_where_to_look() -> None:
     s3 = FakeS3()
     s3.put(REF, b"bytes")
-    with pytest.raises(DestinationForbiddenError) as refused:
+    with pytest.raises(DestinationForbiddenError) as caught:
         replicate(s3, RefusingGcs("Retention."))
-    assert refused.value.message == (
+    assert caught.value.message == (
         "GCS refuses to create the replica of s3://source/key, although there is none: Retention."
         " Look for a policy on the bucket, project or organization."
     )
