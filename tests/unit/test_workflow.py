@@ -122,14 +122,14 @@ def test_malformed_step_fails_permanently(event: dict[str, Any]) -> None:
         stores().function().step(event, Context())
 
 
-def test_machine_retries_transient_errors_and_sweeps_after_others() -> None:
+def test_machine_sweeps_at_once_after_a_permanent_error_only() -> None:
     machine = json.loads(MACHINE.read_text())
     states = machine["States"]
     slice_state = states["StageSlices"]["ItemProcessor"]["States"]["StageSlice"]
     for state in (states["Plan"], states["Commit"], states["Sweep"], slice_state):
-        retried = [name for retry in state["Retry"] for name in retry["ErrorEquals"]]
-        assert "TransientError" in retried
-        assert "PermanentError" not in retried
+        permanent, others = state["Retry"]
+        assert permanent == {"ErrorEquals": ["PermanentError"], "MaxAttempts": 0}
+        assert others["ErrorEquals"] == ["States.ALL"]  # a killed process has many names
     for name in ("Plan", "StageSlices", "Commit"):
         assert [each["Next"] for each in states[name]["Catch"]] == ["Sweep"]
 
