@@ -74,7 +74,9 @@ class TestTask:
 
         assert attempts(task, "States.ALL") >= 6
         assert attempts(task, "PermanentError") == 0
-        assert task["Retry"][0]["ErrorEquals"] == ["PermanentError"], "the first match counts"
+        assert task["Retry"][0]["ErrorEquals"] == ["PermanentError", "WrongBytesError"], (
+            "the first match counts"
+        )
 
     def test_waits_for_capacity_for_an_hour(self, name: str) -> None:
         """Lambda rejects invocations above the concurrency that is reserved or left."""
