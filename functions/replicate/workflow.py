@@ -1,8 +1,9 @@
 """The steps of the state machine that copies large objects (statemachines/large-object.asl.json).
 
 Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
-After an error with the name `PermanentError` or `WrongBytesError` the machine sweeps and fails. It retries after any
-other, also when the function's process was killed or out of time: Lambda has many names for that.
+After an error with the name `PermanentError` or `WrongBytesError` the machine sweeps and fails. It
+retries after any other error, also when the function's process was killed or ran out of time:
+Lambda has many names for that.
 """
 
 from collections.abc import Mapping
