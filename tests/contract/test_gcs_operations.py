@@ -53,6 +53,22 @@ def test_compose_of_a_missing_source_is_refused(gcs: Gcs, name: str) -> None:
     assert gcs.get(name).status == 404
 
 
+def test_compose_deletes_its_sources_only_after_a_success(gcs: Gcs, name: str) -> None:
+    sources = [
+        {"name": each, "generation": gcs.media(each, b"x").json["generation"]}
+        for each in (f"{name}/0", f"{name}/1")
+    ]
+    body = {"sourceObjects": sources, "deleteSourceObjects": True}
+    path = f"{gcs.path(name)}/compose"
+
+    refused = gcs.request("POST", path, query={"ifGenerationMatch": 1}, body=body)
+    assert (refused.status, gcs.get(f"{name}/0").status) == (412, 200)
+
+    assert gcs.request("POST", path, body=body).status == 200
+    assert [gcs.get(each["name"]).status for each in sources] == [404, 404]
+    assert gcs.download(name).body == b"xx"
+
+
 def test_compose_takes_preconditions_on_both_sides(gcs: Gcs, name: str) -> None:
     part = gcs.media(f"{name}/0", b"x").json["generation"]
     matching = {"name": f"{name}/0", "objectPreconditions": {"ifGenerationMatch": part}}

@@ -1,11 +1,12 @@
 """Objects made of other objects: compose and rewrite."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from tools.local.gcs import metadata
-from tools.local.gcs.errors import invalid
+from tools.local.gcs.errors import ApiError, invalid
 from tools.local.gcs.messages import Request, Response, json_response, resource_response
 from tools.local.gcs.preconditions import Preconditions
 from tools.local.gcs.service import Service
@@ -24,7 +25,18 @@ def compose(service: Service, request: Request, bucket: str, name: str) -> Respo
     with service.store.spool(md5=False) as spool:
         content = _concatenated(service, bucket, sources, spool)
         composed = service.store.commit(bucket, name, content, fields, request.preconditions)
+    if body.get("deleteSourceObjects") is True:
+        _delete(service, bucket, [source for source in sources if source["name"] != name])
     return resource_response(request, composed)
+
+
+def _delete(service: Service, bucket: str, sources: list[dict[str, Any]]) -> None:
+    """Delete the sources of a compose that has succeeded. Others may have deleted them already."""
+    for source in sources:
+        generation = source.get("generation")
+        pinned = Preconditions(generation=None if generation is None else int(generation))
+        with suppress(ApiError):
+            service.store.delete(bucket, source["name"], pinned)
 
 
 def _sources(body: Mapping[str, Any]) -> list[dict[str, Any]]:
