@@ -89,6 +89,17 @@ def test_what_is_not_the_rest_of_a_broken_body_is_not_taken_for_it(
     stage.assert_equal()
 
 
+@pytest.mark.parametrize("strike", [cut, whole_instead_of_the_rest, nothing_at_all, another_range])
+def test_a_range_is_requested_again_after_a_wrong_response(stage: Stage, strike: Strike) -> None:
+    """A head that is cut off in the middle looks like a complete one without some headers."""
+    event = CREATE_LARGE.prepare(stage)
+    stage.spoil(Fault("s3.get", MID_BODY, cut))
+    fault = stage.spoil(Fault("s3.resume", Place(Phase.RESPONSE_HEAD, INSIDE), strike))
+    assert stage.invoke(event).failure == ""
+    assert fault.struck == 1
+    stage.assert_equal()
+
+
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
 def test_a_bit_flipped_in_the_rest_of_a_broken_body_is_found(
     stage: Stage, scenario: Scenario
