@@ -17,10 +17,37 @@ Blow = Callable[[Stage, Exchange], None]
 
 BEFORE, INSIDE, AFTER = 0.0, 0.5, 1.0
 
-SENDS = frozenset({"token", "gcs.insert", "gcs.start", "gcs.put", "gcs.final", "gcs.patch"})
+SENDS = frozenset(
+    {
+        "token",
+        "gcs.insert",
+        "gcs.start",
+        "gcs.put",
+        "gcs.final",
+        "gcs.patch",
+        "gcs.staged-patch",
+        "gcs.join",
+        "gcs.compose",
+    }
+)
 """Steps whose request has a body."""
 
-ANSWERS = frozenset({"token", "s3.get", "gcs.get", "gcs.insert", "gcs.final", "gcs.patch"})
+ANSWERS = frozenset(
+    {
+        "token",
+        "s3.get",
+        "s3.resume",
+        "gcs.get",
+        "gcs.staged-get",
+        "gcs.list",
+        "gcs.insert",
+        "gcs.final",
+        "gcs.patch",
+        "gcs.staged-patch",
+        "gcs.join",
+        "gcs.compose",
+    }
+)
 """Steps whose answer has one."""
 
 FOREVER = 1000
