@@ -1,8 +1,8 @@
 """The steps of the state machine that copies large objects (statemachines/large-object.asl.json).
 
 Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
-An error that may pass has the name `TransientError`, which the machine retries; any other has the
-name `PermanentError`, after which it sweeps and fails.
+After an error with the name `PermanentError` the machine sweeps and fails. It retries after any
+other, also when the function's process was killed or out of time: Lambda has many names for that.
 """
 
 from collections.abc import Mapping

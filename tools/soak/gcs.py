@@ -1,34 +1,34 @@
-"""The local GCS server with faults, as a process: `python -m tools.soak.gcs --log F …`."""
+"""The local GCS server with random faults, as a process: `python -m tools.soak.gcs`."""
 
 import argparse
 from pathlib import Path
 
 from tools.local.gcs import GcsServer
-from tools.soak.weather import Weather
+from tools.soak.fault_injector import FaultInjector
 
 
 def main() -> None:
-    """Start the server, say where it is, and wait for SIGTERM."""
-    arguments = _parser().parse_args()
-    weather = Weather(
-        rate=arguments.faults,
-        storm_every_s=arguments.storm_every_s,
-        seed=arguments.seed,
-        log=arguments.log,
-    )
-    with GcsServer([arguments.bucket], data_dir=arguments.data_dir, faults=weather) as server:
-        server.run()
-
-
-def _parser() -> argparse.ArgumentParser:
+    """Run the server until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m tools.soak.gcs", description=__doc__)
     parser.add_argument("--bucket", required=True)
+    parser.add_argument("--host", required=True)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--faults", type=float, required=True)
-    parser.add_argument("--storm-every-s", type=float, required=True)
+    parser.add_argument("--log", type=Path, required=True, help="a JSON line for each fault")
+    parser.add_argument("--faults", type=float, required=True, help="share of the requests")
+    parser.add_argument("--outage-every-s", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    return parser
+    options = parser.parse_args()
+    with options.log.open("w", buffering=1) as log:
+        faults = FaultInjector(
+            rate=options.faults,
+            outage_every_s=options.outage_every_s,
+            seed=options.seed,
+            log=log,
+        )
+        with GcsServer(
+            [options.bucket], host=options.host, data_dir=options.data_dir, faults=faults
+        ) as server:
+            server.run()
 
 
 if __name__ == "__main__":
