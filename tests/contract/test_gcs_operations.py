@@ -1,6 +1,7 @@
 """Compose, rewrite, list, download, and the little that is needed of buckets."""
 
 import uuid
+from typing import Any
 
 import pytest
 from contract.gcs_http import STEP, Gcs, crc32c, md5, noise
@@ -62,6 +63,60 @@ def test_compose_takes_preconditions_on_both_sides(gcs: Gcs, name: str) -> None:
     assert gcs.compose(name, [{"name": f"{name}/0", "generation": "1"}]).status == 404
     assert gcs.compose(name, [matching], ifGenerationMatch=0).status == 200
     assert gcs.compose(name, [matching], ifGenerationMatch=0).status == 412
+
+
+def test_a_composite_has_the_class_that_all_its_sources_share(gcs: Gcs, name: str) -> None:
+    for number, storage_class in enumerate(["NEARLINE", "NEARLINE", "STANDARD"]):
+        gcs.multipart(f"{name}/{number}", b"x", resource={"storageClass": storage_class})
+    cold = [{"name": f"{name}/0"}, {"name": f"{name}/1"}]
+
+    assert gcs.compose(name, cold).json["storageClass"] == "NEARLINE"
+    assert gcs.compose(name, [*cold, {"name": f"{name}/2"}]).status == 400
+
+
+def pinned(gcs: Gcs, name: str, count: int = 2) -> list[dict[str, Any]]:
+    """Return sources of a compose, each pinned to its generation."""
+    generations = [gcs.media(f"{name}/{n}", b"%d" % n).json["generation"] for n in range(count)]
+    return [
+        {
+            "name": f"{name}/{n}",
+            "generation": generation,
+            "objectPreconditions": {"ifGenerationMatch": generation},
+        }
+        for n, generation in enumerate(generations)
+    ]
+
+
+def test_compose_deletes_its_sources_when_it_is_told_to(gcs: Gcs, name: str) -> None:
+    sources = pinned(gcs, name)
+
+    assert gcs.compose(f"{name}/kept", sources).status == 200
+    assert [gcs.get(source["name"]).status for source in sources] == [200, 200]
+    assert gcs.compose(name, sources, delete_sources=True).status == 200
+    assert [gcs.get(source["name"]).status for source in sources] == [404, 404]
+    assert gcs.download(name).body == b"01"
+    assert gcs.compose(name, sources, delete_sources=True).status == 404
+
+
+def test_a_compose_that_fails_deletes_no_source(gcs: Gcs, name: str) -> None:
+    sources = pinned(gcs, name)
+    gcs.media(name, b"there")
+
+    assert gcs.compose(name, sources, delete_sources=True, ifGenerationMatch=0).status == 412
+    gcs.media(sources[1]["name"], b"newer")
+    assert gcs.compose(name, sources, delete_sources=True).status == 404
+    assert [gcs.get(source["name"]).status for source in sources] == [200, 200]
+    assert gcs.download(name).body == b"there"
+
+
+def test_a_composite_can_be_a_source_that_is_deleted(gcs: Gcs, name: str) -> None:
+    inner = gcs.compose(f"{name}/inner", pinned(gcs, name), delete_sources=True)
+    sources = [{"name": f"{name}/inner", "generation": inner.json["generation"]}]
+
+    whole = gcs.compose(name, sources, delete_sources=True)
+
+    assert (whole.json["componentCount"], gcs.download(name).body) == (2, b"01")
+    assert [item["name"] for item in gcs.listing(prefix=name).json["items"]] == [name]
 
 
 def test_a_rewrite_copies_bytes_and_metadata(gcs: Gcs, name: str) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -10,36 +9,22 @@ from http import HTTPStatus
 from typing import Any
 
 from werkzeug import Request, Response
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import FunctionError
+from tools.local.web_server import WebServer
 
 SAMPLE: Json = json.loads((SAMPLES / "api-v2.json").read_text())
 ROUTE = SAMPLE["routeKey"]
 TEXT_TYPES = ("text/", "application/json", "application/javascript", "application/xml")
 
 
-class ApiGateway:
+class ApiGateway(WebServer):
     """Listens on a free port and turns requests into invocations. `close` it."""
 
     def __init__(self, invoke: Callable[[object], Any]) -> None:
         self._invoke = invoke
-        self._server = make_server(
-            "127.0.0.1",
-            0,
-            Request.application(self._respond),
-            threaded=True,
-            request_handler=_QuietHandler,
-        )
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.05])
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(self._respond)
 
     def _respond(self, request: Request) -> Response:
         if f"{request.method} {request.path}" != ROUTE:
@@ -48,11 +33,6 @@ class ApiGateway:
             return _response(self._invoke(_event(request)))
         except FunctionError:  # as on AWS: the error is in the function's log only
             return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - Werkzeug's name
-        """Log nothing: the function logs its requests."""
 
 
 def _event(request: Request) -> Json:

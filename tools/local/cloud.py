@@ -20,6 +20,7 @@ from tools.local.api_gateway import ApiGateway
 from tools.local.aws import Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.google_cloud import GoogleCloud
+from tools.local.lambda_api import LambdaApi
 from tools.local.lambda_service import Delivery, LambdaService
 from tools.local.runtime import LambdaRuntime
 
@@ -48,6 +49,7 @@ class LocalCloud:
     service: LambdaService
     notifications: BucketNotifications
     api: ApiGateway
+    lambda_api: LambdaApi
 
     def settle(self) -> None:
         """Wait until every event so far has ended. Raises TimeoutError."""
@@ -67,8 +69,10 @@ def local_cloud(
     """Run a local cloud with three source buckets, one replica bucket and the function."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-cloud-")))
+        lambda_api = LambdaApi()
+        stack.callback(lambda_api.close)
         with ThreadPoolExecutor() as executor:  # each takes a second to start
-            starting = executor.submit(Aws, folder)
+            starting = executor.submit(Aws, folder, lambda_port=lambda_api.port)
             stack.callback(lambda: starting.result().close())
             google = GoogleCloud(folder, REPLICA, command=gcs_command)
             stack.callback(google.close)
@@ -93,6 +97,7 @@ def local_cloud(
             service=service,
             notifications=notifications,
             api=api,
+            lambda_api=lambda_api,
         )
 
 

@@ -4,30 +4,53 @@
                           or directly ─────────────────────────────^    │ failed too often
                                             ^──────── redrive ──── FailureQueue
 
+A large object: function ──> execution of the state machine ──> LambdaApi ──> function, in slices
+
 moto's CloudFormation ignores bucket notifications, so each resource is created here from the
 properties that the transformed template has for it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tools.local.aws import Aws
+from tools.local.aws import ACCOUNT, REGION, Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.cloud import REPLICA, LocalCloud
 from tools.local.event_source_mapping import EventSourceMapping
 from tools.local.lambda_service import RETRY_DELAYS_S, Delivery, LambdaService
 from tools.local.notifications import SAMPLES, Json
-from tools.local.runtime import LambdaRuntime
+from tools.local.runtime import REPOSITORY, LambdaRuntime
 from tools.local.template import Stack
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
 
+WATCH_DELAY_S = 1
+MACHINE = REPOSITORY / "statemachines/large-object.asl.json"
+QUICK_RETRIES = {"IntervalSeconds": 1, "BackoffRate": 1, "MaxDelaySeconds": 2}
+"""Instead of minutes: moto waits as long as Step Functions."""
+
 FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeObjects:
+    """How a deployment copies large objects. By default, an object of 1 MiB is large."""
+
+    sizes: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "PARALLEL_FROM": "256 KiB",
+            "LARGE_FROM": "1 MiB",
+            "PART_SIZE": "64 KiB",
+            "SLICE_SIZE": "256 KiB",
+        }
+    )
+    runtimes: int = 3
+    """Slices that are staged at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +60,16 @@ class Deployment:
     aws: Aws
     bucket: str
     function: LambdaRuntime
+    """The first of the runtimes; the only one where there is no state machine."""
+    runtimes: tuple[LambdaRuntime, ...]
     service: LambdaService
     notifications: BucketNotifications
     """Of S3 or EventBridge to the function, where the template's Delivery is `direct`."""
     mapping: EventSourceMapping
     event_queue: str
     failure_queue: str
+    state_machine: str
+    """Its ARN; empty without one."""
 
     def settle(self) -> None:
         """Wait until every event that goes to the function directly has ended."""
@@ -72,8 +99,17 @@ class Deployment:
 
 
 @contextmanager
-def deployed(cloud: LocalCloud, bucket: str, **parameters: str | float) -> Iterator[Deployment]:
-    """Deploy the template with a source bucket of this name and these parameters."""
+def deployed(
+    cloud: LocalCloud,
+    bucket: str,
+    large: LargeObjects | None = None,
+    /,
+    **parameters: str | float,
+) -> Iterator[Deployment]:
+    """Deploy the template with a source bucket of this name and these parameters.
+
+    Without `large` there is no state machine.
+    """
     stack = Stack(
         SourceBucketName=bucket,
         GcsBucketName=REPLICA,
@@ -89,10 +125,22 @@ def deployed(cloud: LocalCloud, bucket: str, **parameters: str | float) -> Itera
     failure_queue = _create_queue(aws, f"{bucket}-FailureQueue", resources["FailureQueue"])
     event_queue = _create_queue(aws, f"{bucket}-EventQueue", resources["EventQueue"])
     direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
-    function = _function(cloud, bucket, resources["ReplicateFunction"])
+    machine, settings = "", {}
+    if large:
+        machine = aws.create_state_machine(bucket, _definition(bucket))
+        settings = {
+            **large.sizes,
+            "LARGE_STATE_MACHINE_ARN": machine,
+            "EVENT_QUEUE_URL": event_queue,
+            "WATCH_DELAY_SECONDS": str(WATCH_DELAY_S),
+        }
+    functions = tuple(
+        _function(cloud, f"{bucket}-{number}", resources["ReplicateFunction"], settings)
+        for number in range(large.runtimes if large else 1)
+    )
     with closing(
         LambdaService(
-            [function],
+            functions,
             retry_delays_s=RETRY_DELAYS_S[: resources["AsyncInvocations"]["MaximumRetryAttempts"]],
             on_failure=lambda delivery: _send_failure(aws, failure_queue, delivery),
         )
@@ -104,27 +152,46 @@ def deployed(cloud: LocalCloud, bucket: str, **parameters: str | float) -> Itera
         mapping = EventSourceMapping(
             aws, event_queue, resources["EventQueueMapping"], service.invoke
         )
-        with closing(BucketNotifications(aws, direct_queue, service.accept)) as notifications:
+        with (
+            closing(BucketNotifications(aws, direct_queue, service.accept)) as notifications,
+            cloud.lambda_api.serving(bucket, service.invoke),
+        ):
             yield Deployment(
                 aws=aws,
                 bucket=bucket,
-                function=function,
+                function=functions[0],
+                runtimes=functions,
                 service=service,
                 notifications=notifications,
                 mapping=mapping,
                 event_queue=event_queue,
                 failure_queue=failure_queue,
+                state_machine=machine,
             )
 
 
-def _function(cloud: LocalCloud, name: str, properties: Json) -> LambdaRuntime:
-    """Run the template's function, with the endpoints of this cloud."""
+def _definition(function: str) -> str:
+    """Return the state machine that invokes a function, with short waits."""
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
+    text = MACHINE.read_text().replace("${FunctionArn}", arn)
+    return json.dumps(json.loads(text, object_hook=_quicken))
+
+
+def _quicken(described: Json) -> Json:
+    return {name: QUICK_RETRIES.get(name, value) for name, value in described.items()}
+
+
+def _function(
+    cloud: LocalCloud, name: str, properties: Json, settings: Mapping[str, str]
+) -> LambdaRuntime:
+    """Run the template's function, with the endpoints of this cloud and these further settings."""
     variables = {n: v for n, v in properties["Environment"]["Variables"].items() if v != ""}
     return LambdaRuntime(
         {
             **cloud.aws.environment,
             **{name: cloud.function_environment[name] for name in ENDPOINTS},
             **variables,
+            **settings,
         },
         folder=cloud.folder,
         handler=properties["Handler"],

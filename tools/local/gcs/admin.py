@@ -60,3 +60,9 @@ def clear_requests(service: Service, _: Request) -> Response:
 def sessions(service: Service, _: Request) -> Response:
     """Serve GET sessions: the resumable uploads that are still open."""
     return json_response({"sessions": service.open_sessions()})
+
+
+def soft_deleted(service: Service, request: Request) -> Response:
+    """Serve GET soft-deleted: the generations that soft delete would hold, and charge for."""
+    items = [stored.resource(request.server_url) for stored in list(service.store.soft_deleted)]
+    return json_response({"items": items})

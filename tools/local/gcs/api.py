@@ -94,6 +94,7 @@ _ROUTES = Map(
         _rule("GET", "/_local/requests", _ADMIN, admin.requests),
         _rule("DELETE", "/_local/requests", _ADMIN, admin.clear_requests),
         _rule("GET", "/_local/sessions", _ADMIN, admin.sessions),
+        _rule("GET", "/_local/soft-deleted", _ADMIN, admin.soft_deleted),
     ],
     converters={"default": _Segment},
     merge_slashes=False,

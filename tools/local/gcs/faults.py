@@ -40,6 +40,12 @@ class Fault:
     stall_answer: float = 0.0  # seconds before the response is sent
     corrupt: bool = False  # flip a bit of the object's bytes as they arrive
 
+    # What GCS's documentation leaves open about `deleteSourceObjects` and the class of a composite:
+    delete_sources_anyway: bool = False  # also when a precondition of the destination fails
+    delete_sources_after: float | None = None  # seconds after the response
+    keep_sources: bool = False  # delete them never
+    refuse_other_class: bool = False  # 400 when `destination` names another class than the sources'
+
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> "Fault":
         """Build a fault from a request to /_local/faults."""

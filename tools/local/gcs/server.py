@@ -143,3 +143,7 @@ class GcsServer:
     def sessions(self) -> list[dict[str, str | int]]:
         """Return the resumable uploads that are still open."""
         return self._service.open_sessions()
+
+    def soft_deleted(self) -> list[str]:
+        """Return the names of the generations that a bucket with soft delete would hold."""
+        return [stored.name for stored in list(self._service.store.soft_deleted)]

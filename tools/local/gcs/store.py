@@ -4,7 +4,7 @@ import base64
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -102,6 +102,8 @@ class Store:
         self._lock = threading.RLock()
         self._buckets: dict[str, Bucket] = {}
         self._last_generation = 0
+        self.soft_deleted: list[StoredObject] = []
+        """Deleted and overwritten generations, which a bucket with soft delete would hold."""
 
     def spool(self, *, md5: bool = True) -> Spool:
         """Return an empty file for content to come."""
@@ -149,10 +151,17 @@ class Store:
         content: Content,
         fields: metadata.Fields,
         preconditions: Preconditions,
+        *,
+        consumed: Sequence[StoredObject] = (),
     ) -> StoredObject:
-        """Make `content` the live object: a new generation, unless a precondition fails."""
+        """Make `content` the live object: a new generation, unless a precondition fails.
+
+        Delete the objects in `consumed` in the same step; refuse it with 404 if one is gone.
+        """
         with self._lock:
             home = self.bucket(bucket)
+            for source in consumed:
+                self.get(bucket, source.name, Preconditions(generation=source.generation))
             before = home.objects.get(name)
             preconditions.check(before)
             self._count_write(bucket, name)
@@ -169,9 +178,11 @@ class Store:
                 created=moment,
                 updated=moment,
             )
+            stored = home.objects[name]
             if before:
-                before.content.path.unlink()
-            return home.objects[name]
+                self._remove(before, is_soft=before.generation not in _generations(consumed))
+            self.consume(consumed)
+            return stored
 
     def change(
         self,
@@ -195,7 +206,21 @@ class Store:
             live = self.get(bucket, name, preconditions)
             self._count_write(bucket, name)
             del self.bucket(bucket).objects[name]
-            live.content.path.unlink()
+            self._remove(live)
+
+    def consume(self, objects: Iterable[StoredObject]) -> None:
+        """Delete these generations if they are live, past soft delete."""
+        with self._lock:
+            for stored in objects:
+                home = self.bucket(stored.bucket).objects
+                if stored.name in home and home[stored.name].generation == stored.generation:
+                    self._remove(home.pop(stored.name), is_soft=False)
+
+    def consume_later(self, objects: Sequence[StoredObject], delay_s: float) -> None:
+        """Delete these generations after a delay, unless the server stops before."""
+        timer = threading.Timer(delay_s, self.consume, [objects])
+        timer.daemon = True
+        timer.start()
 
     def share(self, source: StoredObject, spool: Spool) -> Content:
         """Return the source's bytes under the spool's file name, without copying them."""
@@ -205,6 +230,12 @@ class Store:
             spool.discard()
             os.link(live.content.path, spool.path)
             return replace(live.content, path=spool.path)
+
+    def _remove(self, stored: StoredObject, *, is_soft: bool = True) -> None:
+        """Remove the bytes. GCS would keep, and charge for, what is deleted softly."""
+        stored.content.path.unlink(missing_ok=True)  # the server may have stopped
+        if is_soft:
+            self.soft_deleted.append(stored)
 
     def _count_write(self, bucket: str, name: str) -> None:
         """Refuse a write that follows the last one of this name too soon.
@@ -221,3 +252,7 @@ class Store:
                 " (create, update, and delete). Please reduce your request rate.",
             )
         self._last_writes[bucket, name] = now
+
+
+def _generations(objects: Iterable[StoredObject]) -> set[int]:
+    return {stored.generation for stored in objects}
