@@ -1,9 +1,10 @@
 """The doctor: checks a deployment when the function is invoked with `{"doctor": true}`.
 
-It runs two series of checks, called hops. Each series stops at the first hop that fails. The first
+It runs series of checks, called hops. Each series stops at the first hop that fails. The first
 series checks the way to GCS: settings, secret, token, permissions, and a canary object that is
-written, read back and deleted. The second one checks each bucket in SOURCE_BUCKETS. A failed hop
-says what to do.
+written, read back and deleted. With a state machine it also checks what large objects need of the
+bucket, and another series asks the state machine. The last one checks each bucket in
+SOURCE_BUCKETS. A failed hop says what to do.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from replicate import staging_checks
 from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.protocol.checksums import CommitGate, encode_crc32c
@@ -46,7 +48,7 @@ def examine(build: Callable[[], Environment], context: Context) -> dict[str, Any
     hops = [_described("settings", f"gs://{environment.settings.naming.bucket}")]
     with contextlib.closing(environment):
         environment.start_invocation(context)
-        for chain in (_to_gcs(environment), _to_s3(environment)):
+        for chain in (_to_gcs(environment), _to_state_machine(environment), _to_s3(environment)):
             hops += _walk(chain)
     return _report(hops)
 
@@ -83,12 +85,26 @@ def _to_gcs(environment: Environment) -> list[Hop]:
             credentials.refresh(None)
         return f"a token of {len(str(credentials.token))} characters"
 
-    return [
+    hops = [
         Hop("secret", secret),
         Hop("token", token),
         Hop(f"rights on gs://{naming.bucket}", lambda: _permissions(environment)),
         Hop("canary", lambda: _canary(environment)),
     ]
+    if environment.executions:
+        hops += [
+            Hop("parts", partial(staging_checks.staging, environment)),
+            Hop("lifecycle rule for parts", partial(staging_checks.lifecycle_rule, environment)),
+            Hop("storage costs of parts", partial(staging_checks.storage_costs, environment)),
+        ]
+    return hops
+
+
+def _to_state_machine(environment: Environment) -> list[Hop]:
+    executions = environment.executions
+    if not executions:
+        return []
+    return [Hop("state machine", partial(staging_checks.state_machine, executions))]
 
 
 def _permissions(environment: Environment) -> str:

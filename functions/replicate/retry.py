@@ -21,7 +21,7 @@ TRANSIENT = (ThrottledError, UnavailableError)
 """Errors after which the same request may succeed."""
 
 _RANDOM = random.SystemRandom()
-"""Not `random.Random`: SnapStart restores its state, and all environments would wait alike."""
+"""It has no seed and no state, so no two environments wait alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

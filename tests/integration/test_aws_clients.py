@@ -21,13 +21,15 @@ from replicate.wiring import Environment
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_sqs import SQSClient
+    from types_boto3_stepfunctions import SFNClient
 
 REGION = "eu-west-1"
 THREADS = 10
 
 
 class Container:
-    """The credentials server under SnapStart. Its keys expire, and it may be down."""
+    """A container credentials endpoint. Its keys expire, and it may be down."""
 
     def __init__(self) -> None:
         self.request_count = 0
@@ -99,7 +101,7 @@ def test_keys_of_the_environment_are_used(
     assert container.request_count == 0
 
 
-def test_keys_are_requested_once_under_snapstart(container: Container) -> None:
+def test_keys_of_a_container_endpoint_are_requested_once(container: Container) -> None:
     clients = make_clients()
     assert clients.keys() == clients.keys() == AwsKeys("AKIA1", "secret", "token")
     assert container.request_count == 1
@@ -144,7 +146,9 @@ def test_settings_error_is_raised_when_the_function_has_no_role() -> None:
         S3Source(clients, Deadline(10), DEFAULT_POLICY).head(SourceRef("bucket", "key"))
 
 
-def timeouts(client: "S3Client | SecretsManagerClient") -> tuple[float, float]:
+def timeouts(
+    client: "S3Client | SecretsManagerClient | SQSClient | SFNClient",
+) -> tuple[float, float]:
     config: Any = client.meta.config
     return config.connect_timeout, config.read_timeout
 
@@ -155,7 +159,12 @@ def timeouts(client: "S3Client | SecretsManagerClient") -> tuple[float, float]:
 def test_client_timeouts_are_shorter_near_the_deadline(left: float, timeout: float) -> None:
     clients = make_clients()
     stopped = Deadline(left, clock=lambda: 0.0)
-    for client in (clients.client("s3", stopped), clients.client("secretsmanager", stopped)):
+    for client in (
+        clients.client("s3", stopped),
+        clients.client("secretsmanager", stopped),
+        clients.client("sqs", stopped),
+        clients.client("stepfunctions", stopped),
+    ):
         assert timeouts(client) == (timeout, timeout)
     clients.close()
 

@@ -170,7 +170,7 @@ def test_working_credentials_are_kept_during_an_outage_of_secrets_manager(
     caller = make_caller(make_secret(server.create_key()), clock)
     token = caller.token()
     clock.now += MAX_AGE_S
-    caller.secret.failure = UnavailableError("Secrets Manager could not be reached.")
+    caller.secret.failure = UnavailableError("The secret could not be read.")
     assert caller.token() == caller.token() == token
     assert caller.secret.reads == 2, "the secret was read again with every request"
     clock.now += RECHECK_S - 1
@@ -217,7 +217,7 @@ def test_recheck_has_less_time_than_the_invocation(
     assert deadlines[1] <= gcs_credentials.RECHECK_TIMEOUT_S
 
 
-FORBIDDEN = CredentialsError("Secrets Manager did not give the secret (AccessDeniedException).")
+FORBIDDEN = CredentialsError("Secrets Manager refused to read the secret (AccessDeniedException).")
 
 
 def test_credentials_fail_when_the_recheck_is_denied(
@@ -271,8 +271,8 @@ def test_request_fails_when_the_token_is_refused_and_secrets_manager_is_down(
     caller = make_caller(make_secret(key))
     caller.token()
     server.revoke_key(key["private_key_id"])
-    caller.secret.failure = UnavailableError("Secrets Manager could not be reached.")
-    with pytest.raises(CredentialsError, match="could not be reached"):
+    caller.secret.failure = UnavailableError("The secret could not be read.")
+    with pytest.raises(CredentialsError, match="could not be read"):
         caller.request()
 
 
@@ -495,7 +495,7 @@ def test_secret_is_read_again_when_its_key_is_replaced_before_the_first_use(
 def test_federation_uses_the_aws_credentials_of_the_function(
     server: GcsServer, make_secret: MakeSecret, make_caller: MakeCaller, *, impersonate: bool
 ) -> None:
-    """The credential source of the configuration needs variables that SnapStart does not set."""
+    """The keys are those that boto3 finds, not those of the configuration's credential source."""
     caller = make_caller(make_secret(server.external_account(impersonate=impersonate)))
     assert caller.request() == 200
     assert caller.credentials.kind == "federation configuration"

@@ -151,7 +151,7 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.runs)
     @rule(pick=picks, calls=calls, alternative=picks)
-    def advance(self, pick: int, calls: int, alternative: int) -> None:
+    def make_calls(self, pick: int, calls: int, alternative: int) -> None:
         self._advance(self._picked(pick), calls, alternative)
 
     @precondition(lambda self: self.runs)
@@ -173,7 +173,7 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.waiting or self.runs)
     @rule(pick=picks)
-    def finish(self, pick: int) -> None:
+    def await_quiescence(self, pick: int) -> None:
         """After all events are delivered and all runs have ended, destination equals source."""
         while self.runs or self.waiting:
             if not self.runs:
@@ -192,7 +192,7 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "gcs"):
-            self.finish(0)
+            self.await_quiescence(0)
 
     def _changed(self, ref: SourceRef, expectation: Expectation, calls: int) -> None:
         """Record a change of the source, and deliver its event now or later."""

@@ -44,6 +44,6 @@ def defined(cls: type[Exception], depth: int = 0) -> Iterator[Row]:
             yield from defined(subclass, depth + 1)
 
 
-def test_the_drawn_tree_shows_every_error_with_its_status_and_retryability() -> None:
+def test_drawn_tree_shows_every_error_with_its_status_and_retryability() -> None:
     tree = [*defined(errors.ReplicationError), *defined(errors.LostRaceError)]
     assert list(drawn()) == tree

@@ -27,6 +27,6 @@ def test_bytes_are_counted() -> None:
     assert bytes(BUFFER[:5]) == b"12345"
 
 
-def test_a_stream_that_ends_early_is_an_outage_of_the_source() -> None:
+def test_stream_that_ends_early_is_an_outage_of_the_source() -> None:
     with pytest.raises(SourceUnavailableError, match="ended early"):
         read(b"")

@@ -10,7 +10,7 @@ from wire.cases import (
     Scenario,
     Step,
 )
-from wire.harness import Harness
+from wire.harness import DESTINATION, Harness
 from wire.proxy import CannedResponseError, CutError, Exchange, ExchangeAction, Fault, response
 
 LARGE = [(CREATE_LARGE, "created"), (OVERWRITE_LARGE, "overwritten")]
@@ -114,4 +114,27 @@ def test_any_success_status_completes_a_delete(harness: Harness, status: int) ->
     assert ended.error_code == "", ended.message
     assert (ended.result["status"], ended.result["reason"]) == ("deleted", "deleted")
     assert harness.steps.count("gcs.delete") == 1
+    harness.assert_equal()
+
+
+@pytest.mark.parametrize("missing", ["upload_id", "half of upload_id"])
+def test_run_starts_a_new_session_when_the_session_uri_is_incomplete(
+    harness: Harness, missing: str
+) -> None:
+    """The connection breaks inside the Location header, and http.client does not notice."""
+    event = CREATE_LARGE.prepare(harness)
+    uri = f"{harness.clouds.google.url}/upload/storage/v1/b/{DESTINATION}/o?uploadType=resumable"
+    if missing == "half of upload_id":
+        uri += "&upload_id=0123"
+
+    def cut_uri(_: Exchange) -> None:
+        raise CannedResponseError(response(200, {"location": uri}))
+
+    fault = harness.inject(Fault("gcs.start", BEFORE_REQUEST, cut_uri))
+    ended = harness.invoke(event)
+    harness.stop_faults()
+    assert fault.triggered == 1
+    assert ended.error_code == "", ended.message
+    assert harness.steps.count("gcs.start") == 2
+    assert harness.open_sessions() == []
     harness.assert_equal()

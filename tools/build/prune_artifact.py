@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-AWS_SERVICES = frozenset({"s3", "secretsmanager"})
+AWS_SERVICES = frozenset({"s3", "secretsmanager", "sqs", "stepfunctions"})
 """The services for which the function makes boto3 clients."""
 
 UNUSED = {

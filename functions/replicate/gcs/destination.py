@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from google.api_core.exceptions import Forbidden, NotFound
+from google.api_core.exceptions import NotFound
 from google.cloud.storage import Blob, Bucket
 
 from replicate.errors import (
@@ -12,6 +12,7 @@ from replicate.errors import (
     DestinationForbiddenError,
     DestinationUnavailableError,
 )
+from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
 from replicate.gcs.errors import MALFORMED, malformed, translate_errors
@@ -161,9 +162,18 @@ class GcsDestination:
         if self._obstacle is None:
             uri = self._naming.uri("")
             self._obstacle = retrying(
-                lambda: self._with_bucket(uri, _staging_obstacle), self._policy, self._deadline
+                lambda: self._with_bucket(uri, buckets.staging_obstacle),
+                self._policy,
+                self._deadline,
             )
         return self._obstacle or None
+
+    def bucket_settings(self) -> buckets.BucketSettings | None:
+        """Describe the bucket; None if the credentials may not read its settings."""
+        uri = self._naming.uri("")
+        return retrying(
+            lambda: self._with_bucket(uri, buckets.settings), self._policy, self._deadline
+        )
 
     def list_prefix(self, prefix: str) -> Iterable[Replica]:
         """See `Destination.list_prefix`."""
@@ -301,25 +311,6 @@ class GcsDestination:
         timeout = self._deadline.limit(self._policy.io_timeout_s)
         with translate_errors(uri), self._client.credentials.within(self._deadline):
             return request(self._client.bucket(self._naming.bucket), timeout)
-
-
-def _staging_obstacle(bucket: Bucket, timeout: float) -> str:
-    """Return why staged objects could not be deleted; empty if they can.
-
-    Credentials that may not read the bucket's settings go on: then GCS refuses what it must.
-    """
-    delete = "storage.objects.delete"
-    if delete not in bucket.test_iam_permissions([delete], timeout=timeout, retry=None):
-        return f"the credentials lack {delete} on gs://{bucket.name}"
-    try:
-        bucket.reload(timeout=timeout, retry=None)
-    except Forbidden:
-        return ""
-    if bucket.retention_period:
-        return f"gs://{bucket.name} has a retention policy of {bucket.retention_period} seconds"
-    if bucket.default_event_based_hold:
-        return f"gs://{bucket.name} puts an event-based hold on each new object"
-    return ""
 
 
 def _conditions(precondition: Precondition) -> dict[str, Any]:

@@ -147,7 +147,12 @@ class ResumableUpload:
         The request does not name the object's size. If it did, it would complete an upload of which
         GCS has all bytes, without the CRC32C that GCS must compare.
         """
-        return self._put(b"", {"Content-Range": "bytes */*"})
+        try:
+            return self._put(b"", {"Content-Range": "bytes */*"})
+        except CredentialsError:
+            # The session URI is authorization enough, unless it is not complete: http.client takes
+            # a response head for whole that ends inside the URI.
+            raise _SessionGoneError from None
 
     def _put(self, data: "_RequestBody | bytes", headers: Mapping[str, str]) -> int | Replica:
         """Send one request to the session and parse its response."""

@@ -116,8 +116,8 @@ def _from_federation(
 ) -> Credentials:
     """Build credentials that get AWS keys from `supplier` instead of from the credential source.
 
-    google-auth reads only environment variables in Lambda. Under SnapStart the keys come from the
-    container credentials endpoint instead.
+    In Lambda google-auth reads environment variables only. `supplier` gets the keys wherever boto3
+    finds them, so that both clouds know the function as the same role.
     """
     federation = {key: value for key, value in info.items() if key != "credential_source"}
     made: Credentials = aws.Credentials.from_info(

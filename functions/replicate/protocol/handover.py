@@ -57,7 +57,8 @@ def hand_over(
         cause = state.cause or cause
     raise LargeObjectError(
         f"{MAX_EXECUTIONS} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
-        " Look at the executions of the state machine. Then redrive the event."
+        " Look at the executions of the state machine and remove the cause. docs/OPERATIONS.md says"
+        " how to start another execution."
     )
 
 

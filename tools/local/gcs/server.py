@@ -97,6 +97,12 @@ class GcsServer:
         """Create a bucket."""
         self._service.store.create_bucket(name)
 
+    def set_bucket_settings(self, name: str, **settings: object) -> None:
+        """Add exactly these fields to the bucket's resource. They have no other effect."""
+        stored = self._service.store.bucket(name).settings
+        stored.clear()
+        stored.update(settings)
+
     def create_key(self, email: str = DEFAULT_EMAIL) -> dict[str, str]:
         """Return a new service account key, in the format of Google's key files."""
         return self._service.keyring.create_key(self.url, email)

@@ -69,6 +69,8 @@ class Bucket:
     name: str
     created: datetime = field(default_factory=metadata.now)
     objects: dict[str, StoredObject] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
+    """More fields of the resource, such as a retention policy. They have no other effect."""
 
     def resource(self, server_url: str) -> dict[str, Any]:
         """Return the bucket resource."""
@@ -86,6 +88,7 @@ class Bucket:
             "etag": "CAE=",
             "timeCreated": created,
             "updated": created,
+            **self.settings,
         }
 
 
