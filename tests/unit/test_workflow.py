@@ -127,7 +127,7 @@ def test_machine_sweeps_at_once_after_a_permanent_error_only() -> None:
     states = machine["States"]
     slice_state = states["StageSlices"]["ItemProcessor"]["States"]["StageSlice"]
     for state in (states["Plan"], states["Commit"], states["Sweep"], slice_state):
-        permanent, others = state["Retry"]
+        permanent, _, others = state["Retry"]
         assert permanent == {"ErrorEquals": ["PermanentError"], "MaxAttempts": 0}
         assert others["ErrorEquals"] == ["States.ALL"]  # a killed process has many names
     for name in ("Plan", "StageSlices", "Commit"):
