@@ -27,6 +27,8 @@ class Promise(StrEnum):
     KEPT = "overwrite=never replaces nothing"
     SUCCESS = "no run fails by itself"
     END = "every run ends"
+    WATCHED = "while an execution runs, a message waits that runs the key again"
+    TIDY = "no staged object is left, but those of executions that were stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,8 @@ def broken_by(
     if after is None:
         if before and not (terms.deletes and is_replica(before)):
             yield Promise.OURS
+        if before and all(past[oldest:]):
+            yield Promise.FORWARD  # the source was last absent before it held what was deleted
         return
     had = versions(past, after)
     if not had:

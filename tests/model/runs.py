@@ -49,13 +49,15 @@ class Call:
     verb: str
     text: str
     ways: tuple[Way, ...] = field(compare=False)
+    changes: str | None = None
+    """Name of the object in GCS that it writes, patches or deletes."""
 
     @property
     def only_reads_source(self) -> bool:
         return self.verb.startswith("S3 ")
 
 
-class _SuspendedError(BaseException):
+class SuspendedError(BaseException):
     """Passes through everything that handles exceptions."""
 
     def __init__(self, call: Call) -> None:
@@ -69,12 +71,12 @@ class Answers:
     def __init__(self, answers: Sequence[object]) -> None:
         self._rest = iter(answers)
 
-    def ask(self, verb: str, text: str, *ways: Way) -> Any:  # noqa: ANN401 - each call knows what it asked
+    def ask(self, verb: str, text: str, *ways: Way, changes: str | None = None) -> Any:  # noqa: ANN401 - each call knows what it asked
         for answer in self._rest:
             if isinstance(answer, Exception):
                 raise answer.with_traceback(None)
             return answer
-        raise _SuspendedError(Call(verb, text, ways))
+        raise SuspendedError(Call(verb, text, ways, changes))
 
 
 class AskedSource:
@@ -158,9 +160,13 @@ class AskedDestination:
         self._ask = answers.ask
         self._piece_bytes = piece_bytes
 
+    def received(self, replica: Replica) -> Replica:
+        """Return what the protocol sees of a replica."""
+        return _stamped(replica)
+
     def head(self, name: str) -> Replica | None:
         found: Replica | None = self._ask("GCS head", name, lambda on: on.gcs.head(name))
-        return _stamped(found) if found else None
+        return self.received(found) if found else None
 
     def write(
         self,
@@ -172,11 +178,12 @@ class AskedDestination:
     ) -> Replica:
         data = read_checked(body, self._piece_bytes)
         expected = _readable(precondition)
-        return _stamped(
+        return self.received(
             self._ask(
                 "GCS write",
                 f"{name} {data!r} {attributes} if {expected}",
                 lambda on: on.gcs.commit(name, attributes, data, expected, storage_class),
+                changes=name,
             )
         )
 
@@ -191,11 +198,12 @@ class AskedDestination:
         expected = _readable(precondition)
         pinned = [replace(each, generation=int(each.generation)) for each in sources]
         pins = [(each.name, each.generation) for each in pinned]
-        return _stamped(
+        return self.received(
             self._ask(
                 "GCS compose",
                 f"{name} {pins} {attributes} if {expected}",
                 lambda on: on.gcs.compose(name, attributes, pinned, expected, storage_class),
+                changes=name,
             )
         )
 
@@ -204,7 +212,7 @@ class AskedDestination:
 
     def list_prefix(self, prefix: str) -> list[Replica]:
         found: list[Replica] = self._ask("GCS list", prefix, lambda on: on.gcs.list_prefix(prefix))
-        return [_stamped(each) for each in found]
+        return [self.received(each) for each in found]
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         expected = replace(
@@ -212,17 +220,23 @@ class AskedDestination:
             generation=int(current.generation),
             metageneration=int(current.metageneration),
         )
-        return _stamped(
+        return self.received(
             self._ask(
                 "GCS patch",
                 f"{name} {attributes} if {Precondition.unchanged(expected)}",
                 lambda on: on.gcs.patch(name, attributes, expected),
+                changes=name,
             )
         )
 
     def delete(self, name: str, precondition: Precondition) -> None:
         expected = _readable(precondition)
-        self._ask("GCS delete", f"{name} if {expected}", lambda on: on.gcs.delete(name, expected))
+        self._ask(
+            "GCS delete",
+            f"{name} if {expected}",
+            lambda on: on.gcs.delete(name, expected),
+            changes=name,
+        )
 
 
 def _stamped(replica: Replica) -> Replica:
@@ -289,7 +303,7 @@ class Protocol:
         )
         try:
             return replicator.replicate(ref, hint)
-        except _SuspendedError as suspended:
+        except SuspendedError as suspended:
             return suspended.call
         except ReplicationError as error:
             return error
