@@ -1,4 +1,4 @@
-"""The whole function over two stores in memory: all is real but what lies behind the ports."""
+"""The whole function over two stores in memory. Only the adapters behind the ports are replaced."""
 
 import json
 import uuid
@@ -27,15 +27,15 @@ from replicate.settings import Settings
 EVENTS = Path(__file__).parents[1] / "events"
 
 
-def a_sample(name: str) -> dict[str, Any]:
-    """An event of events/."""
+def sample_event(name: str) -> dict[str, Any]:
+    """Return the event in events/`name`.json."""
     event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     return event
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What Lambda says about an invocation."""
+    """The context object that Lambda passes with an invocation."""
 
     remaining_ms: int = 60_000
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -46,7 +46,7 @@ class Context:
 
 @dataclass
 class MemoryStores:
-    """Settings and both stores; `wrap` may put something between them and the protocol."""
+    """Settings and both stores. `wrap` replaces the source by one that wraps it."""
 
     s3: FakeS3 = field(default_factory=FakeS3)
     gcs: FakeGcs = field(default_factory=FakeGcs)
@@ -57,18 +57,18 @@ class MemoryStores:
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
 
     service: str = field(default_factory=lambda: f"test-{uuid.uuid4()}")
-    """A logger per service: each writes to the standard output of its own test."""
+    """Unique, because loggers are kept per service and write to the standard output of one test."""
 
     @property
     def settings(self) -> Settings:
-        least = {
+        required = {
             "GCS_BUCKET_NAME": "replica",
             "GCP_CREDENTIALS_SECRET": "gcp",
             "AWS_REGION": "eu-west-1",
             "SOURCE_BUCKETS": "source",
             "POWERTOOLS_SERVICE_NAME": self.service,
         }
-        return Settings.from_environ(least | self.environ)
+        return Settings.from_environ(required | self.environ)
 
     def start_invocation(self, context: LambdaContext) -> None:
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
@@ -103,8 +103,8 @@ class MemoryStores:
         return Function(self)
 
 
-class Failing:
-    """A source that fails for some keys."""
+class FailingSource:
+    """A source that raises the error in `failures` for a key."""
 
     def __init__(self, source: Source, failures: dict[str, Exception]) -> None:
         self._source = source

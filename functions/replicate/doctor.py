@@ -1,8 +1,10 @@
-"""The doctor: examine a deployment when the function is invoked with `{"doctor": true}`.
+"""The doctor: checks a deployment when the function is invoked with `{"doctor": true}`.
 
-It walks two chains of hops, each until a hop fails. One leads to GCS: settings, secret, token,
-permissions, and a canary object that is written, read back and deleted. The other leads to each
-bucket of SOURCE_BUCKETS. A failed hop says what to do.
+It runs series of checks, called hops. Each series stops at the first hop that fails. The first
+series checks the way to GCS: settings, secret, token, permissions, and a canary object that is
+written, read back and deleted. With a state machine it also checks what large objects need of the
+bucket, and another series asks the state machine. The last one checks each bucket in
+SOURCE_BUCKETS. A failed hop says what to do.
 """
 
 import contextlib
@@ -13,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from replicate import staging_checks
 from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.protocol.checksums import CommitGate, encode_crc32c
@@ -27,16 +30,16 @@ CANARY = b"s3-to-gcs-replicator was here\n"
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One thing that must work. `check` returns what it found, or raises ReplicationError."""
+    """One check. `check` returns what it found, or raises ReplicationError."""
 
     name: str
     check: Callable[[], str]
 
 
 def examine(build: Callable[[], Environment], context: Context) -> dict[str, Any]:
-    """Report every hop. A problem is reported and never raised.
+    """Return a report on every hop. A problem is reported and not raised.
 
-    Everything is built anew: the problem may be newer than the clients of this environment.
+    All clients are built again, because a setting may have changed since the last time.
     """
     try:
         environment = build()
@@ -45,13 +48,13 @@ def examine(build: Callable[[], Environment], context: Context) -> dict[str, Any
     hops = [_described("settings", f"gs://{environment.settings.naming.bucket}")]
     with contextlib.closing(environment):
         environment.start_invocation(context)
-        for chain in (_to_gcs(environment), _to_s3(environment)):
+        for chain in (_to_gcs(environment), _to_state_machine(environment), _to_s3(environment)):
             hops += _walk(chain)
     return _report(hops)
 
 
 def _walk(chain: Sequence[Hop]) -> Iterator[dict[str, Any]]:
-    """Check one hop after the other until one fails."""
+    """Run one check after the other until one fails. Yield the report on each."""
     for hop in chain:
         try:
             yield _described(hop.name, hop.check())
@@ -80,43 +83,57 @@ def _to_gcs(environment: Environment) -> list[Hop]:
     def token() -> str:
         with credentials.within(environment.deadline):
             credentials.refresh(None)
-        return f"{len(str(credentials.token))} characters"
+        return f"a token of {len(str(credentials.token))} characters"
 
-    return [
+    hops = [
         Hop("secret", secret),
         Hop("token", token),
         Hop(f"rights on gs://{naming.bucket}", lambda: _permissions(environment)),
         Hop("canary", lambda: _canary(environment)),
     ]
+    if environment.executions:
+        hops += [
+            Hop("parts", partial(staging_checks.staging, environment)),
+            Hop("lifecycle rule for parts", partial(staging_checks.lifecycle_rule, environment)),
+            Hop("storage costs of parts", partial(staging_checks.storage_costs, environment)),
+        ]
+    return hops
+
+
+def _to_state_machine(environment: Environment) -> list[Hop]:
+    executions = environment.executions
+    if not executions:
+        return []
+    return [Hop("state machine", partial(staging_checks.state_machine, executions))]
 
 
 def _permissions(environment: Environment) -> str:
-    """Ask GCS which of the needed permissions the credentials have."""
+    """Check that the credentials have all permissions. Raise DestinationForbiddenError."""
     names = needed_permissions(environment.settings.policy)
     granted = environment.destination.granted(names)
     if missing := [name for name in names if name not in granted]:
         raise DestinationForbiddenError(
-            f"The credentials lack {', '.join(missing)} on"
-            f" gs://{environment.settings.naming.bucket}. Grant a role that has them: README.md has"
-            " the commands."
+            f"The credentials do not have {', '.join(missing)} on"
+            f" gs://{environment.settings.naming.bucket}. Grant a role that has these permissions:"
+            " README.md has the commands."
         )
     return ", ".join(names)
 
 
 def needed_permissions(policy: Policy) -> list[str]:
-    """Return the GCS permissions that a policy needs. docs/SECURITY.md says what each is for."""
-    wanted = ["create", "get", "list"]
+    """Return the GCS permissions that a policy needs. docs/SECURITY.md explains each of them."""
+    verbs = ["create", "get", "list"]
     if policy.overwrite is not Overwrite.NEVER:
-        wanted += ["update", "delete"]
+        verbs += ["update", "delete"]
     elif policy.deletes:
-        wanted += ["delete"]
+        verbs += ["delete"]
     if policy.tags is Tags.CONTEXTS:
-        wanted += ["createContext", "updateContext", "deleteContext"]
-    return [f"storage.objects.{name}" for name in wanted]
+        verbs += ["createContext", "updateContext", "deleteContext"]
+    return [f"storage.objects.{verb}" for verb in verbs]
 
 
 def _canary(environment: Environment) -> str:
-    """Write an object as every object is written, read it back and delete it."""
+    """Write an object in the way of all objects, read it back and delete it."""
     settings = environment.settings
     destination = environment.destination
     source = SourceObject(
@@ -127,11 +144,13 @@ def _canary(environment: Environment) -> str:
     )
     name = settings.naming.name(source.ref)
     body = CommitGate(_CanaryBody(source), environment.source)
-    destination.head(name)  # absent: GCS says so only to credentials that may list objects
+    destination.head(name)  # without storage.objects.list GCS may respond with 403
     written = destination.write(name, attributes(source), body, Precondition(0))
     read = destination.head(name)
     if read is None or read.crc32c != encode_crc32c(body.crc32c):
-        raise IntegrityError(f"{settings.naming.uri(name)} is not as it was written.")
+        raise IntegrityError(
+            f"GCS did not store {settings.naming.uri(name)} as it was written. Try again."
+        )
     try:
         destination.delete(name, Precondition.unchanged(written))
     except DestinationForbiddenError:
@@ -148,7 +167,7 @@ def _to_s3(environment: Environment) -> list[Hop]:
 
 
 def _listable(source: Source, bucket: str) -> str:
-    """Ask for a key that does not exist. S3 says so only to roles that have s3:ListBucket."""
+    """Read a key that does not exist. S3 responds with 404 only if the role has s3:ListBucket."""
     source.head(SourceRef(bucket, f".s3-to-gcs-replicator/{uuid.uuid4()}"))
     return "s3:ListBucket granted: missing keys give 404"
 

@@ -28,7 +28,7 @@ CONCURRENCY = 10
 
 
 def lambda_handler(event: object, context: Context) -> dict[str, Any]:
-    """Handle one invocation. The first one builds the clients, also after a SnapStart restore."""
+    """Handle one invocation. The first one builds the clients."""
     if isinstance(event, dict) and event.get("doctor") is True:
         from replicate import doctor  # noqa: PLC0415 - other invocations do without it
 

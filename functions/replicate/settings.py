@@ -1,4 +1,4 @@
-"""The function's configuration: read once from a mapping, typed, and wrong values named."""
+"""The configuration of the function, from its environment variables."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ GCS_STORAGE_CLASSES = frozenset({"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the environment variables say. README.md has the table."""
+    """The values of the environment variables. docs/CONFIGURATION.md explains each of them."""
 
     naming: Naming
     credentials_secret: str
@@ -37,7 +37,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError."""
+        """Read all variables. Raise SettingsError, which names a missing or wrong variable."""
         get = _Reader(environ)
         staging = get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/"
         machine, queue = get.text("LARGE_STATE_MACHINE_ARN"), get.text("EVENT_QUEUE_URL")
@@ -81,7 +81,7 @@ class Settings:
         )
 
     def policy_for(self, *, by_lifecycle: bool) -> Policy:
-        """What a change asks for: a deletion by a lifecycle rule is a choice of its own."""
+        """Return the policy for a change. Deletions by lifecycle rules have their own setting."""
         if by_lifecycle and not self.lifecycle_deletes:
             return replace(self.policy, deletes=False)
         return self.policy
@@ -89,7 +89,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Environment variables; an empty one counts as not set."""
+    """Reads environment variables. An empty variable counts as not set."""
 
     environ: Mapping[str, str]
 
@@ -99,7 +99,7 @@ class _Reader:
     def required(self, name: str) -> str:
         if value := self.text(name):
             return value
-        raise SettingsError(f"The environment variable {name} is not set: set it on the function.")
+        raise SettingsError(f"The environment variable {name} is not set. Set it on the function.")
 
     def parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
         value = self.text(name) or default
@@ -107,7 +107,8 @@ class _Reader:
             return parse(value)
         except ValueError:
             raise SettingsError(
-                f"The environment variable {name} is {value!r}: expected {expected}."
+                f"The environment variable {name} has the invalid value {value!r}. Set it to"
+                f" {expected}."
             ) from None
 
 

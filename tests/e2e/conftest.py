@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tools.common.command import forget_other_clouds
 from tools.local.cloud import LocalCloud, local_cloud
-from tools.local.command import forget_other_clouds
 from tools.local.demo_context import DemoContext
 from tools.local.deployment import Deployment, deployed
 

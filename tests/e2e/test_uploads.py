@@ -1,10 +1,8 @@
 """Changes in S3 replicate to GCS by themselves."""
 
-import io
 import time
 
 import pytest
-from boto3.s3.transfer import TransferConfig
 
 from tools.local.cloud import SOURCE
 from tools.local.demo_context import DemoContext, expect_results
@@ -65,13 +63,9 @@ def test_an_object_of_this_size_replicates(demo: DemoContext, prefix: str, size:
 
 
 def test_a_multipart_upload_replicates(demo: DemoContext, prefix: str) -> None:
-    demo.cloud.aws.s3.upload_fileobj(
-        io.BytesIO(bytes(range(256)) * 48 * 1024),
-        SOURCE,
-        f"{prefix}parts",
-        Config=TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB),
-    )
-    (result,) = expect_results(demo.next_delivery(), "created")
+    data = bytes(range(256)) * 48 * 1024
+    delivery = demo.upload_in_parts(f"{prefix}parts", data, 5 * MIB)
+    (result,) = expect_results(delivery, "created")
     assert result["source"]["etag"].endswith("-3")
     demo.expect_equal(prefix)
 
@@ -86,15 +80,8 @@ def test_a_change_of_metadata_alone_copies_no_bytes(demo: DemoContext, prefix: s
     name = f"{prefix}a"
     demo.upload(name, b"bytes", Metadata={"author": "me", "draft": "yes"})
     generation = demo.generation(name)
-    demo.cloud.aws.s3.copy_object(
-        Bucket=SOURCE,
-        Key=name,
-        CopySource={"Bucket": SOURCE, "Key": name},
-        MetadataDirective="REPLACE",
-        ContentType="text/plain",
-        Metadata={"author": "you"},
-    )
-    (result,) = expect_results(demo.next_delivery(), "metadata_updated")
+    delivery = demo.replace_metadata(name, "text/plain", {"author": "you"})
+    (result,) = expect_results(delivery, "metadata_updated")
     assert (result["bytes_copied"], demo.generation(name)) == (0, generation)
     demo.expect_equal(prefix)
     assert "draft" not in demo.cloud.google.bucket.get_blob(name).metadata
@@ -102,8 +89,7 @@ def test_a_change_of_metadata_alone_copies_no_bytes(demo: DemoContext, prefix: s
 
 def test_a_delete_deletes_the_replica(demo: DemoContext, prefix: str) -> None:
     demo.upload(f"{prefix}a", b"bytes")
-    demo.cloud.aws.s3.delete_object(Bucket=SOURCE, Key=f"{prefix}a")
-    expect_results(demo.next_delivery(), "deleted")
+    expect_results(demo.delete(f"{prefix}a"), "deleted")
     assert demo.pairs(prefix) == []
 
 
@@ -111,6 +97,5 @@ def test_a_delete_leaves_an_object_that_is_no_replica(demo: DemoContext, prefix:
     name = f"{prefix}a"
     demo.upload(name, b"bytes")
     demo.cloud.google.bucket.blob(name).upload_from_string("not a replica")
-    demo.cloud.aws.s3.delete_object(Bucket=SOURCE, Key=name)
-    expect_results(demo.next_delivery(), "source_gone")
+    expect_results(demo.delete(name), "source_gone")
     assert demo.cloud.google.bucket.blob(name).download_as_bytes() == b"not a replica"

@@ -46,7 +46,7 @@ def mapping(aws: Aws, queue: str, response: object, **properties: object) -> Eve
             raise response
         return response or {"batchItemFailures": [{"itemIdentifier": _id(event, 1)}]}
 
-    described = {"EventSourceArn": aws.queue_arn(queue), "BatchSize": 10, **properties}
+    described = {"EventSourceArn": "arn", "BatchSize": 10, **properties}
     return EventSourceMapping(aws, queue, described, invoke)
 
 

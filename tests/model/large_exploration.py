@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fakes import A_SECOND, FakeGcs, FakeS3, StoredObject
 from model import state_machine
-from model.exploration import ENOUGH, Numbering
+from model.exploration import MAX_CALLS, Numbering
 from model.histories import REF, History
 from model.large_runs import (
     EVENT,
@@ -31,8 +31,8 @@ from model.large_runs import (
     step,
     watch,
 )
-from model.promises import Promise, Terms, broken_by, oldest_allowed, settled
-from model.runs import NAMING, Call, Timeless, brief
+from model.promises import Promise, Requirements, broken_by, equals_source, oldest_allowed
+from model.runs import NAMING, Call, UnlimitedClock, brief
 from model.state_machine import Position
 
 from replicate.errors import (
@@ -57,7 +57,7 @@ DONE = -1
 STOPPED = Position("Stopped", "")
 """Where an execution is after StopExecution."""
 
-LOST = DestinationUnavailableError("The answer was lost.")
+LOST = DestinationUnavailableError("The response was lost.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class State(NamedTuple):
     oldest: int
     """What is older than this state of the source must not be shown again."""
     runs: tuple[int, ...]
-    """The runs of messages that are not acknowledged, in ascending order. One that has no answer
+    """The runs of messages that are not acknowledged, in ascending order. One that has no response
     yet is a message that waits."""
     machines: tuple[int, ...]
     zombies: tuple[int, ...]
@@ -174,7 +174,7 @@ class Trace(NamedTuple):
     """What an invocation was answered since it was started, and where that takes it."""
 
     work: Work
-    answers: tuple[int, ...]
+    responses: tuple[int, ...]
     then: Call | Ended
     remembers: frozenset[tuple[str, int]]
     """The generations that it may name later."""
@@ -193,7 +193,7 @@ class LargeExplorer:
         self._scenario = scenario
         self._s3 = sources(scenario.history, scenario.s3, scenario.tick)
         self._past = [s3.pin(REF) for s3 in self._s3]
-        self._terms = Terms.of(scenario.protocol.policy)
+        self._requirements = Requirements.of(scenario.protocol.policy)
         self._values = Numbering()
         self._stored: list[Stored] = []
         self._stored_numbers: dict[Stored, int] = {}
@@ -392,7 +392,7 @@ class LargeExplorer:
                 yield self._machine_number(machine._replace(tasks=tasks)), (), broken
             at = state_machine.failed(machine.at, type(ended).__name__, "")
             others = [each for each in _without(machine.tasks, machine.tasks[index]) if each >= 0]
-            begun = tuple(each for each in others if self._traces[each].answers)
+            begun = tuple(each for each in others if self._traces[each].responses)
             yield self._entered(machine.name, at), begun, broken
 
     def _zombie(self, state: State, zombie: int) -> Iterator[Move]:
@@ -423,14 +423,14 @@ class LargeExplorer:
     def _crashes(self, state: State) -> Iterator[Move]:
         for run in dict.fromkeys(state.runs):
             trace = self._traces[run]
-            if trace.is_fresh and trace.answers:
+            if trace.is_fresh and trace.responses:
                 again = self._trace(trace.work, ())
                 runs = _with(self._delivered(_without(state.runs, run), run), again)
                 yield Move(state._replace(runs=runs), f"{trace.work.kind} crashes")
         for number in state.machines:
             machine = self._machines[number]
             for index, task in enumerate(machine.tasks):
-                if task != DONE and self._traces[task].is_fresh and self._traces[task].answers:
+                if task != DONE and self._traces[task].is_fresh and self._traces[task].responses:
                     again = self._trace(self._traces[task].work, ())
                     tasks = _replaced(machine.tasks, index, again)
                     then = self._machine_number(machine._replace(tasks=tasks))
@@ -465,7 +465,7 @@ class LargeExplorer:
                 return ()
             tasks = [task for task in machine.tasks if task != DONE]
             tasks = tasks if self._scenario.parallel else tasks[:1]
-            return tuple(task for task in tasks if not self._traces[task].answers)
+            return tuple(task for task in tasks if not self._traces[task].responses)
         return machine.tasks if self._scenario.undead else ()
 
     def _expires(self, state: State) -> Iterator[Move]:
@@ -524,29 +524,29 @@ class LargeExplorer:
     ) -> Iterator[Effect]:
         before = self._shown(state.stored)
         past = self._past[: state.changes + 1]
-        (way,) = call.ways
+        (way,) = call.alternatives
         gcs = self._gcs(state.stored, fresh)
         machines = Machines(running)
-        answer: object
+        response: object
         try:
-            answer = way(LargeStores(self._s3[state.changes], gcs, machines))
+            response = way(LargeStores(self._s3[state.changes], gcs, machines))
         except (SourceChangedError, DestinationChangedError, ReplicationError) as error:
-            answer = error
+            response = error
         after = gcs.objects.get(NAME)
         broken: tuple[Promise, ...] = ()
         oldest = state.oldest
         if after is not before:
-            broken = tuple(broken_by(past, before, after, self._terms, oldest))
+            broken = tuple(broken_by(past, before, after, self._requirements, oldest))
             oldest = oldest_allowed(past, after, oldest)
         stored = self._stored_number(gcs)
-        answers: list[tuple[object, str]] = [(answer, f"{_text(call)} -> {_brief(answer)}")]
-        if is_lossy and not isinstance(answer, Exception):
-            answers.append((LOST, f"{_text(call)}{LOST_TEXT}"))
-        for heard, text in answers:
-            work, earlier = self._traces[trace].work, self._traces[trace].answers
+        responses: list[tuple[object, str]] = [(response, f"{_text(call)} -> {_brief(response)}")]
+        if is_lossy and not isinstance(response, Exception):
+            responses.append((LOST, f"{_text(call)}{LOST_TEXT}"))
+        for heard, text in responses:
+            work, earlier = self._traces[trace].work, self._traces[trace].responses
             then = self._trace(work, (*earlier, self._values.number(heard)))
             endless: tuple[Promise, ...] = ()
-            if len(self._traces[then].answers) > ENOUGH:
+            if len(self._traces[then].responses) > MAX_CALLS:
                 then = self._trace(work, ())
                 endless = (Promise.END,)
             yield Effect(
@@ -567,7 +567,9 @@ class LargeExplorer:
         if state.runs or state.zombies or state.changes <= self._scenario.replicated:
             return ()
         broken: tuple[Promise, ...] = ()
-        if not settled(self._past[: state.changes + 1], self._shown(state.stored), self._terms):
+        if not equals_source(
+            self._past[: state.changes + 1], self._shown(state.stored), self._requirements
+        ):
             broken += (Promise.EQUAL,)
         if all(machine.at is not STOPPED for machine in machines) and self._staged(state.stored):
             broken += (Promise.TIDY,)
@@ -594,14 +596,14 @@ class LargeExplorer:
         }
         return next(number for number in range(1, len(used) + 2) if number not in used)
 
-    def _trace(self, work: Work, answers: tuple[int, ...]) -> int:
-        """Run the protocol with these answers, once."""
-        key = (work, answers)
+    def _trace(self, work: Work, responses: tuple[int, ...]) -> int:
+        """Run the protocol with these responses, once."""
+        key = (work, responses)
         if key not in self._trace_numbers:
-            values = [self._values.values[answer] for answer in answers]
+            values = [self._values.values[response] for response in responses]
             then = self._scenario.protocol.advance(work, values)
             number = self._trace_numbers[key] = len(self._traces)
-            before = self._traces[self._trace_numbers[work, answers[:-1]]] if answers else None
+            before = self._traces[self._trace_numbers[work, responses[:-1]]] if responses else None
             last = before.then if before else None
             changed = isinstance(last, Call) and (last.changes or last.verb in {"watch", "start"})
             remembers = self._remembered(work, values)
@@ -609,7 +611,7 @@ class LargeExplorer:
             if isinstance(last, Call) and last.verb == "watch":
                 sent += (last.text,)
             is_fresh = bool(changed or not before)
-            self._traces.append(Trace(work, answers, then, remembers, is_fresh, sent))
+            self._traces.append(Trace(work, responses, then, remembers, is_fresh, sent))
             if isinstance(then, Call):
                 if then.only_reads_source:
                     self._source_readers.add(number)
@@ -686,7 +688,7 @@ class LargeExplorer:
         return "\n".join(reversed(way))
 
 
-LOST_TEXT = " -> its answer is lost"
+LOST_TEXT = " -> its response is lost"
 
 
 def _text(call: Call) -> str:
@@ -698,14 +700,14 @@ def _short(name: str) -> str:
     return name if not name.startswith(PREFIX) else f"{name[9:13]}..{name.rpartition('/')[2]}"
 
 
-def _brief(answer: object) -> str:
-    if isinstance(answer, list):
-        return ", ".join(_short(each.name) for each in answer) or "nothing"
-    return brief(answer)
+def _brief(response: object) -> str:
+    if isinstance(response, list):
+        return ", ".join(_short(each.name) for each in response) or "nothing"
+    return brief(response)
 
 
 def _unless_injected(error: object) -> tuple[Promise, ...]:
-    """Nothing fails by itself: all failures are those of a request whose answer was lost."""
+    """Nothing fails by itself: all failures are those of a request whose response was lost."""
     is_injected = isinstance(error, UnavailableError) or (
         isinstance(error, TransientError) and str(error).startswith(LOST.code)
     )
@@ -767,7 +769,7 @@ def _replicated(s3: FakeS3, protocol: LargeProtocol) -> FakeGcs:
         source=s3,
         destination=gcs,
         naming=NAMING,
-        clock=Timeless(),
+        clock=UnlimitedClock(),
         policy=protocol.policy,
         assembler=assembler,
     ).replicate(REF)

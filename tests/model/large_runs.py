@@ -15,15 +15,15 @@ from fakes import A_SECOND, FakeS3, Pinned, Upload
 from model.histories import DELETE, REF, History
 from model.runs import (
     NAMING,
-    Answers,
-    AskedBody,
-    AskedDestination,
-    AskedSource,
+    Alternative,
     Call,
+    Replay,
+    ReplayedBody,
+    ReplayedDestination,
+    ReplayedSource,
     Stores,
     SuspendedError,
-    Timeless,
-    Way,
+    UnlimitedClock,
 )
 
 from replicate import workflow
@@ -95,28 +95,28 @@ class LargeStores(Stores):
     machines: Machines
 
 
-class AskedExecutions:
+class ReplayedExecutions:
     """The executions as a suspended run sees them."""
 
-    def __init__(self, answers: Answers) -> None:
-        self._ask = answers.ask
+    def __init__(self, replay: Replay) -> None:
+        self._call = replay.call
 
     def state(self, name: str) -> ExecutionState | None:
-        found: ExecutionState | None = self._ask(
+        found: ExecutionState | None = self._call(
             "describe", name, _on_machines(lambda machines: machines.state(name))
         )
         return found
 
     def watch(self, ref: SourceRef, name: str) -> None:
         assert ref == REF
-        self._ask("watch", name, lambda _: None)
+        self._call("watch", name, lambda _: None)
 
     def start(self, ref: SourceRef, name: str) -> None:
         assert ref == REF
-        self._ask("start", name, _on_machines(lambda machines: machines.starts.append(name)))
+        self._call("start", name, _on_machines(lambda machines: machines.starts.append(name)))
 
 
-def _on_machines(way: Callable[[Machines], object]) -> Way:
+def _on_machines(way: Callable[[Machines], object]) -> Alternative:
     def on(stores: Stores) -> object:
         assert isinstance(stores, LargeStores)
         return way(stores.machines)
@@ -124,24 +124,24 @@ def _on_machines(way: Callable[[Machines], object]) -> Way:
     return on
 
 
-class LargeSource(AskedSource):
+class LargeSource(ReplayedSource):
     """S3. A stream never breaks here: what becomes of one that does is in test_interleavings."""
 
     @contextmanager
     def open(
         self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
     ) -> Iterator[Body | None]:
-        pinned: Pinned | None = self._ask(
+        pinned: Pinned | None = self._call(
             "S3 GET", f"{ref.key} If-Match {version} {span}", lambda on: on.s3.pin(ref, version)
         )
-        yield AskedBody(_unbroken, pinned, span) if pinned else None
+        yield ReplayedBody(_unbroken, pinned, span) if pinned else None
 
 
 def _unbroken(_verb: str, _text: str, stream: Callable[[None], object], _resume: object) -> object:
     return stream(None)
 
 
-class LargeDestination(AskedDestination):
+class LargeDestination(ReplayedDestination):
     """GCS, with generations that the protocol may compare."""
 
     def received(self, replica: Replica) -> Replica:
@@ -196,9 +196,9 @@ def step(payload: str) -> Work:
 LargePorts = tuple[Source, Destination]
 
 
-def faithful(answers: Answers) -> LargePorts:
+def faithful(replay: Replay) -> LargePorts:
     """Both stores, and nothing in between."""
-    return LargeSource(answers), LargeDestination(answers)
+    return LargeSource(replay), LargeDestination(replay)
 
 
 Failure = ReplicationError | workflow.TransientError | workflow.PermanentError | LostRaceError
@@ -214,15 +214,15 @@ class LargeProtocol:
     """What runs and steps are started with, and where the protocol can be broken."""
 
     policy: Policy = field(default_factory=lambda: Policy(deletes=True))
-    ports: Callable[[Answers], LargePorts] = faithful
+    ports: Callable[[Replay], LargePorts] = faithful
     replicator: type[Replicator] = Replicator
     copy: type[LargeCopy] = LargeCopy
     assembler: type[Assembler] = Assembler
 
-    def advance(self, work: Work, answers: Sequence[object]) -> Call | Ended:
-        """Run until there is no answer: the call that needs one, or how the invocation ended."""
-        asked = Answers(answers)
-        source, destination = self.ports(asked)
+    def advance(self, work: Work, responses: Sequence[object]) -> Call | Ended:
+        """Run until there is no response: the call that needs one, or how the invocation ended."""
+        replay = Replay(responses)
+        source, destination = self.ports(replay)
         assembler = self.assembler(
             source=source,
             destination=destination,
@@ -234,10 +234,10 @@ class LargeProtocol:
             source=source,
             destination=destination,
             naming=NAMING,
-            clock=Timeless(),
+            clock=UnlimitedClock(),
             policy=self.policy,
             assembler=assembler,
-            executions=AskedExecutions(asked),
+            executions=ReplayedExecutions(replay),
         )
         try:
             if work.kind == RUN:

@@ -13,7 +13,7 @@ import pytest
 from fakes import Deletion, FakeGcs, FakeS3, StoredObject
 from model.histories import REF
 from model.large_runs import LargeDestination, LargePorts, LargeProtocol, LargeSource
-from model.runs import Answers
+from model.runs import Replay
 from model.variants import WithoutIfMatch
 
 from replicate.errors import DestinationChangedError, DestinationForbiddenError
@@ -86,8 +86,8 @@ class WithoutPins(FakeGcs):
 class ForgetfulSource(LargeSource):
     """Tells what it told before, where the protocol without one of its rules would not ask."""
 
-    def __init__(self, answers: Answers) -> None:
-        super().__init__(answers)
+    def __init__(self, replay: Replay) -> None:
+        super().__init__(replay)
         self._told: SourceObject | None = None
         self.repeats = False
 
@@ -106,8 +106,8 @@ class ForgetfulSource(LargeSource):
 class Loose(LargeDestination):
     """GCS that tells its source when not to ask S3."""
 
-    def __init__(self, answers: Answers, source: ForgetfulSource) -> None:
-        super().__init__(answers)
+    def __init__(self, replay: Replay, source: ForgetfulSource) -> None:
+        super().__init__(replay)
         self.source = source
 
 
@@ -222,12 +222,12 @@ class RefusedIsFailure(Composing):
             raise DestinationForbiddenError("Somebody was faster.") from None
 
 
-def loosely(destination: type[Loose]) -> Callable[[Answers], LargePorts]:
+def loosely(destination: type[Loose]) -> Callable[[Replay], LargePorts]:
     """Return ports with this destination."""
 
-    def ports(answers: Answers) -> LargePorts:
-        source = ForgetfulSource(answers)
-        return source, destination(answers, source)
+    def ports(replay: Replay) -> LargePorts:
+        source = ForgetfulSource(replay)
+        return source, destination(replay, source)
 
     return ports
 

@@ -22,7 +22,7 @@ from model.large_runs import (
     watch,
 )
 from model.large_variants import Variant
-from model.promises import Promise, Terms, broken_by, oldest_allowed, settled
+from model.promises import Promise, Requirements, broken_by, equals_source, oldest_allowed
 from model.runs import Call
 
 from replicate.errors import (
@@ -43,7 +43,7 @@ class Invocation:
     world: "World"
     work: Work
     ended: Callable[["Invocation"], None]
-    answers: list[object] = field(default_factory=list)
+    responses: list[object] = field(default_factory=list)
     is_slow: bool = False
     """Nobody knows yet that it has ended."""
 
@@ -76,13 +76,13 @@ class Invocation:
             self._answer(self.world.carry_out(self.now))
 
     def lose(self) -> None:
-        """Make one call, whose answer is lost."""
+        """Make one call, whose response is lost."""
         assert isinstance(self.now, Call)
         self.world.carry_out(self.now)
-        self._answer(DestinationUnavailableError("The answer was lost."))
+        self._answer(DestinationUnavailableError("The response was lost."))
 
-    def _answer(self, answer: object) -> None:
-        self.answers.append(answer)
+    def _answer(self, response: object) -> None:
+        self.responses.append(response)
         self.now = self._advanced()
         if not isinstance(self.now, Call) and not self.is_slow:
             self.ended(self)
@@ -94,7 +94,7 @@ class Invocation:
 
     def _advanced(self) -> Call | Ended:
         with self.world.variant.applied():
-            return self.world.variant.protocol.advance(self.work, self.answers)
+            return self.world.variant.protocol.advance(self.work, self.responses)
 
 
 @dataclass(eq=False)
@@ -155,7 +155,7 @@ class World:
         self.variant = variant
         self.s3 = variant.s3(tick=tick)
         self.gcs: FakeGcs = variant.gcs()
-        self.terms = Terms.of(variant.protocol.policy)
+        self.requirements = Requirements.of(variant.protocol.policy)
         self.executions: dict[str, Execution] = {}
         self.messages: list[Work] = []
         self.past: list[Pinned | None] = [None]
@@ -207,18 +207,18 @@ class World:
         before = self.gcs.objects.get(NAME)
         running = {name: each.is_running for name, each in self.executions.items()}
         machines = Machines(running)
-        answer: object
+        response: object
         try:
-            answer = call.ways[0](LargeStores(self.s3, self.gcs, machines))
+            response = call.alternatives[0](LargeStores(self.s3, self.gcs, machines))
         except (SourceChangedError, DestinationChangedError, ReplicationError) as error:
-            answer = error
+            response = error
         for name in machines.starts:
             self.executions.setdefault(name, Execution(self))
         after = self.gcs.objects.get(NAME)
         if after is not before:
-            self.broken += broken_by(self.past, before, after, self.terms, self.oldest)
+            self.broken += broken_by(self.past, before, after, self.requirements, self.oldest)
             self.oldest = oldest_allowed(self.past, after, self.oldest)
-        return answer
+        return response
 
     @property
     def shown(self) -> StoredObject | None:
@@ -231,7 +231,7 @@ class World:
     def judge(self) -> set[Promise]:
         """Return the promises that were broken, once all has come to its end."""
         self.settle()
-        if not settled(self.past, self.shown, self.terms):
+        if not equals_source(self.past, self.shown, self.requirements):
             self.broken.append(Promise.EQUAL)
         return set(self.broken)
 
@@ -240,5 +240,5 @@ def run_calls(run: Invocation) -> list[Call]:
     """Return the calls that a run has made."""
     protocol = run.world.variant.protocol
     with run.world.variant.applied():
-        calls = [protocol.advance(run.work, run.answers[:n]) for n in range(len(run.answers))]
+        calls = [protocol.advance(run.work, run.responses[:n]) for n in range(len(run.responses))]
     return [call for call in calls if isinstance(call, Call)]

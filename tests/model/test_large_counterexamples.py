@@ -257,7 +257,7 @@ def sent_too_late(world: World) -> None:
     world.run().finish()
     world.run().finish()
     late.one()
-    late.answers.clear()
+    late.responses.clear()
 
 
 def composed_too_late(world: World) -> None:

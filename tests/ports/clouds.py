@@ -1,4 +1,4 @@
-"""S3, Secrets Manager and GCS as servers on loopback, and the real adapters between them."""
+"""S3, Secrets Manager and GCS as servers on loopback, and the real adapters for them."""
 
 import json
 import uuid
@@ -34,10 +34,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKIAPORTS", "AWS_SECRET_ACCESS_KEY": "not-a-secret
 
 
 class Clouds:
-    """Both clouds, and a client of their owners for each. `close` them."""
+    """Both clouds, and a client of the owner for each. Call `close` at the end."""
 
     def __init__(self) -> None:
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes head and body apart
+        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
         self._moto = ThreadedMotoServer(port=0, verbose=False)
         self._moto.start()
         host, port = self._moto.get_host_and_port()
@@ -73,21 +73,23 @@ class Clouds:
 
 
 class Adapters:
-    """The real adapters, as the composition root makes them."""
+    """The real adapters, as the composition root builds them."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
 
     def replicator(self, policy: Policy | None = None, seconds: float = 60) -> Replicator:
         """Return a replicator, whose `source` and `destination` are the adapters."""
-        made, policy = self._environment, policy or Policy()
+        environment, policy = self._environment, policy or Policy()
         deadline = Deadline(seconds)
         tags = policy.tags is not Tags.OFF
         return replace(
-            made.replicator(policy),
-            source=S3Source(made.aws, deadline, made.retries, tags=tags),
-            destination=GcsDestination(made.gcs, made.settings.naming, deadline, made.retries),
-            clock=RoundClock(made.retries, deadline),
+            environment.replicator(policy),
+            source=S3Source(environment.aws, deadline, environment.retries, tags=tags),
+            destination=GcsDestination(
+                environment.gcs, environment.settings.naming, deadline, environment.retries
+            ),
+            clock=RoundClock(environment.retries, deadline),
         )
 
 

@@ -113,9 +113,9 @@ class TestContents:
 
 class TestRuns:
     def test_an_object_is_replicated(self, function: LambdaRuntime) -> None:
-        told = function.invoke(notification(record(API_ONLY_BUCKET, "a b.txt", size=7)))
+        response = function.invoke(notification(record(API_ONLY_BUCKET, "a b.txt", size=7)))
 
-        (result,) = told["results"]
+        (result,) = response["results"]
         assert (result["status"], result["bytes_copied"]) == ("replicated", 7)
         assert result["destination"]["uri"] == f"gs://{REPLICA}/a b.txt"
 

@@ -17,6 +17,8 @@ REQUIRED = {
 FUNCTION = "${ReplicateFunction.Arn}"
 EVENT_QUEUE = "${EventQueue.Arn}"
 FAILURE_QUEUE = "${FailureQueue.Arn}"
+MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:stack-large-objects"
+EXECUTIONS = "arn:aws:states:eu-central-1:123456789012:execution:stack-large-objects:*"
 BUCKET = "arn:aws:s3:::my-source-bucket"
 
 _ALL_OPTIONS = {
@@ -69,10 +71,10 @@ def grants(stack: template.Stack) -> set[Grant]:
     return {*_permissions(stack), *_queue_policies(stack)}
 
 
-def rights(stack: template.Stack) -> dict[str, set[str]]:
-    """Return the actions that the function's role allows, by resource."""
+def rights(stack: template.Stack, role: str = "FunctionRole") -> dict[str, set[str]]:
+    """Return the actions that a role allows, by resource."""
     allowed: dict[str, set[str]] = {}
-    for statement in statements(stack, "FunctionRole"):
+    for statement in statements(stack, role):
         assert statement["Effect"] == "Allow"
         for resource in _as_list(statement["Resource"]):
             allowed.setdefault(resource, set()).update(_as_list(statement["Action"]))

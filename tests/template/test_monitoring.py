@@ -23,6 +23,7 @@ Metric = tuple[str, str, str, str]
 FUNCTION = ("FunctionName", "${ReplicateFunction}")
 EVENTS = ("QueueName", "${EventQueue.QueueName}")
 FAILURES = ("QueueName", "${FailureQueue.QueueName}")
+EXECUTIONS = ("StateMachineArn", "${LargeObjectMachine}")
 
 EXPECTED = {
     "DeadLetterQueueAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", *FAILURES),
@@ -33,6 +34,9 @@ EXPECTED = {
     "ReplicationLagAlarm": ("S3ToGcs", "ReplicationLag", "service", "stack"),
     "IntegrityAlarm": ("S3ToGcs", "IntegrityFailed", "service", "stack"),
     "CredentialsAlarm": ("S3ToGcs", "CredentialsFailed", "service", "stack"),
+    "LargeObjectFailedAlarm": ("AWS/States", "ExecutionsFailed", *EXECUTIONS),
+    "LargeObjectTimedOutAlarm": ("AWS/States", "ExecutionsTimedOut", *EXECUTIONS),
+    "LargeObjectAbortedAlarm": ("AWS/States", "ExecutionsAborted", *EXECUTIONS),
 }
 
 

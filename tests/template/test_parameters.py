@@ -52,6 +52,9 @@ def test_each_is_described_and_constrained() -> None:
         ("VpcSubnetIds", "subnet-0123456789abcdef0", "vpc-01234567"),
         ("VpcSecurityGroupIds", "sg-01234567", "default"),
         ("AlarmEmail", "on-call@example.com", "example.com"),
+        ("ParallelThreshold", "64KiB", "64 MB"),
+        ("LargeObjectThreshold", "17179869184", "0 GiB"),
+        ("LargeObjectThreshold", "16 GiB", ""),
     ],
 )
 def test_a_pattern_accepts_the_good_value_and_rejects_the_bad_one(

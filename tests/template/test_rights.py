@@ -6,9 +6,11 @@ import pytest
 from template.stack import (
     BUCKET,
     EVENT_QUEUE,
+    EXECUTIONS,
     FAILURE_QUEUE,
     FUNCTION,
     KEY,
+    MACHINE,
     MODES,
     SECRET,
     Grant,
@@ -62,16 +64,24 @@ class TestServices:
 
         assert grants(stack) == {API_INVOKES, *expected}
 
-    def test_only_lambda_may_assume_the_role(self, stack: Stack) -> None:
-        role = stack.properties("FunctionRole")
+    def test_each_role_is_for_one_service(self, stack: Stack) -> None:
+        roles = stack.of_kind("AWS::IAM::Role")
+        services = {"FunctionRole": "lambda", "LargeObjectMachineRole": "states"}
+
+        assert roles.keys() == services.keys()
+        for name, service in services.items():
+            assert "ManagedPolicyArns" not in roles[name].properties
+            (statement,) = roles[name].properties["AssumeRolePolicyDocument"]["Statement"]
+            assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
+            assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
+
+    def test_step_functions_may_assume_its_role_for_this_machine_only(self, stack: Stack) -> None:
+        role = stack.properties("LargeObjectMachineRole")
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
 
-        assert set(stack.of_kind("AWS::IAM::Role")) == {"FunctionRole"}
-        assert "ManagedPolicyArns" not in role
-        assert statement == {
-            "Effect": "Allow",
-            "Principal": {"Service": "lambda.amazonaws.com"},
-            "Action": "sts:AssumeRole",
+        assert statement["Condition"] == {
+            "ArnEquals": {"aws:SourceArn": MACHINE},
+            "StringEquals": {"aws:SourceAccount": ACCOUNT},
         }
 
     def test_the_new_bucket_is_private_and_denies_unencrypted_connections(
@@ -95,7 +105,14 @@ class TestFunction:
             BUCKET: {"s3:ListBucket"},
             SECRET: {"secretsmanager:GetSecretValue"},
             FAILURE_QUEUE: {SEND},
-            EVENT_QUEUE: {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+            EVENT_QUEUE: {
+                "sqs:ReceiveMessage",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                SEND,
+            },
+            MACHINE: {"states:StartExecution"},
+            EXECUTIONS: {"states:DescribeExecution"},
             "${FunctionLogGroup.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
             "*": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
         }
@@ -143,6 +160,26 @@ class TestFunction:
         assert not stack.of_kind("AWS::IAM::RolePolicy")
 
 
+def test_the_state_machine_may_invoke_the_function_write_its_log_and_trace(stack: Stack) -> None:
+    assert rights(stack, "LargeObjectMachineRole") == {
+        FUNCTION: {INVOKE},
+        "*": {
+            "logs:CreateLogDelivery",
+            "logs:GetLogDelivery",
+            "logs:UpdateLogDelivery",
+            "logs:DeleteLogDelivery",
+            "logs:ListLogDeliveries",
+            "logs:PutResourcePolicy",
+            "logs:DescribeResourcePolicies",
+            "logs:DescribeLogGroups",
+            "xray:PutTraceSegments",
+            "xray:PutTelemetryRecords",
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+        },
+    }
+
+
 class TestApi:
     def test_has_one_route_for_signed_requests(self, stack: Stack) -> None:
         (route,) = stack.of_kind("AWS::ApiGatewayV2::Route").values()
@@ -178,12 +215,13 @@ def test_there_is_no_wildcard_and_no_secret_except_these(mode: dict[str, str]) -
 
     assert not [text for text in found if re.search(r"private_key|BEGIN|AKIA", text)]
     assert {text for text in found if "*" in text} <= {
-        "*",  # who is denied unencrypted connections; X-Ray and EC2, as the rights above say
+        "*",  # who is denied unencrypted connections; actions without resources, as tested above
         "s3:*",  # denied
         "ec2:*",  # denied
         "${SourceBucket.Arn}/*",
         f"{BUCKET}/*",
         ROUTE,
+        EXECUTIONS,
         "photos/*",  # the event pattern's keys
         *(notification["Event"] for notification in notifications(stack)),
     }

@@ -1,11 +1,13 @@
 """Parameters become environment variables, and environment variables become Settings."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 import pytest
-from template.stack import SECRET, Stack, variables
+from template.stack import MACHINE, SECRET, Stack, variables
 
 from replicate.protocol.mapping import Tags
+from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.settings import Settings
 from tools.local.template import parameters
@@ -20,6 +22,9 @@ LIBRARIES = {
     "STORAGE_EMULATOR_HOST",
 }
 """Variables that libraries read, not Settings."""
+
+UNSET = {"PART_SIZE", "SLICE_SIZE", "STAGING_PREFIX", "WATCH_DELAY_SECONDS"}
+"""Variables that the template leaves at their defaults. Tests and other deployments set them."""
 
 
 class Environment(Mapping[str, str]):
@@ -49,12 +54,17 @@ def test_the_template_sets_the_variables_that_the_settings_read(stack: Stack) ->
 
     Settings.from_environ(environment)
 
-    assert environment.read - LAMBDA.keys() == variables(stack).keys() - LIBRARIES
+    assert environment.read - LAMBDA.keys() - UNSET == variables(stack).keys() - LIBRARIES
+    assert environment.read >= UNSET
 
 
 def test_every_parameter_reaches_its_setting() -> None:
     found = settings(
-        GcsKeyPrefix="backup/", StorageClassMap="STANDARD_IA=NEARLINE", Overwrite="never"
+        GcsKeyPrefix="backup/",
+        StorageClassMap="STANDARD_IA=NEARLINE",
+        Overwrite="never",
+        ParallelThreshold="64 MiB",
+        LargeObjectThreshold="1 TiB",
     )
 
     assert found.naming.bucket == "replica"
@@ -63,7 +73,26 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert found.source_buckets == {"my-source-bucket"}
     assert found.storage_classes == {"STANDARD_IA": "NEARLINE"}
     assert found.policy == Policy(Overwrite.NEVER, deletes=False, tags=Tags.OFF)
+    assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)
+    assert found.state_machine == MACHINE
+    assert found.event_queue_url == "${EventQueue}"
     assert found.service == "stack"
+
+
+def test_the_thresholds_have_the_defaults_of_the_code(stack: Stack) -> None:
+    found = settings()
+
+    assert found.sizes == Sizes()
+    assert found.sizes.large_from == 16 * 1024**3
+    assert variables(stack)["PARALLEL_FROM"] == "256 MiB"
+
+
+@pytest.mark.parametrize("size", ["262144", "64 KiB", "64KiB", "256 MiB", "16 GiB", "5 TiB"])
+def test_the_settings_accept_every_size_that_the_template_accepts(size: str) -> None:
+    pattern = parameters()["LargeObjectThreshold"]["AllowedPattern"]
+
+    assert re.fullmatch(pattern, size)
+    assert settings(LargeObjectThreshold=size).sizes.large_from > 0
 
 
 @pytest.mark.parametrize(

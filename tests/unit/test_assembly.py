@@ -48,7 +48,7 @@ def in_order(tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
     return [task(stop) for task in tasks]
 
 
-class Recorder(FakeS3):
+class RecordingS3(FakeS3):
     """S3 that records which ranges are read, and fails for some."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Recorder(FakeS3):
             yield body
 
 
-def an_assembler(s3: Source, gcs: FakeGcs, sizes: Sizes = SIZES) -> Assembler:
+def make_assembler(s3: Source, gcs: FakeGcs, sizes: Sizes = SIZES) -> Assembler:
     return Assembler(source=s3, destination=gcs, prefix=PREFIX, sizes=sizes, in_parallel=in_order)
 
 
@@ -78,17 +78,17 @@ def replicate(s3: Source, gcs: FakeGcs, policy: Policy | None = None) -> Result:
         clock=RoundClock(DEFAULT_POLICY, Deadline(10)),
         policy=policy or Policy(),
         storage_classes={"STANDARD": "NEARLINE"},
-        assembler=an_assembler(s3, gcs),
+        assembler=make_assembler(s3, gcs),
     ).replicate(REF)
 
 
-def staged(gcs: FakeGcs) -> list[str]:
+def staged_names(gcs: FakeGcs) -> list[str]:
     return [name for name in gcs.objects if name.startswith(PREFIX)]
 
 
 @pytest.mark.parametrize("checksum", ["CRC64NVME", "CRC32C", "CRC32"])
 def test_object_is_copied_in_parts_and_checked_by_the_combined_checksum(checksum: str) -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     s3.upload(REF, Upload(data=DATA, checksum=checksum))
     result = replicate(s3, gcs)
     assert gcs.objects["key"].data == DATA
@@ -97,11 +97,11 @@ def test_object_is_copied_in_parts_and_checked_by_the_combined_checksum(checksum
     assert result.bytes_copied == len(DATA)
     assert result.verified_by.source == checksum.lower()
     assert len(s3.spans) == 11
-    assert staged(gcs) == []
+    assert staged_names(gcs) == []
 
 
 def test_composite_checksum_is_checked_where_s3_split_the_object() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     sizes = (128,) * 8
     s3.upload(REF, Upload(data=DATA, part_sizes=sizes, checksum="SHA256"))
     result = replicate(s3, gcs)
@@ -111,14 +111,14 @@ def test_composite_checksum_is_checked_where_s3_split_the_object() -> None:
 
 
 def test_etag_of_parts_is_checked_where_s3_split_the_object() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     s3.upload(REF, Upload(data=DATA, part_sizes=(300, 300, 300, 124)))
     assert replicate(s3, gcs).verified_by.source == "etag-md5 of 4 parts"
     assert gcs.objects["key"].data == DATA
 
 
 def test_parts_of_unequal_size_are_reported_as_unchecked() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     sizes = (300, 200, 300, 224)
     s3.upload(REF, Upload(data=DATA, part_sizes=sizes, checksum="SHA256"))
     assert replicate(s3, gcs).verified_by.source == "unchecked: 4 parts of unequal size"
@@ -126,14 +126,14 @@ def test_parts_of_unequal_size_are_reported_as_unchecked() -> None:
 
 
 def test_object_with_an_md5_alone_is_copied_in_one_stream() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     s3.upload(REF, Upload(data=DATA))
     assert replicate(s3, gcs).verified_by.source == "etag-md5"
     assert s3.spans == [None]
 
 
 def test_object_without_any_checksum_is_copied_in_parts_and_reported_as_unchecked() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     s3.upload(REF, Upload(data=DATA, kms=True))
     assert replicate(s3, gcs).verified_by.source.startswith("unchecked: ")
     assert gcs.objects["key"].data == DATA
@@ -141,14 +141,14 @@ def test_object_without_any_checksum_is_copied_in_parts_and_reported_as_unchecke
 
 
 def test_object_below_the_threshold_is_copied_in_one_stream() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     s3.upload(REF, Upload(data=DATA[:99], checksum="CRC32"))
     replicate(s3, gcs)
     assert s3.spans == [None]
 
 
 def test_retry_copies_only_the_parts_that_are_missing() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
 
     def fail_sixth(span: Span | None) -> None:
@@ -158,19 +158,19 @@ def test_retry_copies_only_the_parts_that_are_missing() -> None:
     s3.fail = fail_sixth
     with pytest.raises(SourceUnavailableError):
         replicate(s3, gcs)
-    assert len(staged(gcs)) == 5
+    assert len(staged_names(gcs)) == 5
     s3.fail, s3.spans = (lambda _: None), []
     replicate(s3, gcs)
     assert [span.start for span in s3.spans if span] == [470, 564, 658, 752, 846, 940]
     assert gcs.objects["key"].data == DATA
-    assert staged(gcs) == []
+    assert staged_names(gcs) == []
 
 
-def test_part_without_its_checksum_is_copied_again() -> None:
+def test_part_is_copied_again_when_its_recorded_checksum_is_missing() -> None:
     """A run was killed after it wrote the part and before it recorded the checksum."""
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     version = s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
-    assembler = an_assembler(s3, gcs)
+    assembler = make_assembler(s3, gcs)
     job = assembler.job(version, "key", None)
     assert job is not None
     assembler._stage_parts(job, [0])  # noqa: SLF001 - the state that a killed run leaves
@@ -184,7 +184,7 @@ def test_part_without_its_checksum_is_copied_again() -> None:
 
 
 def test_wrong_bytes_in_one_part_are_never_visible() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     version = s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     wrong = replace(version, checksums=(Checksum("CRC64NVME", "AAAAAAAAAAA="),))
     s3._versions[REF][-1] = replace(s3.pinned(version), object=wrong)  # noqa: SLF001
@@ -193,11 +193,11 @@ def test_wrong_bytes_in_one_part_are_never_visible() -> None:
     assert gcs.objects == {}
 
 
-def void(_: object) -> None: ...
+def discard(_: object) -> None: ...
 
 
-class Meddling(FakeGcs):
-    """GCS in which somebody acts right before the last compose."""
+class RacingGcs(FakeGcs):
+    """GCS in which another program acts right before the last compose."""
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         super().__init__()
@@ -209,10 +209,10 @@ class Meddling(FakeGcs):
         return super().compose(name, *arguments)  # type: ignore[arg-type]
 
 
-def test_lost_race_at_the_commit_is_decided_again_with_the_staged_parts() -> None:
-    s3 = Recorder()
-    gcs = Meddling(lambda: None)
-    gcs.meanwhile = lambda: void(gcs.put("key", b"theirs"))
+def test_staged_parts_are_reused_when_the_commit_loses_a_race() -> None:
+    s3 = RecordingS3()
+    gcs = RacingGcs(lambda: None)
+    gcs.meanwhile = lambda: discard(gcs.put("key", b"theirs"))
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     result = replicate(s3, gcs)
     assert result.reason is Reason.OVERWRITTEN
@@ -221,7 +221,7 @@ def test_lost_race_at_the_commit_is_decided_again_with_the_staged_parts() -> Non
 
 
 def test_staged_parts_are_swept_when_their_version_is_gone() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
 
     def overwrite_at_the_end(span: Span | None) -> None:
@@ -233,14 +233,42 @@ def test_staged_parts_are_swept_when_their_version_is_gone() -> None:
     result = replicate(s3, gcs)
     assert gcs.objects["key"].data == DATA[::-1]
     assert result.bytes_copied == len(DATA)
-    assert staged(gcs) == []
+    assert staged_names(gcs) == []
 
 
-def test_slices_are_staged_by_many_and_joined_by_one() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+def test_parts_are_swept_when_another_run_was_faster() -> None:
+    s3, gcs = RecordingS3(), FakeGcs()
+    s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+
+    def run_meanwhile(_: Span | None) -> None:
+        s3.fail = lambda _: None
+        assert replicate(s3, gcs).reason is Reason.CREATED
+
+    s3.fail = run_meanwhile
+    assert replicate(s3, gcs).reason is Reason.CURRENT
+    assert gcs.objects["key"].data == DATA
+    assert staged_names(gcs) == []
+
+
+def test_parts_are_swept_when_the_source_changes_after_a_lost_race() -> None:
+    s3, gcs = RecordingS3(), RacingGcs(lambda: None)
+
+    def change_both_sides() -> None:
+        gcs.put("key", b"theirs")
+        s3.upload(REF, Upload(data=b"small"))
+
+    gcs.meanwhile = change_both_sides
+    s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+    replicate(s3, gcs)
+    assert gcs.objects["key"].data == b"small"
+    assert staged_names(gcs) == []
+
+
+def test_slices_are_staged_separately_and_joined_once() -> None:
+    s3, gcs = RecordingS3(), FakeGcs()
     sizes = Sizes(parallel_from=1, large_from=1, part=8, slice=8)
     version = s3.upload(REF, Upload(data=DATA, checksum="CRC32"))
-    assembler = an_assembler(s3, gcs, sizes)
+    assembler = make_assembler(s3, gcs, sizes)
     job = assembler.job(version, "key", None, by_execution=True)
     assert job is not None
     assert (job.cut.parts, job.cut.slices) == (512, 128)
@@ -253,10 +281,10 @@ def test_slices_are_staged_by_many_and_joined_by_one() -> None:
     )
     assert gcs.objects["key"].data == DATA
     assert (replica.size, verified_by) == (len(DATA), "crc32")
-    assert (s3.spans, staged(gcs)) == ([], [])
+    assert (s3.spans, staged_names(gcs)) == ([], [])
 
 
-class Wrong(FakeGcs):
+class MisorderingGcs(FakeGcs):
     """GCS that joins the parts in another order."""
 
     def compose(
@@ -265,8 +293,8 @@ class Wrong(FakeGcs):
         return super().compose(name, attributes, sources[::-1], *rest)  # type: ignore[arg-type]
 
 
-def test_object_that_gcs_joined_wrongly_is_deleted() -> None:
-    s3, gcs = Recorder(), Wrong()
+def test_object_is_deleted_when_gcs_joined_its_parts_wrongly() -> None:
+    s3, gcs = RecordingS3(), MisorderingGcs()
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     with pytest.raises(IntegrityError, match="other bytes"):
         replicate(s3, gcs)
@@ -325,7 +353,7 @@ def test_results_are_in_the_order_of_the_tasks() -> None:
 
 
 def test_one_stream_copies_the_object_when_parts_cannot_be_deleted() -> None:
-    s3, gcs = Recorder(), FakeGcs()
+    s3, gcs = RecordingS3(), FakeGcs()
     gcs.obstacle = "gs://replica puts an event-based hold on each new object"
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     assert replicate(s3, gcs).reason is Reason.CREATED

@@ -27,7 +27,7 @@ def anchors(document: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
-def test_links_lead_to_files_and_headings_that_exist(document: Path) -> None:
+def test_link_targets_in_documents_exist(document: Path) -> None:
     for path, anchor in LINK.findall(prose(document)):
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), path
@@ -43,7 +43,7 @@ def test_make_targets_in_documents_exist(document: Path) -> None:
     assert {target for command in commands for target in command.split()} <= targets
 
 
-def test_the_architecture_names_each_module_of_the_function() -> None:
+def test_architecture_document_names_each_module() -> None:
     package = ROOT / "functions" / "replicate"
     modules = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
@@ -51,7 +51,7 @@ def test_the_architecture_names_each_module_of_the_function() -> None:
     assert not missing
 
 
-def test_each_parameter_of_the_template_is_documented() -> None:
+def test_each_template_parameter_is_documented() -> None:
     template = (ROOT / "template.yaml").read_text()
     section = re.search(r"^Parameters:\n(.*?)^\w", template, re.MULTILINE | re.DOTALL)
     assert section

@@ -1,4 +1,4 @@
-"""Events of S3, read once."""
+"""`entry.parse` reads the events of every invoker."""
 
 import json
 from collections.abc import Callable
@@ -33,14 +33,14 @@ def parse(event: object) -> Invocation:
     return entry.parse(event, NOW, Context(), frozenset())
 
 
-def a_record(key: str = "key", **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def s3_record(key: str = "key", **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     return {
         "eventSource": "aws:s3",
-        "eventName": said.get("name", "ObjectCreated:Put"),
-        "eventTime": said.get("time", "2026-11-22T12:00:00.000Z"),
+        "eventName": fields.get("name", "ObjectCreated:Put"),
+        "eventTime": fields.get("time", "2026-11-22T12:00:00.000Z"),
         "s3": {
-            "bucket": {"name": said.get("bucket", "source")},
-            "object": {"key": key, "size": said.get("size", 5)},
+            "bucket": {"name": fields.get("bucket", "source")},
+            "object": {"key": key, "size": fields.get("size", 5)},
         },
     }
 
@@ -49,12 +49,12 @@ def keys(*records: object) -> list[str]:
     return [change.ref.key for change in parse({"Records": list(records)}).changes]
 
 
-def malformed(invocation: Invocation) -> list[str]:
+def error_messages(invocation: Invocation) -> list[str]:
     return [error.message for message in invocation.messages for error in message.errors]
 
 
-def a_refusal(reason: str) -> str:
-    """Return the whole message of an event that is refused for `reason`."""
+def unsupported_event_message(reason: str) -> str:
+    """Return the error message for an event that is rejected because of `reason`."""
     return (
         f"Unsupported event: {reason}. The function takes S3 events (directly or through SQS, SNS"
         " or EventBridge), tasks of S3 Batch Operations, and POST /v1/replicate through API"
@@ -62,19 +62,19 @@ def a_refusal(reason: str) -> str:
     )
 
 
-def a_bridged_event(key: str = "key", **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """As EventBridge delivers it."""
+def eventbridge_event(key: str = "key", **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """Return an S3 event as EventBridge delivers it."""
     detail = {"bucket": {"name": "source"}, "object": {"key": key, "size": 5}}
     return {
         "version": "0",
         "source": "aws.s3",
-        "detail-type": said.get("kind", "Object Created"),
+        "detail-type": fields.get("detail_type", "Object Created"),
         "time": "2026-11-22T12:00:00Z",
-        "detail": detail | said.get("detail", {}),
+        "detail": detail | fields.get("detail", {}),
     }
 
 
-def a_queue_of(*bodies: object) -> dict[str, Any]:
+def sqs_event(*bodies: object) -> dict[str, Any]:
     return {
         "Records": [
             {"eventSource": "aws:sqs", "messageId": f"m{number}", "body": json.dumps(body)}
@@ -83,8 +83,8 @@ def a_queue_of(*bodies: object) -> dict[str, Any]:
     }
 
 
-def a_failure_of(event: object) -> dict[str, Any]:
-    """What Lambda sends to the failure destination of an asynchronous invocation."""
+def failure_record(event: object) -> dict[str, Any]:
+    """Return what Lambda sends to the failure destination of an asynchronous invocation."""
     return {
         "version": "1.0",
         "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
@@ -93,7 +93,7 @@ def a_failure_of(event: object) -> dict[str, Any]:
     }
 
 
-def a_topics_message(event: object) -> dict[str, Any]:
+def sns_message(event: object) -> dict[str, Any]:
     return {"Type": "Notification", "MessageId": "x", "Message": json.dumps(event)}
 
 
@@ -111,23 +111,23 @@ def a_topics_message(event: object) -> dict[str, Any]:
         ("a%2Fb", "a/b"),
     ],
 )
-def test_a_key_is_decoded_exactly_once(encoded: str, key: str) -> None:
-    assert keys(a_record(encoded)) == [key]
+def test_key_is_decoded_once(encoded: str, key: str) -> None:
+    assert keys(s3_record(encoded)) == [key]
 
 
-def test_a_key_that_is_not_utf_8_is_a_malformed_record() -> None:
-    invocation = parse({"Records": [a_record("%FF%FE"), a_record("good")]})
+def test_record_is_malformed_when_its_key_is_not_utf_8() -> None:
+    invocation = parse({"Records": [s3_record("%FF%FE"), s3_record("good")]})
     assert [c.ref.key for c in invocation.changes] == ["good"]
-    assert "Records[0]" in malformed(invocation)[0]
+    assert "Records[0]" in error_messages(invocation)[0]
 
 
-def test_several_records_of_one_key_are_one_run_as_old_as_the_oldest() -> None:
+def test_records_of_one_key_become_one_change_with_the_oldest_time() -> None:
     invocation = parse(
         {
             "Records": [
-                a_record("a", time="2026-11-22T12:00:10Z"),
-                a_record("b"),
-                a_record("a", time="2026-11-22T12:00:05Z"),
+                s3_record("a", time="2026-11-22T12:00:10Z"),
+                s3_record("b"),
+                s3_record("a", time="2026-11-22T12:00:05Z"),
             ]
         },
     )
@@ -138,27 +138,27 @@ def test_several_records_of_one_key_are_one_run_as_old_as_the_oldest() -> None:
     assert b.ref.key == "b"
 
 
-def test_a_run_expects_a_change_if_any_of_its_events_does() -> None:
-    fresh, old = a_record("a"), a_record("a", time="2026-11-22T10:00:00Z")
+def test_change_is_expected_when_any_record_expects_it() -> None:
+    fresh, old = s3_record("a"), s3_record("a", time="2026-11-22T10:00:00Z")
     for records in ([fresh, old], [old, fresh]):
         (change,) = parse({"Records": records}).changes
         assert change.expectation == Expectation.CHANGED
 
 
-def test_a_run_is_of_a_lifecycle_rule_if_all_its_events_are() -> None:
-    expired, created = a_record("a", name="LifecycleExpiration:Delete"), a_record("a")
+def test_change_is_by_lifecycle_when_all_its_records_are() -> None:
+    expired, created = s3_record("a", name="LifecycleExpiration:Delete"), s3_record("a")
     for records, by_lifecycle in (([expired, expired], True), ([expired, created], False)):
         (change,) = parse({"Records": records}).changes
         assert change.by_lifecycle is by_lifecycle
 
 
-def test_tasks_about_one_key_are_one_run_of_unknown_age() -> None:
+def test_tasks_of_one_key_become_one_change_without_a_time() -> None:
     task = {"taskId": "t", "s3Key": "a", "s3Bucket": "source"}
     event = {"invocationSchemaVersion": "2.0", "invocationId": "i", "tasks": [task, task]}
     assert parse(event).changes == [Change(SourceRef("source", "a"))]
 
 
-def test_the_test_event_asks_for_nothing() -> None:
+def test_s3_test_event_has_no_changes() -> None:
     event = json.loads((EVENTS / "s3-test-event.json").read_text())
     assert parse(event) == AsynchronousInvocation((Message(),))
 
@@ -174,7 +174,7 @@ NO_RECORDS = "missing Records"
         (7, NOT_AN_OBJECT),
         ("text", NOT_AN_OBJECT),
         ([], NOT_AN_OBJECT),
-        (a_failure_of(None), NOT_AN_OBJECT),
+        (failure_record(None), NOT_AN_OBJECT),
         ({}, NO_RECORDS),
         ({"Records": None}, NO_RECORDS),
         ({"Records": []}, NO_RECORDS),
@@ -195,12 +195,10 @@ NO_RECORDS = "missing Records"
     ],
     ids=str,
 )
-def test_an_event_that_is_none_of_ours_is_refused_with_the_reason(
-    event: object, reason: str
-) -> None:
-    with pytest.raises(InvalidEventError) as refused:
+def test_unsupported_event_is_rejected_with_the_reason(event: object, reason: str) -> None:
+    with pytest.raises(InvalidEventError) as caught:
         parse(event)
-    assert refused.value.message == a_refusal(reason)
+    assert caught.value.message == unsupported_event_message(reason)
 
 
 @pytest.mark.parametrize(
@@ -210,21 +208,21 @@ def test_an_event_that_is_none_of_ours_is_refused_with_the_reason(
         ({}, "eventSource is not aws:s3"),
         ({"eventSource": "aws:sns"}, "eventSource is not aws:s3"),
         ({"eventSource": "aws:s3"}, "KeyError while reading an S3 record"),
-        (a_record() | {"s3": None}, "TypeError while reading an S3 record"),
-        (a_record() | {"eventTime": "yesterday"}, "ValueError while reading an S3 record"),
-        (a_record() | {"eventTime": None}, "TypeError while reading an S3 record"),
-        (a_record() | {"eventName": None}, "AttributeError while reading an S3 record"),
-        (a_record(bucket=7), "missing or invalid bucket name"),
-        (a_record(bucket="b"), "missing or invalid bucket name"),
-        (a_record(bucket="a/b"), "missing or invalid bucket name"),
-        (a_record(""), "missing or invalid key"),
+        (s3_record() | {"s3": None}, "TypeError while reading an S3 record"),
+        (s3_record() | {"eventTime": "yesterday"}, "ValueError while reading an S3 record"),
+        (s3_record() | {"eventTime": None}, "TypeError while reading an S3 record"),
+        (s3_record() | {"eventName": None}, "AttributeError while reading an S3 record"),
+        (s3_record(bucket=7), "missing or invalid bucket name"),
+        (s3_record(bucket="b"), "missing or invalid bucket name"),
+        (s3_record(bucket="a/b"), "missing or invalid bucket name"),
+        (s3_record(""), "missing or invalid key"),
     ],
     ids=str,
 )
-def test_a_malformed_record_never_hides_another(record: object, reason: str) -> None:
-    invocation = parse({"Records": [a_record("one"), record, a_record("two")]})
+def test_malformed_record_does_not_hide_other_records(record: object, reason: str) -> None:
+    invocation = parse({"Records": [s3_record("one"), record, s3_record("two")]})
     assert [c.ref.key for c in invocation.changes] == ["one", "two"]
-    assert malformed(invocation) == [f"Records[1]: {a_refusal(reason)}"]
+    assert error_messages(invocation) == [f"Records[1]: {unsupported_event_message(reason)}"]
 
 
 @pytest.mark.parametrize(
@@ -238,14 +236,14 @@ def test_a_malformed_record_never_hides_another(record: object, reason: str) -> 
     ],
     ids=["number", "empty", "half a character", "no name", "no bucket"],
 )
-def test_a_malformed_event_of_eventbridge_is_said_to_be_so(
-    detail: dict[str, Any], reason: str
-) -> None:
-    assert malformed(parse(a_bridged_event(detail=detail))) == [a_refusal(reason)]
+def test_malformed_eventbridge_event_is_reported(detail: dict[str, Any], reason: str) -> None:
+    assert error_messages(parse(eventbridge_event(detail=detail))) == [
+        unsupported_event_message(reason)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("fields", "expected"),
     [
         ({"size": 5}, Expectation.NEW),
         ({"size": SMALL_BYTES}, Expectation.NEW),
@@ -259,47 +257,55 @@ def test_a_malformed_event_of_eventbridge_is_said_to_be_so(
     ],
     ids=str,
 )
-def test_only_a_fresh_creation_lets_us_expect_something(
-    said: dict[str, Any], expected: Expectation
+def test_expectation_depends_on_event_name_age_and_size(
+    fields: dict[str, Any], expected: Expectation
 ) -> None:
-    assert parse({"Records": [a_record(**said)]}).changes[0].expectation == expected
+    assert parse({"Records": [s3_record(**fields)]}).changes[0].expectation == expected
 
 
 @pytest.mark.parametrize("path", sorted(EVENTS.glob("s3-*.json")), ids=lambda path: path.stem)
-def test_every_sample_event_of_s3_is_understood(path: Path) -> None:
+def test_every_s3_sample_event_is_parsed(path: Path) -> None:
     invocation = parse(json.loads(path.read_text()))
     assert bool(invocation.changes) != (path.stem == "s3-test-event")
-    assert bool(malformed(invocation)) == (path.stem == "s3-put-malformed-record")
+    assert bool(error_messages(invocation)) == (path.stem == "s3-put-malformed-record")
 
 
-def test_the_sample_that_is_not_ours_is_refused() -> None:
+def test_unsupported_sample_event_is_rejected() -> None:
     with pytest.raises(InvalidEventError):
         parse(json.loads((EVENTS / "not-ours.json").read_text()))
 
 
 @pytest.mark.parametrize("key", ["a+b", "a%2Bb", "100%", "a b", "ü/🙂", "folder/"])
-def test_a_key_from_eventbridge_is_not_decoded_at_all(key: str) -> None:
-    (change,) = parse(a_bridged_event(key)).changes
+def test_eventbridge_key_is_not_decoded(key: str) -> None:
+    (change,) = parse(eventbridge_event(key)).changes
     assert change.ref == SourceRef("source", key)
     assert change.expectation == Expectation.NEW
 
 
 @pytest.mark.parametrize(
-    "kind", ["Object Deleted", "Object Restore Completed", "Object Tags Added", "Object Created?"]
+    "detail_type",
+    ["Object Deleted", "Object Restore Completed", "Object Tags Added", "Object Created?"],
 )
-def test_every_other_event_of_eventbridge_is_a_reason_to_look(kind: str) -> None:
-    assert parse(a_bridged_event(kind=kind)).changes[0].expectation == Expectation.UNKNOWN
+def test_expectation_is_unknown_for_other_eventbridge_events(detail_type: str) -> None:
+    assert (
+        parse(eventbridge_event(detail_type=detail_type)).changes[0].expectation
+        == Expectation.UNKNOWN
+    )
 
 
-def test_what_a_lifecycle_rule_deleted_is_told_apart() -> None:
-    native = parse({"Records": [a_record(name="LifecycleExpiration:Delete")]})
-    bridged = parse(a_bridged_event(detail={"reason": "Lifecycle Expiration"}))
-    by_hand = parse(a_bridged_event(detail={"reason": "DeleteObject"}))
-    assert [d.changes[0].by_lifecycle for d in (native, bridged, by_hand)] == [True, True, False]
+def test_lifecycle_deletion_is_recognized() -> None:
+    native = parse({"Records": [s3_record(name="LifecycleExpiration:Delete")]})
+    through_eventbridge = parse(eventbridge_event(detail={"reason": "Lifecycle Expiration"}))
+    by_hand = parse(eventbridge_event(detail={"reason": "DeleteObject"}))
+    assert [d.changes[0].by_lifecycle for d in (native, through_eventbridge, by_hand)] == [
+        True,
+        True,
+        False,
+    ]
 
 
-def test_a_queues_message_is_answered_for_by_itself() -> None:
-    event = a_queue_of({"Records": [a_record("a")]}, a_bridged_event("b"), {"nonsense": 1})
+def test_each_sqs_message_has_its_own_changes_and_errors() -> None:
+    event = sqs_event({"Records": [s3_record("a")]}, eventbridge_event("b"), {"nonsense": 1})
     invocation = parse(event)
     assert isinstance(invocation, SqsInvocation)
     assert [message.id for message in invocation.messages] == ["m0", "m1", "m2"]
@@ -311,14 +317,14 @@ def test_a_queues_message_is_answered_for_by_itself() -> None:
     assert [len(message.errors) for message in invocation.messages] == [0, 0, 1]
 
 
-def test_several_messages_about_one_key_are_one_run() -> None:
-    event = a_queue_of(*({"Records": [a_record("a")]} for _ in range(3)))
+def test_messages_of_one_key_become_one_change() -> None:
+    event = sqs_event(*({"Records": [s3_record("a")]} for _ in range(3)))
     assert len(parse(event).changes) == 1
 
 
 @pytest.mark.parametrize("body", [None, 7, "no JSON", "[", "[" * 5000])
-def test_a_message_that_is_no_json_is_poison_by_itself(body: object) -> None:
-    event = a_queue_of({"Records": [a_record("a")]})
+def test_message_that_is_not_json_fails_alone(body: object) -> None:
+    event = sqs_event({"Records": [s3_record("a")]})
     event["Records"].append({"eventSource": "aws:sqs", "messageId": "bad", "body": body})
     invocation = parse(event)
     assert len(invocation.changes) == 1
@@ -328,13 +334,13 @@ def test_a_message_that_is_no_json_is_poison_by_itself(body: object) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        a_failure_of({"Records": [a_record("a%2Bb")]}),
-        a_failure_of(a_failure_of({"Records": [a_record("a%2Bb")]})),
-        a_topics_message({"Records": [a_record("a%2Bb")]}),
-        a_queue_of(a_topics_message({"Records": [a_record("a%2Bb")]})),
-        a_queue_of(a_failure_of({"Records": [a_record("a%2Bb")]})),
-        a_queue_of(a_failure_of(a_bridged_event("a+b"))),
-        a_queue_of(a_topics_message(a_bridged_event("a+b"))),
+        failure_record({"Records": [s3_record("a%2Bb")]}),
+        failure_record(failure_record({"Records": [s3_record("a%2Bb")]})),
+        sns_message({"Records": [s3_record("a%2Bb")]}),
+        sqs_event(sns_message({"Records": [s3_record("a%2Bb")]})),
+        sqs_event(failure_record({"Records": [s3_record("a%2Bb")]})),
+        sqs_event(failure_record(eventbridge_event("a+b"))),
+        sqs_event(sns_message(eventbridge_event("a+b"))),
     ],
     ids=[
         "failure",
@@ -342,26 +348,26 @@ def test_a_message_that_is_no_json_is_poison_by_itself(body: object) -> None:
         "topic",
         "topic in queue",
         "failure in queue",
-        "bridged failure in queue",
-        "bridged through topic in queue",
+        "EventBridge failure in queue",
+        "EventBridge through topic in queue",
     ],
 )
-def test_envelopes_are_opened_and_the_key_decoded_once_at_most(event: dict[str, Any]) -> None:
+def test_envelopes_are_unwrapped_and_the_key_is_decoded_at_most_once(event: dict[str, Any]) -> None:
     (change,) = parse(event).changes
     assert change.ref == SourceRef("source", "a+b")
 
 
-@pytest.mark.parametrize("envelope", [a_failure_of, a_topics_message])
-def test_only_so_many_envelopes_are_opened(
+@pytest.mark.parametrize("envelope", [failure_record, sns_message])
+def test_event_is_rejected_when_it_is_nested_too_deeply(
     envelope: Callable[[object], dict[str, Any]],
 ) -> None:
-    event: dict[str, Any] = {"Records": [a_record()]}
+    event: dict[str, Any] = {"Records": [s3_record()]}
     for _ in range(MAX_NESTING):
         event = envelope(event)
     assert len(parse(event).changes) == 1
-    with pytest.raises(InvalidEventError) as refused:
+    with pytest.raises(InvalidEventError) as caught:
         parse(envelope(event))
-    assert refused.value.message == a_refusal("too many envelopes")
+    assert caught.value.message == unsupported_event_message("too many envelopes")
 
 
 @pytest.mark.parametrize(
@@ -371,7 +377,7 @@ def test_only_so_many_envelopes_are_opened(
         ("2.0", {"s3Bucket": "source", "s3VersionId": None}),
     ],
 )
-def test_a_task_of_batch_operations_names_a_key_to_look_at(
+def test_batch_operations_task_becomes_a_change_of_unknown_expectation(
     version: str, bucket: dict[str, str | None]
 ) -> None:
     event = {
@@ -388,12 +394,12 @@ def test_a_task_of_batch_operations_names_a_key_to_look_at(
     )
 
 
-def test_a_task_that_makes_no_sense_is_the_failure_of_that_task() -> None:
+def test_malformed_task_is_reported() -> None:
     event = {
         "invocationSchemaVersion": "2.0",
         "invocationId": "i",
         "tasks": [{"taskId": "t", "s3Key": "%FF", "s3Bucket": "source"}],
     }
-    assert malformed(parse(event)) == [
-        a_refusal("UnicodeDecodeError while reading a task of S3 Batch Operations")
+    assert error_messages(parse(event)) == [
+        unsupported_event_message("UnicodeDecodeError while reading a task of S3 Batch Operations")
     ]

@@ -1,5 +1,6 @@
 """Large objects: the hand-over to an execution, and the execution's steps."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -93,7 +94,7 @@ def test_large_object_is_handed_over_to_an_execution() -> None:
     assert world.gcs.objects == {}
 
 
-def test_second_event_finds_the_execution_running_and_is_stored_too() -> None:
+def test_second_event_is_stored_while_the_execution_runs() -> None:
     world = World()
     world.upload(ONE)
     first, second = world.replicate(), world.replicate()
@@ -114,7 +115,7 @@ def test_watch_is_stored_again_while_the_execution_runs_even_if_both_sides_are_e
     assert world.executions.watches == [(REF, name)] * 2
 
 
-def test_watch_is_an_ordinary_run_when_the_execution_has_ended() -> None:
+def test_watch_replicates_when_the_execution_has_ended() -> None:
     world = World()
     world.upload(ONE)
     name = world.replicate().execution
@@ -124,7 +125,7 @@ def test_watch_is_an_ordinary_run_when_the_execution_has_ended() -> None:
     assert world.replicate(watched=name).reason is Reason.CURRENT
 
 
-def test_key_that_still_differs_gets_up_to_three_executions() -> None:
+def test_at_most_three_executions_are_started_while_the_key_differs() -> None:
     world = World()
     world.upload(ONE)
     names = []
@@ -133,9 +134,9 @@ def test_key_that_still_differs_gets_up_to_three_executions() -> None:
         assert result.reason is Reason.STARTED
         assert result.execution
         names.append(result.execution)
-        world.executions.end(result.execution, "PermanentError: source_archived: frozen")
+        world.executions.end(result.execution, "States.Timeout: slow")
     assert len({name.rpartition("-")[0] for name in names}) == 1
-    with pytest.raises(LargeObjectError, match="source_archived: frozen"):
+    with pytest.raises(LargeObjectError, match=r"States\.Timeout: slow"):
         world.replicate()
     world.upload(TWO)
     assert world.replicate().reason is Reason.STARTED
@@ -148,7 +149,7 @@ def test_small_object_needs_no_execution() -> None:
     assert world.executions.started == []
 
 
-def test_without_a_state_machine_one_run_copies_a_large_object() -> None:
+def test_large_object_is_copied_by_one_run_when_there_is_no_state_machine() -> None:
     world = World()
     world.upload(ONE)
     replicator = replace(world.replicator, executions=None)
@@ -258,7 +259,7 @@ def test_execution_ends_equal_when_the_destination_changes_before_a_step(
     assert world.staged() == []
 
 
-def test_execution_takes_back_what_it_wrote_when_the_source_is_deleted_after_the_commit() -> None:
+def test_execution_deletes_its_replica_when_the_source_is_deleted_after_the_commit() -> None:
     world = World()
     world.upload(ONE)
     copy = world.copy
@@ -283,7 +284,7 @@ def test_execution_takes_back_what_it_wrote_when_the_source_is_deleted_after_the
     assert world.gcs.objects == {}
 
 
-def test_replica_of_another_version_is_not_taken_back() -> None:
+def test_replica_of_another_version_is_not_deleted() -> None:
     world = World()
     world.upload(TWO)
     run_machine(world.copy, REF)
@@ -297,7 +298,7 @@ def test_replica_of_another_version_is_not_taken_back() -> None:
     assert world.data() == TWO
 
 
-def test_wrong_bytes_fail_the_execution_and_are_swept() -> None:
+def test_execution_fails_and_sweeps_when_bytes_are_wrong() -> None:
     world = World()
     world.upload(ONE)
     version = world.s3.head(REF)
@@ -309,10 +310,25 @@ def test_wrong_bytes_fail_the_execution_and_are_swept() -> None:
     assert world.gcs.objects == {}
 
 
-def test_large_object_is_refused_by_name_when_parts_cannot_be_deleted() -> None:
+def test_large_object_is_rejected_when_parts_cannot_be_deleted() -> None:
     world = World()
     world.upload(ONE)
     world.gcs.obstacle = "gs://replica has a retention policy of 60 seconds"
     with pytest.raises(DestinationForbiddenError, match="retention policy of 60 seconds"):
         world.copy.plan(REF, None)
     assert world.gcs.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("cause", "executions"),
+    [("PermanentError: source_archived: frozen", 1), ("WrongBytesError: integrity: wrong", 2)],
+)
+def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executions: int) -> None:
+    world = World()
+    world.upload(ONE)
+    for _ in range(executions):
+        started = world.replicate().execution
+        assert started
+        world.executions.end(started, cause)
+    with pytest.raises(LargeObjectError, match=re.escape(cause)):
+        world.replicate()

@@ -1,4 +1,4 @@
-"""What the protocol makes of lost races: it waits, looks again, and knows a refusal from a race."""
+"""The replicator retries after a lost race, and tells a lost race from a refusal by policy."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,12 +29,11 @@ from replicate.protocol.ports import Body, GatedBody
 from replicate.protocol.replicator import Expectation, Replicator
 
 REF = SourceRef("source", "key")
-NEW_AND_SMALL = Expectation.NEW
 
 
 @dataclass
-class Rounds:
-    """A clock that notes the pauses and lets so many rounds begin."""
+class LimitedClock:
+    """A clock that records the pauses and allows `left` rounds."""
 
     left: int = 100
     pauses: list[int] = field(default_factory=list)
@@ -51,8 +50,8 @@ class Rounds:
         self.pauses.append(lost_races)
 
 
-class BusyGcs(FakeGcs):
-    """At each of the first `races` writes somebody else is faster, or a policy says 412."""
+class ContendedGcs(FakeGcs):
+    """The first `races` writes fail: another program wrote first, or a policy returns 412."""
 
     def __init__(self, races: int, *, policy: bool = False) -> None:
         super().__init__()
@@ -76,10 +75,10 @@ class BusyGcs(FakeGcs):
         return super().write(name, attributes, body, precondition, storage_class)
 
 
-class ShyS3(FakeS3):
-    """It describes an object and then does not give that version, the first `refusals` times.
+class ChangingS3(FakeS3):
+    """Refuses to open a described version, the first `refusals` times.
 
-    When `changes` is set the object has really changed.
+    When `changes` is set, the object has changed each time.
     """
 
     def __init__(self, refusals: int, *, changes: bool = False) -> None:
@@ -104,7 +103,7 @@ class ShyS3(FakeS3):
 def replicator(
     s3: FakeS3,
     gcs: FakeGcs,
-    clock: Rounds,
+    clock: LimitedClock,
     storage_classes: Mapping[str, str] | None = None,
 ) -> Replicator:
     return Replicator(
@@ -117,61 +116,61 @@ def replicator(
     )
 
 
-def a_source_object() -> FakeS3:
+def s3_with_object() -> FakeS3:
     s3 = FakeS3()
     s3.put(REF, b"ours")
     return s3
 
 
-def test_the_pause_after_each_lost_race_is_told_how_many_there_were() -> None:
-    gcs, clock = BusyGcs(races=4), Rounds()
-    outcome = replicator(a_source_object(), gcs, clock).replicate(REF)
+def test_pause_depends_on_the_number_of_lost_races() -> None:
+    gcs, clock = ContendedGcs(races=4), LimitedClock()
+    result = replicator(s3_with_object(), gcs, clock).replicate(REF)
     assert clock.pauses == [1, 2, 3, 4]
-    assert outcome.reason is Reason.OVERWRITTEN
+    assert result.reason is Reason.OVERWRITTEN
     assert gcs.objects["key"].data == b"ours"
 
 
-def test_a_run_without_a_lost_race_never_pauses() -> None:
-    clock = Rounds()
-    replicator(a_source_object(), FakeGcs(), clock).replicate(REF)
+def test_run_does_not_pause_without_a_lost_race() -> None:
+    clock = LimitedClock()
+    replicator(s3_with_object(), FakeGcs(), clock).replicate(REF)
     assert clock.pauses == []
 
 
-def test_races_that_never_end_are_ended_by_the_clock() -> None:
-    clock = Rounds(left=50)
+def test_run_ends_at_the_deadline_when_it_loses_every_race() -> None:
+    clock = LimitedClock(left=50)
     with pytest.raises(OutOfTimeError):
-        replicator(a_source_object(), BusyGcs(races=10**6), clock).replicate(REF)
+        replicator(s3_with_object(), ContendedGcs(races=10**6), clock).replicate(REF)
     assert clock.pauses == list(range(1, 51))
 
 
 @pytest.mark.parametrize(
-    ("hint", "pauses"),
-    [(Expectation.UNKNOWN, [1, 2]), (Expectation.CHANGED, [1, 2]), (NEW_AND_SMALL, [2])],
+    ("expectation", "pauses"),
+    [(Expectation.UNKNOWN, [1, 2]), (Expectation.CHANGED, [1, 2]), (Expectation.NEW, [2])],
     ids=["look first", "changed", "new"],
 )
-def test_a_new_object_that_is_refused_twice_while_absent_is_refused_for_good(
-    hint: Expectation, pauses: list[int]
+def test_run_fails_when_a_new_object_is_refused_twice_while_absent(
+    expectation: Expectation, pauses: list[int]
 ) -> None:
-    """An assumption that was wrong is no lost race: there is no pause after it."""
-    gcs, clock = BusyGcs(races=10**6, policy=True), Rounds()
+    """A wrong expectation is not a lost race, so no pause follows it."""
+    gcs, clock = ContendedGcs(races=10**6, policy=True), LimitedClock()
     with pytest.raises(DestinationForbiddenError, match=r"s3://source/key.*Forbidden by policy\."):
-        replicator(a_source_object(), gcs, clock).replicate(REF, hint)
+        replicator(s3_with_object(), gcs, clock).replicate(REF, expectation)
     assert gcs.writes == 2
     assert clock.pauses == pauses
     assert gcs.objects == {}
 
 
-def test_one_refusal_of_a_new_object_proves_nothing() -> None:
-    gcs = BusyGcs(races=1, policy=True)
-    outcome = replicator(a_source_object(), gcs, Rounds()).replicate(REF)
-    assert outcome.reason is Reason.CREATED
+def test_new_object_is_retried_after_one_refusal() -> None:
+    gcs = ContendedGcs(races=1, policy=True)
+    result = replicator(s3_with_object(), gcs, LimitedClock()).replicate(REF)
+    assert result.reason is Reason.CREATED
     assert gcs.writes == 2
 
 
-def test_an_object_that_appears_in_between_starts_the_count_again() -> None:
-    """Absent and refused, present and overtaken, absent and refused: three races."""
+def test_refusals_are_counted_again_when_the_object_appears_in_between() -> None:
+    """Absent and refused, present and outrun, absent and refused: these are three lost races."""
 
-    class Flicker(BusyGcs):
+    class Flicker(ContendedGcs):
         def head(self, name: str) -> Replica | None:
             if self.writes == 1:
                 self.put(name, b"theirs")
@@ -180,33 +179,33 @@ def test_an_object_that_appears_in_between_starts_the_count_again() -> None:
             return super().head(name)
 
     gcs = Flicker(races=3, policy=True)
-    assert replicator(a_source_object(), gcs, Rounds()).replicate(REF).reason is Reason.CREATED
+    assert replicator(s3_with_object(), gcs, LimitedClock()).replicate(REF).reason is Reason.CREATED
     assert gcs.writes == 4
 
 
-def test_a_source_that_is_refused_twice_while_unchanged_is_refused_for_good() -> None:
-    s3, gcs = ShyS3(refusals=10**6), FakeGcs()
+def test_run_fails_when_an_unchanged_source_is_refused_twice() -> None:
+    s3, gcs = ChangingS3(refusals=10**6), FakeGcs()
     s3.put(REF, b"ours")
     with pytest.raises(SourceForbiddenError, match=r"s3://source/key.*Not this one\."):
-        replicator(s3, gcs, Rounds()).replicate(REF)
+        replicator(s3, gcs, LimitedClock()).replicate(REF)
     assert s3.opened == 2
     assert gcs.objects == {}
 
 
-def test_one_refusal_of_a_source_proves_nothing() -> None:
-    s3 = ShyS3(refusals=1)
+def test_source_is_retried_after_one_refusal() -> None:
+    s3 = ChangingS3(refusals=1)
     s3.put(REF, b"ours")
-    assert replicator(s3, FakeGcs(), Rounds()).replicate(REF).reason is Reason.CREATED
+    assert replicator(s3, FakeGcs(), LimitedClock()).replicate(REF).reason is Reason.CREATED
 
 
-def test_a_source_that_changes_again_and_again_is_no_refusal() -> None:
-    s3, gcs = ShyS3(refusals=6, changes=True), FakeGcs()
+def test_run_succeeds_when_the_source_changes_several_times() -> None:
+    s3, gcs = ChangingS3(refusals=6, changes=True), FakeGcs()
     s3.put(REF, b"ours")
-    assert replicator(s3, gcs, Rounds()).replicate(REF).reason is Reason.CREATED
+    assert replicator(s3, gcs, LimitedClock()).replicate(REF).reason is Reason.CREATED
     assert gcs.objects["key"].data == b"change 6"
 
 
-def test_a_refusal_of_the_source_and_one_of_the_destination_are_not_added_up() -> None:
-    s3, gcs = ShyS3(refusals=1), BusyGcs(races=1, policy=True)
+def test_refusals_of_source_and_destination_are_counted_separately() -> None:
+    s3, gcs = ChangingS3(refusals=1), ContendedGcs(races=1, policy=True)
     s3.put(REF, b"ours")
-    assert replicator(s3, gcs, Rounds()).replicate(REF).reason is Reason.CREATED
+    assert replicator(s3, gcs, LimitedClock()).replicate(REF).reason is Reason.CREATED

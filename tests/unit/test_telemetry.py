@@ -1,4 +1,4 @@
-"""What is counted and logged of a change: names, units, values, ids, and nothing besides."""
+"""The metrics and the log line of a change: names, units, values and request ids."""
 
 import json
 import uuid
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from builders import MODIFIED, REF, a_replica, a_source
+from builders import MODIFIED, REF, make_replica, make_source
 
 from replicate.entry.invocation import Change
 from replicate.errors import (
@@ -22,21 +22,21 @@ from replicate.telemetry import Telemetry
 NOW = MODIFIED + timedelta(seconds=90, milliseconds=500)
 
 
-def a_result(reason: Reason = Reason.CREATED, **said: Any) -> Result:  # noqa: ANN401 - any of its fields
-    fields: dict[str, Any] = {
+def make_result(reason: Reason = Reason.CREATED, **fields: Any) -> Result:  # noqa: ANN401 - any of its fields
+    defaults: dict[str, Any] = {
         "ref": REF,
         "uri": "gs://replica/key",
         "reason": reason,
-        "source": a_source(request_id="S3ID"),
-        "replica": a_replica(request_id="GCSID"),
+        "source": make_source(request_id="S3ID"),
+        "replica": make_replica(request_id="GCSID"),
         "bytes_copied": 5,
         "verified_by": VerifiedBy("etag-md5", "crc32c"),
     }
-    return Result(**(fields | said))
+    return Result(**(defaults | fields))
 
 
-class Told:
-    """Records one change, and reads all that was written about it."""
+class TelemetryReader:
+    """Records one change, and reads what was written to standard output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -48,21 +48,23 @@ class Told:
         telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
         with telemetry.invocation("an-invocation"):
             telemetry.record(Change(REF, occurred_at), result, NOW)
-        line, *counted = [json.loads(text) for text in self._capsys.readouterr().out.splitlines()]
-        if not counted:
+        line, *metric_lines = [
+            json.loads(text) for text in self._capsys.readouterr().out.splitlines()
+        ]
+        if not metric_lines:
             return line, {}
-        (metrics,) = counted
-        (described,) = metrics["_aws"]["CloudWatchMetrics"]
-        return line, {m["Name"]: (m["Unit"], metrics[m["Name"]]) for m in described["Metrics"]}
+        (metrics,) = metric_lines
+        (directive,) = metrics["_aws"]["CloudWatchMetrics"]
+        return line, {m["Name"]: (m["Unit"], metrics[m["Name"]]) for m in directive["Metrics"]}
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Told:
-    return Told(capsys)
+def reader(capsys: pytest.CaptureFixture[str]) -> TelemetryReader:
+    return TelemetryReader(capsys)
 
 
-def test_a_replication_is_counted_with_its_bytes_and_its_lag(told: Told) -> None:
-    _, metrics = told.record(a_result(bytes_copied=1234))
+def test_replication_is_counted_with_its_bytes_and_its_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(bytes_copied=1234))
     assert metrics == {
         "Replicated": ("Count", [1.0]),
         "BytesReplicated": ("Bytes", [1234.0]),
@@ -70,28 +72,28 @@ def test_a_replication_is_counted_with_its_bytes_and_its_lag(told: Told) -> None
     }
 
 
-def test_a_deletion_is_counted_with_its_lag(told: Told) -> None:
-    _, metrics = told.record(a_result(Reason.DELETED, bytes_copied=0))
+def test_deletion_is_counted_with_its_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(Reason.DELETED, bytes_copied=0))
     assert metrics == {"Deleted": ("Count", [1.0]), "ReplicationLag": ("Seconds", [90.5])}
 
 
-def test_what_was_skipped_has_no_lag(told: Told) -> None:
-    _, metrics = told.record(a_result(Reason.CURRENT, fields_dropped=("tag a",)))
+def test_skipped_change_has_no_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(Reason.CURRENT, fields_dropped=("tag a",)))
     assert metrics == {"Skipped": ("Count", [1.0])}
 
 
-def test_a_change_without_a_time_has_no_lag(told: Told) -> None:
-    _, metrics = told.record(a_result(), occurred_at=None)
+def test_change_without_a_time_has_no_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(), occurred_at=None)
     assert set(metrics) == {"Replicated", "BytesReplicated"}
 
 
-def test_a_clock_that_is_behind_makes_no_negative_lag(told: Told) -> None:
-    _, metrics = told.record(a_result(), occurred_at=NOW + timedelta(seconds=1))
+def test_lag_is_not_negative_when_the_clock_is_behind(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(), occurred_at=NOW + timedelta(seconds=1))
     assert metrics["ReplicationLag"] == ("Seconds", [0.0])
 
 
-def test_fields_that_were_dropped_are_counted_and_named(told: Told) -> None:
-    line, metrics = told.record(a_result(fields_dropped=("tag a", "content-type")))
+def test_dropped_fields_are_counted_and_named(reader: TelemetryReader) -> None:
+    line, metrics = reader.record(make_result(fields_dropped=("tag a", "content-type")))
     assert metrics["FieldsDropped"] == ("Count", [2.0])
     assert line["fields_dropped"] == ["tag a", "content-type"]
 
@@ -104,36 +106,36 @@ def test_fields_that_were_dropped_are_counted_and_named(told: Told) -> None:
         (DestinationForbiddenError("x"), set()),
     ],
 )
-def test_a_failure_is_counted_and_some_have_an_alarm_of_their_own(
-    told: Told, error: ReplicationError, alarms: set[str]
+def test_failure_is_counted_and_some_errors_have_their_own_metric(
+    reader: TelemetryReader, error: ReplicationError, alarms: set[str]
 ) -> None:
-    _, metrics = told.record(error)
+    _, metrics = reader.record(error)
     assert metrics == dict.fromkeys({"Failed"} | alarms, ("Count", [1.0]))
 
 
-def test_the_line_of_a_success_has_both_request_ids(told: Told) -> None:
-    line, _ = told.record(a_result())
+def test_success_is_logged_with_both_request_ids(reader: TelemetryReader) -> None:
+    line, _ = reader.record(make_result())
     assert line["request_ids"] == {"s3": "S3ID", "gcs": "GCSID"}
     assert line["function_request_id"] == "an-invocation"
     assert line["level"] == "INFO"
 
 
-def test_the_line_of_a_failure_has_the_request_id_of_the_store_that_refused(told: Told) -> None:
-    line, _ = told.record(DestinationForbiddenError("no", request_id="GCSID"))
+def test_failure_is_logged_with_the_request_id_of_the_store(reader: TelemetryReader) -> None:
+    line, _ = reader.record(DestinationForbiddenError("no", request_id="GCSID"))
     assert line["request_id"] == "GCSID"
     assert line["error"] == {"code": "destination_forbidden", "message": "no", "retryable": False}
     assert line["level"] == "ERROR"
 
 
-def test_no_metadata_tag_or_header_of_the_object_is_logged(told: Told) -> None:
-    source = a_source(
+def test_no_metadata_tag_or_header_of_the_object_is_logged(reader: TelemetryReader) -> None:
+    source = make_source(
         metadata={"private": "PRIVATE"}, tags={"private": "PRIVATE"}, cache_control="PRIVATE"
     )
-    line, _ = told.record(a_result(source=source, replica=a_replica(source)))
+    line, _ = reader.record(make_result(source=source, replica=make_replica(source)))
     assert "PRIVATE" not in json.dumps(line)
 
 
-def test_a_source_that_is_gone_has_no_ids(told: Told) -> None:
-    gone = replace(a_result(Reason.DELETED), source=None, replica=None)
-    line, _ = told.record(gone, occurred_at=datetime(2026, 1, 1, tzinfo=UTC))
+def test_deletion_is_logged_without_request_ids(reader: TelemetryReader) -> None:
+    gone = replace(make_result(Reason.DELETED), source=None, replica=None)
+    line, _ = reader.record(gone, occurred_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert line["request_ids"] == {"s3": None, "gcs": None}

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from executions import FakeExecutions
 from fakes import Upload
-from memory import Context, Failing, MemoryStores, a_sample
+from memory import Context, FailingSource, MemoryStores, sample_event
 
-from replicate.errors import SourceArchivedError, SourceUnavailableError
+from replicate.errors import IntegrityError, SourceArchivedError, SourceUnavailableError
 from replicate.protocol.large import MAX_ROUNDS
 from replicate.protocol.model import SourceRef
-from replicate.workflow import PermanentError, TransientError
+from replicate.workflow import PermanentError, TransientError, WrongBytesError
 
 DATA = bytes(range(256)) * 2
 REF = SourceRef("my-source-bucket", "key")
@@ -29,7 +29,7 @@ ENVIRON = {
 def stores(failure: Exception | None = None) -> MemoryStores:
     made = MemoryStores(environ=ENVIRON, executions=FakeExecutions())
     if failure:
-        made.wrap = lambda source: Failing(source, {"key": failure})
+        made.wrap = lambda source: FailingSource(source, {"key": failure})
     made.s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     return made
 
@@ -67,7 +67,7 @@ def test_plan_ends_the_execution_when_both_sides_are_equal() -> None:
     assert (done["done"], done["result"]["reason"]) == (True, "current")
 
 
-def test_commit_asks_for_another_plan_when_a_slice_is_missing() -> None:
+def test_commit_requests_another_plan_when_a_slice_is_missing() -> None:
     made = stores()
     state = invoke(made, "plan", {"mine": None, "round": 0})
     again = invoke(made, "commit", state)
@@ -80,7 +80,7 @@ def test_commit_asks_for_another_plan_when_a_slice_is_missing() -> None:
     }
 
 
-def test_sweep_deletes_what_is_staged() -> None:
+def test_sweep_deletes_staged_objects() -> None:
     made = stores()
     state = invoke(made, "plan", {"mine": None, "round": 0})
     invoke(made, "slice", {**state, "number": 0})
@@ -90,7 +90,7 @@ def test_sweep_deletes_what_is_staged() -> None:
     assert invoke(made, "sweep", {"mine": None}) == {}
 
 
-def test_slice_of_a_version_that_is_gone_is_not_staged() -> None:
+def test_slice_is_not_staged_when_its_version_is_gone() -> None:
     made = stores()
     state = invoke(made, "plan", {"mine": None, "round": 0})
     made.s3.upload(REF, Upload(data=DATA[::-1], checksum="CRC64NVME"))
@@ -107,36 +107,37 @@ def test_execution_ends_after_ten_rounds() -> None:
     [
         (SourceUnavailableError("down"), TransientError),
         (SourceArchivedError("frozen"), PermanentError),
+        (IntegrityError("down"), WrongBytesError),
     ],
 )
-def test_error_has_the_name_that_the_machine_retries_or_not(
+def test_error_name_tells_the_machine_whether_to_retry(
     failure: Exception, kind: type[Exception]
 ) -> None:
-    with pytest.raises(kind, match=r"source_\w+: (down|frozen)"):
+    with pytest.raises(kind, match=r"\w+: (down|frozen)"):
         invoke(stores(failure), "plan", {"mine": None, "round": 0})
 
 
 @pytest.mark.parametrize("event", [{}, {"large": "x"}, {"large": "plan", "bucket": 7}])
-def test_step_that_is_malformed_is_permanent(event: dict[str, Any]) -> None:
+def test_malformed_step_fails_permanently(event: dict[str, Any]) -> None:
     with pytest.raises(PermanentError, match="invalid_event"):
         stores().function().step(event, Context())
 
 
-def test_machine_retries_transient_errors_and_sweeps_after_others() -> None:
+def test_machine_sweeps_at_once_after_a_permanent_error_only() -> None:
     machine = json.loads(MACHINE.read_text())
     states = machine["States"]
     slice_state = states["StageSlices"]["ItemProcessor"]["States"]["StageSlice"]
     for state in (states["Plan"], states["Commit"], states["Sweep"], slice_state):
-        retried = [name for retry in state["Retry"] for name in retry["ErrorEquals"]]
-        assert "TransientError" in retried
-        assert "PermanentError" not in retried
+        permanent, _, others = state["Retry"]
+        assert permanent == {"ErrorEquals": ["PermanentError", "WrongBytesError"], "MaxAttempts": 0}
+        assert others["ErrorEquals"] == ["States.ALL"]  # a killed process has many names
     for name in ("Plan", "StageSlices", "Commit"):
         assert [each["Next"] for each in states[name]["Catch"]] == ["Sweep"]
 
 
 def test_event_of_a_large_object_starts_an_execution() -> None:
     made = stores()
-    event = a_sample("s3-put")
+    event = sample_event("s3-put")
     event["Records"][0]["s3"]["object"]["key"] = "key"
     (result,) = made.function().handle(event, Context())["results"]
     assert (result["status"], result["reason"]) == ("in_progress", "started")
@@ -144,9 +145,9 @@ def test_event_of_a_large_object_starts_an_execution() -> None:
     assert made.executions.started == [(REF, result["execution"])]
 
 
-def test_request_for_a_large_object_answers_202_and_names_the_execution() -> None:
+def test_request_for_a_large_object_returns_202_and_the_execution() -> None:
     made = stores()
-    event = a_sample("api-v2") | {"isBase64Encoded": False}
+    event = sample_event("api-v2") | {"isBase64Encoded": False}
     event["body"] = json.dumps({"s3_bucket": REF.bucket, "s3_key": REF.key})
     answers = [made.function().handle(event, Context()) for _ in range(2)]
     assert [answer["statusCode"] for answer in answers] == [202, 202]
@@ -158,7 +159,7 @@ def test_request_for_a_large_object_answers_202_and_names_the_execution() -> Non
 def test_watch_is_sent_again_while_its_execution_runs() -> None:
     made = stores()
     assert made.executions
-    event = a_sample("s3-put")
+    event = sample_event("s3-put")
     event["Records"][0]["s3"]["object"]["key"] = "key"
     (started,) = made.function().handle(event, Context())["results"]
     watch = {"executionWatch": {"bucket": REF.bucket, "key": REF.key}}
@@ -169,7 +170,7 @@ def test_watch_is_sent_again_while_its_execution_runs() -> None:
     assert made.executions.watches == [(REF, started["execution"])] * 2
 
 
-def test_task_of_a_job_says_that_an_execution_copies_the_object() -> None:
+def test_batch_operations_result_names_the_execution() -> None:
     made = stores()
     task = {"taskId": "t", "s3Key": "key", "s3VersionId": None, "s3Bucket": REF.bucket}
     event = {"invocationSchemaVersion": "2.0", "invocationId": "i", "tasks": [task]}

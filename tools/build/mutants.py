@@ -61,9 +61,9 @@ GROUPS = {
             *PURE_TESTS,
             "tests/ports",
             *("-k", "not [real"),
-            f"{MODEL}::test_runs_started_with_different_hints_get_on",
-            f"{MODEL}::test_every_promise_holds_of_objects_read_piece_by_piece",
-            f"{MODEL}::test_nothing_of_other_origin_is_deleted",
+            f"{MODEL}::test_every_promise_holds_with_mixed_expectations",
+            f"{MODEL}::test_every_promise_holds_for_objects_read_in_pieces",
+            f"{MODEL}::test_foreign_object_is_never_deleted",
         ),
     ),
     "rest": Group(

@@ -2,48 +2,32 @@
 
 import base64
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from werkzeug import Request, Response
-from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tools.local.notifications import ACCOUNT, Json
+from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import FunctionError
+from tools.local.web_server import WebServer
 
-ROUTE = ("POST", "/v1/replicate")
-API_ID = "local"
+SAMPLE: Json = json.loads((SAMPLES / "api-v2.json").read_text())
+ROUTE = SAMPLE["routeKey"]
 TEXT_TYPES = ("text/", "application/json", "application/javascript", "application/xml")
 
 
-class ApiGateway:
+class ApiGateway(WebServer):
     """Listens on a free port and turns requests into invocations. `close` it."""
 
     def __init__(self, invoke: Callable[[object], Any]) -> None:
         self._invoke = invoke
-        self._server = make_server(
-            "127.0.0.1",
-            0,
-            Request.application(self._respond),
-            threaded=True,
-            request_handler=_QuietHandler,
-        )
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.05])
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(self._respond)
 
     def _respond(self, request: Request) -> Response:
-        if (request.method, request.path) != ROUTE:
+        if f"{request.method} {request.path}" != ROUTE:
             return _message(HTTPStatus.NOT_FOUND, "Not Found")
         try:
             return _response(self._invoke(_event(request)))
@@ -51,40 +35,30 @@ class ApiGateway:
             return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
 
 
-class _QuietHandler(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - Werkzeug's name
-        """Log nothing: the function logs its requests."""
-
-
 def _event(request: Request) -> Json:
-    """Return the function's event. Source: docs.aws.amazon.com, payload format 2.0."""
+    """Return the function's event: the sample's fields, with those that a client can change."""
     body = request.get_data()
     is_text = request.mimetype.startswith(TEXT_TYPES)
     text = body.decode(errors="replace") if is_text else base64.b64encode(body).decode()
     query = {name: ",".join(values) for name, values in request.args.lists()}
+    client = {
+        "method": request.method,
+        "path": request.path,
+        "protocol": "HTTP/1.1",
+        "sourceIp": request.remote_addr,
+        "userAgent": request.headers.get("user-agent", ""),
+    }
     return {
-        "version": "2.0",
-        "routeKey": " ".join(ROUTE),
+        **{name: value for name, value in SAMPLE.items() if name != "body"},
         "rawPath": request.path,
         "rawQueryString": request.query_string.decode(),
         "headers": {name.lower(): value for name, value in request.headers.items()},
         **({"queryStringParameters": query} if query else {}),
         "requestContext": {
-            "accountId": ACCOUNT,
-            "apiId": API_ID,
+            **SAMPLE["requestContext"],
             "domainName": request.host,
-            "domainPrefix": API_ID,
-            "http": {
-                "method": request.method,
-                "path": request.path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": request.remote_addr,
-                "userAgent": request.headers.get("user-agent", ""),
-            },
+            "http": client,
             "requestId": str(uuid.uuid4()),
-            "routeKey": " ".join(ROUTE),
-            "stage": "$default",
-            "time": datetime.now(UTC).strftime("%d/%b/%Y:%H:%M:%S +0000"),
             "timeEpoch": int(time.time() * 1000),
         },
         **({"body": text} if body else {}),

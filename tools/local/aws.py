@@ -1,4 +1,7 @@
-"""AWS on this machine: moto's server as a process, with S3, Secrets Manager, SQS, EventBridge."""
+"""AWS on this machine: moto's server as a process.
+
+It has S3, Secrets Manager, SQS, EventBridge and Step Functions.
+"""
 
 import re
 import sys
@@ -9,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from botocore.config import Config
 
-from tools.common import processes
+from tools.common import http, processes
 from tools.common.processes import Child
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sqs import SQSClient
+    from types_boto3_stepfunctions import SFNClient
 
 REGION: Final = "eu-central-1"
+ACCOUNT: Final = "123456789012"
 ACCESS_KEY = {
     "AWS_ACCESS_KEY_ID": "AKIALOCALLOCALLOCAL0",
     "AWS_SECRET_ACCESS_KEY": "local-and-not-a-secret",
@@ -28,10 +33,19 @@ ACCESS_KEY = {
 class Aws:
     """An empty region of AWS. `close` it."""
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, folder: Path, *, host: str = "127.0.0.1", lambda_port: int | None = None
+    ) -> None:
+        """`lambda_port` is that of a LambdaApi, which executions of state machines call."""
         self._server = Child(
             [sys.executable, "-m", "moto.server", "-H", host, "-p", "0"],
-            env={**processes.plain_environment(), "HOME": str(folder), "TMPDIR": str(folder)},
+            env={
+                **processes.plain_environment(),
+                "HOME": str(folder),
+                "TMPDIR": str(folder),
+                # Where moto's state machines look for every service.
+                **({"MOTO_PORT": str(lambda_port)} if lambda_port else {}),
+            },
             log=folder / "moto.log",
         )
         self.endpoint_url = self._server.wait_for_output(r"Running on (http://[\d.:]+)")
@@ -46,6 +60,9 @@ class Aws:
         self.sqs: SQSClient = session.client("sqs", endpoint_url=self.endpoint_url, config=config)
         self.secrets: SecretsManagerClient = session.client(
             "secretsmanager", endpoint_url=self.endpoint_url, config=config
+        )
+        self.step_functions: SFNClient = session.client(
+            "stepfunctions", endpoint_url=self.endpoint_url, config=config
         )
         self.events: Any = session.client(  # EventBridge; no type hints are installed for it
             "events", endpoint_url=self.endpoint_url, config=config
@@ -72,15 +89,26 @@ class Aws:
         """Create a queue; return its URL."""
         return self.sqs.create_queue(QueueName=name, Attributes=dict(attributes or {}))["QueueUrl"]  # type: ignore[arg-type]
 
-    def queue_arn(self, url: str) -> str:
-        found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        return found["Attributes"]["QueueArn"]
+    def create_state_machine(self, name: str, definition: str) -> str:
+        """Create a state machine whose executions run; return its ARN."""
+        execute = {"stepfunctions": {"execute_state_machine": True}}
+        http.call("POST", f"{self.endpoint_url}/moto-api/config", execute)
+        return self.step_functions.create_state_machine(
+            name=name, definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        )["stateMachineArn"]
+
+    def queue_arn(self, name: str) -> str:
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
 
     def queue_length(self, url: str) -> int:
-        """Count the messages of a queue, with those that were received and not deleted."""
+        """Count the messages of a queue, also the delayed, and those received and not deleted."""
         found = self.sqs.get_queue_attributes(
             QueueUrl=url,
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+                "ApproximateNumberOfMessagesDelayed",
+            ],
         )
         return sum(int(count) for count in found["Attributes"].values())
 
@@ -93,9 +121,9 @@ class Aws:
 
     def notify_queue(self, bucket: str) -> str:
         """Let a bucket send its notifications to a new queue; return the queue's URL."""
-        url = self.create_queue(f"{bucket}-events")
-        events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
-        queue = {"QueueArn": self.queue_arn(url), "Events": events}
+        name, events = f"{bucket}-events", ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+        url = self.create_queue(name)
+        queue = {"QueueArn": self.queue_arn(name), "Events": events}
         self.notify(bucket, {"QueueConfigurations": [queue]})
         return url
 
@@ -105,6 +133,6 @@ class Aws:
         return [str(request) for request in found]
 
     def close(self) -> None:
-        for client in (self.s3, self.sqs, self.secrets, self.events):
+        for client in (self.s3, self.sqs, self.secrets, self.step_functions, self.events):
             client.close()
         self._server.stop()

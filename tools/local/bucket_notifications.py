@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tools.local.aws import Aws
 from tools.local.lambda_service import LambdaService
-from tools.local.notifications import Json, from_moto, is_moto_duplicate, notification
+from tools.local.notifications import Json, as_aws_sends, notification
 
 BATCH = 10
 LONG_POLL_S = 10
@@ -77,14 +77,12 @@ class BucketNotifications:
             )
 
 
-def settle(
-    notifications: BucketNotifications, service: LambdaService, timeout_s: float = SETTLED_WITHIN_S
-) -> None:
+def settle(notifications: BucketNotifications, service: LambdaService) -> None:
     """Wait until every event so far has ended. Raises TimeoutError, or what broke either."""
-    give_up = time.monotonic() + timeout_s
+    give_up = time.monotonic() + SETTLED_WITHIN_S
     while not (notifications.is_idle() and service.is_idle()):
         if time.monotonic() > give_up:
-            raise TimeoutError(f"Events still wait after {timeout_s:.0f} s.")
+            raise TimeoutError(f"Events still wait after {SETTLED_WITHIN_S:.0f} s.")
         time.sleep(POLL_S)
 
 
@@ -92,5 +90,4 @@ def _events(body: Json) -> list[Json]:
     """Return what the function receives: one event for each record, none for S3's test event."""
     if "detail" in body:
         return [body]
-    records = [each for each in body.get("Records", []) if not is_moto_duplicate(each)]
-    return [notification(from_moto(each)) for each in records]
+    return [notification(record) for record in as_aws_sends(body).get("Records", [])]

@@ -20,6 +20,7 @@ from tools.local.api_gateway import ApiGateway
 from tools.local.aws import Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.google_cloud import GoogleCloud
+from tools.local.lambda_api import LambdaApi
 from tools.local.lambda_service import Delivery, LambdaService
 from tools.local.runtime import LambdaRuntime
 
@@ -35,8 +36,6 @@ VERSIONED = "source-versioned"
 REPLICA = "replica"
 """The bucket in GCS."""
 
-SECRET = "gcp-credentials"  # noqa: S105 - its name
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalCloud:
@@ -50,6 +49,7 @@ class LocalCloud:
     service: LambdaService
     notifications: BucketNotifications
     api: ApiGateway
+    lambda_api: LambdaApi
 
     def settle(self) -> None:
         """Wait until every event so far has ended. Raises TimeoutError."""
@@ -69,8 +69,10 @@ def local_cloud(
     """Run a local cloud with three source buckets, one replica bucket and the function."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-cloud-")))
+        lambda_api = LambdaApi()
+        stack.callback(lambda_api.close)
         with ThreadPoolExecutor() as executor:  # each takes a second to start
-            starting = executor.submit(Aws, folder)
+            starting = executor.submit(Aws, folder, lambda_port=lambda_api.port)
             stack.callback(lambda: starting.result().close())
             google = GoogleCloud(folder, REPLICA, command=gcs_command)
             stack.callback(google.close)
@@ -95,6 +97,7 @@ def local_cloud(
             service=service,
             notifications=notifications,
             api=api,
+            lambda_api=lambda_api,
         )
 
 
@@ -105,7 +108,7 @@ def _function_environment(aws: Aws, google: GoogleCloud) -> dict[str, str]:
         "AWS_DEFAULT_REGION": aws.environment["AWS_REGION"],
         "STORAGE_EMULATOR_HOST": google.url,
         "GCS_BUCKET_NAME": REPLICA,
-        "GCP_CREDENTIALS_SECRET": aws.create_secret(SECRET, json.dumps(google.key)),
+        "GCP_CREDENTIALS_SECRET": aws.create_secret("gcp-credentials", json.dumps(google.key)),
         "SOURCE_BUCKETS": f"{SOURCE},{API_ONLY_BUCKET},{VERSIONED}",
         "REPLICATE_DELETES": "true",
         "POWERTOOLS_SERVICE_NAME": "replicate",

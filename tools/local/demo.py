@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tools.common.command import end_on_signals, forget_other_clouds
 from tools.common.processes import ChildError
 from tools.common.tables import duration, size
 from tools.local import output
 from tools.local.cloud import local_cloud
-from tools.local.command import end_on_signals, forget_other_clouds
 from tools.local.demo_context import DemoContext, ExpectationError
 from tools.local.demo_steps import STEPS
 from tools.local.deployment import deployed
@@ -92,16 +92,14 @@ def _run_steps(console: Console, demo: DemoContext) -> bool:
 
 def _compare(console: Console, demo: DemoContext) -> bool:
     """Print both sides, as the SDKs download them; return whether they are equal."""
-    requests = len(demo.cloud.google.requests())
     pairs = demo.pairs()
     peak = max(f.peak_rss_bytes() for f in (demo.cloud.function, demo.queued.function))
     console.print()
-    console.print(output.comparison_table(pairs, demo.elapsed_ms()))
+    console.print(output.comparison_table(pairs))
     total = sum(pair.source.size for pair in pairs if pair.source)
     console.print(
-        f"  equal     {sum(pair.equal for pair in pairs)} of {len(pairs)} objects, {size(total)}\n"
-        f"  requests  {requests} to GCS, with those for tokens and for this demo's checks\n"
-        f"  memory    peak of a function's process {size(peak)}\n"
+        f"  equal   {sum(pair.equal for pair in pairs)} of {len(pairs)} objects, {size(total)}\n"
+        f"  memory  peak of a function's process {size(peak)}\n"
     )
     return all(pair.equal for pair in pairs)
 

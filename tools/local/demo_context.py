@@ -1,11 +1,13 @@
 """What the demo's steps and the end-to-end tests do with the local cloud, and what they check."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from random import Random
 from typing import Any
+
+from boto3.s3.transfer import TransferConfig
 
 from tools.common import http
 from tools.local.audit import Pair, audit
@@ -33,16 +35,34 @@ class DemoContext:
 
     def upload(self, key: str, data: bytes, **options: Any) -> Delivery:  # noqa: ANN401 - boto3's
         """Put an object into the bucket that sends events; return the delivery of its event."""
-        self.cloud.aws.s3.put_object(Bucket=SOURCE, Key=key, Body=data, **options)
-        return self.next_delivery()
+        s3 = self.cloud.aws.s3
+        return self._delivery_of(
+            lambda: s3.put_object(Bucket=SOURCE, Key=key, Body=data, **options)
+        )
 
-    def next_delivery(self) -> Delivery:
-        """Wait for the delivery of the change just made."""
-        deliveries = self.cloud.service.deliveries
-        before = len(deliveries)
-        self.cloud.settle()
-        expect(len(deliveries) - before, 1, "deliveries")
-        return deliveries[-1]
+    def upload_in_parts(self, key: str, data: bytes, part_bytes: int) -> Delivery:
+        """Put an object by a multipart upload."""
+        s3, file = self.cloud.aws.s3, BytesIO(data)
+        parts = TransferConfig(multipart_threshold=part_bytes, multipart_chunksize=part_bytes)
+        return self._delivery_of(lambda: s3.upload_fileobj(file, SOURCE, key, Config=parts))
+
+    def replace_metadata(self, key: str, content_type: str, metadata: dict[str, str]) -> Delivery:
+        """Copy an object onto itself, with other metadata."""
+        s3 = self.cloud.aws.s3
+        return self._delivery_of(
+            lambda: s3.copy_object(
+                Bucket=SOURCE,
+                Key=key,
+                CopySource={"Bucket": SOURCE, "Key": key},
+                MetadataDirective="REPLACE",
+                ContentType=content_type,
+                Metadata=metadata,
+            )
+        )
+
+    def delete(self, key: str) -> Delivery:
+        s3 = self.cloud.aws.s3
+        return self._delivery_of(lambda: s3.delete_object(Bucket=SOURCE, Key=key))
 
     def deliver(self, event: Json) -> Delivery:
         """Invoke the function asynchronously; wait until the event has ended."""
@@ -80,15 +100,6 @@ class DemoContext:
         buckets = (SOURCE, API_ONLY_BUCKET, VERSIONED, self.queued.bucket)
         return audit(self.cloud.aws.s3, buckets, self.cloud.google.bucket, prefix)
 
-    def elapsed_ms(self) -> dict[str, float]:
-        """Return the function's own time for each object that it replicated, from its log."""
-        return {
-            line["source"]["key"]: line["elapsed_ms"]
-            for function in (self.cloud.function, self.queued.function)
-            for line in map(json.loads, _json_lines(function.log.read_text()))
-            if line.get("status") == "replicated"
-        }
-
     def generation(self, name: str) -> int | None:
         """Return the replica's generation; None when there is no replica."""
         blob = self.cloud.google.bucket.get_blob(name)
@@ -110,6 +121,14 @@ class DemoContext:
         expect(self.queued.waiting(), waiting, "events in the event queue")
         expect(self.queued.failed(), failed, "events in the failure queue")
 
+    def _delivery_of(self, change: Callable[[], object]) -> Delivery:
+        deliveries = self.cloud.service.deliveries
+        before = len(deliveries)
+        change()
+        self.cloud.settle()
+        expect(len(deliveries) - before, 1, "deliveries")
+        return deliveries[-1]
+
 
 def expect(found: object, expected: object, what: str) -> None:
     """Raise ExpectationError unless both are equal."""
@@ -128,7 +147,3 @@ def expect_results(delivery: Delivery, *reasons: str) -> tuple[Json, ...]:
 def random_bytes(seed: str, size: int) -> bytes:
     """Return bytes that no compression shrinks, the same for each seed."""
     return Random(seed).randbytes(size)  # noqa: S311 - content of a test object
-
-
-def _json_lines(log: str) -> list[str]:
-    return [line for line in log.splitlines() if line.startswith("{")]

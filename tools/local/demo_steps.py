@@ -3,14 +3,11 @@
 The first line of its docstring is the step's title.
 """
 
-import io
 import time
 from collections.abc import Callable
 
-from boto3.s3.transfer import TransferConfig
-
 from tools.common.tables import duration, size
-from tools.local.cloud import API_ONLY_BUCKET, SOURCE
+from tools.local.cloud import API_ONLY_BUCKET
 from tools.local.demo_context import (
     DemoContext,
     ExpectationError,
@@ -85,13 +82,8 @@ def large_object(demo: DemoContext) -> str:
 
 def multipart_upload(demo: DemoContext) -> str:
     """A multipart upload."""
-    demo.cloud.aws.s3.upload_fileobj(
-        io.BytesIO(random_bytes(MULTIPART, 24 * MIB)),
-        SOURCE,
-        MULTIPART,
-        Config=TransferConfig(multipart_threshold=8 * MIB, multipart_chunksize=8 * MIB),
-    )
-    (result,) = expect_results(demo.next_delivery(), "created")
+    delivery = demo.upload_in_parts(MULTIPART, random_bytes(MULTIPART, 24 * MIB), 8 * MIB)
+    (result,) = expect_results(delivery, "created")
     return f"24 MiB; source {result['verified_by']['source']}"
 
 
@@ -118,15 +110,9 @@ def overwrite(demo: DemoContext) -> str:
 def metadata_only(demo: DemoContext) -> str:
     """A change of metadata alone."""
     before = demo.generation(FIRST)
-    demo.cloud.aws.s3.copy_object(
-        Bucket=SOURCE,
-        Key=FIRST,
-        CopySource={"Bucket": SOURCE, "Key": FIRST},
-        MetadataDirective="REPLACE",
-        ContentType="text/plain; charset=utf-8",
-        Metadata={"author": "somebody else"},
-    )
-    (result,) = expect_results(demo.next_delivery(), "metadata_updated")
+    metadata = {"author": "somebody else"}
+    delivery = demo.replace_metadata(FIRST, "text/plain; charset=utf-8", metadata)
+    (result,) = expect_results(delivery, "metadata_updated")
     expect(result["bytes_copied"], 0, "bytes copied")
     expect(demo.generation(FIRST), before, "generation")
     return "metadata updated in place, no bytes copied"
@@ -177,8 +163,7 @@ def redelivery(demo: DemoContext) -> str:
 def delete(demo: DemoContext) -> str:
     """A delete."""
     expect_results(demo.upload(DELETED, b"Not for long.\n"), "created")
-    demo.cloud.aws.s3.delete_object(Bucket=SOURCE, Key=DELETED)
-    expect_results(demo.next_delivery(), "deleted")
+    expect_results(demo.delete(DELETED), "deleted")
     expect(demo.generation(DELETED), None, "replica of a deleted object")
     return "the replica is deleted, too (REPLICATE_DELETES=true)"
 

@@ -4,6 +4,8 @@
                           or directly ─────────────────────────────^    │ failed too often
                                             ^──────── redrive ──── FailureQueue
 
+A large object: function ──> execution of the state machine ──> LambdaApi ──> function, in slices
+
 moto's CloudFormation ignores bucket notifications, so each resource is created here from the
 properties that the transformed template has for it.
 """
@@ -11,24 +13,44 @@ properties that the transformed template has for it.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from tools.local.aws import Aws
+from tools.local.aws import ACCOUNT, REGION, Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.cloud import REPLICA, LocalCloud
 from tools.local.event_source_mapping import EventSourceMapping
 from tools.local.lambda_service import RETRY_DELAYS_S, Delivery, LambdaService
-from tools.local.notifications import Json
-from tools.local.runtime import LambdaRuntime
+from tools.local.notifications import SAMPLES, Json
+from tools.local.runtime import REPOSITORY, LambdaRuntime
 from tools.local.template import Stack
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
 
-FUNCTION_ARN = "${ReplicateFunction.Arn}"
+WATCH_DELAY_S = 1
+MACHINE = REPOSITORY / "statemachines/large-object.asl.json"
+QUICK_RETRIES = {"IntervalSeconds": 1, "BackoffRate": 1, "MaxDelaySeconds": 2}
+"""Instead of minutes: moto waits as long as Step Functions."""
+
+FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeObjects:
+    """How a deployment copies large objects. By default, an object of 1 MiB is large."""
+
+    sizes: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "PARALLEL_FROM": "256 KiB",
+            "LARGE_FROM": "1 MiB",
+            "PART_SIZE": "64 KiB",
+            "SLICE_SIZE": "256 KiB",
+        }
+    )
+    runtimes: int = 3
+    """Slices that are staged at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +60,16 @@ class Deployment:
     aws: Aws
     bucket: str
     function: LambdaRuntime
+    """The first of the runtimes; the only one where there is no state machine."""
+    runtimes: tuple[LambdaRuntime, ...]
     service: LambdaService
     notifications: BucketNotifications
     """Of S3 or EventBridge to the function, where the template's Delivery is `direct`."""
     mapping: EventSourceMapping
     event_queue: str
     failure_queue: str
+    state_machine: str
+    """Its ARN; empty without one."""
 
     def settle(self) -> None:
         """Wait until every event that goes to the function directly has ended."""
@@ -73,56 +99,99 @@ class Deployment:
 
 
 @contextmanager
-def deployed(cloud: LocalCloud, bucket: str, **parameters: str | float) -> Iterator[Deployment]:
-    """Deploy the template with a source bucket of this name and these parameters."""
+def deployed(
+    cloud: LocalCloud,
+    bucket: str,
+    large: LargeObjects | None = None,
+    /,
+    **parameters: str | float,
+) -> Iterator[Deployment]:
+    """Deploy the template with a source bucket of this name and these parameters.
+
+    Without `large` there is no state machine.
+    """
     stack = Stack(
         SourceBucketName=bucket,
         GcsBucketName=REPLICA,
         GcpCredentialsSecretArn=cloud.function_environment["GCP_CREDENTIALS_SECRET"],
         **parameters,
     )
-    resources = {name: resource.properties for name, resource in stack.resources.items()}
     aws = cloud.aws
-    failure_queue = _create_queue(aws, f"{bucket}-failures", resources["FailureQueue"])
-    arns = {"${FailureQueue.Arn}": aws.queue_arn(failure_queue)}
-    event_queue = _create_queue(aws, f"{bucket}-queue", _resolve(resources["EventQueue"], arns))
-    arns["${EventQueue.Arn}"] = aws.queue_arn(event_queue)
-    direct_queue = aws.create_queue(f"{bucket}-direct")  # moto cannot invoke our function
-    arns[FUNCTION_ARN] = aws.queue_arn(direct_queue)
-    function = _function(cloud, bucket, resources["ReplicateFunction"])
+    described = json.dumps({name: each.properties for name, each in stack.resources.items()})
+    for logical_id in ("FailureQueue", "EventQueue", "ReplicateFunction"):
+        arn = aws.queue_arn(f"{bucket}-{logical_id}")  # of the function, too: moto cannot invoke it
+        described = described.replace(f"${{{logical_id}.Arn}}", arn)
+    resources: dict[str, Json] = json.loads(described)
+    failure_queue = _create_queue(aws, f"{bucket}-FailureQueue", resources["FailureQueue"])
+    event_queue = _create_queue(aws, f"{bucket}-EventQueue", resources["EventQueue"])
+    direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
+    machine, settings = "", {}
+    if large:
+        machine = aws.create_state_machine(bucket, _definition(bucket))
+        settings = {
+            **large.sizes,
+            "LARGE_STATE_MACHINE_ARN": machine,
+            "EVENT_QUEUE_URL": event_queue,
+            "WATCH_DELAY_SECONDS": str(WATCH_DELAY_S),
+        }
+    functions = tuple(
+        _function(cloud, f"{bucket}-{number}", resources["ReplicateFunction"], settings)
+        for number in range(large.runtimes if large else 1)
+    )
     with closing(
         LambdaService(
-            [function],
+            functions,
             retry_delays_s=RETRY_DELAYS_S[: resources["AsyncInvocations"]["MaximumRetryAttempts"]],
             on_failure=lambda delivery: _send_failure(aws, failure_queue, delivery),
         )
     ) as service:
         if "SourceBucket" in resources:
-            _create_bucket(aws, _resolve(resources["SourceBucket"], arns))
+            _create_bucket(aws, resources["SourceBucket"])
         else:
-            _create_rule(aws, f"{bucket}-rule", _resolve(resources["BucketRule"], arns))
-        mapping = _resolve(resources["EventQueueMapping"], arns)
-        with closing(BucketNotifications(aws, direct_queue, service.accept)) as notifications:
+            _create_rule(aws, f"{bucket}-rule", resources["BucketRule"])
+        mapping = EventSourceMapping(
+            aws, event_queue, resources["EventQueueMapping"], service.invoke
+        )
+        with (
+            closing(BucketNotifications(aws, direct_queue, service.accept)) as notifications,
+            cloud.lambda_api.serving(bucket, service.invoke),
+        ):
             yield Deployment(
                 aws=aws,
                 bucket=bucket,
-                function=function,
+                function=functions[0],
+                runtimes=functions,
                 service=service,
                 notifications=notifications,
-                mapping=EventSourceMapping(aws, event_queue, mapping, service.invoke),
+                mapping=mapping,
                 event_queue=event_queue,
                 failure_queue=failure_queue,
+                state_machine=machine,
             )
 
 
-def _function(cloud: LocalCloud, name: str, properties: Json) -> LambdaRuntime:
-    """Run the template's function, with the endpoints of this cloud."""
+def _definition(function: str) -> str:
+    """Return the state machine that invokes a function, with short waits."""
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
+    text = MACHINE.read_text().replace("${FunctionArn}", arn)
+    return json.dumps(json.loads(text, object_hook=_quicken))
+
+
+def _quicken(described: Json) -> Json:
+    return {name: QUICK_RETRIES.get(name, value) for name, value in described.items()}
+
+
+def _function(
+    cloud: LocalCloud, name: str, properties: Json, settings: Mapping[str, str]
+) -> LambdaRuntime:
+    """Run the template's function, with the endpoints of this cloud and these further settings."""
     variables = {n: v for n, v in properties["Environment"]["Variables"].items() if v != ""}
     return LambdaRuntime(
         {
             **cloud.aws.environment,
             **{name: cloud.function_environment[name] for name in ENDPOINTS},
             **variables,
+            **settings,
         },
         folder=cloud.folder,
         handler=properties["Handler"],
@@ -173,24 +242,10 @@ def _create_rule(aws: Aws, name: str, properties: Json) -> None:
 def _send_failure(aws: Aws, failure_queue: str, delivery: Delivery) -> None:
     """Send what Lambda sends to a failure destination after the last attempt."""
     error = delivery.errors[-1]
-    record = {
-        "version": "1.0",
+    failure = {
+        **FAILURE,
         "timestamp": datetime.now(UTC).isoformat(),
-        "requestContext": {
-            "condition": "RetriesExhausted",
-            "approximateInvokeCount": delivery.attempts,
-        },
         "requestPayload": delivery.event,
-        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
         "responsePayload": {"errorType": error.error_type, "errorMessage": error.message},
     }
-    aws.sqs.send_message(QueueUrl=failure_queue, MessageBody=json.dumps(record))
-
-
-def _resolve(value: Any, arns: Mapping[str, str]) -> Any:  # noqa: ANN401 - any part of a template
-    """Replace the references to resources by their ARNs."""
-    if isinstance(value, Mapping):
-        return {name: _resolve(item, arns) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item, arns) for item in value]
-    return arns.get(value, value) if isinstance(value, str) else value
+    aws.sqs.send_message(QueueUrl=failure_queue, MessageBody=json.dumps(failure))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tools.local.aws import REGION, Aws
-from tools.local.notifications import Json, from_moto, is_moto_duplicate, object_key
+from tools.local.notifications import Json, as_aws_sends, object_key
 from tools.local.runtime import FunctionError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class EventSourceMapping:
         return {
             "messageId": message["MessageId"],
             "receiptHandle": message["ReceiptHandle"],
-            "body": json.dumps(_without_motos_defects(json.loads(message["Body"]))),
+            "body": json.dumps(as_aws_sends(json.loads(message["Body"]))),
             "attributes": message.get("Attributes", {}),
             "messageAttributes": {},
             "md5OfBody": message["MD5OfBody"],
@@ -109,12 +109,3 @@ class EventSourceMapping:
             "eventSourceARN": self._queue_arn,
             "awsRegion": REGION,
         }
-
-
-def _without_motos_defects(body: Json) -> Json:
-    """Rebuild moto's notification; return other bodies unchanged."""
-    records = body.get("Records", [])
-    if not records or "sequencer" in records[0]["s3"]["object"]:
-        return body
-    kept = [from_moto(record) for record in records if not is_moto_duplicate(record)]
-    return {**body, "Records": kept} if kept else {"Event": "s3:TestEvent"}

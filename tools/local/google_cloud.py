@@ -65,6 +65,10 @@ class GoogleCloud:
         requests: list[Json] = self._admin("GET", "requests")["requests"]
         return requests
 
+    def open_sessions(self) -> list[str]:
+        """Return the object name of every resumable upload that was not ended."""
+        return [session["name"] for session in self._admin("GET", "sessions")["sessions"]]
+
     def close(self) -> None:
         self._client.close()
         self._server.stop()

@@ -1,6 +1,6 @@
 """What `make demo` prints, and its picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -73,15 +73,14 @@ def step_row(number: int, title: str, line: str, *, good: bool, elapsed_s: float
     return row
 
 
-def comparison_table(pairs: Sequence[Pair], elapsed_ms: Mapping[str, float]) -> Table:
-    """Return both sides, object by object, with the function's time for each."""
+def comparison_table(pairs: Sequence[Pair]) -> Table:
+    """Return both sides, object by object."""
     table = Table(box=box.SIMPLE_HEAD, title="Both sides, downloaded and compared", pad_edge=False)
     table.add_column("")
     table.add_column("object", overflow="fold")
-    for heading in ("size", "CRC32C in S3", "CRC32C in GCS", "function"):
+    for heading in ("size", "CRC32C in S3", "CRC32C in GCS"):
         table.add_column(heading, justify="right", no_wrap=True)
     for pair in pairs:
-        elapsed = elapsed_ms.get(pair.name)
         content = pair.source or pair.replica
         table.add_row(
             GOOD if pair.equal else BAD,
@@ -89,7 +88,6 @@ def comparison_table(pairs: Sequence[Pair], elapsed_ms: Mapping[str, float]) -> 
             size(content.size) if content else "",
             _checksum(pair.source),
             _checksum(pair.replica),
-            duration(elapsed / 1000) if elapsed is not None else "",
         )
     return table
 

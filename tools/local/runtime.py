@@ -1,7 +1,6 @@
 """The function in Lambda's own runtime: its Runtime Interface Emulator and `awslambdaric`."""
 
 import json
-import os
 import platform
 import sys
 import threading
@@ -18,9 +17,6 @@ from tools.common.processes import Child, ChildError, free_port
 REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = REPOSITORY / "functions"
 HANDLER = "replicate.handler.lambda_handler"
-
-EMULATOR_VARIABLE = "LAMBDA_EMULATOR"
-"""Environment variable with the path of another emulator than the one of aws-sam-cli."""
 
 PATH = "/2015-03-31/functions/function/invocations"
 STARTS = 3
@@ -117,15 +113,7 @@ class LambdaRuntime:
         self._emulator.stop()
         self._emulator, self._port = self._start()
 
-    def _start(self) -> tuple[Child, int]:
-        for _ in range(STARTS - 1):
-            try:
-                return self._start_once()
-            except ChildError:
-                continue
-        return self._start_once()
-
-    def _start_once(self) -> tuple[Child, int]:
+    def _start(self, attempts: int = STARTS) -> tuple[Child, int]:
         port, runtime_port = free_port(), free_port()
         emulator = Child(
             [
@@ -139,7 +127,12 @@ class LambdaRuntime:
             cwd=self._code,
             log=self.log,
         )
-        emulator.wait_for_port(port)
+        try:
+            emulator.wait_for_port(port)
+        except ChildError:
+            if attempts == 1:
+                raise
+            return self._start(attempts - 1)
         return emulator, port
 
     def _post(self, body: bytes) -> bytes:
@@ -163,13 +156,11 @@ def _result(body: bytes) -> Any:  # noqa: ANN401 - JSON
 
 def _emulator_path() -> Path:
     """Find the emulator's binary. Raises ChildError, which says how to get it."""
-    if override := os.environ.get(EMULATOR_VARIABLE):
-        return Path(override)
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "unknown")
     pattern = f".venv/sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"
     if found := sorted(REPOSITORY.glob(pattern)):
         return found[0]
     raise ChildError(
-        f"No Lambda Runtime Interface Emulator at {pattern}: run `make setup` (aws-sam-cli has it,"
-        f" and it runs on Linux), or set {EMULATOR_VARIABLE} to the path of one."
+        f"No Lambda Runtime Interface Emulator at {pattern}: run `make setup`. The emulator is"
+        " part of aws-sam-cli and runs on Linux."
     )

@@ -19,8 +19,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-from tools.local.aws import REGION
-from tools.local.notifications import ACCOUNT
+from tools.local.aws import ACCOUNT, REGION
 from tools.local.runtime import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template.yaml"
@@ -145,8 +144,9 @@ def _parsed(path: Path) -> dict[str, Any]:
 @functools.cache
 def _transformed(path: Path, values: tuple[tuple[str, str | float], ...]) -> dict[str, Any]:
     template = document(path)
-    if function := template["Resources"].get("ReplicateFunction"):
-        function["Properties"]["CodeUri"] = "s3://artifacts/function"
+    for resource in template["Resources"].values():  # `sam deploy` uploads what is named by a path
+        for local in {"CodeUri", "DefinitionUri"} & resource.get("Properties", {}).keys():
+            resource["Properties"][local] = f"s3://artifacts/{local}"
     # It asks the session for a region; and IAM for AWS's managed policies, of which there are none.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
     return dict(translator.translate(template, {**PSEUDO, **dict(values)}))

@@ -9,16 +9,14 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
+from tools.common.command import end_on_signals, forget_other_clouds
 from tools.common.processes import ChildError
 from tools.common.tables import duration, size
 from tools.local import output
 from tools.local.cloud import API_ONLY_BUCKET, REPLICA, SOURCE, LocalCloud, local_cloud
-from tools.local.command import end_on_signals, forget_other_clouds
 from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json
 from tools.local.runtime import REPOSITORY
-
-GCS_LISTING = f"/storage/v1/b/{REPLICA}/o?fields=items(name,size,crc32c,generation,metadata)"
 
 
 def main() -> int:
@@ -28,8 +26,7 @@ def main() -> int:
     console = output.console()
     try:
         with local_cloud(on_delivery=lambda delivery: _show(console, delivery)) as cloud:
-            for line in _introduction(cloud):
-                console.print(line, markup=False, soft_wrap=True)  # unwrapped, to be copied
+            console.print(_introduction(cloud), markup=False, soft_wrap=True)  # to be copied
             signal.pause()
     except KeyboardInterrupt:
         console.print("\nEvery process has been stopped.")
@@ -39,9 +36,9 @@ def main() -> int:
     return 0
 
 
-def _introduction(cloud: LocalCloud) -> list[str]:
+def _introduction(cloud: LocalCloud) -> str:
     """Return lines to paste into a shell: the environment and some commands."""
-    exports = {
+    variables = {
         **cloud.aws.environment,
         "AWS_DEFAULT_REGION": cloud.aws.environment["AWS_REGION"],
         "SOURCE_BUCKET": SOURCE,
@@ -49,26 +46,27 @@ def _introduction(cloud: LocalCloud) -> list[str]:
         "GCS_URL": cloud.google.url,
         "NO_PROXY": "127.0.0.1",
     }
+    exports = "\n".join(f"export {name}={shlex.quote(v)}" for name, v in variables.items())
     aws = f"{_aws_command()} --endpoint-url {cloud.aws.endpoint_url}"
-    body = f'{{"s3_bucket": "{API_ONLY_BUCKET}", "s3_key": "requested.txt"}}'
-    token = f"$(curl -s -X POST {cloud.google.url}/_local/tokens | cut -d'\"' -f4)"
-    return [
-        "# S3 → Lambda → GCS on this machine. For another terminal:",
-        *(f"export {name}={shlex.quote(value)}" for name, value in exports.items()),
-        "",
-        f"# An upload to s3://{SOURCE} replicates by itself:",
-        f"echo hello | {aws} s3 cp - s3://{SOURCE}/hello.txt",
-        "",
-        f"# s3://{API_ONLY_BUCKET} sends no events; the API replicates an object of it:",
-        f"echo please | {aws} s3 cp - s3://{API_ONLY_BUCKET}/requested.txt",
-        f"curl -i {cloud.api.url}/v1/replicate -H 'Content-Type: application/json' -d '{body}'",
-        "",
-        f"# The objects in gs://{REPLICA}:",
-        f"curl -s -H \"Authorization: Bearer {token}\" '{cloud.google.url}{GCS_LISTING}'",
-        "",
-        f"# The function's log: {cloud.function.log}",
-        "# Ctrl-C stops everything.",
-    ]
+    return f"""\
+# S3 → Lambda → GCS on this machine. For another terminal:
+{exports}
+
+# An upload to s3://{SOURCE} replicates by itself:
+echo hello | {aws} s3 cp - s3://{SOURCE}/hello.txt
+
+# s3://{API_ONLY_BUCKET} sends no events; the API replicates an object of it:
+echo please | {aws} s3 cp - s3://{API_ONLY_BUCKET}/requested.txt
+curl -i $API_URL/v1/replicate -H 'Content-Type: application/json' \\
+  -d '{{"s3_bucket": "{API_ONLY_BUCKET}", "s3_key": "requested.txt"}}'
+
+# The objects in gs://{REPLICA}:
+TOKEN=$(curl -s -X POST $GCS_URL/_local/tokens | cut -d'"' -f4)
+curl -s -H "Authorization: Bearer $TOKEN" \\
+  "$GCS_URL/storage/v1/b/{REPLICA}/o?fields=items(name,size,crc32c,generation,metadata)"
+
+# The function's log: {cloud.function.log}
+# Ctrl-C stops everything."""
 
 
 def _show(console: Console, delivery: Delivery) -> None:

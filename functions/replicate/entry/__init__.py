@@ -1,4 +1,4 @@
-"""The invokers: one module for each, with what it sends and what it is answered."""
+"""The invokers. Each has a module for the events that it sends and the response that it gets."""
 
 from replicate.entry.dispatch import parse
 

@@ -1,4 +1,4 @@
-"""Which invoker sent an event."""
+"""Find the invoker that sent an event."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,13 +28,13 @@ def parse(
 
 
 def _is_http(event: Mapping[str, object]) -> bool:
-    """Whether API Gateway sent the event: HTTP APIs and REST APIs describe requests differently."""
+    """Return whether API Gateway sent the event, for an HTTP API or a REST API."""
     context = event.get("requestContext")
     return isinstance(context, Mapping) and ("http" in context or "httpMethod" in context)
 
 
 def _is_sqs(event: Mapping[str, object]) -> bool:
-    """Whether Lambda read the event from a queue."""
+    """Return whether Lambda read the event from a queue."""
     records = event.get("Records")
     return isinstance(records, list) and any(
         isinstance(record, Mapping) and record.get("eventSource") == "aws:sqs" for record in records

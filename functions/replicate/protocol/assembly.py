@@ -279,7 +279,7 @@ class Assembler:
         return written, verified_by
 
     def _verify(self, job: Job, nodes: Sequence[Replica]) -> str:
-        """The commit gate of an object in parts. Raise IntegrityError unless all bytes match."""
+        """Verify all parts: the commit gate. Raise IntegrityError unless all bytes match."""
         checksum = job.checksum
         if checksum is None:
             return f"{UNCHECKED}: S3 has no checksum that can be computed range by range"
@@ -294,7 +294,7 @@ class Assembler:
 
 
 def _needs_record(job: Job) -> bool:
-    """Whether a staged object needs its record in its metadata: GCS has the CRC32C itself."""
+    """Return whether a staged object has a record in its metadata. GCS itself has the CRC32C."""
     return job.checksum is not None and job.checksum.name != "crc32c"
 
 
@@ -305,7 +305,7 @@ def _records(job: Job, staged: Sequence[Replica]) -> list[tuple[bytes, int]]:
 
 
 def _is_staged(job: Job, staged: Replica, span: Span) -> bool:
-    """Whether a staged object holds a range completely, with its checksum."""
+    """Return whether a staged object holds a range completely, with its checksum."""
     metadata = staged.attributes.metadata
     return (
         staged.size == span.size

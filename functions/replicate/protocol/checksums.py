@@ -141,7 +141,7 @@ def _composite_checksum(source: SourceObject, layouts: Layouts) -> SourceChecksu
 
 
 def _adds_up(layout: PartLayout, size: int) -> bool:
-    """Whether parts of this layout can make an object of `size` bytes."""
+    """Return whether parts of this layout can make an object of `size` bytes."""
     last = size - (layout.count - 1) * layout.size
     return 0 < last <= layout.size or (size == 0 and layout.count == 1)
 
@@ -234,7 +234,7 @@ class CommitGate(_Gate):
             raise mismatch(self._body.object, self._expected.name, digest, self._expected.digest)
 
     def _layout_was_wrong(self) -> bool:
-        """Whether the parts are not equal, as the first one suggested: then nothing was checked."""
+        """Return whether the parts have unequal sizes, so that the checksum proves nothing."""
         layout = self._expected.layout
         if layout is None or self._layouts.has_layout(self._body.object, layout):
             return False

@@ -147,7 +147,7 @@ class LargeCopy:
         return job if job and job.is_large else None
 
     def _is_as_planned(self, name: str, planned: Planned) -> bool:
-        """Whether the commit's precondition still holds: asking costs less than a refused one."""
+        """Return whether the precondition still holds. A read costs less than a failed commit."""
         replica: Replica | None = self._destination.head(name)
         return Precondition.unchanged(replica) == planned.precondition
 

@@ -79,23 +79,23 @@ def decide(
         if replica and policy.deletes and mapping.is_replica_of(replica.attributes.metadata, ref):
             return Delete(replica)
         return Done(Reason.SOURCE_GONE)
-    wanted = mapping.fit(source, policy.tags)
+    fit = mapping.fit(source, policy.tags)
     if replica and policy.overwrite is Overwrite.NEVER:
-        return Done(Reason.EXISTS, wanted.dropped)
-    if replica and replica.size == source.size and replica.attributes == wanted.attributes:
-        return Done(Reason.CURRENT, wanted.dropped)  # the attributes include the provenance
-    if replica and _same_bytes(source, replica) and _can_patch(replica, wanted.attributes):
-        return Patch(wanted.attributes, replica)
+        return Done(Reason.EXISTS, fit.dropped)
+    if replica and replica.size == source.size and replica.attributes == fit.attributes:
+        return Done(Reason.CURRENT, fit.dropped)  # the attributes include the provenance
+    if replica and _same_bytes(source, replica) and _can_patch(replica, fit.attributes):
+        return Patch(fit.attributes, replica)
     if source.size > MAX_SIZE:
         raise ObjectTooLargeError(
             f"{ref.uri} has {source.size} bytes, and GCS holds at most {MAX_SIZE} (5 TiB) in an"
             " object. Split the object, or leave it out of the notifications."
         )
-    return Copy(source, wanted.attributes, Precondition.unchanged(replica))
+    return Copy(source, fit.attributes, Precondition.unchanged(replica))
 
 
 def _same_bytes(source: SourceObject, replica: Replica) -> bool:
-    """Whether both sides certainly hold the same bytes.
+    """Return whether both sides certainly hold the same bytes.
 
     A new ETag comes with every new content in S3. So the ETag in the provenance identifies the
     bytes of a replica. An object of other origin is identified by its MD5, if both sides have one.
@@ -108,12 +108,12 @@ def _same_bytes(source: SourceObject, replica: Replica) -> bool:
     return source.etag_is_md5 and replica.md5 is not None and _hex(replica.md5) == source.etag
 
 
-def _can_patch(replica: Replica, wanted: Attributes) -> bool:
-    """Whether GCS accepts the new attributes. It never clears a custom time or moves it back."""
+def _can_patch(replica: Replica, attributes: Attributes) -> bool:
+    """Return whether GCS accepts the patch. It never clears a custom time or moves it back."""
     current = replica.attributes.custom_time
     if current is None:
         return True
-    return wanted.custom_time is not None and wanted.custom_time >= current
+    return attributes.custom_time is not None and attributes.custom_time >= current
 
 
 def _hex(base64_digest: str) -> str:

@@ -38,7 +38,7 @@ class Layouts(Protocol):
         """Return the layout that the first part suggests; None if S3 does not tell."""
 
     def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
-        """Whether every part is as `layout` says. Needs one request for each part.
+        """Return whether every part is as `layout` says. Needs one request for each part.
 
         Raise SourceChangedError when the parts may be those of another version.
         """

@@ -4,9 +4,14 @@ import json
 from collections.abc import Callable
 from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+)
 
-from replicate.aws_clients import AwsClients
+from replicate.aws_clients import NO_ROLE, AwsClients
 from replicate.entry.execution_watch import message
 from replicate.errors import SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
@@ -93,7 +98,13 @@ class StateMachine:
                 return request()
             except ClientError as error:
                 raise self._refusal(operation, error) from error
-            except BotoCoreError as error:
+            except NoCredentialsError:
+                raise SettingsError(NO_ROLE) from None
+            except CredentialRetrievalError:  # its text may quote a response that holds credentials
+                raise UnavailableError(
+                    "The function's AWS credentials could not be renewed. Try again."
+                ) from None
+            except (BotoCoreError, LookupError) as error:  # no connection, or a malformed response
                 raise UnavailableError(f"{operation} failed ({error}). Try again.") from error
 
         return retrying(attempt, self._policy, self._deadline)
@@ -101,7 +112,7 @@ class StateMachine:
     def _refusal(self, operation: str, error: ClientError) -> Exception:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = error.response["Error"].get("Code", "")
-        if "Throttl" in code or "TooManyRequests" in code:
+        if "Throttl" in code or "LimitExceeded" in code:
             return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
         if is_transient(status):
             return UnavailableError(f"{operation} failed ({code}). Try again.")
