@@ -373,8 +373,9 @@ class FakeGcs:
         if not 1 <= len(sources) <= MAX_SOURCES:
             raise DestinationRejectedError(f"Compose joins 1 to {MAX_SOURCES} objects.")
         stored = [self._pinned(source) for source in sources]
-        if self.joins_its_class_only and {each.storage_class for each in stored} != {storage_class}:
-            raise DestinationRejectedError("The class is not that of the sources.")
+        classes = {each.storage_class for each in stored}
+        if len(classes) > 1 or (self.joins_its_class_only and classes != {storage_class}):
+            raise DestinationRejectedError("The sources have other storage classes.")
         try:
             self.require(name, precondition)
         except DestinationChangedError:
@@ -382,7 +383,7 @@ class FakeGcs:
                 self._delete_pinned(sources)
             raise
         data = b"".join(each.data for each in stored)
-        composed = replace(self.put(name, data, attributes, storage_class), md5=None)
+        composed = replace(self.put(name, data, attributes, *classes), md5=None)
         self.objects[name] = replace(self.objects[name], replica=composed)
         if self.deletion is Deletion.LATER:
             self.doomed.extend(sources)
