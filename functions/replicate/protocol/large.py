@@ -82,7 +82,7 @@ class LargeCopy:
             return result
 
     def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
-        """Stage one slice. Return False when the planned version is gone."""
+        """Stage one slice. Return False when the planned version is gone, or others interfere."""
         source = self._source.head(ref)
         if source is None or fingerprint(source) != planned.fingerprint:
             return False
@@ -91,8 +91,8 @@ class LargeCopy:
             return False  # the settings have changed since the plan
         try:
             self._assembler.stage_slice(job, number)
-        except SourceChangedError:
-            return False
+        except (SourceChangedError, DestinationChangedError):
+            return False  # the commit finds out what is missing
         return True
 
     def commit(self, ref: SourceRef, planned: Planned) -> Result | None:
