@@ -236,6 +236,34 @@ def test_staged_parts_are_swept_when_their_version_is_gone() -> None:
     assert staged_names(gcs) == []
 
 
+def test_parts_are_swept_when_another_run_was_faster() -> None:
+    s3, gcs = RecordingS3(), FakeGcs()
+    s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+
+    def run_meanwhile(_: Span | None) -> None:
+        s3.fail = lambda _: None
+        assert replicate(s3, gcs).reason is Reason.CREATED
+
+    s3.fail = run_meanwhile
+    assert replicate(s3, gcs).reason is Reason.CURRENT
+    assert gcs.objects["key"].data == DATA
+    assert staged_names(gcs) == []
+
+
+def test_parts_are_swept_when_the_source_changes_after_a_lost_race() -> None:
+    s3, gcs = RecordingS3(), RacingGcs(lambda: None)
+
+    def change_both_sides() -> None:
+        gcs.put("key", b"theirs")
+        s3.upload(REF, Upload(data=b"small"))
+
+    gcs.meanwhile = change_both_sides
+    s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+    replicate(s3, gcs)
+    assert gcs.objects["key"].data == b"small"
+    assert staged_names(gcs) == []
+
+
 def test_slices_are_staged_separately_and_joined_once() -> None:
     s3, gcs = RecordingS3(), FakeGcs()
     sizes = Sizes(parallel_from=1, large_from=1, part=8, slice=8)

@@ -18,12 +18,35 @@ Action = Callable[[Harness, Exchange], None]
 BEFORE, INSIDE, AFTER = 0.0, 0.5, 1.0
 
 WITH_REQUEST_BODY = frozenset(
-    {"token", "gcs.insert", "gcs.start", "gcs.put", "gcs.final", "gcs.patch"}
+    {
+        "token",
+        "gcs.insert",
+        "gcs.start",
+        "gcs.put",
+        "gcs.final",
+        "gcs.patch",
+        "gcs.staged-patch",
+        "gcs.join",
+        "gcs.compose",
+    }
 )
 """Steps whose request has a body."""
 
 WITH_RESPONSE_BODY = frozenset(
-    {"token", "s3.get", "gcs.get", "gcs.insert", "gcs.final", "gcs.patch"}
+    {
+        "token",
+        "s3.get",
+        "s3.resume",
+        "gcs.get",
+        "gcs.staged-get",
+        "gcs.list",
+        "gcs.insert",
+        "gcs.final",
+        "gcs.patch",
+        "gcs.staged-patch",
+        "gcs.join",
+        "gcs.compose",
+    }
 )
 """Steps whose response has a body."""
 

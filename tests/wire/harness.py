@@ -36,6 +36,7 @@ from tools.local.gcs import GcsServer
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+    from types_boto3_s3.literals import ChecksumAlgorithmType
     from types_boto3_s3.type_defs import CompletedPartTypeDef
     from types_boto3_secretsmanager import SecretsManagerClient
 
@@ -43,6 +44,8 @@ REGION = "us-east-1"
 SOURCE = "wire-source"
 DESTINATION = "wire-destination"
 SECRET = "wire/gcp"
+STAGING = ".s3-to-gcs-replicator/staging/"
+"""The prefix of staged objects, by default."""
 KIB, MIB = 1024, 1024 * 1024
 LARGE_BYTES = 8 * MIB + 300 * KIB + 7
 """Needs an upload session. The last request has 44 KiB and 7 bytes."""
@@ -72,12 +75,24 @@ def gcs_step(method: str, target: str, headers: Mapping[str, str]) -> str:
     if url.path.endswith("/token"):
         return "token"
     if not url.path.startswith("/upload/"):
-        return f"gcs.{method.lower()}"
+        return _object_step(method, url.path)
     if method == "POST":
         return "gcs.insert" if "uploadType=multipart" in url.query else "gcs.start"
     if method == "DELETE":
         return "gcs.cancel"
     return _put_step(*headers["content-range"].removeprefix("bytes ").split("/"))
+
+
+def _object_step(method: str, path: str) -> str:
+    """Return the name of a request about the bucket, its objects or one of them."""
+    if path.endswith("/o"):
+        return "gcs.list"
+    if "/o/" not in path:
+        return "gcs.bucket"
+    if path.endswith("/compose"):
+        return "gcs.join" if quote_plus(STAGING) in path else "gcs.compose"
+    staged = "staged-" if quote_plus(STAGING) in path else ""
+    return f"gcs.{staged}{method.lower()}"
 
 
 def _put_step(span: str, total: str) -> str:
@@ -244,6 +259,10 @@ class Harness:
     allowed: set[State | None] = field(default_factory=lambda: {None})
     current: State | None = None
     violations: list[object] = field(default_factory=list)
+    _old_sessions: set[object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._old_sessions = {each["id"] for each in self.clouds.server.sessions()}
 
     @property
     def clock(self) -> Clock:
@@ -252,10 +271,17 @@ class Harness:
 
     # The source
 
-    def put(self, data: bytes, **metadata: str) -> None:
+    def put(
+        self, data: bytes, checksum: "ChecksumAlgorithmType" = "CRC32", **metadata: str
+    ) -> None:
         """Write the source."""
         self.clouds.s3.put_object(
-            Bucket=SOURCE, Key=self.key, Body=data, Metadata=metadata, ContentType="text/x-wire"
+            Bucket=SOURCE,
+            Key=self.key,
+            Body=data,
+            Metadata=metadata,
+            ContentType="text/x-wire",
+            ChecksumAlgorithm=checksum,
         )
         self._record_version(hashlib.md5(data, usedforsecurity=False).hexdigest(), metadata)
 
@@ -323,7 +349,7 @@ class Harness:
     def observe(self) -> State | None:
         """Return the state of the destination. Record a violation if it is not allowed."""
         reply = self.clouds.gcs.get(self.key)
-        state = None if reply.status == 404 else _state(reply.json)
+        state = None if reply.status == 404 else self._state(reply.json)
         if state not in self.allowed:
             self.violations.append(state)
         return state
@@ -336,7 +362,7 @@ class Harness:
 
     def allow(self, resource: Mapping[str, Any]) -> None:
         """Allow the destination to show this state, which another program wrote."""
-        self.allowed.add(_state(resource))
+        self.allowed.add(self._state(resource))
 
     def assert_equal(self) -> None:
         """Check that the destination equals the source, with no other object and no violation."""
@@ -345,10 +371,41 @@ class Harness:
         prefix = self.key.split("/")[0]
         listed = self.clouds.gcs.listing(prefix=prefix).json.get("items", [])
         assert [each["name"] for each in listed] == ([self.key] if self.current else [])
+        assert self.staged() == []
+
+    def staged(self) -> list[Mapping[str, Any]]:
+        """Return the staged objects of all keys. Each test removes its own."""
+        found: list[Mapping[str, Any]] = self.clouds.gcs.listing(prefix=STAGING).json.get(
+            "items", []
+        )
+        return found
+
+    def clear_staged(self) -> None:
+        """Delete all staged objects, as the bucket's lifecycle rule does."""
+        for each in self.staged():
+            self.clouds.gcs.delete(each["name"])
 
     def open_sessions(self) -> list[object]:
-        """Return the open upload sessions of this key."""
-        return [each for each in self.clouds.server.sessions() if each["name"] == self.key]
+        """Return the open upload sessions of this key and of its parts."""
+        return [
+            each
+            for each in self.clouds.server.sessions()
+            if each["name"] == self.key
+            or (str(each["name"]).startswith(STAGING) and each["id"] not in self._old_sessions)
+        ]
+
+    def _state(self, resource: Mapping[str, Any]) -> State | None:
+        """Return the state that an object resource describes; None if it was replaced."""
+        if "md5Hash" in resource:
+            digest = base64.b64decode(resource["md5Hash"]).hex()
+        else:  # a composed object has no MD5
+            reply = self.clouds.gcs.download(resource["name"], generation=resource["generation"])
+            if reply.status == 404:
+                return None
+            digest = hashlib.md5(reply.body, usedforsecurity=False).hexdigest()
+        custom = resource.get("customTime", "")[:19]
+        described = frozenset(resource.get("metadata", {}).items())
+        return (digest, int(resource["size"]), resource["contentType"], custom, described)
 
     # The function
 
@@ -435,11 +492,3 @@ def harness_for_new_key(clouds: Clouds) -> Iterator[Harness]:
     finally:
         clouds.google.watch = lambda: None
         harness.stop_faults()
-
-
-def _state(resource: Mapping[str, Any]) -> State:
-    """Return the state that an object resource describes."""
-    digest = base64.b64decode(resource["md5Hash"]).hex()
-    custom = resource.get("customTime", "")[:19]
-    described = frozenset(resource.get("metadata", {}).items())
-    return (digest, int(resource["size"]), resource["contentType"], custom, described)

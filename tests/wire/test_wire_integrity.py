@@ -102,6 +102,29 @@ def test_run_fails_when_the_resumed_response_is_not_the_requested_range(
     harness.assert_equal()
 
 
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (
+            Place(Phase.RESPONSE_HEAD, INSIDE),
+            cut,
+        ),  # it looks complete, but some headers are missing
+        (BEFORE_REQUEST, full_object),
+        (BEFORE_REQUEST, empty_body),
+        (BEFORE_REQUEST, other_range),
+    ],
+)
+def test_range_is_requested_again_after_a_wrong_response(
+    harness: Harness, place: Place, wrong: ExchangeAction
+) -> None:
+    event = CREATE_LARGE.prepare(harness)
+    harness.inject(Fault("s3.get", MID_BODY, cut))
+    fault = harness.inject(Fault("s3.resume", place, wrong))
+    assert harness.invoke(event).error_code == ""
+    assert fault.triggered == 1
+    harness.assert_equal()
+
+
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
 def test_flipped_bit_in_a_resumed_body_is_detected(harness: Harness, scenario: Scenario) -> None:
     harness.inject(Fault("s3.get", MID_BODY, cut))

@@ -160,20 +160,12 @@ class GcsDestination:
     def staging_obstacle(self) -> str | None:
         """See `Destination.staging_obstacle`. The bucket is read once."""
         if self._obstacle is None:
-            uri = self._naming.uri("")
-            self._obstacle = retrying(
-                lambda: self._with_bucket(uri, buckets.staging_obstacle),
-                self._policy,
-                self._deadline,
-            )
+            self._obstacle = self._read_bucket(buckets.staging_obstacle)
         return self._obstacle or None
 
     def bucket_settings(self) -> buckets.BucketSettings | None:
         """Describe the bucket; None if the credentials may not read its settings."""
-        uri = self._naming.uri("")
-        return retrying(
-            lambda: self._with_bucket(uri, buckets.settings), self._policy, self._deadline
-        )
+        return self._read_bucket(buckets.settings)
 
     def list_prefix(self, prefix: str) -> Iterable[Replica]:
         """See `Destination.list_prefix`."""
@@ -306,6 +298,21 @@ class GcsDestination:
         return self._with_bucket(
             self._naming.uri(name), lambda bucket, timeout: request(bucket.blob(name), timeout)
         )
+
+    def _read_bucket(self, read: Callable[[Bucket, float], T]) -> T:
+        """Read settings of the bucket, and repeat the requests after a failure that may pass."""
+
+        def attempt() -> T:
+            timeout = self._deadline.limit(self._policy.io_timeout_s)
+            name = self._naming.bucket
+            with (
+                translate_errors(self._naming.uri("")),
+                self._client.credentials.within(self._deadline),
+                self._client.bucket_to_read(name) as bucket,
+            ):
+                return read(bucket, timeout)
+
+        return retrying(attempt, self._policy, self._deadline)
 
     def _with_bucket(self, uri: str, request: Callable[[Bucket, float], T]) -> T:
         timeout = self._deadline.limit(self._policy.io_timeout_s)

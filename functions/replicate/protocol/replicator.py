@@ -7,7 +7,7 @@ says why this is correct.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Protocol
@@ -101,8 +101,10 @@ class Replicator:
                     plan = decide(ref, source, replica, self.policy)
                     if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
                         started = hand_over(self.executions, ref, plan.source, plan.precondition)
+                        self._sweep(run)
                         return self._in_progress(run, *started, source, replica)
                     if isinstance(plan, Done) and is_read:
+                        self._sweep(run)
                         return self._result(run, plan, source, replica)
                     if isinstance(plan, Done):  # an unread destination proves nothing
                         replica = self.destination.head(run.name)
@@ -155,7 +157,9 @@ class Replicator:
         storage_class = self.storage_classes.get(source.storage_class)
         job = self.assembler and self.assembler.job(source, run.name, storage_class)
         if self.assembler and job:
+            run.staged.add(job.names.folder)
             copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
+            run.staged.discard(job.names.folder)
         elif body is not None:
             copied = self._stream(plan, body, run.name, storage_class)
         else:
@@ -168,6 +172,16 @@ class Replicator:
         run.record_write(reason, VerifiedBy(verified_by, "crc32c"), source.size)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
         return replace(written, attributes=plan.attributes)
+
+    def _sweep(self, run: "_Run") -> None:
+        """Delete the parts that this run has staged and not joined, because another run was faster.
+
+        A failure is no failure of the replication: the lifecycle rule deletes them later.
+        """
+        for folder in run.staged:
+            if self.assembler:
+                with suppress(ReplicationError):
+                    self.assembler.sweep(folder)
 
     def _stream(
         self, plan: Copy, body: Body, name: str, storage_class: str | None
@@ -224,6 +238,8 @@ class _Run:
     last_write: Reason | None = None
     bytes_copied: int = 0
     verified_by: VerifiedBy = _BY_FINGERPRINT
+    staged: set[str] = field(default_factory=set)
+    """Folders of staged objects that no commit of this run has joined."""
     _plan: Copy | Patch | Delete | None = None
     _lost_races: int = 0
     _refusals: int = 0

@@ -99,18 +99,20 @@ class S3Source:
         is_whole = span == Span(0, version.size)
         if not is_whole:
             arguments["Range"] = f"bytes={span.start}-{span.end - 1}"
-        try:
-            output = self._call(
-                ref, lambda s3: s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
+
+        def get(s3: "S3Client") -> "StreamingBody":
+            output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
+            if is_whole or _is_range(output, span, version.size):
+                return output["Body"]
+            output["Body"].close()
+            raise SourceUnavailableError(
+                f"S3 did not send the requested byte range of {ref.uri}. Try again."
             )
+
+        try:
+            return self._call(ref, get)
         except SourceAbsentError:
             raise SourceChangedError from None
-        if is_whole or _is_range(output, span, version.size):
-            return output["Body"]
-        output["Body"].close()
-        raise SourceUnavailableError(
-            f"S3 did not send the requested byte range of {ref.uri}. Try again."
-        )
 
     def part_layout(self, version: SourceObject) -> PartLayout | None:
         """See `Layouts.part_layout`."""
