@@ -1,8 +1,9 @@
 """The steps of the state machine that copies large objects (statemachines/large-object.asl.json).
 
 Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
-After an error with the name `PermanentError` the machine sweeps and fails. It retries after any
-other, also when the function's process was killed or out of time: Lambda has many names for that.
+After an error with the name `PermanentError` or `WrongBytesError` the machine sweeps and fails. It
+retries after any other error, also when the function's process was killed or ran out of time:
+Lambda has many names for that.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from replicate import report
 from replicate.entry.invocation import Change, reading, source_ref
-from replicate.errors import ReplicationError
+from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.large import MAX_ROUNDS, LargeCopy, Planned
 from replicate.protocol.model import Precondition, Result, SourceRef
 from replicate.telemetry import Telemetry
@@ -19,6 +20,10 @@ from replicate.telemetry import Telemetry
 
 class TransientError(Exception):
     """The step may succeed when it is repeated. What it has staged stays."""
+
+
+class WrongBytesError(Exception):
+    """The bytes do not match their checksum. Another execution may copy them once more."""
 
 
 class PermanentError(Exception):
@@ -39,8 +44,13 @@ def step(copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any]) -> dic
             telemetry.reject(error)
         else:
             telemetry.record(Change(ref), error, datetime.now(UTC))
-        kind = TransientError if error.retryable else PermanentError
-        raise kind(f"{error.code}: {error.message}") from None
+        raise _kind(error)(f"{error.code}: {error.message}") from None
+
+
+def _kind(error: ReplicationError) -> type[Exception]:
+    if isinstance(error, IntegrityError):
+        return WrongBytesError
+    return TransientError if error.retryable else PermanentError
 
 
 def _plan(

@@ -6,6 +6,7 @@ import pytest
 from ports.clouds import DESTINATION, Adapters, Clouds
 
 from replicate.errors import DestinationBucketNotFoundError, DestinationUnavailableError
+from replicate.protocol.model import Precondition
 from replicate.protocol.ports import Destination
 from replicate.retry import DEFAULT_POLICY
 from tools.local.gcs import Fault, GcsServer
@@ -30,6 +31,10 @@ def destination(real_adapters: Adapters) -> Destination:
 @pytest.fixture
 def obstacle(destination: Destination) -> Callable[[], str | None]:
     return destination.staging_obstacle
+
+
+def operations(server: GcsServer) -> list[str]:
+    return [request["operation"] for request in server.requests()]
 
 
 def test_there_is_none_by_default(server: GcsServer, obstacle: Callable[[], str | None]) -> None:
@@ -92,7 +97,17 @@ def test_the_bucket_is_read_once(server: GcsServer, destination: Destination) ->
     for _ in range(3):
         assert destination.staging_obstacle() is None
 
-    assert [request["operation"] for request in server.requests()] == [
-        "buckets.testIamPermissions",
-        "buckets.get",
-    ]
+    assert operations(server) == ["buckets.testIamPermissions", "buckets.get"]
+
+
+def test_nothing_asks_for_the_bucket_in_the_background_afterwards(
+    server: GcsServer, destination: Destination
+) -> None:
+    """google-cloud-storage does so after a 404 when its client has read the bucket."""
+    assert destination.staging_obstacle() is None
+    server.clear_requests()
+
+    for number in range(10):
+        destination.delete(f"absent-{number}", Precondition(1))
+
+    assert operations(server) == ["objects.delete"] * 10

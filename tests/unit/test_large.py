@@ -1,5 +1,6 @@
 """Large objects: the hand-over to an execution, and the execution's steps."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypeVar
@@ -138,9 +139,9 @@ def test_at_most_three_executions_are_started_while_the_key_differs() -> None:
         assert result.reason is Reason.STARTED
         assert result.execution
         names.append(result.execution)
-        world.executions.end(result.execution, "PermanentError: source_archived: frozen")
+        world.executions.end(result.execution, "States.Timeout: slow")
     assert len({name.rpartition("-")[0] for name in names}) == 1
-    with pytest.raises(LargeObjectError, match="source_archived: frozen"):
+    with pytest.raises(LargeObjectError, match=r"States\.Timeout: slow"):
         world.replicate()
     world.upload(TWO)
     assert world.replicate().reason is Reason.STARTED
@@ -358,3 +359,18 @@ def test_commit_is_planned_again_when_the_source_changes_while_its_layout_is_rea
     assert world.copy.commit(REF, planned) is None
     assert run_machine(world.copy, REF).reason is Reason.CREATED
     assert world.data() == TWO
+
+
+@pytest.mark.parametrize(
+    ("cause", "executions"),
+    [("PermanentError: source_archived: frozen", 1), ("WrongBytesError: integrity: wrong", 2)],
+)
+def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executions: int) -> None:
+    world = World()
+    world.upload(ONE)
+    for _ in range(executions):
+        started = world.replicate().execution
+        assert started
+        world.executions.end(started, cause)
+    with pytest.raises(LargeObjectError, match=re.escape(cause)):
+        world.replicate()

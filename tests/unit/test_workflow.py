@@ -9,10 +9,10 @@ from executions import FakeExecutions
 from fakes import Upload
 from memory import Context, FailingSource, MemoryStores, sample_event
 
-from replicate.errors import SourceArchivedError, SourceUnavailableError
+from replicate.errors import IntegrityError, SourceArchivedError, SourceUnavailableError
 from replicate.protocol.large import MAX_ROUNDS
 from replicate.protocol.model import SourceRef
-from replicate.workflow import PermanentError, TransientError
+from replicate.workflow import PermanentError, TransientError, WrongBytesError
 
 DATA = bytes(range(256)) * 2
 REF = SourceRef("my-source-bucket", "key")
@@ -107,12 +107,13 @@ def test_execution_ends_after_ten_rounds() -> None:
     [
         (SourceUnavailableError("down"), TransientError),
         (SourceArchivedError("frozen"), PermanentError),
+        (IntegrityError("down"), WrongBytesError),
     ],
 )
 def test_error_name_tells_the_machine_whether_to_retry(
     failure: Exception, kind: type[Exception]
 ) -> None:
-    with pytest.raises(kind, match=r"source_\w+: (down|frozen)"):
+    with pytest.raises(kind, match=r"\w+: (down|frozen)"):
         invoke(stores(failure), "plan", {"mine": None, "round": 0})
 
 
@@ -127,8 +128,8 @@ def test_machine_sweeps_at_once_after_a_permanent_error_only() -> None:
     states = machine["States"]
     slice_state = states["StageSlices"]["ItemProcessor"]["States"]["StageSlice"]
     for state in (states["Plan"], states["Commit"], states["Sweep"], slice_state):
-        permanent, others = state["Retry"]
-        assert permanent == {"ErrorEquals": ["PermanentError"], "MaxAttempts": 0}
+        permanent, _, others = state["Retry"]
+        assert permanent == {"ErrorEquals": ["PermanentError", "WrongBytesError"], "MaxAttempts": 0}
         assert others["ErrorEquals"] == ["States.ALL"]  # a killed process has many names
     for name in ("Plan", "StageSlices", "Commit"):
         assert [each["Next"] for each in states[name]["Catch"]] == ["Sweep"]

@@ -1,6 +1,8 @@
 """The client of google-cloud-storage, which lives as long as the execution environment."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import requests
 from google.cloud import storage
@@ -31,17 +33,26 @@ class GcsClient:
         domain = self.credentials.universe_domain
         with self._lock:
             if self._client is None or self._client.universe_domain != domain:
-                self._client = storage.Client(
-                    project=None,  # otherwise the client searches for a project
-                    credentials=self.credentials,
-                    client_options={"universe_domain": domain},
-                )
+                self._client = self._new_client(domain)
             client = self._client
-        try:
-            bucket: storage.Bucket = client.bucket(name)
-        except ValueError as error:
-            raise SettingsError(f"GCS_BUCKET_NAME is not a valid bucket name: {error}") from None
-        return bucket
+        return _bucket(client, name)
+
+    @contextmanager
+    def bucket_to_read(self, name: str) -> Iterator[storage.Bucket]:
+        """Return the bucket with a client of its own, to read the bucket's settings.
+
+        A client remembers a bucket that was read. After a 404, for example of a deletion, it would
+        then ask in a background thread whether the bucket exists.
+        """
+        with closing(self._new_client(self.credentials.universe_domain)) as client:
+            yield _bucket(client, name)
+
+    def _new_client(self, domain: str) -> storage.Client:
+        return storage.Client(
+            project=None,  # otherwise the client searches for a project
+            credentials=self.credentials,
+            client_options={"universe_domain": domain},
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -49,3 +60,11 @@ class GcsClient:
         self.credentials.close()
         if self._client is not None:
             self._client.close()
+
+
+def _bucket(client: storage.Client, name: str) -> storage.Bucket:
+    try:
+        bucket: storage.Bucket = client.bucket(name)
+    except ValueError as error:
+        raise SettingsError(f"GCS_BUCKET_NAME is not a valid bucket name: {error}") from None
+    return bucket

@@ -302,6 +302,21 @@ class GcsDestination:
             self._naming.uri(name), lambda bucket, timeout: request(bucket.blob(name), timeout)
         )
 
+    def _read_bucket(self, read: Callable[[Bucket, float], T]) -> T:
+        """Read settings of the bucket, and repeat the requests after a failure that may pass."""
+
+        def attempt() -> T:
+            timeout = self._deadline.limit(self._policy.io_timeout_s)
+            name = self._naming.bucket
+            with (
+                translate_errors(self._naming.uri("")),
+                self._client.credentials.within(self._deadline),
+                self._client.bucket_to_read(name) as bucket,
+            ):
+                return read(bucket, timeout)
+
+        return retrying(attempt, self._policy, self._deadline)
+
     def _with_bucket(self, uri: str, request: Callable[[Bucket, float], T]) -> T:
         timeout = self._deadline.limit(self._policy.io_timeout_s)
         with translate_errors(uri), self._client.credentials.within(self._deadline):

@@ -11,6 +11,9 @@ from replicate.protocol.parts import fingerprint
 MAX_EXECUTIONS = 3
 """Executions for one version and one state of the destination, before the event is given up."""
 
+FEWER_EXECUTIONS = {"PermanentError": 1, "WrongBytesError": 2}
+"""The same by the error that an execution ended with. Wrong bytes are copied once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionState:
@@ -55,8 +58,10 @@ def hand_over(
             executions.watch(ref, name)
             return Reason.RUNNING, name
         cause = state.cause or cause
+        if number >= FEWER_EXECUTIONS.get(cause.partition(":")[0], MAX_EXECUTIONS):
+            break
     raise LargeObjectError(
-        f"{MAX_EXECUTIONS} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
+        f"{number} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
         " Look at the executions of the state machine and remove the cause. docs/OPERATIONS.md says"
         " how to start another execution."
     )
