@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import ClassVar
 
 from awscrt import checksums
 
@@ -29,6 +31,7 @@ from replicate.protocol.model import (
     SourceRef,
     Span,
 )
+from replicate.protocol.parts import MAX_SOURCES
 from replicate.protocol.ports import Body, GatedBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -309,12 +312,27 @@ class StoredObject:
     storage_class: str | None = None
 
 
+class Deletion(Enum):
+    """When the sources of a compose are deleted. GCS documents none but the first."""
+
+    WITH_COMPOSE = "by the compose that succeeds"
+    EVEN_IF_REFUSED = "also by a compose whose precondition failed"
+    LATER = "some time after the compose"
+    NEVER = "never"
+
+
 class FakeGcs:
     """A GCS bucket without versioning. Each change is atomic. No generation is used twice."""
+
+    deletion: ClassVar[Deletion] = Deletion.WITH_COMPOSE
+    joins_its_class_only: ClassVar[bool] = False
+    """Compose is refused unless all sources have the class of the new object."""
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
         self.next_generation = 1
+        self.doomed: list[Replica] = []
+        """Sources of composes that are still to be deleted."""
         self.obstacle: str | None = None
 
     def head(self, name: str) -> Replica | None:
@@ -351,16 +369,42 @@ class FakeGcs:
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
-        self.require(name, precondition)
-        for source in sources:
-            self.require(source.name, Precondition(source.generation))
-        stored = [self.objects[source.name] for source in sources]
+        """Join sources that are all as they were pinned, and delete them as `deletion` says."""
+        if not 1 <= len(sources) <= MAX_SOURCES:
+            raise DestinationRejectedError(f"Compose joins 1 to {MAX_SOURCES} objects.")
+        stored = [self._pinned(source) for source in sources]
+        classes = {each.storage_class for each in stored}
+        if len(classes) > 1 or (self.joins_its_class_only and classes != {storage_class}):
+            raise DestinationRejectedError("The sources have other storage classes.")
+        try:
+            self.require(name, precondition)
+        except DestinationChangedError:
+            if self.deletion is Deletion.EVEN_IF_REFUSED:
+                self._delete_pinned(sources)
+            raise
         data = b"".join(each.data for each in stored)
-        composed = replace(self.put(name, data, attributes, storage_class), md5=None)
+        composed = replace(self.put(name, data, attributes, *classes), md5=None)
         self.objects[name] = replace(self.objects[name], replica=composed)
-        for source in sources:
-            del self.objects[source.name]
+        if self.deletion is Deletion.LATER:
+            self.doomed.extend(sources)
+        elif self.deletion is not Deletion.NEVER:
+            self._delete_pinned(sources)
         return composed
+
+    def delete_doomed(self) -> None:
+        """Delete the sources of earlier composes, if they are still those that were joined."""
+        self._delete_pinned(self.doomed)
+        self.doomed = []
+
+    def _pinned(self, source: Replica) -> StoredObject:
+        self.require(source.name, Precondition(source.generation))
+        return self.objects[source.name]
+
+    def _delete_pinned(self, sources: Sequence[Replica]) -> None:
+        for source in sources:
+            stored = self.objects.get(source.name)
+            if stored and stored.replica.generation == source.generation:
+                del self.objects[source.name]
 
     def staging_obstacle(self) -> str | None:
         return self.obstacle

@@ -27,6 +27,8 @@ class Promise(StrEnum):
     NOT_OVERWRITTEN = "overwrite=never replaces nothing"
     SUCCESS = "no run fails by itself"
     END = "every run ends"
+    WATCHED = "while an execution runs, a message waits that runs the key again"
+    TIDY = "no staged object is left, but those of executions that were stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ def broken_by(
     if after is None:
         if before and not (requirements.deletes and is_replica(before)):
             yield Promise.FOREIGN_KEPT
+        if before and all(past[oldest:]):
+            yield Promise.FORWARD  # the source was last absent before it held what was deleted
         return
     shown_versions = versions(past, after)
     if not shown_versions:

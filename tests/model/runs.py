@@ -49,13 +49,15 @@ class Call:
     verb: str
     text: str
     alternatives: tuple[Alternative, ...] = field(compare=False)
+    changes: str | None = None
+    """Name of the GCS object that it writes, patches or deletes."""
 
     @property
     def only_reads_source(self) -> bool:
         return self.verb.startswith("S3 ")
 
 
-class _SuspendedError(BaseException):
+class SuspendedError(BaseException):
     """Ends a run at a call. A BaseException, so that no code of the protocol handles it."""
 
     def __init__(self, call: Call) -> None:
@@ -69,12 +71,14 @@ class Replay:
     def __init__(self, responses: Sequence[object]) -> None:
         self._rest = iter(responses)
 
-    def call(self, verb: str, text: str, *alternatives: Alternative) -> Any:  # noqa: ANN401 - the type depends on the call
+    def call(  # the type of the response depends on the call
+        self, verb: str, text: str, *alternatives: Alternative, changes: str | None = None
+    ) -> Any:  # noqa: ANN401
         for response in self._rest:
             if isinstance(response, Exception):
                 raise response.with_traceback(None)
             return response
-        raise _SuspendedError(Call(verb, text, alternatives))
+        raise SuspendedError(Call(verb, text, alternatives, changes))
 
 
 class ReplayedSource:
@@ -158,9 +162,13 @@ class ReplayedDestination:
         self._call = replay.call
         self._piece_bytes = piece_bytes
 
+    def received(self, replica: Replica) -> Replica:
+        """Return a replica as the protocol sees it."""
+        return _opaque(replica)
+
     def head(self, name: str) -> Replica | None:
         replica: Replica | None = self._call("GCS head", name, lambda on: on.gcs.head(name))
-        return _opaque(replica) if replica else None
+        return self.received(replica) if replica else None
 
     def write(
         self,
@@ -172,11 +180,12 @@ class ReplayedDestination:
     ) -> Replica:
         data = read_checked(body, self._piece_bytes)
         expected = _plain(precondition)
-        return _opaque(
+        return self.received(
             self._call(
                 "GCS write",
                 f"{name} {data!r} {attributes} if {expected}",
                 lambda on: on.gcs.commit(name, attributes, data, expected, storage_class),
+                changes=name,
             )
         )
 
@@ -191,11 +200,12 @@ class ReplayedDestination:
         expected = _plain(precondition)
         pinned = [replace(each, generation=int(each.generation)) for each in sources]
         pins = [(each.name, each.generation) for each in pinned]
-        return _opaque(
+        return self.received(
             self._call(
                 "GCS compose",
                 f"{name} {pins} {attributes} if {expected}",
                 lambda on: on.gcs.compose(name, attributes, pinned, expected, storage_class),
+                changes=name,
             )
         )
 
@@ -206,7 +216,7 @@ class ReplayedDestination:
         replicas: list[Replica] = self._call(
             "GCS list", prefix, lambda on: on.gcs.list_prefix(prefix)
         )
-        return [_opaque(each) for each in replicas]
+        return [self.received(each) for each in replicas]
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         expected = replace(
@@ -214,17 +224,23 @@ class ReplayedDestination:
             generation=int(current.generation),
             metageneration=int(current.metageneration),
         )
-        return _opaque(
+        return self.received(
             self._call(
                 "GCS patch",
                 f"{name} {attributes} if {Precondition.unchanged(expected)}",
                 lambda on: on.gcs.patch(name, attributes, expected),
+                changes=name,
             )
         )
 
     def delete(self, name: str, precondition: Precondition) -> None:
         expected = _plain(precondition)
-        self._call("GCS delete", f"{name} if {expected}", lambda on: on.gcs.delete(name, expected))
+        self._call(
+            "GCS delete",
+            f"{name} if {expected}",
+            lambda on: on.gcs.delete(name, expected),
+            changes=name,
+        )
 
 
 def _opaque(replica: Replica) -> Replica:
@@ -291,7 +307,7 @@ class Protocol:
         )
         try:
             return replicator.replicate(ref, expectation)
-        except _SuspendedError as suspended:
+        except SuspendedError as suspended:
             return suspended.call
         except ReplicationError as error:
             return error

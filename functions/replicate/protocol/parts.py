@@ -10,6 +10,11 @@ MAX_SOURCES = 32
 """Objects that one compose joins. Source: "Composite objects" in GCS's documentation."""
 
 
+PARTS_AT_ONCE = 4
+"""Connections of one invocation. 8 need 40 % more CPU, because threads wait for the interpreter's
+lock, and save no time where the function's own bandwidth is the limit (docs/PERFORMANCE.md)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """Sizes in bytes that decide how an object is copied. docs/PERFORMANCE.md has the figures."""
@@ -24,11 +29,8 @@ class Sizes:
     """Least size of a slice that one invocation copies."""
     max_slices: int = 640
     """Slices grow when there would be more: 5 TiB are 640 slices of 8 GiB."""
-
-
-PARTS_AT_ONCE = 4
-"""Connections of one invocation. 8 need 40 % more CPU, because threads wait for the interpreter's
-lock, and save no time where the function's own bandwidth is the limit (docs/PERFORMANCE.md)."""
+    parts_per_slice: int = PARTS_AT_ONCE
+    """One for each connection of the invocation that copies the slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,10 @@ def cut_into_parts(size: int, sizes: Sizes, alignment: int = 1) -> Cut:
 
 
 def cut_into_slices(size: int, sizes: Sizes, alignment: int = 1) -> Cut:
-    """Split an object that many invocations copy: slices of 4 parts, one for each connection."""
+    """Split an object that many invocations copy into slices of a few parts each."""
     slice_size = max(sizes.slice, -(-size // sizes.max_slices))
-    part_size = _aligned(-(-slice_size // PARTS_AT_ONCE), alignment)
-    return Cut(size, part_size, PARTS_AT_ONCE)
+    part_size = _aligned(-(-slice_size // sizes.parts_per_slice), alignment)
+    return Cut(size, part_size, sizes.parts_per_slice)
 
 
 def _aligned(size: int, alignment: int) -> int:
