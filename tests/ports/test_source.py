@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from ports.names import ODD_NAMES
 from ports.source_harness import MIN_PART_BYTES, SourceHarness
 
 from replicate.errors import SourceChangedError
-from replicate.protocol.model import Checksum, PartLayout, SourceObject
+from replicate.protocol.model import Checksum, PartLayout, SourceObject, Span
 from replicate.protocol.ports import Body
 
 KIB = 1024
@@ -456,6 +457,145 @@ def test_read_after_a_rewind_finds_an_overwritten_version(versioned: SourceHarne
         versioned.upload("key", TWO)
         body.rewind(1)
         assert read(body) == LARGE.data[1:]
+
+
+# Ranges
+
+
+def open_range(
+    s3: SourceHarness, version: SourceObject, span: Span
+) -> AbstractContextManager[Body | None]:
+    return s3.source.open(version.ref, version, span)
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        Span(0, 1),
+        Span(0, len(LARGE.data)),
+        Span(1, PIECE_BYTES),
+        Span(PIECE_BYTES, 2 * PIECE_BYTES),
+        Span(17, 2 * PIECE_BYTES + 18),
+        Span(len(LARGE.data) - 1, len(LARGE.data)),
+    ],
+)
+def test_range_has_the_bytes_from_its_start_to_its_end(s3: SourceHarness, span: Span) -> None:
+    s3.upload("key", LARGE)
+    version = current(s3)
+    with open_range(s3, version, span) as body:
+        assert body is not None
+        assert body.object == version
+        assert read(body) == LARGE.data[span.start : span.end]
+
+
+def test_read_of_a_range_ends_with_the_range(s3: SourceHarness) -> None:
+    """The object has more bytes, and the buffer has room for them."""
+    s3.upload("key", LARGE)
+    buffer = memoryview(bytearray(b"." * 20))
+    with open_range(s3, current(s3), Span(5, 15)) as body:
+        assert body is not None
+        assert body.readinto(buffer) == 10
+        assert body.readinto(buffer[10:]) == 0
+    assert bytes(buffer) == LARGE.data[5:15] + b"." * 10
+
+
+def test_offset_of_a_rewind_counts_from_the_start_of_the_range(s3: SourceHarness) -> None:
+    s3.upload("key", LARGE)
+    span = Span(100, 100 + PIECE_BYTES)
+    with open_range(s3, current(s3), span) as body:
+        assert body is not None
+        assert read(body) == LARGE.data[span.start : span.end]
+        for offset in (0, 1, PIECE_BYTES // 2, PIECE_BYTES - 1, PIECE_BYTES):
+            body.rewind(offset)
+            assert read(body) == LARGE.data[span.start + offset : span.end]
+
+
+def test_range_is_rewound_before_its_end(s3: SourceHarness) -> None:
+    s3.upload("key", LARGE)
+    span = Span(10, 2 * PIECE_BYTES)
+    with open_range(s3, current(s3), span) as body:
+        assert body is not None
+        assert body.readinto(memoryview(bytearray(PIECE_BYTES))) == PIECE_BYTES
+        body.rewind(7)
+        assert read(body) == LARGE.data[17 : span.end]
+
+
+def test_ranges_of_one_version_make_the_object(s3: SourceHarness) -> None:
+    s3.upload("key", LARGE)
+    version, size = current(s3), len(LARGE.data)
+    spans = [Span(at, min(at + 50_000, size)) for at in range(0, size, 50_000)]
+    data = b""
+    for span in spans:
+        with open_range(s3, version, span) as body:
+            assert body is not None
+            data += read(body)
+    assert data == LARGE.data
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_range_of_a_version_that_is_gone_does_not_open(
+    s3: SourceHarness, *, is_deleted: bool
+) -> None:
+    s3.upload("key", LARGE)
+    version = current(s3)
+    if is_deleted:
+        s3.delete("key")
+    else:
+        s3.upload("key", Upload(data=noise(len(LARGE.data), seed=2)))
+    with pytest.raises(SourceChangedError), open_range(s3, version, Span(5, 10)):
+        pytest.fail("it was opened")
+
+
+def test_range_beyond_the_object_that_replaced_the_version_does_not_open(
+    s3: SourceHarness,
+) -> None:
+    """S3 compares the ETag before the range: it is a lost race, and no invalid range."""
+    s3.upload("key", LARGE)
+    version = current(s3)
+    s3.upload("key", ONE)
+    with pytest.raises(SourceChangedError), open_range(s3, version, Span(5, 10)):
+        pytest.fail("it was opened")
+
+
+def test_range_of_an_overwritten_version_opens_in_a_versioned_bucket(
+    versioned: SourceHarness,
+) -> None:
+    versioned.upload("key", LARGE)
+    version = current(versioned)
+    versioned.upload("key", ONE)
+    with open_range(versioned, version, Span(5, 10)) as body:
+        assert body is not None
+        assert read(body) == LARGE.data[5:10]
+
+
+@pytest.mark.parametrize("offset", [0, 1, PIECE_BYTES])
+def test_read_of_a_range_after_a_rewind_fails_when_the_version_is_gone(
+    s3: SourceHarness, offset: int
+) -> None:
+    s3.upload("key", LARGE)
+    buffer = memoryview(bytearray(10))
+    with open_range(s3, current(s3), Span(3, 3 + 2 * PIECE_BYTES)) as body:
+        assert body is not None
+        assert body.readinto(buffer) == 10
+        s3.upload("key", Upload(data=noise(len(LARGE.data), seed=2)))
+        body.rewind(offset)
+        with pytest.raises(SourceChangedError):
+            body.readinto(buffer)
+
+
+def test_ranges_that_are_the_parts_of_an_upload_have_its_layout(s3: SourceHarness) -> None:
+    upload = multipart(EQUAL_PARTS)
+    s3.upload("key", upload)
+    version = current(s3)
+    parts = s3.source.part_layout(version)
+    assert parts is not None
+    digests = b""
+    for number in range(parts.count):
+        start = number * parts.size
+        with open_range(s3, version, Span(start, min(start + parts.size, version.size))) as body:
+            assert body is not None
+            digests += hashlib.md5(read(body), usedforsecurity=False).digest()
+    assert version.etag == f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-3"
 
 
 # PartLayout

@@ -3,19 +3,24 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 from executions import FakeExecutions, run_machine
 from fakes import FakeGcs, FakeS3, Upload
 
-from replicate.errors import DestinationForbiddenError, IntegrityError, LargeObjectError
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationForbiddenError,
+    IntegrityError,
+    LargeObjectError,
+)
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.mapping import Naming
-from replicate.protocol.model import Checksum, Reason, Result, SourceObject, SourceRef
+from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
@@ -317,6 +322,43 @@ def test_large_object_is_rejected_when_parts_cannot_be_deleted() -> None:
     with pytest.raises(DestinationForbiddenError, match="retention policy of 60 seconds"):
         world.copy.plan(REF, None)
     assert world.gcs.objects == {}
+
+
+class ContestedGcs(FakeGcs):
+    """GCS in which another program is always faster to create a staged object, and deletes it."""
+
+    def write(self, *_: object) -> NoReturn:
+        raise DestinationChangedError
+
+
+def test_slice_that_others_stage_at_the_same_time_is_planned_again() -> None:
+    world = World(gcs=ContestedGcs())
+    world.upload(ONE)
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    assert not world.copy.stage(REF, planned, 0)
+    assert world.copy.commit(REF, planned) is None
+
+
+class OverwrittenS3(FakeS3):
+    """S3 in which the version is overwritten before its part layout is read."""
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        self.upload(REF, Upload(data=TWO, checksum="CRC64NVME"))
+        return super().has_layout(version, layout)
+
+
+def test_commit_is_planned_again_when_the_source_changes_while_its_layout_is_read() -> None:
+    world = World(s3=OverwrittenS3())
+    sizes = (100, 90, 100, 100, 100, 22)
+    world.s3.upload(REF, Upload(data=ONE, part_sizes=sizes, checksum="SHA256"))
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    for number in range(planned.slices):
+        assert world.copy.stage(REF, planned, number)
+    assert world.copy.commit(REF, planned) is None
+    assert run_machine(world.copy, REF).reason is Reason.CREATED
+    assert world.data() == TWO
 
 
 @pytest.mark.parametrize(

@@ -118,15 +118,36 @@ def test_run_sends_these_requests_when_nothing_disturbs_it(
     harness.assert_equal()
 
 
-# Broken connections
-
-
 def fin(_harness: Harness, _exchange: Exchange) -> None:
     raise CutError
 
 
 def rst(_harness: Harness, _exchange: Exchange) -> None:
     raise CutError(reset=True)
+
+
+FIRST_READS = [
+    (Step("gcs.bucket", nth), place, action)
+    for nth in range(2)
+    for place, action in (
+        (BEFORE_REQUEST, refuse(503)),
+        (Place(Phase.RESPONSE_HEAD, INSIDE), fin),
+        (MID_RESPONSE, fin),
+    )
+]
+
+
+@pytest.mark.parametrize(("step", "place", "action"), FIRST_READS)
+def test_first_run_survives_a_broken_response_about_the_bucket(
+    harness: Harness, step: Step, place: Place, action: Action
+) -> None:
+    """A response head that is cut off inside looks complete, but without a content type."""
+    environment = harness.clouds.new_environment(SHORT_DELAY, **SIZES)
+    harness.function = Function(environment)
+    run_case(harness, Case(OVERWRITE, step, place, "", action))
+
+
+# Broken connections
 
 
 def cuts() -> Iterator[Case]:

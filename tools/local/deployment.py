@@ -125,13 +125,11 @@ def deployed(
     failure_queue = _create_queue(aws, f"{bucket}-FailureQueue", resources["FailureQueue"])
     event_queue = _create_queue(aws, f"{bucket}-EventQueue", resources["EventQueue"])
     direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
-    machine, settings = "", {}
+    settings = {"LARGE_STATE_MACHINE_ARN": "", "EVENT_QUEUE_URL": event_queue}
     if large:
-        machine = aws.create_state_machine(bucket, _definition(bucket))
-        settings = {
+        settings |= {
             **large.sizes,
-            "LARGE_STATE_MACHINE_ARN": machine,
-            "EVENT_QUEUE_URL": event_queue,
+            "LARGE_STATE_MACHINE_ARN": aws.create_state_machine(bucket, _definition(bucket)),
             "WATCH_DELAY_SECONDS": str(WATCH_DELAY_S),
         }
     functions = tuple(
@@ -166,7 +164,7 @@ def deployed(
                 mapping=mapping,
                 event_queue=event_queue,
                 failure_queue=failure_queue,
-                state_machine=machine,
+                state_machine=settings["LARGE_STATE_MACHINE_ARN"],
             )
 
 

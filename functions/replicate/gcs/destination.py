@@ -174,8 +174,7 @@ class GcsDestination:
             found = bucket.list_blobs(prefix=prefix, timeout=timeout, retry=None)
             return [resource.replica(blob) for blob in found]
 
-        uri = self._naming.uri(prefix)
-        return retrying(lambda: self._with_bucket(uri, list_blobs), self._policy, self._deadline)
+        return self._read_bucket(list_blobs)
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """See `Destination.patch`."""
@@ -217,17 +216,21 @@ class GcsDestination:
         """Return those of the given permissions that the credentials have on the bucket."""
 
         def test_permissions(bucket: Bucket, timeout: float) -> Sequence[str]:
+            return list(bucket.test_iam_permissions(list(permissions), timeout=timeout, retry=None))
+
+        return self._read_bucket(test_permissions)
+
+    def _read_bucket(self, request: Callable[[Bucket, float], T]) -> T:
+        """Read about the bucket, and retry it. google-cloud-storage does not validate responses."""
+
+        def read(bucket: Bucket, timeout: float) -> T:
             try:
-                return list(
-                    bucket.test_iam_permissions(list(permissions), timeout=timeout, retry=None)
-                )
+                return request(bucket, timeout)
             except MALFORMED as error:
                 raise malformed(error) from error
 
         uri = self._naming.uri("")
-        return retrying(
-            lambda: self._with_bucket(uri, test_permissions), self._policy, self._deadline
-        )
+        return retrying(lambda: self._with_bucket(uri, read), self._policy, self._deadline)
 
     def _write_and_retry(
         self,

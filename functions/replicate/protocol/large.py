@@ -7,7 +7,7 @@ done. So every step may be repeated at any point, by a retry or by another execu
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from replicate.errors import DestinationChangedError, SourceChangedError
+from replicate.errors import DestinationChangedError, LostRaceError
 from replicate.protocol.assembly import Assembler, Job
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
@@ -83,7 +83,7 @@ class LargeCopy:
             return result
 
     def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
-        """Stage one slice. Return False when the planned version is gone, or others interfere."""
+        """Stage one slice. Return False when the key must be planned again."""
         source = self._source.head(ref)
         if source is None or fingerprint(source) != planned.fingerprint:
             return False
@@ -92,8 +92,8 @@ class LargeCopy:
             return False  # the settings have changed since the plan
         try:
             self._assembler.stage_slice(job, number)
-        except (SourceChangedError, DestinationChangedError):
-            return False  # the commit finds out what is missing
+        except LostRaceError:
+            return False
         return True
 
     def commit(self, ref: SourceRef, planned: Planned) -> Result | None:
@@ -110,7 +110,7 @@ class LargeCopy:
             written, verified_by = self._assembler.join_slices(
                 job, name, wanted.attributes, planned.precondition
             )
-        except DestinationChangedError:
+        except LostRaceError:
             return None
         if self._source.head(ref) != source:
             return None
