@@ -146,7 +146,8 @@ EVERY_HISTORY = [
 @pytest.mark.parametrize("history", EVERY_HISTORY)
 def test_every_promise_holds_whatever_goes_wrong(history: str) -> None:
     """Up to two faults, in each mode of GCS, while slices are staged at the same time."""
-    for gcs, count in product((FakeGcs, *HOSTILE.values()), range(3)):
+    modes: list[type[FakeGcs]] = [FakeGcs, *HOSTILE.values()]
+    for gcs, count in product(modes, range(3)):
         for faults in combinations(ONCE, count):
             explored = replace(scenario(history, gcs), faults=Faults(**dict.fromkeys(faults, 1)))
             every_promise_holds(replace(explored, parallel=True))

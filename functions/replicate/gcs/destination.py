@@ -309,10 +309,7 @@ class GcsDestination:
                 self._client.bucket_to_read(name) as bucket,
                 translate_malformed(),
             ):
-                try:
-                    return read(bucket, timeout)
-                except MALFORMED as error:
-                    raise malformed(error) from error
+                return read(bucket, timeout)
 
         return retrying(attempt, self._policy, self._deadline)
 
