@@ -93,7 +93,7 @@ class LargeCopy:
         try:
             self._assembler.stage_slice(job, number)
         except LostRaceError:
-            return False
+            return False  # the commit finds out what is missing
         return True
 
     def commit(self, ref: SourceRef, planned: Planned) -> Result | None:
