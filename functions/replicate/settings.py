@@ -31,6 +31,7 @@ class Settings:
     """ARN of the state machine that copies large objects; empty without one."""
     event_queue_url: str
     watch_delay_s: int
+    settle_s: int
     region: str
     service: str
     metrics_namespace: str
@@ -79,7 +80,8 @@ class Settings:
             sizes=sizes,
             state_machine=machine,
             event_queue_url=queue,
-            watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "300", "0 to 900 seconds"),
+            watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "240", "0 to 900 seconds"),
+            settle_s=get.parsed("EXECUTION_SETTLE_SECONDS", _seconds, "960", "0 to 3600 seconds"),
             staging_prefix=staging,
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
@@ -137,6 +139,13 @@ def _bytes(value: str) -> int:
     if size <= 0:
         raise ValueError(value)
     return size
+
+
+def _seconds(value: str) -> int:
+    seconds = int(value)
+    if not 0 <= seconds <= 3600:  # noqa: PLR2004 - an hour, in seconds
+        raise ValueError(value)
+    return seconds
 
 
 def _delay(value: str) -> int:

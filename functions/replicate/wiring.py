@@ -138,4 +138,5 @@ def _state_machine(
         arn=settings.state_machine,
         queue_url=settings.event_queue_url,
         watch_delay_s=settings.watch_delay_s,
+        settle_s=settings.settle_s,
     )

@@ -1,6 +1,7 @@
 """The state machine and the event queue, over the network."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,22 @@ def make_machine(aws: str) -> Iterator[Make]:  # noqa: ARG001 - for its variable
     """Return a function that makes the adapter for the endpoint of the environment."""
     made: list[AwsClients] = []
 
-    def make(arn: str = ARN, queue_url: str = "http://queue", seconds: float = 60) -> StateMachine:
+    def make(
+        arn: str = ARN,
+        queue_url: str = "http://queue",
+        seconds: float = 60,
+        settle_s: int = 0,
+    ) -> StateMachine:
         made.append(AwsClients("us-east-1", POLICY))
         deadline = Deadline(seconds)
         return StateMachine(
-            made[-1], deadline, POLICY, arn=arn, queue_url=queue_url, watch_delay_s=0
+            made[-1],
+            deadline,
+            POLICY,
+            arn=arn,
+            queue_url=queue_url,
+            watch_delay_s=0,
+            settle_s=settle_s,
         )
 
     yield make
@@ -151,9 +163,37 @@ class TestState:
         answer: dict[str, str],
         expected: ExecutionState,
     ) -> None:
-        with serve_responses((200, json.dumps(answer).encode())) as service:
+        described = {"stopDate": time.time() - 60, **answer}
+        with serve_responses((200, json.dumps(described).encode())) as service:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
             assert machine().state("one-1") == expected
+
+    @pytest.mark.parametrize(
+        ("status", "ended_s", "is_running", "is_old"),
+        [
+            ("ABORTED", 899, True, False),
+            ("ABORTED", 901, False, False),
+            ("FAILED", 899, True, False),
+            ("SUCCEEDED", 1, False, False),
+            ("FAILED", 24 * 3600 - 60, False, False),
+            ("FAILED", 24 * 3600 + 60, False, True),
+        ],
+    )
+    def test_is_running_as_long_as_a_worker_may_outlive_the_execution(
+        self,
+        machine: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        status: str,
+        ended_s: int,
+        *,
+        is_running: bool,
+        is_old: bool,
+    ) -> None:
+        described = {"status": status, "stopDate": time.time() - ended_s}
+        with serve_responses((200, json.dumps(described).encode())) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            state = machine(settle_s=900).state("one-1")
+        assert state == ExecutionState(is_running=is_running, cause=status, is_old=is_old)
 
 
 class TestWatch:
@@ -175,7 +215,7 @@ class TestWatch:
         url = sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
         clients = AwsClients("us-east-1", POLICY)
         delayed = StateMachine(
-            clients, Deadline(60), POLICY, arn=ARN, queue_url=url, watch_delay_s=300
+            clients, Deadline(60), POLICY, arn=ARN, queue_url=url, watch_delay_s=300, settle_s=0
         )
 
         delayed.watch(REF, "one-1")

@@ -1,6 +1,6 @@
 """Every schedule of large objects: runs, executions, their steps, and what goes wrong with them.
 
-As in `exploration`, a run or step is what it has been answered since it was started, and two
+As in `exploration`, a run or step is the responses that it has had since it started, and two
 schedules that meet in a state have the same futures. Here the destination is many objects, and
 runs share the executions. A generation is free again when nothing knows of it any more, so that
 states with the same futures are the same states.
@@ -171,7 +171,7 @@ class Effect(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What an invocation was answered since it was started, and where that takes it."""
+    """The responses that an invocation has had since it started, and what it does next."""
 
     work: Work
     responses: tuple[int, ...]
@@ -680,7 +680,7 @@ class LargeExplorer:
         )
 
     def _tell(self, came_from: dict[State, State | None], state: State, last: Move) -> str:
-        """The moves to a state, and one more: who did what and was answered what."""
+        """Return the texts of the moves to a state, and of one more."""
         way = [last.text]
         while (earlier := came_from[state]) is not None:
             way.append(next(move.text for move in self._moves(earlier) if move.state == state))

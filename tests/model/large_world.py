@@ -74,15 +74,15 @@ class Invocation:
     def one(self) -> None:
         """Make one call."""
         if isinstance(self.now, Call):
-            self._answer(self.world.carry_out(self.now))
+            self._respond(self.world.carry_out(self.now))
 
     def lose(self) -> None:
         """Make one call, whose response is lost."""
         assert isinstance(self.now, Call)
         self.world.carry_out(self.now)
-        self._answer(DestinationUnavailableError("The response was lost."))
+        self._respond(DestinationUnavailableError("The response was lost."))
 
-    def _answer(self, response: object) -> None:
+    def _respond(self, response: object) -> None:
         self.responses.append(response)
         self.now = self._advanced()
         if not isinstance(self.now, Call) and not self.is_slow:

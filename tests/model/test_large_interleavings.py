@@ -146,8 +146,9 @@ EVERY_HISTORY = [
 @pytest.mark.parametrize("history", EVERY_HISTORY)
 def test_every_promise_holds_whatever_goes_wrong(history: str) -> None:
     """Up to two faults, in each mode of GCS, while slices are staged at the same time."""
+    pairs = [faults for count in range(3) for faults in combinations(ONCE, count)]
     modes: list[type[FakeGcs]] = [FakeGcs, *HOSTILE.values()]
-    for gcs, count in product(modes, range(3)):
-        for faults in combinations(ONCE, count):
+    for gcs in modes:
+        for faults in pairs:
             explored = replace(scenario(history, gcs), faults=Faults(**dict.fromkeys(faults, 1)))
             every_promise_holds(replace(explored, parallel=True))

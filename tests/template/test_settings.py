@@ -23,7 +23,13 @@ LIBRARIES = {
 }
 """Variables that libraries read, not Settings."""
 
-UNSET = {"PART_SIZE", "SLICE_SIZE", "STAGING_PREFIX", "WATCH_DELAY_SECONDS"}
+UNSET = {
+    "PART_SIZE",
+    "SLICE_SIZE",
+    "STAGING_PREFIX",
+    "WATCH_DELAY_SECONDS",
+    "EXECUTION_SETTLE_SECONDS",
+}
 """Variables that the template leaves at their defaults. Tests and other deployments set them."""
 
 

@@ -18,6 +18,7 @@ from replicate.errors import (
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
@@ -374,3 +375,15 @@ def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executio
         world.executions.end(started, cause)
     with pytest.raises(LargeObjectError, match=re.escape(cause)):
         world.replicate()
+
+
+def test_executions_that_ended_long_ago_do_not_count() -> None:
+    """An operator removed the cause and redrove the event."""
+    world = World()
+    world.upload(ONE)
+    for _ in range(5):
+        started = world.replicate().execution
+        assert started
+        old = ExecutionState(is_running=False, cause="PermanentError: denied", is_old=True)
+        world.executions.states[started] = old
+    assert len(world.executions.started) == 5

@@ -115,4 +115,10 @@ def test_state_machine_requires_the_event_queue() -> None:
     with pytest.raises(SettingsError, match="EVENT_QUEUE_URL is not set"):
         Settings.from_environ(REQUIRED | machine)
     settings = Settings.from_environ(REQUIRED | machine | {"EVENT_QUEUE_URL": "queue"})
-    assert (settings.event_queue_url, settings.watch_delay_s) == ("queue", 300)
+    assert (settings.event_queue_url, settings.watch_delay_s) == ("queue", 240)
+
+
+@pytest.mark.parametrize("text", ["-1", "3601", "soon"])
+def test_wrong_settle_time_is_named_with_its_range(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"EXECUTION_SETTLE_SECONDS.*0 to 3600"):
+        Settings.from_environ(REQUIRED | {"EXECUTION_SETTLE_SECONDS": text})

@@ -36,7 +36,12 @@ class LargeObjects:
         """
         machine = aws.create_state_machine(function, _definition(function))
         delay = str(WATCH_DELAY_S)
-        return {**self.sizes, "LARGE_STATE_MACHINE_ARN": machine, "WATCH_DELAY_SECONDS": delay}
+        return {
+            **self.sizes,
+            "LARGE_STATE_MACHINE_ARN": machine,
+            "WATCH_DELAY_SECONDS": delay,
+            "EXECUTION_SETTLE_SECONDS": "1",
+        }
 
 
 def _definition(function: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from replicate.errors import LargeObjectError
@@ -20,7 +21,10 @@ class ExecutionState:
     """What is known about an execution. `cause` says why it ended, if it failed."""
 
     is_running: bool
+    """Its workers may still write."""
     cause: str = ""
+    is_old: bool = False
+    """It ended long ago, so it says nothing about the next one: the cause may be removed."""
 
 
 class Executions(Protocol):
@@ -47,7 +51,8 @@ def hand_over(
     key = repr((ref, fingerprint(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
     cause = ""
-    for number in range(1, MAX_EXECUTIONS + 1):
+    failures = 0
+    for number in count(1):
         name = f"{base}-{number}"
         state = executions.state(name)
         if state is None:
@@ -57,11 +62,14 @@ def hand_over(
         if state.is_running:
             executions.watch(ref, name)
             return Reason.RUNNING, name
+        if state.is_old:
+            continue
+        failures += 1
         cause = state.cause or cause
-        if number >= FEWER_EXECUTIONS.get(cause.partition(":")[0], MAX_EXECUTIONS):
+        if failures >= FEWER_EXECUTIONS.get(cause.partition(":")[0], MAX_EXECUTIONS):
             break
     raise LargeObjectError(
-        f"{number} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
+        f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
         " Look at the executions of the state machine and remove the cause. docs/OPERATIONS.md says"
         " how to start another execution."
     )

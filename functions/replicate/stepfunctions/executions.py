@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -19,7 +20,14 @@ from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy, is_transient, retrying
 
+if TYPE_CHECKING:
+    from types_boto3_stepfunctions.type_defs import DescribeExecutionOutputTypeDef
+
 T = TypeVar("T")
+
+
+OLD_S = 24 * 60 * 60
+"""After this time a failed execution no longer counts: somebody has had the time to act."""
 
 
 class StateMachine:
@@ -34,10 +42,12 @@ class StateMachine:
         arn: str,
         queue_url: str,
         watch_delay_s: int,
+        settle_s: int,
     ) -> None:
         """`arn` is the state machine's, and `queue_url` the event queue's.
 
         `watch_delay_s` is the time until a watched execution is looked at again, in seconds.
+        `settle_s` is the longest time for which a worker can outlive its execution, in seconds.
         """
         self._clients = clients
         self._deadline = deadline
@@ -45,6 +55,7 @@ class StateMachine:
         self._arn = arn
         self._queue_url = queue_url
         self._watch_delay_s = watch_delay_s
+        self._settle_s = settle_s
 
     def state(self, name: str) -> ExecutionState | None:
         """See `Executions.state`."""
@@ -56,11 +67,25 @@ class StateMachine:
                 found = client.describe_execution(executionArn=arn)
             except client.exceptions.ExecutionDoesNotExist:
                 return None
-            status = found["status"]
-            cause = ": ".join(text for text in (found.get("error"), found.get("cause")) if text)
-            return ExecutionState(status in {"RUNNING", "PENDING_REDRIVE"}, cause or status)
+            return self._describe(found)
 
         return self._call("DescribeExecution", describe)
+
+    def _describe(self, found: "DescribeExecutionOutputTypeDef") -> ExecutionState:
+        """Count an execution as running until its last worker must have ended.
+
+        A worker may outlive an execution that was stopped, timed out or failed.
+        """
+        status = found["status"]
+        cause = ": ".join(text for text in (found.get("error"), found.get("cause")) if text)
+        if status in {"RUNNING", "PENDING_REDRIVE"}:
+            return ExecutionState(is_running=True, cause=cause or status)
+        ended_s = (datetime.now(UTC) - found["stopDate"]).total_seconds()
+        return ExecutionState(
+            is_running=status != "SUCCEEDED" and ended_s < self._settle_s,
+            cause=cause or status,
+            is_old=ended_s > OLD_S,
+        )
 
     def watch(self, ref: SourceRef, name: str) -> None:
         """See `Executions.watch`."""
