@@ -46,6 +46,17 @@ class Settings:
                 "The environment variable EVENT_QUEUE_URL is not set, and LARGE_STATE_MACHINE_ARN"
                 " is: set both, so that events can wait for executions."
             )
+        sizes = Sizes(
+            parallel_from=get.parsed("PARALLEL_FROM", _bytes, "256 MiB", _SIZE),
+            large_from=get.parsed("LARGE_FROM", _bytes, "16 GiB", _SIZE),
+            part=get.parsed("PART_SIZE", _bytes, "256 MiB", _SIZE),
+            slice=get.parsed("SLICE_SIZE", _bytes, "2 GiB", _SIZE),
+        )
+        if sizes.large_from < sizes.parallel_from:
+            raise SettingsError(
+                "The environment variable LARGE_FROM is less than PARALLEL_FROM: an object that an"
+                " execution copies is copied in parts. Set it to the same size or more."
+            )
         return cls(
             naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),
             credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
@@ -65,12 +76,7 @@ class Settings:
                 "pairs such as STANDARD_IA=NEARLINE,GLACIER_IR=COLDLINE, with the GCS classes "
                 + ", ".join(sorted(GCS_STORAGE_CLASSES)),
             ),
-            sizes=Sizes(
-                parallel_from=get.parsed("PARALLEL_FROM", _bytes, "256 MiB", _SIZE),
-                large_from=get.parsed("LARGE_FROM", _bytes, "16 GiB", _SIZE),
-                part=get.parsed("PART_SIZE", _bytes, "256 MiB", _SIZE),
-                slice=get.parsed("SLICE_SIZE", _bytes, "2 GiB", _SIZE),
-            ),
+            sizes=sizes,
             state_machine=machine,
             event_queue_url=queue,
             watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "300", "0 to 900 seconds"),

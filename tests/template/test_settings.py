@@ -92,7 +92,8 @@ def test_the_settings_accept_every_size_that_the_template_accepts(size: str) -> 
     pattern = parameters()["LargeObjectThreshold"]["AllowedPattern"]
 
     assert re.fullmatch(pattern, size)
-    assert settings(LargeObjectThreshold=size).sizes.large_from > 0
+    sizes = settings(LargeObjectThreshold=size, ParallelThreshold=size).sizes
+    assert sizes.large_from == sizes.parallel_from > 0
 
 
 @pytest.mark.parametrize(

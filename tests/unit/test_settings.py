@@ -35,6 +35,13 @@ def test_missing_variable_is_named(missing: str, value: str | None) -> None:
         Settings.from_environ(environ)
 
 
+def test_large_objects_are_not_smaller_than_those_in_parts() -> None:
+    sizes = {"PARALLEL_FROM": "64 MiB", "LARGE_FROM": "64 MiB"}
+    assert Settings.from_environ(REQUIRED | sizes).sizes.large_from == 64 * 1024**2
+    with pytest.raises(SettingsError, match="LARGE_FROM is less than PARALLEL_FROM"):
+        Settings.from_environ(REQUIRED | sizes | {"LARGE_FROM": "63 MiB"})
+
+
 def test_all_variables_are_read() -> None:
     settings = Settings.from_environ(
         REQUIRED

@@ -16,21 +16,25 @@ from tools.local.cloud import local_cloud
 from tools.local.demo_context import DemoContext, ExpectationError
 from tools.local.demo_steps import STEPS
 from tools.local.deployment import deployed
-from tools.local.runtime import REPOSITORY
+from tools.local.large_objects import LargeObjects
+from tools.local.runtime import REPOSITORY, LambdaRuntime
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended."""
 
 QUEUED_BUCKET = "source-queued"
+SLICES = LargeObjects(
+    sizes={"PARALLEL_FROM": "128 MiB", "LARGE_FROM": "128 MiB", "SLICE_SIZE": "64 MiB"}, runtimes=2
+)
 LOGS = REPOSITORY / ".cache/demo"
 
 INTRODUCTION = """\
 [bold]S3 → Lambda → GCS on this machine[/]: no account, no Docker
 
-    AWS     moto: S3, Secrets Manager, SQS
+    AWS     moto: S3, Secrets Manager, SQS, Step Functions
     GCS     tools.local.gcs: requires real tokens
     Lambda  AWS's Runtime Interface Emulator with awslambdaric
-    Stack   template.yaml's bucket, queues and function
+    Stack   template.yaml's bucket, queues and function, and the state machine
 """
 
 
@@ -60,9 +64,9 @@ def _run(console: Console) -> bool:
     console.print(INTRODUCTION)
     with (
         local_cloud() as cloud,
-        deployed(cloud, QUEUED_BUCKET, Delivery="queue", ReplicateDeletes="true") as queued,
+        deployed(cloud, QUEUED_BUCKET, SLICES, Delivery="queue", ReplicateDeletes="true") as queued,
     ):
-        demo = DemoContext(cloud, queued)
+        demo = DemoContext(cloud, queued, console=console)
         console.print(f"    [dim]Started in {duration(time.perf_counter() - started)}.[/]\n")
         good = _run_steps(console, demo)
         good = _compare(console, demo) and good
@@ -93,7 +97,7 @@ def _run_steps(console: Console, demo: DemoContext) -> bool:
 def _compare(console: Console, demo: DemoContext) -> bool:
     """Print both sides, as the SDKs download them; return whether they are equal."""
     pairs = demo.pairs()
-    peak = max(f.peak_rss_bytes() for f in (demo.cloud.function, demo.queued.function))
+    peak = max(runtime.peak_rss_bytes() for runtime in _runtimes(demo))
     console.print()
     console.print(output.comparison_table(pairs))
     total = sum(pair.source.size for pair in pairs if pair.source)
@@ -107,9 +111,13 @@ def _compare(console: Console, demo: DemoContext) -> bool:
 def _save_logs(console: Console, demo: DemoContext) -> None:
     """Copy the functions' logs before the cloud's folder is deleted."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    for function in (demo.cloud.function, demo.queued.function):
-        shutil.copy(function.log, LOGS)
+    for runtime in _runtimes(demo):
+        shutil.copy(runtime.log, LOGS)
     console.print(f"The functions' logs are in {LOGS}.")
+
+
+def _runtimes(demo: DemoContext) -> tuple[LambdaRuntime, ...]:
+    return (demo.cloud.function, *demo.queued.runtimes)
 
 
 if __name__ == "__main__":

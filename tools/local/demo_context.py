@@ -8,8 +8,10 @@ from random import Random
 from typing import Any
 
 from boto3.s3.transfer import TransferConfig
+from rich.console import Console
 
 from tools.common import http
+from tools.local import output
 from tools.local.audit import Pair, audit
 from tools.local.cloud import API_ONLY_BUCKET, SOURCE, VERSIONED, LocalCloud
 from tools.local.deployment import Deployment
@@ -18,6 +20,10 @@ from tools.local.notifications import Json, record
 
 FOREVER = 10_000
 """Times that a fault applies: more than one step has requests."""
+
+
+STAGING = ".s3-to-gcs-replicator/staging/"
+"""The default of STAGING_PREFIX."""
 
 
 class ExpectationError(Exception):
@@ -32,6 +38,8 @@ class DemoContext:
     queued: Deployment
     first_event: Json = field(default_factory=dict)
     """Of the demo's first upload; later steps deliver it again."""
+    console: Console = field(default_factory=output.console)
+    """Shows the progress of a step that takes seconds."""
 
     def upload(self, key: str, data: bytes, **options: Any) -> Delivery:  # noqa: ANN401 - boto3's
         """Put an object into the bucket that sends events; return the delivery of its event."""
@@ -104,6 +112,22 @@ class DemoContext:
         """Return the replica's generation; None when there is no replica."""
         blob = self.cloud.google.bucket.get_blob(name)
         return int(blob.generation) if blob else None
+
+    def gets(self, key: str) -> int:
+        """Count the GETs of an object in the deployment's bucket so far: one for each part."""
+        return self.cloud.aws.requests().count(f"GET /{self.queued.bucket}/{key}")
+
+    def staged_bytes(self) -> int:
+        """Return the size of all parts and slices that are staged now."""
+        return sum(blob.size for blob in self.cloud.google.bucket.list_blobs(prefix=STAGING))
+
+    def kill_a_worker(self) -> bool:
+        """Kill the process of a runtime of the deployment that has work; say whether one had."""
+        for runtime in self.queued.runtimes:
+            if runtime.is_busy() and (process := runtime.process()):
+                process.kill()
+                return True
+        return False
 
     def expect_equal(self, prefix: str, count: int = 1) -> None:
         """Check that both sides hold the same objects, and how many."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from tools.common.tables import duration, size
+from tools.local import output
 from tools.local.cloud import API_ONLY_BUCKET
 from tools.local.demo_context import (
     DemoContext,
@@ -38,6 +39,11 @@ ODD_NAMES = (
     "double//slash/../dots",
     "quotes ' \" & <tag> ? #",
 )
+
+IN_SLICES = "256-MiB-in-4-slices.bin"
+PARTS = 16
+PARTS_OF_A_WORKER = 4
+POLL_S = 0.2
 
 QUEUED = "queued/"
 QUEUED_KEYS = [f"{QUEUED}{number:02}.txt" for number in range(1, 11)]
@@ -225,6 +231,31 @@ def outage_and_redrive(demo: DemoContext) -> str:
     return f"{len(changed)} events in the failure queue, redriven: no event is lost"
 
 
+def large_in_slices(demo: DemoContext) -> str:
+    """A larger object, by a state machine."""
+    before = demo.gets(IN_SLICES)
+    slices = (random_bytes(f"{IN_SLICES}/{number}", 32 * MIB) for number in range(8))
+    demo.put_queued(IN_SLICES, b"".join(slices))
+    demo.queued.mapping.drain()
+    done, is_killed = 0, False
+    with output.progress_bar(demo.console, IN_SLICES, 256 * MIB) as show:
+        while demo.queued.waiting():
+            done = max(done, demo.staged_bytes())
+            show(done)
+            if not is_killed and done >= 100 * MIB:
+                is_killed = demo.kill_a_worker()
+            demo.queued.mapping.poll()
+            time.sleep(POLL_S)
+    again = demo.gets(IN_SLICES) - before - 1 - PARTS  # one GET is the event's own
+    if not is_killed or again not in range(PARTS_OF_A_WORKER + 1):
+        raise ExpectationError(f"killed: {is_killed}; parts that were sent again: {again}")
+    demo.expect_queues(waiting=0, failed=0)
+    expect(demo.staged_bytes(), 0, "bytes that are still staged")
+    demo.expect_equal(IN_SLICES)
+    workers = len(demo.queued.runtimes)
+    return f"256 MiB, {workers} workers, 1 killed: {again} of {PARTS} parts sent again"
+
+
 def _sizes(batches: list[Batch]) -> list[int]:
     return [len(batch.event["Records"]) for batch in batches]
 
@@ -247,4 +278,5 @@ STEPS: tuple[Callable[[DemoContext], str], ...] = (
     queued_uploads,
     poison_record,
     outage_and_redrive,
+    large_in_slices,
 )

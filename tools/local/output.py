@@ -1,11 +1,13 @@
 """What `make demo` prints, and its picture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from tools.common.tables import duration, size
@@ -58,6 +60,21 @@ def console(*, record: bool = False) -> Console:
 def save_picture(recorded: Console, path: Path) -> None:
     """Write what was printed as an SVG."""
     recorded.save_svg(str(path), title="make demo", code_format=SVG, unique_id="demo")
+
+
+@contextmanager
+def progress_bar(console: Console, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar of bytes within the block, on a terminal; yield what sets how many are done."""
+    columns = (
+        TextColumn("     {task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
+    shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with shown:
+        task = shown.add_task(title, total=total)
+        yield lambda done: shown.update(task, completed=done)
 
 
 def step_row(number: int, title: str, line: str, *, good: bool, elapsed_s: float) -> Table:

@@ -92,6 +92,10 @@ class LambdaRuntime:
         with self._lock:
             self._restart()
 
+    def is_busy(self) -> bool:
+        """Whether an invocation is in progress."""
+        return self._lock.locked()
+
     def process(self) -> psutil.Process | None:
         """Return the function's process; None before its cold start."""
         for process in processes.descendants(self._emulator.pid):

@@ -160,12 +160,12 @@ class GcsDestination:
     def staging_obstacle(self) -> str | None:
         """See `Destination.staging_obstacle`. The bucket is read once."""
         if self._obstacle is None:
-            self._obstacle = self._read_bucket(buckets.staging_obstacle)
+            self._obstacle = self._read_settings(buckets.staging_obstacle)
         return self._obstacle or None
 
     def bucket_settings(self) -> buckets.BucketSettings | None:
         """Describe the bucket; None if the credentials may not read its settings."""
-        return self._read_bucket(buckets.settings)
+        return self._read_settings(buckets.settings)
 
     def list_prefix(self, prefix: str) -> Iterable[Replica]:
         """See `Destination.list_prefix`."""
@@ -297,7 +297,7 @@ class GcsDestination:
             self._naming.uri(name), lambda bucket, timeout: request(bucket.blob(name), timeout)
         )
 
-    def _read_bucket(self, read: Callable[[Bucket, float], T]) -> T:
+    def _read_settings(self, read: Callable[[Bucket, float], T]) -> T:
         """Read settings of the bucket, and repeat the requests after a failure that may pass."""
 
         def attempt() -> T:

@@ -77,8 +77,9 @@ class LargeCopy:
                 result = self._replicator.replicate(ref)
             except _StillLargeError:
                 continue
-            if result.source:
-                self.sweep(ref, fingerprint(result.source))
+            copied = fingerprint(result.source) if result.source else None
+            for version in filter(None, {mine, copied}):  # the source may have changed meanwhile
+                self.sweep(ref, version)
             return result
 
     def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
