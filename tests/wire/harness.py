@@ -10,6 +10,7 @@ import json
 import re
 import ssl
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -259,6 +260,8 @@ class Harness:
     allowed: set[State | None] = field(default_factory=lambda: {None})
     current: State | None = None
     violations: list[object] = field(default_factory=list)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held while another program writes the destination, until the new state is allowed."""
     _old_sessions: set[object] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -348,17 +351,19 @@ class Harness:
 
     def observe(self) -> State | None:
         """Return the state of the destination. Record a violation if it is not allowed."""
-        reply = self.clouds.gcs.get(self.key)
-        state = None if reply.status == 404 else self._state(reply.json)
-        if state not in self.allowed:
-            self.violations.append(state)
-        return state
+        with self.lock:
+            reply = self.clouds.gcs.get(self.key)
+            state = None if reply.status == 404 else self._state(reply.json)
+            if state not in self.allowed:
+                self.violations.append(state)
+            return state
 
     def overwrite_destination(self, data: bytes = b"somebody else's") -> None:
         """Let another program write the destination."""
-        reply = self.clouds.gcs.media(self.key, data)
-        assert reply.status == 200, reply
-        self.allow(reply.json)
+        with self.lock:
+            reply = self.clouds.gcs.media(self.key, data)
+            assert reply.status == 200, reply
+            self.allow(reply.json)
 
     def allow(self, resource: Mapping[str, Any]) -> None:
         """Allow the destination to show this state, which another program wrote."""

@@ -154,8 +154,6 @@ def cuts() -> Iterator[Case]:
     for step in OVERWRITE.steps:
         for place in step.places():
             yield Case(OVERWRITE, step, place, "fin", fin)
-        for place in {MID_REQUEST, BEFORE_RESPONSE, MID_RESPONSE}.intersection(step.places()):
-            yield Case(OVERWRITE, step, place, "rst", rst)
 
 
 @pytest.mark.parametrize("case", sorted(cuts(), key=str), ids=str)
@@ -179,7 +177,7 @@ def test_run_that_is_cut_off_again_and_again_can_be_repeated(harness: Harness, c
 
 def stalls() -> Iterator[Case]:
     for step in OVERWRITE.steps:
-        for place in {MID_REQUEST, BEFORE_RESPONSE, MID_RESPONSE}.intersection(step.places()):
+        for place in {BEFORE_RESPONSE, MID_RESPONSE}.intersection(step.places()):
             yield Case(OVERWRITE, step, place, "stall", stall)
 
 
@@ -195,11 +193,9 @@ def test_run_survives_one_stall(
 
 
 def refusals() -> Iterator[Case]:
-    for status in (429, 503):
-        for step in OVERWRITE.steps:
-            yield Case(OVERWRITE, step, BEFORE_REQUEST, str(status), refuse(status))
-        for step in CHANGES:  # GCS has done it
-            yield Case(OVERWRITE, step, BEFORE_RESPONSE, str(status), refuse(status))
+    for step in OVERWRITE.steps:
+        yield Case(OVERWRITE, step, BEFORE_REQUEST, "503", refuse(503))
+        yield Case(OVERWRITE, step, BEFORE_RESPONSE, "429", refuse(429))  # the server has done it
 
 
 @pytest.mark.parametrize("case", [*refusals()], ids=str)
@@ -280,9 +276,10 @@ def destination_deleted(harness: Harness) -> None:
 
 def destination_described(harness: Harness) -> None:
     """Change the metageneration alone."""
-    reply = harness.clouds.gcs.patch(harness.key, {"metadata": {"mine": "now"}})
-    if reply.status == 200:
-        harness.allow(reply.json)
+    with harness.lock:
+        reply = harness.clouds.gcs.patch(harness.key, {"metadata": {"mine": "now"}})
+        if reply.status == 200:
+            harness.allow(reply.json)
 
 
 def staged_objects_deleted(harness: Harness) -> None:
@@ -299,7 +296,6 @@ DESTINATION_CHANGES = (
 )
 BEFORE_THE_COMMIT = [
     (Step("gcs.get"), BEFORE_RESPONSE),
-    (Step("s3.head"), BEFORE_RESPONSE),
     (Step("s3.resume"), MID_RESPONSE),
     (Step("s3.resume", 3), BEFORE_REQUEST),
     (Step("gcs.insert"), BEFORE_REQUEST),
