@@ -55,12 +55,6 @@ def test_right_checksums_in_the_resource_are_accepted(gcs: Gcs, name: str) -> No
     assert gcs.resumable(name, DATA, resource=right).status == 200
 
 
-def test_a_wrong_content_md5_leaves_no_object(gcs: Gcs, name: str) -> None:
-    assert gcs.media(name, DATA, headers={"Content-MD5": WRONG_MD5}).status == 400
-    assert gcs.get(name).status == 404
-    assert gcs.media(name, DATA, headers={"Content-MD5": md5(DATA)}).status == 200
-
-
 def test_the_last_of_several_chunks_may_carry_the_checksum(gcs: Gcs, name: str) -> None:
     for promise, status in ((WRONG_CRC32C, 400), (crc32c(DATA), 200)):
         session = gcs.start(name)

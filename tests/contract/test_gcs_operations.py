@@ -215,32 +215,6 @@ def test_a_download_names_generation_and_checksums(gcs: Gcs, name: str) -> None:
     assert reply.headers["Content-Type"] == "text/x"
 
 
-@pytest.mark.parametrize(
-    ("span", "expected", "content_range"),
-    [
-        ("bytes=0-3", b"0123", "bytes 0-3/10"),
-        ("bytes=7-", b"789", "bytes 7-9/10"),
-        ("bytes=-2", b"89", "bytes 8-9/10"),
-        ("bytes=5-99", b"56789", "bytes 5-9/10"),
-    ],
-)
-def test_a_download_can_be_of_a_part(
-    gcs: Gcs, name: str, span: str, expected: bytes, content_range: str
-) -> None:
-    gcs.media(name, b"0123456789")
-
-    reply = gcs.download(name, {"Range": span})
-
-    assert (reply.status, reply.body) == (206, expected)
-    assert reply.headers["Content-Range"] == content_range
-
-
-def test_a_part_beyond_the_end_is_refused(gcs: Gcs, name: str) -> None:
-    gcs.media(name, b"0123456789")
-
-    assert gcs.download(name, {"Range": "bytes=10-"}).status == 416
-
-
 def test_a_bucket_is_there_with_all_permissions(gcs: Gcs) -> None:
     bucket = f"/storage/v1/b/{gcs.bucket}"
     wanted = ["storage.objects.create", "storage.objects.delete"]

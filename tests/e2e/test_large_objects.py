@@ -18,8 +18,9 @@ from tools.common import http
 from tools.local.api_gateway import ApiGateway
 from tools.local.cloud import LocalCloud
 from tools.local.demo_context import FOREVER, random_bytes
-from tools.local.deployment import Deployment, LargeObjects, deployed
+from tools.local.deployment import Deployment, deployed
 from tools.local.event_source_mapping import Batch
+from tools.local.large_objects import LargeObjects
 
 KIB = 1024
 PART = 64 * KIB
@@ -103,12 +104,36 @@ class Copying:
         return [each["status"] for each in sorted(found, key=lambda each: each["startDate"])]
 
     def stop_execution(self) -> None:
+        """Stop the execution that runs, once it has a plan; wait for the end of its slices."""
         client = self.cloud.aws.step_functions
+        wait_until(lambda: self.executions()[-1] == "RUNNING", "a running execution")
         (running,) = client.list_executions(
             stateMachineArn=self.deployment.state_machine, statusFilter="RUNNING"
         )["executions"]
-        client.stop_execution(executionArn=running["executionArn"])
+        arn = running["executionArn"]
+
+        def has_plan() -> bool:
+            events = client.get_execution_history(executionArn=arn)["events"]
+            return "LambdaFunctionSucceeded" in {event["type"] for event in events}
+
+        wait_until(has_plan, "a plan")
+        client.stop_execution(executionArn=arn)
         wait_until(lambda: self.executions()[-1] != "RUNNING", "a stopped execution")
+        wait_until(self.is_idle, "the end of all slices")
+
+    def is_idle(self) -> bool:
+        """Whether no invocation waits or is in progress."""
+        is_busy = any(runtime.is_busy() for runtime in self.deployment.runtimes)
+        return not is_busy and not self.deployment.service.backlog()
+
+    def errors(self, text: str) -> list[str]:
+        """Return the lines of the functions' logs that name this key and contain a text."""
+        lines = (
+            line
+            for runtime in self.deployment.runtimes
+            for line in runtime.log.read_text().splitlines()
+        )
+        return [line for line in lines if self.key in line and text in line]
 
     def gets(self) -> int:
         """Count the GETs of the object, one for each part, since `gets_before` was set."""
@@ -283,20 +308,27 @@ def test_after_three_failed_executions_the_event_is_in_the_dead_letter_queue(
     copying: Copying,
 ) -> None:
     executions = len(copying.executions())
+    copying.refuse_parts(skip=0)
+    copying.put("a")
+    for _ in range(3):
+        copying.poll()  # the event, then the watch of the execution before
+        copying.stop_execution()
+    copying.finish()
+    assert len(copying.executions()) == executions + 3
+    assert (copying.replica(), copying.deployment.failed()) == (None, 1)
+    assert copying.errors("3 executions did not copy")
+
+
+def test_a_permanent_error_fails_one_execution_and_is_named(copying: Copying) -> None:
+    executions = len(copying.executions())
     copying.cloud.google.add_fault(operation="objects.insert", times=FOREVER, status=403)
     copying.put("a")
     copying.finish()
-    assert copying.executions()[executions:] == ["FAILED"] * 3
-    assert copying.deployment.failed() == 1
-    assert copying.replica() is None
-    errors = [
-        line
-        for runtime in copying.deployment.runtimes
-        for line in runtime.log.read_text().splitlines()
-        if "3 executions did not copy" in line
-    ]
-    assert "PermanentError" in errors[-1]
-    assert "destination_forbidden" in errors[-1]
+    assert copying.executions()[executions:] == ["FAILED"]
+    assert (copying.replica(), copying.deployment.failed()) == (None, 1)
+    error = copying.errors("1 executions did not copy")[-1]
+    assert "PermanentError" in error
+    assert "destination_forbidden" in error
 
 
 def test_a_retry_of_a_medium_object_uses_the_parts_of_a_killed_function(copying: Copying) -> None:

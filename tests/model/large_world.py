@@ -32,6 +32,7 @@ from replicate.errors import (
     SourceChangedError,
 )
 from replicate.protocol.model import Result
+from replicate.workflow import TransientError
 
 NAME = REF.key
 
@@ -122,7 +123,7 @@ class Execution:
             if isinstance(task.now, dict):
                 if not waiting:
                     self.at = state_machine.succeeded(self.at, [task.now])
-            else:
+            elif not isinstance(task.now, TransientError):  # else it is invoked again
                 self.at = state_machine.failed(self.at, type(task.now).__name__, "")
 
         return [Invocation(self.world, work, end) for work in left]

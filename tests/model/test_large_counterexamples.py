@@ -12,7 +12,7 @@ import pytest
 from fakes import A_SECOND
 from model.histories import DELETE
 from model.large_runs import EVENT
-from model.large_variants import HOSTILE, VARIANTS, Variant
+from model.large_variants import HOSTILE, VARIANTS, NeverDeletes, Variant
 from model.large_world import NAME, World
 from model.promises import Promise
 
@@ -307,3 +307,20 @@ def test_a_worker_that_loses_every_race_leaves_its_slice_to_the_next_round() -> 
     assert world.judge() == set()
     assert world.staged == []
     assert execution.at.state == "Done"
+
+
+def test_what_was_staged_is_swept_when_the_source_is_deleted_while_the_plan_finds_it_equal() -> (
+    None
+):
+    """GCS kept the slices, and the response of the commit was lost."""
+    world = World(Variant(gcs=NeverDeletes))
+    hand_over(world)
+    execution = world.execution().until("Commit")
+    execution.task().until("GCS compose", NAME).lose()
+    execution.task().finish()
+    plan = execution.task().after("S3 HEAD")
+    world.change(DELETE)
+    world.run().finish()
+    plan.finish()
+    assert world.judge() == set()
+    assert world.staged == []

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tools.common.processes import plain_environment
+from tools.common.tables import MIB
 from tools.local.audit import Content, Pair
 from tools.local.gcs.faults import Fault
 from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json, notification, record
 from tools.local.runtime import EXITED, REPOSITORY, FunctionError
-from tools.soak.changes import MIB, ChangeKind, ChangePlan
+from tools.soak.changes import ChangeKind, ChangePlan
 from tools.soak.comparison import (
     RcloneError,
     compare_by_audit,

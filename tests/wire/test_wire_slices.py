@@ -28,7 +28,7 @@ from wire.proxy import CutError, Exchange, Fault, Phase, Place
 
 from replicate.handler import Function
 from replicate.wiring import Environment
-from replicate.workflow import PermanentError, TransientError
+from replicate.workflow import PermanentError, TransientError, WrongBytesError
 
 SLICE = 64 * KIB
 LARGE = noise(2 * SLICE)
@@ -101,7 +101,7 @@ def execute(
             state |= try_step(harness, "commit", state)
             if state["done"]:
                 return state
-    except (TransientError, PermanentError):
+    except (TransientError, WrongBytesError, PermanentError):
         harness.stop_faults()
         between("sweep")
         try_step(harness, "sweep", state)
@@ -442,7 +442,7 @@ def test_wrong_bytes_are_found_before_the_commit_and_copied_again(harness: Harne
     case = Case(OVERWRITE, Step("s3.resume", 5), MID_RESPONSE, "flip", nothing, flip=True)
     fault = harness.inject(fault_of(harness, case))
     state = invoke(harness, "plan", {"mine": None, "round": 0})
-    with pytest.raises(TransientError, match="integrity"):
+    with pytest.raises(WrongBytesError, match="integrity"):
         _stage_and_commit(harness, state)
     assert fault.triggered
     assert "gcs.compose" not in harness.steps

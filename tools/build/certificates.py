@@ -27,23 +27,21 @@ def write(bundle: str, folder: Path, amazon: tuple[str, ...] = AMAZON) -> None:
     if openssl is None:
         sys.stderr.write("No openssl command found: new connections will cost 20 ms more CPU.\n")
         return
-    (folder / "all").mkdir(parents=True)
+    every = folder / "all"
+    every.mkdir(parents=True)
     (folder / "all.pem").write_text(bundle)
-    chosen = []
-    for number, (label, certificate) in enumerate(_certificates(bundle)):
-        (folder / "all" / f"{number}.pem").write_text(certificate)
-        if any(name in label for name in amazon):
-            chosen.append(certificate)
+    certificates = list(_certificates(bundle))
+    chosen = [text for label, text in certificates if any(name in label for name in amazon)]
     if not chosen:
         raise SystemExit(f"certifi's file names none of {', '.join(amazon)}.")
     (folder / "amazon.pem").write_text("".join(chosen))
-    subprocess.run([openssl, "rehash", str(folder / "all")], check=True)  # noqa: S603 - found above
-    for link in [path for path in (folder / "all").iterdir() if path.is_symlink()]:
-        target = link.resolve()
-        link.unlink()
-        shutil.copyfile(target, link)  # an archive's links may get lost
-    for number in range(len([*_certificates(bundle)])):
-        (folder / "all" / f"{number}.pem").unlink()
+    for number, (_, text) in enumerate(certificates):
+        (every / f"{number}.pem").write_text(text)
+    subprocess.run([openssl, "rehash", str(every)], check=True)  # noqa: S603 - found above
+    for link in [path for path in every.iterdir() if path.is_symlink()]:
+        link.resolve().replace(link)  # an archive's links may get lost
+    for unlinked in every.glob("*.pem"):
+        unlinked.unlink()
 
 
 def _certificates(bundle: str) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tools.build.sealed import sealed
@@ -47,23 +47,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         variants = build_variants(options.artifact.resolve(), Path(name))
-        files = {
-            variant: [path for path in folder.rglob("*") if path.is_file()]
-            for variant, folder in variants.items()
-        }
-        sizes = {
-            variant: sum(path.stat().st_size for path in paths) for variant, paths in files.items()
-        }
         times = measure(variants, Path(name), options.runs)
-    rows = [
-        (
-            variant,
-            f"{sizes[variant] / 1e6:.1f}",
-            len(files[variant]),
-            *(_fastest_and_median(times[variant, event]) for event in EVENTS),
-        )
-        for variant in variants
-    ]
+        rows = []
+        for variant, folder in variants.items():
+            sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+            figures = (_fastest_and_median(times[variant, event]) for event in EVENTS)
+            rows.append((variant, f"{sum(sizes) / 1e6:.1f}", len(sizes), *figures))
     print(table(("artifact", "MB", "files", "event ms", "request ms"), rows))
     print(f"\nFastest (median) of {options.runs} first invocations.")
 
@@ -72,18 +61,9 @@ def build_variants(artifact: Path, folder: Path) -> dict[str, Path]:
     """Return the folder of each variant."""
     without_compiled = shutil.ignore_patterns("__pycache__")
     plain, whole, source, empty = (folder / name for name in ("plain", "whole", "source", "empty"))
-    _run(
-        "pip",
-        "install",
-        "-qq",
-        "--no-compile",
-        "--no-deps",
-        "--require-hashes",
-        "--target",
-        plain,
-        "-r",
-        REPOSITORY / "functions" / "requirements.txt",
-    )
+    requirements = REPOSITORY / "functions" / "requirements.txt"
+    install = ("install", "-qq", "--no-compile", "--no-deps", "--require-hashes")
+    _run("pip", *install, "--target", plain, "-r", requirements)
     shutil.copytree(artifact / "replicate", plain / "replicate", ignore=without_compiled)
     shutil.copytree(plain, whole)
     _run("compileall", "-q", "--invalidation-mode", "unchecked-hash", whole)
@@ -112,8 +92,8 @@ def measure(variants: Mapping[str, Path], folder: Path, runs: int) -> _Times:
             own = folder / f"run-{number}"
             own.mkdir()
             environment = ENVIRONMENT | sealed(artifact, own)
-            functions[variant] = LambdaRuntime(environment, folder=own, code=artifact)
-            stack.callback(functions[variant].close)
+            runtime = LambdaRuntime(environment, folder=own, code=artifact)
+            functions[variant] = stack.enter_context(closing(runtime))
         for _ in range(runs):
             for variant, function in functions.items():
                 for kind, event in events.items():

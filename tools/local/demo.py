@@ -15,7 +15,8 @@ from tools.local import output
 from tools.local.cloud import local_cloud
 from tools.local.demo_context import DemoContext, ExpectationError
 from tools.local.demo_steps import STEPS
-from tools.local.deployment import LargeObjects, deployed
+from tools.local.deployment import deployed
+from tools.local.large_objects import LargeObjects
 from tools.local.runtime import REPOSITORY, LambdaRuntime
 
 INTERRUPTED = 130

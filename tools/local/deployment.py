@@ -13,44 +13,24 @@ properties that the transformed template has for it.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tools.local.aws import ACCOUNT, REGION, Aws
+from tools.local.aws import Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.cloud import REPLICA, LocalCloud
 from tools.local.event_source_mapping import EventSourceMapping
 from tools.local.lambda_service import RETRY_DELAYS_S, Delivery, LambdaService
+from tools.local.large_objects import LargeObjects
 from tools.local.notifications import SAMPLES, Json
-from tools.local.runtime import REPOSITORY, LambdaRuntime
+from tools.local.runtime import LambdaRuntime
 from tools.local.template import Stack
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
 
-WATCH_DELAY_S = 1
-MACHINE = REPOSITORY / "statemachines/large-object.asl.json"
-QUICK_RETRIES = {"IntervalSeconds": 1, "BackoffRate": 1, "MaxDelaySeconds": 2}
-"""Instead of minutes: moto waits as long as Step Functions."""
-
 FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LargeObjects:
-    """How a deployment copies large objects. By default, an object of 1 MiB is large."""
-
-    sizes: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "PARALLEL_FROM": "256 KiB",
-            "LARGE_FROM": "1 MiB",
-            "PART_SIZE": "64 KiB",
-            "SLICE_SIZE": "256 KiB",
-        }
-    )
-    runtimes: int = 3
-    """Slices that are staged at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +107,7 @@ def deployed(
     direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
     settings = {"LARGE_STATE_MACHINE_ARN": "", "EVENT_QUEUE_URL": event_queue}
     if large:
-        settings |= {
-            **large.sizes,
-            "LARGE_STATE_MACHINE_ARN": aws.create_state_machine(bucket, _definition(bucket)),
-            "WATCH_DELAY_SECONDS": str(WATCH_DELAY_S),
-        }
+        settings |= large.deploy(aws, bucket)
     functions = tuple(
         _function(cloud, f"{bucket}-{number}", resources["ReplicateFunction"], settings)
         for number in range(large.runtimes if large else 1)
@@ -166,17 +142,6 @@ def deployed(
                 failure_queue=failure_queue,
                 state_machine=settings["LARGE_STATE_MACHINE_ARN"],
             )
-
-
-def _definition(function: str) -> str:
-    """Return the state machine that invokes a function, with short waits."""
-    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
-    text = MACHINE.read_text().replace("${FunctionArn}", arn)
-    return json.dumps(json.loads(text, object_hook=_quicken))
-
-
-def _quicken(described: Json) -> Json:
-    return {name: QUICK_RETRIES.get(name, value) for name, value in described.items()}
 
 
 def _function(

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 
+from tools.common.tables import KIB, MIB
 from tools.soak.keys import key
-
-KIB = 1024
-MIB = 1024 * KIB
 
 SMALLEST_RESUMABLE_MIB = 2
 """More than 1 MiB, the most that the function sends in one request."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TextIO
 
+from tools.common.tables import KIB, MIB
 from tools.local.gcs.faults import Fault, FaultQueue
 
 OUTAGE_S = 40.0
@@ -14,9 +15,6 @@ OUTAGE_RATE = 0.9
 """Share of the requests that an outage refuses."""
 
 OUTAGE = "503 in an outage"
-
-KIB = 1024
-MIB = 1024 * KIB
 
 DATA = frozenset({"objects.insert", "upload.put", "upload.final"})
 WITH_BODY = DATA | {"objects.patch"}

@@ -8,8 +8,8 @@ from statistics import median
 from matplotlib.axes import Axes
 
 from tools.common.plots import BLUE, GREEN, GREY, ORANGE, RED, picture
+from tools.common.tables import MIB
 from tools.local.notifications import Json
-from tools.soak.changes import MIB
 from tools.soak.fault_injector import OUTAGE
 from tools.soak.stats import Arrival, RunStats, Success, percentile
 

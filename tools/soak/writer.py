@@ -1,15 +1,15 @@
 """Makes the planned changes in S3, while events are delivered."""
 
-import base64
 import io
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-import google_crc32c
 from boto3.s3.transfer import TransferConfig
 
-from tools.soak.changes import MIB, Change, ChangeKind
+from tools.common.tables import MIB
+from tools.local.audit import crc32c
+from tools.soak.changes import Change, ChangeKind
 from tools.soak.cloud import SOURCE
 from tools.soak.stats import RunStats
 
@@ -61,8 +61,3 @@ def _make(s3: "S3Client", change: Change, stats: RunStats) -> None:
         # A checksum of the whole object: moto's copy would state a composite one as whole.
         attributes["ChecksumAlgorithm"] = "CRC64NVME"
     s3.upload_fileobj(io.BytesIO(data), SOURCE, change.key, ExtraArgs=attributes, Config=TRANSFER)
-
-
-def crc32c(data: bytes) -> str:
-    """Return the checksum in base64, as GCS states it."""
-    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()

@@ -15,7 +15,7 @@ from replicate.errors import (
 from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
-from replicate.gcs.errors import MALFORMED, malformed, translate_errors
+from replicate.gcs.errors import translate_errors, translate_malformed
 from replicate.gcs.resumable_upload import ResumableUpload
 from replicate.protocol.checksums import combined_crc32c, encode_crc32c
 from replicate.protocol.deadline import Deadline
@@ -160,21 +160,23 @@ class GcsDestination:
     def staging_obstacle(self) -> str | None:
         """See `Destination.staging_obstacle`. The bucket is read once."""
         if self._obstacle is None:
-            self._obstacle = self._read_bucket(buckets.staging_obstacle)
+            self._obstacle = self._read_settings(buckets.staging_obstacle)
         return self._obstacle or None
 
     def bucket_settings(self) -> buckets.BucketSettings | None:
         """Describe the bucket; None if the credentials may not read its settings."""
-        return self._read_bucket(buckets.settings)
+        return self._read_settings(buckets.settings)
 
     def list_prefix(self, prefix: str) -> Iterable[Replica]:
         """See `Destination.list_prefix`."""
 
         def list_blobs(bucket: Bucket, timeout: float) -> Sequence[Replica]:
-            found = bucket.list_blobs(prefix=prefix, timeout=timeout, retry=None)
-            return [resource.replica(blob) for blob in found]
+            with translate_malformed():
+                found = bucket.list_blobs(prefix=prefix, timeout=timeout, retry=None)
+                return [resource.replica(blob) for blob in found]
 
-        return self._read_bucket(list_blobs)
+        uri = self._naming.uri(prefix)
+        return retrying(lambda: self._with_bucket(uri, list_blobs), self._policy, self._deadline)
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """See `Destination.patch`."""
@@ -216,21 +218,14 @@ class GcsDestination:
         """Return those of the given permissions that the credentials have on the bucket."""
 
         def test_permissions(bucket: Bucket, timeout: float) -> Sequence[str]:
-            return list(bucket.test_iam_permissions(list(permissions), timeout=timeout, retry=None))
-
-        return self._read_bucket(test_permissions)
-
-    def _read_bucket(self, request: Callable[[Bucket, float], T]) -> T:
-        """Read about the bucket, and retry it. google-cloud-storage does not validate responses."""
-
-        def read(bucket: Bucket, timeout: float) -> T:
-            try:
-                return request(bucket, timeout)
-            except MALFORMED as error:
-                raise malformed(error) from error
+            asked = list(permissions)
+            with translate_malformed():
+                return list(bucket.test_iam_permissions(asked, timeout=timeout, retry=None))
 
         uri = self._naming.uri("")
-        return retrying(lambda: self._with_bucket(uri, read), self._policy, self._deadline)
+        return retrying(
+            lambda: self._with_bucket(uri, test_permissions), self._policy, self._deadline
+        )
 
     def _write_and_retry(
         self,
@@ -302,7 +297,7 @@ class GcsDestination:
             self._naming.uri(name), lambda bucket, timeout: request(bucket.blob(name), timeout)
         )
 
-    def _read_bucket(self, read: Callable[[Bucket, float], T]) -> T:
+    def _read_settings(self, read: Callable[[Bucket, float], T]) -> T:
         """Read settings of the bucket, and repeat the requests after a failure that may pass."""
 
         def attempt() -> T:
@@ -312,6 +307,7 @@ class GcsDestination:
                 translate_errors(self._naming.uri("")),
                 self._client.credentials.within(self._deadline),
                 self._client.bucket_to_read(name) as bucket,
+                translate_malformed(),
             ):
                 return read(bucket, timeout)
 

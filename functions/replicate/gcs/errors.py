@@ -50,6 +50,18 @@ def translate_errors(uri: str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def translate_malformed() -> Iterator[None]:
+    """Translate what google-cloud-storage raises when it reads a malformed response.
+
+    It does not validate responses: one without a content type is returned as bytes.
+    """
+    try:
+        yield
+    except MALFORMED as error:
+        raise malformed(error) from error
+
+
 def unreachable(error: Exception) -> DestinationUnavailableError:
     """Return the error for a broken connection or for a response that is not HTTP."""
     return DestinationUnavailableError(

@@ -77,8 +77,9 @@ class LargeCopy:
                 result = self._replicator.replicate(ref)
             except _StillLargeError:
                 continue
-            if result.source:
-                self.sweep(ref, fingerprint(result.source))
+            copied = fingerprint(result.source) if result.source else None
+            for version in filter(None, {mine, copied}):  # the source may have changed meanwhile
+                self.sweep(ref, version)
             return result
 
     def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
@@ -92,7 +93,7 @@ class LargeCopy:
         try:
             self._assembler.stage_slice(job, number)
         except LostRaceError:
-            return False
+            return False  # the commit finds out what is missing
         return True
 
     def commit(self, ref: SourceRef, planned: Planned) -> Result | None:

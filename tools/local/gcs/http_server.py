@@ -14,7 +14,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from email.message import Message
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 from urllib.parse import urlsplit
@@ -127,12 +126,6 @@ class Connection(BaseHTTPRequestHandler):
                 yield head + data
                 head = b""
         yield head
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no HTTP request; the base class calls this while it parses."""
-        self.close_connection = True
-        reason = message or explain or HTTPStatus(code).phrase
-        self._send(error_response(ApiError(code, "badRequest", reason)), None)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Write nothing: the request log has every request."""

@@ -31,7 +31,6 @@ _CLOCK_SKEW_SECONDS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Key:
-    email: str
     token_uri: str
     public_pem: bytes
 
@@ -56,7 +55,7 @@ class Keyring:
         self._keys: dict[str, _Key] = {}
         self._tokens: dict[str, Token] = {}
 
-    def create_key(self, base_url: str, email: str = DEFAULT_EMAIL) -> dict[str, str]:
+    def create_key(self, base_url: str) -> dict[str, str]:
         """Register a new key and return it in the format of Google's key files."""
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public_pem = private.public_key().public_bytes(
@@ -65,18 +64,18 @@ class Keyring:
         private_pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         key_id, token_uri = secrets.token_hex(20), f"{base_url}/token"
         with self._lock:
-            self._keys[key_id] = _Key(email=email, token_uri=token_uri, public_pem=public_pem)
+            self._keys[key_id] = _Key(token_uri=token_uri, public_pem=public_pem)
         return {
             "type": "service_account",
             "project_id": PROJECT,
             "private_key_id": key_id,
             "private_key": private_pem.decode(),
-            "client_email": email,
+            "client_email": DEFAULT_EMAIL,
             "client_id": "100000000000000000000",
             "auth_uri": f"{base_url}/auth",
             "token_uri": token_uri,
             "auth_provider_x509_cert_url": f"{base_url}/oauth2/v1/certs",
-            "client_x509_cert_url": f"{base_url}/robot/v1/metadata/x509/{quote(email)}",
+            "client_x509_cert_url": f"{base_url}/robot/v1/metadata/x509/{quote(DEFAULT_EMAIL)}",
             "universe_domain": "googleapis.com",
         }
 
@@ -114,7 +113,7 @@ class Keyring:
         granted = scopes.split(str(claims.get("scope", "")))
         if granted.isdisjoint(scopes.READ):
             raise OAuthError(400, "invalid_scope", "No scope that gives access to Cloud Storage.")
-        return self.issue(key.email, granted, key_id)
+        return self.issue(DEFAULT_EMAIL, granted, key_id)
 
     def authenticate(self, header: str | None) -> Token:
         """Return the token in an Authorization header, or refuse with 401."""
@@ -141,7 +140,7 @@ def _verified(assertion: str, key: _Key, base_url: str) -> Mapping[str, Any]:
         )
     except (GoogleAuthError, ValueError) as error:
         raise _invalid_grant(str(error)) from error
-    if claims.get("iss") != key.email:
+    if claims.get("iss") != DEFAULT_EMAIL:
         raise _invalid_grant("iss is not the key's account.")
     if claims["exp"] - claims["iat"] > _MAX_ASSERTION_SECONDS:
         raise _invalid_grant("it must live one hour at most.")

@@ -23,7 +23,7 @@ _MAX_RESULTS = 1000
 def get(service: Service, request: Request, bucket: str, name: str) -> Response:
     """Return the resource, or with `alt=media` the bytes."""
     if request.query.get("alt") == "media":
-        return media.response(request, *service.store.open(bucket, name, request.preconditions))
+        return media.response(*service.store.open(bucket, name, request.preconditions))
     stored = service.store.get(bucket, name, request.preconditions)
     return resource_response(request, stored, headers={"ETag": stored.etag})
 

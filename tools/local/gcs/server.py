@@ -103,9 +103,9 @@ class GcsServer:
         stored.clear()
         stored.update(settings)
 
-    def create_key(self, email: str = DEFAULT_EMAIL) -> dict[str, str]:
+    def create_key(self) -> dict[str, str]:
         """Return a new service account key, in the format of Google's key files."""
-        return self._service.keyring.create_key(self.url, email)
+        return self._service.keyring.create_key(self.url)
 
     def revoke_key(self, private_key_id: str) -> bool:
         """Revoke a key and its tokens; return whether there was such a key."""

@@ -33,9 +33,7 @@ def insert(service: Service, request: Request, bucket: str) -> Response:
 def _media(service: Service, request: Request, bucket: str) -> Response:
     service.begin(request, "objects.insert", bucket=bucket, name=_name(request, {}))
     resource = {"contentType": request.headers.get("Content-Type", "application/octet-stream")}
-    md5 = request.headers.get("Content-MD5")
-    expected = [Checksum("md5", md5)] if md5 else []
-    return _store(service, request, resource, expected, request.body.chunks())
+    return _store(service, request, resource, (), request.body.chunks())
 
 
 def _multipart(service: Service, request: Request, bucket: str) -> Response:
@@ -188,6 +186,5 @@ def _spec(
 def _commit(
     service: Service, spec: UploadSpec, content: Content, more: tuple[Checksum, ...] = ()
 ) -> StoredObject:
-    for checksum in (*spec.checksums, *more):
-        checksum.check(content)
+    checksums.check(content, (*spec.checksums, *more))
     return service.store.commit(spec.bucket, spec.name, content, spec.fields, spec.preconditions)

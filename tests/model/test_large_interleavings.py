@@ -1,0 +1,153 @@
+"""The protocol of large objects in every schedule of runs, watches, executions and faults.
+
+In a history, a letter writes a large object, a digit a small one, and `-` deletes. Changes before
+`|` have been replicated. Each of the two changes after it has a run, which may start an execution.
+`test_large_counterexamples` has single schedules.
+"""
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+from itertools import combinations, product
+
+import pytest
+from fakes import FakeGcs
+from model.histories import DELETE
+from model.large_exploration import Faults, LargeScenario, Report, explore
+from model.large_runs import LargeProtocol
+from model.large_variants import HOSTILE, VARIANTS
+from model.promises import Promise
+
+from replicate.protocol.plan import Policy
+
+ONCE = {name: Faults(**{name: 1}) for name in Faults.__dataclass_fields__}
+"""Each fault, once."""
+
+SAME_SECOND = timedelta(0)
+
+
+def scenario(text: str, gcs: type[FakeGcs] = FakeGcs, faults: str = "") -> LargeScenario:
+    """Read a history such as `A | - A`."""
+    before, _, after = text.rpartition("|")
+    replicated = tuple(before.split())
+    return LargeScenario(
+        history=(*replicated, *after.split()),
+        replicated=len(replicated),
+        faults=ONCE[faults] if faults else Faults(),
+        gcs=gcs,
+    )
+
+
+def every_promise_holds(explored: LargeScenario) -> Report:
+    """Assert that no state breaks a promise. The failure is a shortest schedule to one."""
+    report = explore(explored)
+    assert not report.broken, "\n\n".join(
+        f"BROKEN: {promise}\n{schedule}" for promise, schedule in report.broken.items()
+    )
+    return report
+
+
+HISTORIES = (
+    "A",
+    "A -",
+    "A 1",
+    "A B",
+    "1 A",
+    "A | - A",
+    "A | B A",
+    "A | 1 A",
+    "A | A' A",
+    "A | - 1",
+    "1 | A 1",
+)
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_every_promise_holds(history: str) -> None:
+    every_promise_holds(scenario(history))
+
+
+@pytest.mark.parametrize("history", ["A | - A", "A | 1 A", "1 | A 1"])
+def test_every_promise_holds_within_one_second(history: str) -> None:
+    """The version that comes back has the same fingerprint: its staged objects are used."""
+    every_promise_holds(replace(scenario(history), tick=SAME_SECOND))
+
+
+@pytest.mark.parametrize("history", ["A -", "A | - A", "1 | - A"])
+def test_every_promise_holds_where_deletes_are_not_replicated(history: str) -> None:
+    """An execution takes back what it wrote itself, so a source that is gone leaves nothing."""
+    protocol = LargeProtocol(policy=Policy(deletes=False))
+    report = explore(replace(scenario(history), protocol=protocol))
+    assert not report.broken.keys() - {Promise.FOREIGN_KEPT}
+
+
+@pytest.mark.parametrize("faults", ONCE)
+@pytest.mark.parametrize("history", ["A", "A -"])
+def test_every_promise_holds_with_a_fault_at_any_time(history: str, faults: str) -> None:
+    every_promise_holds(scenario(history, faults=faults))
+
+
+@pytest.mark.parametrize("history", ["A", "A -", "A 1"])
+def test_every_promise_holds_of_slices_that_are_staged_at_the_same_time(history: str) -> None:
+    every_promise_holds(replace(scenario(history), parallel=True))
+
+
+@pytest.mark.parametrize("mode", HOSTILE)
+@pytest.mark.parametrize(
+    ("history", "faults"), [("A", "kills"), ("A -", "losses"), ("A 1", ""), ("1 | A 1", "")]
+)
+def test_every_promise_holds_in_each_hostile_mode(history: str, faults: str, mode: str) -> None:
+    every_promise_holds(scenario(history, HOSTILE[mode], faults))
+
+
+def test_the_worker_of_a_commit_must_not_outlive_its_execution() -> None:
+    """Then its compose may land after all messages have run: what S3 deleted is back."""
+    undead = replace(scenario("A -", faults="kills"), undead=True)
+    assert explore(undead).broken.keys() == {Promise.EQUAL}
+
+
+@pytest.mark.parametrize("history", ["A -", "1 | A 1"])
+def test_pins_are_not_needed_while_all_other_rules_hold(history: str) -> None:
+    every_promise_holds(scenario(history, VARIANTS["pins in compose"].gcs))
+
+
+WITHOUT = {
+    "ifMetagenerationMatch at the commit": ("1 | A 1", "", Promise.FORWARD),
+    "fence kept as planned": ("A 1", "", Promise.FORWARD),
+    "a message waits while an execution runs": ("A", "kills", Promise.WATCHED),
+    "the message is kept, not the execution": ("A", "", Promise.WATCHED),
+    "a message waits although both sides are equal": ("A -", "", Promise.WATCHED),
+    "404 or 412 from the commit is no failure": ("1 A", "", Promise.SUCCESS),
+}
+"""For a rule: the history, the fault, and the promise that is broken without the rule."""
+
+
+@pytest.mark.parametrize("rule", WITHOUT)
+def test_a_promise_is_broken_without_a_rule(rule: str) -> None:
+    history, faults, promise = WITHOUT[rule]
+    variant = VARIANTS[rule]
+    mutated = replace(
+        scenario(history, variant.gcs, faults), protocol=variant.protocol, s3=variant.s3
+    )
+    with variant.applied():
+        assert promise in explore(mutated, wanted=promise).broken
+
+
+EVERY_HISTORY = [
+    f"{before}{first} {second}"
+    for before in ("", "A | ", "1 | ")
+    for first, second in product(("A", "A'", "B", "1", "1'", DELETE), repeat=2)
+    if (before or first != DELETE) and (first, second) != (DELETE, DELETE)
+]
+
+
+@pytest.mark.skipif("MODEL_EXHAUSTIVE" not in os.environ, reason="takes days: MODEL_EXHAUSTIVE=1")
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("history", EVERY_HISTORY)
+def test_every_promise_holds_whatever_goes_wrong(history: str) -> None:
+    """Up to two faults, in each mode of GCS, while slices are staged at the same time."""
+    modes: list[type[FakeGcs]] = [FakeGcs, *HOSTILE.values()]
+    for gcs, count in product(modes, range(3)):
+        for faults in combinations(ONCE, count):
+            explored = replace(scenario(history, gcs), faults=Faults(**dict.fromkeys(faults, 1)))
+            every_promise_holds(replace(explored, parallel=True))
