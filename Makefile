@@ -99,8 +99,12 @@ soak: setup ## change objects, inject faults and kill processes for minutes, the
 		$(if $(SEED),--seed $(SEED))
 
 ROUNDS ?= 3
-bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1: minutes, printed)
-	@$(BENCH_VENV)/bin/python -m tools.benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick,--output docs/BENCHMARK.md)
+bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1, LARGE=1: minutes, printed)
+	@PYTHONPATH=functions $(BENCH_VENV)/bin/python -m tools.benchmarks --rounds $(ROUNDS) $(if $(LARGE),--large) \
+		$(if $(QUICK),--quick) $(if $(QUICK)$(LARGE),,--output docs/BENCHMARK.md)
+
+simulate: $(VENV)/.installed ## simulate a copy of 5 TiB, and write its time and its costs into the documents (seconds)
+	@PYTHONPATH=functions $(BIN)/python -m tools.benchmarks.simulation
 
 validate: $(SAM_VENV)/.installed ## check the templates with the rules of sam and cfn-lint
 	$(SAM) validate --lint
@@ -173,4 +177,4 @@ audit: $(AUDIT_VENV)/.installed ## search the locked packages for known vulnerab
 clean: ## remove all files that make created
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench validate build deploy sam-local redrive doctor audit
+.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench simulate validate build deploy sam-local redrive doctor audit

@@ -15,6 +15,7 @@ from tools.benchmarks import site
 from tools.benchmarks.clients.base import PER_EVENT, Client, Phase
 from tools.benchmarks.clients.lambdas import LambdaFunction
 from tools.benchmarks.clients.rclone import RcloneCopy, RcloneDaemon
+from tools.benchmarks.execution import Executions
 from tools.benchmarks.figures import (
     AS_SHIPPED,
     COPY,
@@ -27,12 +28,16 @@ from tools.benchmarks.figures import (
     Results,
 )
 from tools.benchmarks.measure import ColdStart, Sample, Workload, measure, measure_start
+from tools.benchmarks.parallel import Parallel
 from tools.benchmarks.picture import compare, draw
 from tools.benchmarks.report import page
 from tools.benchmarks.series import GIB, MIB
 from tools.common.rclone import version
 
-_FUNCTIONS = [LambdaFunction(OURS, "replicator"), LambdaFunction(TUTORIAL, "tutorial")]
+_FUNCTIONS = [
+    LambdaFunction(OURS, "replicator", one_stream=True),
+    LambdaFunction(TUTORIAL, "tutorial"),
+]
 CLIENTS: list[Client] = [*_FUNCTIONS, RcloneDaemon(DAEMON), RcloneCopy(COPY)]
 STARTED: list[Client] = [*_FUNCTIONS, LambdaFunction(AS_SHIPPED, "tutorial", compiled=False)]
 _EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
@@ -101,6 +106,7 @@ def main() -> None:
     """Run all rounds."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, for a check only")
+    parser.add_argument("--large", action="store_true", help="only large objects, in parts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="the page to write; by default it is printed")
     options = parser.parse_args()
@@ -109,20 +115,26 @@ def main() -> None:
         if options.quick
         else Benchmark(FULL, [0, 30, 80], options.rounds)
     )
+    parallel = Parallel(GIB // 4, 1) if options.quick else Parallel(rounds=options.rounds)
+    executions = Executions(GIB // 4, (1, 2)) if options.quick else Executions()
     console = Console(soft_wrap=True)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as directory,
         site.running(Path(directory)) as running,
     ):
         ciphers = f"{running.aws.cipher()} from S3, {running.gcs.cipher()} to GCS"
-        _run([*benchmark.steps(running)], console)
+        steps = [] if options.large else [*benchmark.steps(running)]
+        _run([*steps, *parallel.steps(running), *executions.steps(running)], console)
     setting = {
         "TLS 1.3": ciphers,
         "Peers": f"{version()}; boto3 and google-cloud-storage as in `requirements/bench.txt`",
         "Rounds": str(benchmark.rounds),
     }
     results = Results(tuple(benchmark.samples), tuple(benchmark.starts))
-    text = page(results, benchmark.workloads, benchmark.delays_ms, setting)
+    sections = [parallel.section(), executions.section()]
+    if not options.large:
+        sections.insert(0, page(results, benchmark.workloads, benchmark.delays_ms, setting))
+    text = "\n".join(sections)
     if options.output is None:
         console.print(text, markup=False, highlight=False)
     else:

@@ -2,7 +2,7 @@
 
 import platform
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import product
 
@@ -14,6 +14,7 @@ from tools.benchmarks.figures import (
     FLAT_FROM,
     OURS,
     TUTORIAL,
+    Bar,
     Results,
     bars,
 )
@@ -85,6 +86,11 @@ def _machine() -> dict[str, str]:
 
 
 def _bars(results: Results, large: Sequence[Workload]) -> str:
+    return bar_table(bars(results, large[-2].size, large[-1].size))
+
+
+def bar_table(found: Iterable[Bar]) -> str:
+    """Return limits, what was measured, and whether the limits are met."""
     rows = [
         (
             bar.what,
@@ -92,7 +98,7 @@ def _bars(results: Results, large: Sequence[Workload]) -> str:
             f"{bar.measured:.4g} {bar.unit}",
             "met" if bar.met else "**not met**",
         )
-        for bar in bars(results, large[-2].size, large[-1].size)
+        for bar in found
     ]
     return table(["what", "bar", "measured", ""], rows)
 

@@ -12,8 +12,8 @@ from awscrt import checksums
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
-BLOCK = random.Random(0).randbytes(MIB)  # noqa: S311 - bytes that do not compress
-"""Every object repeats this block."""
+BLOCK = random.Random(0).randbytes(MIB - 3)  # noqa: S311 - bytes that do not compress
+"""Every object repeats this block. It is no multiple of a power of two, so that parts differ."""
 
 SINGLE_PART_BYTES = 16 * MIB
 """Larger objects are multipart uploads: their ETag is no MD5, as for most large objects of S3."""
@@ -61,13 +61,13 @@ def content(start: int, end: int) -> Iterator[memoryview]:
 @functools.cache
 def crc32c(size: int) -> bytes:
     """Return the checksum of an object as GCS has it, before base64."""
-    return _crc(checksums.crc32c, size).to_bytes(4, "big")
+    return _crc(checksums.crc32c, 0, size).to_bytes(4, "big")
 
 
 @functools.cache
 def crc64nvme(size: int) -> bytes:
     """Return the checksum of an object as S3 has it, before base64."""
-    return _crc(checksums.crc64nvme, size).to_bytes(8, "big")
+    return _crc(checksums.crc64nvme, 0, size).to_bytes(8, "big")
 
 
 @functools.cache
@@ -86,11 +86,17 @@ def etag(size: int) -> str:
     return f"{hashlib.md5(str(size).encode(), usedforsecurity=False).hexdigest()}-{parts}"
 
 
+@functools.cache
+def range_crc32c(start: int, end: int) -> bytes:
+    """Return the checksum of a range as GCS has it, before base64."""
+    return _crc(checksums.crc32c, start, end).to_bytes(4, "big")
+
+
 def precompute(size: int) -> None:
     """Fill the caches before anything is measured."""
     for function in (crc32c, crc64nvme, md5):
         function(size)
 
 
-def _crc(function: Callable[[Any, int], int], size: int) -> int:
-    return functools.reduce(lambda value, piece: function(piece, value), content(0, size), 0)
+def _crc(function: Callable[[Any, int], int], start: int, end: int) -> int:
+    return functools.reduce(lambda value, piece: function(piece, value), content(start, end), 0)

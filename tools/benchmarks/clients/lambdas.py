@@ -33,6 +33,8 @@ class LambdaFunction:
     compiled: bool = True
     """`sam build` ships no .pyc files and /var/task is read-only, so every start compiles."""
     phases: frozenset[Phase] = frozenset(Phase)
+    one_stream: bool = False
+    """The replicator copies an object of any size in one stream, and not in parts."""
 
     @contextmanager
     def open(self, site: Site) -> Iterator["_Worker"]:
@@ -53,6 +55,8 @@ class LambdaFunction:
         if not self.compiled:
             path.insert(0, _uncompiled(site.directory / "uncompiled"))
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        if self.one_stream:
+            environment["PARALLEL_FROM"] = environment["LARGE_FROM"] = "6 TiB"
         environment["PYTHONPATH"] = ":".join(map(str, path))
         if self.worker == "tutorial":  # for its client the variable turns credentials off
             environment["GCS_URL"] = environment.pop("STORAGE_EMULATOR_HOST")

@@ -13,9 +13,10 @@ from typing import Any
 from awscrt import checksums
 
 from tools.benchmarks import series
-from tools.benchmarks.series import Series
+from tools.benchmarks.servers.changes import STAGING, RefusedError, change, expected
 from tools.benchmarks.servers.journal import Journal
 from tools.benchmarks.servers.web import Request, Response
+from tools.benchmarks.servers.xml_api import XmlApi
 
 BUCKET = "destination"
 TOKEN = "ya29." + "x" * 1019
@@ -65,8 +66,15 @@ class Gcs:
         self._uploads: dict[str, _Upload] = {}
         self._generation = 1_790_000_000_000_000
         self._lock = threading.Lock()
+        self._xml = XmlApi(BUCKET, self.journal)
 
     def respond(self, request: Request) -> Response:
+        if request.path.startswith(f"/{BUCKET}"):
+            return self._xml.respond(request)
+        return self._respond(request)
+
+    def _respond(self, request: Request) -> Response:
+        """Respond to a request to the JSON API or to the token service."""
         if request.path == "/token":
             token = {"access_token": TOKEN, "expires_in": 3599, "token_type": "Bearer"}
             return Response.of_json("POST token", HTTPStatus.OK, token)
@@ -90,10 +98,41 @@ class Gcs:
             return Response.of_json("GET list", HTTPStatus.OK, {"items": items})
         if request.path == _API:
             return Response.of_json("GET bucket", HTTPStatus.OK, {"name": BUCKET})
-        found = self._objects.get(request.path.removeprefix(f"{_API}/o/"))
-        if request.method != "GET" or found is None:
-            return _error(f"{request.method} object", HTTPStatus.NOT_FOUND)
+        if request.path == f"{_API}/iam/testPermissions":
+            granted = {"permissions": [request.query["permissions"]]}
+            return Response.of_json("GET permissions", HTTPStatus.OK, granted)
+        name = request.path.removeprefix(f"{_API}/o/")
+        if request.method != "GET":
+            return self._change(request, name)
+        found = self._objects.get(name)
+        if found is None:
+            return _error("GET object", HTTPStatus.NOT_FOUND)
         return Response.of_json("GET object", HTTPStatus.OK, _selected(found, request))
+
+    def _change(self, request: Request, name: str) -> Response:
+        """Compose, patch or delete an object."""
+        kind = f"{request.method} {'compose' if request.method == 'POST' else 'object'}"
+        try:
+            with self._lock:
+                changed = change(self._objects, name, request, self._created)
+        except RefusedError as refused:
+            return _error(kind, refused.status)
+        if request.method == "POST" and not changed["name"].startswith(STAGING):
+            self.journal.add_write()
+        return Response.of_json(kind, HTTPStatus.OK, _selected(changed, request))
+
+    def _created(self, resource: _Resource) -> _Resource:
+        """Return the resource of a new object, which has the next generation."""
+        self._generation += 1
+        return {
+            "contentType": "application/octet-stream",
+            "storageClass": "STANDARD",
+            **resource,
+            "bucket": BUCKET,
+            "generation": str(self._generation),
+            "metageneration": "1",
+            "updated": _TIME,
+        }
 
     def _multipart(self, request: Request) -> Response:
         """Take metadata and bytes in one request."""
@@ -135,25 +174,21 @@ class Gcs:
         """Make an object visible if it has the bytes of its key and all preconditions hold."""
         stated = request.headers.get("x-goog-hash", "").removeprefix("crc32c=")
         declared = {stated or upload.crc32c, upload.resource.get("crc32c", upload.crc32c)}
-        expected = Series.of(upload.name)
-        if (
-            expected is None
-            or upload.size != expected.size
-            or declared | {_base64(series.crc32c(upload.size))} != {upload.crc32c}
-        ):
+        wanted = expected(upload.name, upload.resource.get("metadata", {}))
+        if wanted != (upload.size, upload.crc32c) or declared != {upload.crc32c}:
             self.journal.add_error(
                 f"{upload.name}: {upload.size} bytes with CRC32C {upload.crc32c}, stated {declared}"
             )
             return _error("refused", HTTPStatus.BAD_REQUEST)
         with self._lock:
-            wanted = upload.conditions.get("ifGenerationMatch")
+            required = upload.conditions.get("ifGenerationMatch")
             current = self._objects.get(upload.name, {}).get("generation", "0")
-            if wanted is not None and wanted != current:
+            if required is not None and required != current:
                 return _error(name, HTTPStatus.PRECONDITION_FAILED)
-            self._generation += 1
-            stored = _stored(upload, str(self._generation))
+            stored = self._created(_resource(upload))
             self._objects[upload.name] = stored
-        self.journal.add_write()
+        if not upload.name.startswith(STAGING):
+            self.journal.add_write()
         return Response.of_json(name, HTTPStatus.OK, _selected(stored, request))
 
 
@@ -161,18 +196,12 @@ def _upload(request: Request, resource: bytes) -> _Upload:
     return _Upload({"name": request.query.get("name"), **json.loads(resource)}, request.query)
 
 
-def _stored(upload: _Upload, generation: str) -> _Resource:
+def _resource(upload: _Upload) -> _Resource:
     md5 = series.md5(upload.size)
     return {
-        "contentType": "application/octet-stream",
-        "storageClass": "STANDARD",
         **upload.resource,
-        "bucket": BUCKET,
-        "generation": generation,
-        "metageneration": "1",
         "size": str(upload.size),
         "crc32c": upload.crc32c,
-        "updated": _TIME,
         **({"md5Hash": _base64(md5)} if md5 else {}),
     }
 

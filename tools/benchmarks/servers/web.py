@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tools.benchmarks import series
 from tools.benchmarks.servers.journal import Journal
+from tools.benchmarks.servers.pace import Pace
 
 READ_BYTES = 256 * 1024
 CONNECT_TRIPS = 2
@@ -30,8 +31,9 @@ ADMIN = "/_bench"
 class Body:
     """The body of a request, read from the connection: with Content-Length or chunked."""
 
-    def __init__(self, source: io.BufferedIOBase, headers: Mapping[str, str]) -> None:
+    def __init__(self, source: io.BufferedIOBase, headers: Mapping[str, str], pace: Pace) -> None:
         self._source = source
+        self._pace = pace
         self._chunked = headers.get("transfer-encoding", "") == "chunked"
         self._left = int(headers.get("content-length", "0"))
 
@@ -44,6 +46,7 @@ class Body:
             piece = buffer[: self._left]
             if self._source.readinto(piece) != len(piece):
                 raise ConnectionError("the request ended early")
+            self._pace.wait(len(piece))
             self._left -= len(piece)
             if self._chunked and not self._left:
                 self._source.readline()
@@ -96,7 +99,10 @@ class Application(Protocol):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Listens on a free port. Waits for `delay_s`, the round trip, before each response."""
+    """Listens on a free port. Waits for `delay_s`, the round trip, before each response.
+
+    `rate` limits each connection, in bytes a second; 0 is no limit.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -106,14 +112,19 @@ class Server(socketserver.ThreadingTCPServer):
         self.application = application
         self.tls = tls
         self.delay_s = 0.0
+        self.rate = 0.0
 
     @property
     def url(self) -> str:
         return f"https://localhost:{self.server_address[1]}"
 
     def administer(self, request: Request) -> Response:
-        """Set `delay_ms`, precompute a `size`, return the journal. Without delay and entry."""
+        """Set `delay_ms` and `rate`, precompute a `size`, and return the journal.
+
+        The request is neither delayed nor recorded.
+        """
         self.delay_s = float(request.query.get("delay_ms", self.delay_s * 1000)) / 1000
+        self.rate = float(request.query.get("rate", self.rate))
         if size := request.query.get("size"):
             series.precompute(int(size))
         return Response.of_json("admin", HTTPStatus.OK, self.application.journal.take())
@@ -125,16 +136,17 @@ class _Connection(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         time.sleep(CONNECT_TRIPS * self.server.delay_s)
+        pace = Pace(lambda: self.server.rate)
         with (
             contextlib.suppress(OSError),  # a client may close at any time
             self.server.tls.wrap_socket(self.request, server_side=True) as connection,
             cast("io.BufferedReader", connection.makefile("rb", 64 * 1024)) as source,
         ):
-            while request := _read(source):
+            while request := _read(source, pace):
                 if request.path == ADMIN:
-                    _send(connection, request, self.server.administer(request))
+                    _send(connection, request, self.server.administer(request), pace)
                 else:
-                    _send(connection, request, self._respond(request))
+                    _send(connection, request, self._respond(request), pace)
 
     def _respond(self, request: Request) -> Response:
         """A request that the application cannot read is an error of the client."""
@@ -152,7 +164,7 @@ class _Connection(socketserver.BaseRequestHandler):
         return response
 
 
-def _read(source: io.BufferedIOBase) -> Request | None:
+def _read(source: io.BufferedIOBase, pace: Pace) -> Request | None:
     """Read the head of a request; None when the client has closed the connection."""
     line = source.readline()
     if not line:
@@ -164,10 +176,10 @@ def _read(source: io.BufferedIOBase) -> Request | None:
         headers[name.lower()] = value.strip()
     parts = urlsplit(target)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return Request(method, unquote(parts.path), query, headers, Body(source, headers))
+    return Request(method, unquote(parts.path), query, headers, Body(source, headers, pace))
 
 
-def _send(connection: socket.socket, request: Request, response: Response) -> None:
+def _send(connection: socket.socket, request: Request, response: Response, pace: Pace) -> None:
     """Send a small response in one segment, and a large one piece by piece."""
     headers = dict(response.headers)
     body = response.body
@@ -183,3 +195,4 @@ def _send(connection: socket.socket, request: Request, response: Response) -> No
         connection.sendall(head.encode())
         for piece in body:
             connection.sendall(piece)
+            pace.wait(len(piece))
