@@ -39,6 +39,6 @@ def answering(*answers: Answer) -> Iterator[Canned]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         canned = Canned(f"http://127.0.0.1:{server.server_port}", [*answers])
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield canned
         server.shutdown()

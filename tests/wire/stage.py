@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
@@ -93,34 +93,46 @@ class Clouds:
     """AWS, Google and a function between them, for as many tests as like. `close` it."""
 
     def __init__(self) -> None:
+        with ExitStack() as opened:  # what is open already is closed where the rest fails
+            self._open(opened)
+            self._opened = opened.pop_all()
+
+    def _open(self, opened: ExitStack) -> None:
         WSGIRequestHandler.disable_nagle_algorithm = True  # it writes head and body apart
-        self._moto = ThreadedMotoServer(port=0, verbose=False)
-        self._moto.start()
-        host, port = self._moto.get_host_and_port()
+        moto = ThreadedMotoServer(port=0, verbose=False)
+        moto.start()
+        opened.callback(moto.stop)
+        host, port = moto.get_host_and_port()
         self._trusted, serving = _authority()
-        self.aws = Proxy((host, port), aws_step, serving)
-        self.google = Proxy(("", 0), gcs_step, serving)
-        self.server = GcsServer([DESTINATION], public_url=self.google.url)
+        opened.callback(self._trusted.close)
+        self.aws = opened.enter_context(closing(Proxy((host, port), aws_step, serving)))
+        self.google = opened.enter_context(closing(Proxy(("", 0), gcs_step, serving)))
+        self.server = opened.enter_context(GcsServer([DESTINATION], public_url=self.google.url))
         self.google.upstream = ("127.0.0.1", self.server.port)
-        self._variables = pytest.MonkeyPatch()
+        variables = opened.enter_context(pytest.MonkeyPatch.context())
         for name, value in self.environ.items():  # the SDKs read theirs whenever they like
             if name.startswith(("AWS_", "STORAGE_", "REQUESTS_")):
-                self._variables.setenv(name, value)
+                variables.setenv(name, value)
         self._aws = boto3.Session("AKIAWIRE", "not-a-secret", region_name=REGION)
         endpoint = f"http://{host}:{port}"
-        self.s3: S3Client = self._aws.client("s3", endpoint_url=endpoint)
-        self.secrets: SecretsManagerClient = self._aws.client(
-            "secretsmanager", endpoint_url=endpoint
+        self.s3: S3Client = opened.enter_context(
+            closing(self._aws.client("s3", endpoint_url=endpoint))
+        )
+        self.secrets: SecretsManagerClient = opened.enter_context(
+            closing(self._aws.client("secretsmanager", endpoint_url=endpoint))
         )
         self.s3.create_bucket(Bucket=SOURCE)
         self.key = self.new_key()
         self.secrets.create_secret(Name=SECRET, SecretString=json.dumps(self.key))
+        opened.callback(  # moto's state outlives its server
+            self.secrets.delete_secret, SecretId=SECRET, ForceDeleteWithoutRecovery=True
+        )
         direct = f"http://127.0.0.1:{self.server.port}"
         self.gcs = Gcs(direct, DESTINATION, self.server.issue_token())
         self.blobs = {name: noise(LARGE_BYTES, seed) for seed, name in enumerate(("one", "two"))}
         for name, data in self.blobs.items():
             self.s3.put_object(Bucket=SOURCE, Key=f"blobs/{name}", Body=data)
-        self._environments: list[Environment] = []
+        self._environments = opened.enter_context(ExitStack())
         self.environment = self.cold()
         self.impatient = self.cold(IMPATIENT)
         for environment in (self.environment, self.impatient):  # now they are warm
@@ -155,21 +167,11 @@ class Clouds:
     def cold(self, retries: RetryPolicy = BRIEF, **changes: str) -> Environment:
         """A new execution environment, which holds no token yet."""
         environment = Environment.from_environ(self.environ | changes, retries)
-        self._environments.append(environment)
-        return environment
+        return self._environments.enter_context(closing(environment))
 
     def close(self) -> None:
         """End everything."""
-        for environment in self._environments:
-            environment.close()
-        self._variables.undo()
-        self._trusted.close()
-        self.google.close()
-        self.aws.close()
-        self.server.close()
-        self._moto.stop()
-        self.s3.close()
-        self.secrets.close()
+        self._opened.close()
 
 
 def _authority() -> tuple[IO[bytes], ssl.SSLContext]:
