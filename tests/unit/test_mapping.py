@@ -1,7 +1,9 @@
 """How an S3 object is described in GCS."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from builders import a_source
@@ -72,6 +74,25 @@ def test_provenance_names_the_source_version() -> None:
         "s3-source-last-modified": "2026-01-02T03:04:05Z",
         "s3-source-size": "7",
     }
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run where local time is nine hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+@pytest.mark.parametrize("hours", [-8, 0, 9])
+def test_provenance_states_utc_whatever_the_time_zones_are(hours: int) -> None:
+    zone = timezone(timedelta(hours=hours))
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).astimezone(zone)
+    stated = mapping.provenance(a_source(last_modified=moment))["s3-source-last-modified"]
+    assert stated == "2026-01-02T03:04:05Z"
 
 
 def test_an_unversioned_source_has_no_version_in_its_provenance() -> None:
