@@ -1,6 +1,7 @@
 """The doctor names the hop that fails, and what to do about it."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,19 +57,35 @@ def failing(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_a_sound_deployment_is_healthy_and_nothing_is_left_behind(deployed: GcsServer) -> None:
+    deployed.clear_requests()
     report = examined()
-    assert report["healthy"], report
-    assert [hop["hop"] for hop in report["hops"]] == [
-        "settings",
-        "secret",
-        "token",
-        "rights on gs://replica",
-        "canary",
-        "rights on s3://one",
-        "rights on s3://two",
+    listed = "s3:ListBucket granted: a missing key gives 404"
+    token = report["hops"][2]["found"]
+    assert report == {
+        "healthy": True,
+        "hops": [
+            {"hop": name, "ok": True, "found": found}
+            for name, found in (
+                ("settings", "gs://replica"),
+                ("secret", "a key"),
+                ("token", token),
+                ("rights on gs://replica", ", ".join(f"storage.objects.{n}" for n in CHANGE)),
+                ("canary", "written, read back and deleted"),
+                ("rights on s3://one", listed),
+                ("rights on s3://two", listed),
+            )
+        ],
+    }
+    assert re.fullmatch(r"\d{2,} characters", token)
+    canary = [request for request in deployed.requests() if request["name"]]
+    assert [(request["operation"], request["status"]) for request in canary] == [
+        ("objects.get", 404),
+        ("objects.insert", 200),
+        ("objects.get", 200),
+        ("objects.delete", 204),
     ]
-    deleted = [r for r in deployed.requests() if r["operation"] == "objects.delete"]
-    assert [r["status"] for r in deleted][-1] == 204
+    (name,) = {request["name"] for request in canary}
+    assert name.startswith(".s3-to-gcs-replicator/canary-")
 
 
 @pytest.mark.usefixtures("deployed")
@@ -107,6 +124,15 @@ def test_a_bucket_that_is_not_there_is_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_canary_that_may_not_be_written_is_found(deployed: GcsServer) -> None:
     deployed.add_fault(Fault(operation="objects.insert", status=403))
     assert failing(examined()) == [("canary", "destination_forbidden")]
+
+
+def test_a_canary_that_is_not_there_after_it_was_written_is_found(deployed: GcsServer) -> None:
+    deployed.add_fault(Fault(operation="objects.get", skip=1, status=404))
+    report = examined()
+    assert failing(report) == [("canary", "integrity")]
+    (found,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
+    assert found.startswith("gs://replica/.s3-to-gcs-replicator/canary-")
+    assert found.endswith(" is not there as it was written.")
 
 
 CREATE = ["create", "get", "list"]
@@ -148,7 +174,10 @@ def test_all_that_is_missing_is_named_at_once(deployed: GcsServer) -> None:
     everything = [f"storage.objects.{name}" for name in CHANGE]
     deployed.withhold(*everything)
     (found,) = [hop["found"] for hop in examined()["hops"] if not hop["ok"]]
-    assert f"lack {', '.join(everything)} on" in found
+    assert found == (
+        f"The credentials lack {', '.join(everything)} on gs://replica. Grant a role that has them:"
+        " README.md has the commands."
+    )
 
 
 def test_a_mode_that_only_creates_leaves_the_canary_and_says_so(
@@ -160,8 +189,9 @@ def test_a_mode_that_only_creates_leaves_the_canary_and_says_so(
     report = examined()
     assert report["healthy"], report
     (found,) = [hop["found"] for hop in report["hops"] if hop["hop"] == "canary"]
-    assert "delete gs://replica/.s3-to-gcs-replicator/canary-" in found
-    assert "by hand" in found
+    address = "gs://replica/.s3-to-gcs-replicator/canary-"
+    assert found.startswith(f"written and read back; delete {address}")
+    assert found.endswith(" by hand: we may not")
 
 
 def test_a_canary_that_may_not_be_deleted_is_found_in_all_other_modes(deployed: GcsServer) -> None:

@@ -111,11 +111,10 @@ def test_the_key_of_a_request_is_not_decoded(version: str) -> None:
         (GOOD | {"s3_bucket": 7}, "s3_bucket"),
         (GOOD | {"s3_key": ""}, "s3_key"),
         (GOOD | {"s3_key": ["key"]}, "s3_key"),
-        (GOOD | {"s3_bucket": "No_Bucket"}, "s3_bucket"),
-        (GOOD | {"s3_bucket": "192.168.0.1"}, "s3_bucket"),
-        (GOOD | {"s3_bucket": "a..b"}, "s3_bucket"),
-        (GOOD | {"s3_bucket": "ab"}, "s3_bucket"),
-        (GOOD | {"s3_bucket": "source\n"}, "s3_bucket"),
+        *(
+            (GOOD | {"s3_bucket": name}, "The field s3_bucket is not a name that an S3 bucket can")
+            for name in ("No_Bucket", "192.168.0.1", "a..b", "ab", "source\n")
+        ),
         (GOOD | {"s3_key": "k" * 1025}, "1025 bytes"),
         (GOOD | {"s3_key": "a\nb"}, "line break"),
         (GOOD | {"s3_key": ".."}, "'.' or '..'"),
@@ -133,6 +132,16 @@ def test_400_names_what_is_wrong_with_the_request(version: str, body: object, na
 def test_a_key_that_is_no_text_at_all_is_400(version: str) -> None:
     answer = ask(stores(), a_request(version, '{"s3_bucket": "source", "s3_key": "\\ud800"}'))
     assert answer.status == 400
+    assert answer.body["error"]["message"] == "The field s3_key is not valid Unicode."
+
+
+@pytest.mark.parametrize(("body", "problem"), [("", "empty"), ("x" * 20_000, "too long")])
+def test_a_body_of_a_wrong_size_is_400_and_a_good_one_is_shown(
+    version: str, body: str, problem: str
+) -> None:
+    answer = ask(stores(), a_request(version, body))
+    expected = f'The body is {problem}: send {{"s3_bucket": "…", "s3_key": "…"}}.'
+    assert (answer.status, answer.body["error"]["message"]) == (400, expected)
 
 
 def test_a_body_in_base64_is_read(version: str) -> None:
@@ -140,15 +149,25 @@ def test_a_body_in_base64_is_read(version: str) -> None:
     assert ask(stores(), event | {"isBase64Encoded": True}).status == 201
 
 
-@pytest.mark.parametrize("body", ["%%%", base64.b64encode(b"\xff\xfe").decode()])
-def test_a_body_that_is_no_text_is_400(version: str, body: str) -> None:
-    assert ask(stores(), a_request(version, body) | {"isBase64Encoded": True}).status == 400
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [("%%%", "The body is empty"), ("//4=", "The body is not text in UTF-8.")],
+)
+def test_a_body_that_is_no_text_is_400(version: str, body: str, problem: str) -> None:
+    answer = ask(stores(), a_request(version, body) | {"isBase64Encoded": True})
+    assert answer.status == 400
+    assert answer.body["error"]["message"].startswith(problem)
 
 
 def test_403_for_a_bucket_that_is_not_listed(version: str) -> None:
     answer = ask(stores(), a_request(version, GOOD | {"s3_bucket": "other"}))
     assert answer.status == 403
-    assert answer.body["error"]["code"] == "source_not_allowed"
+    assert answer.body["error"] == {
+        "code": "source_not_allowed",
+        "message": "The bucket other is not one that this API replicates from: its operator lists"
+        " them in SOURCE_BUCKETS.",
+        "retryable": False,
+    }
 
 
 def test_nothing_is_listed_by_default(version: str) -> None:
@@ -161,6 +180,9 @@ def test_nothing_is_listed_by_default(version: str) -> None:
 def test_415_for_other_than_json(version: str, media_type: str) -> None:
     answer = ask(stores(), a_request(version, GOOD, headers={"content-type": media_type}))
     assert answer.status == 415
+    assert answer.body["error"]["message"] == (
+        "The body's type is not JSON: send the header Content-Type: application/json."
+    )
 
 
 def test_json_with_a_charset_is_json(version: str) -> None:
@@ -173,12 +195,14 @@ def test_405_for_other_methods(version: str, method: str) -> None:
     answer = ask(stores(), a_request(version, GOOD, method=method))
     assert answer.status == 405
     assert answer.headers["Allow"] == "POST"
+    assert f"{method} is not possible: POST to /v1/replicate" in answer.body["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/replicate/x", "/v2/replicate"])
 def test_404_for_other_paths(version: str, path: str) -> None:
     answer = ask(stores(), a_request(version, GOOD, path=path))
     assert (answer.status, answer.body["error"]["code"]) == (404, "route_not_found")
+    assert f"There is no {path}: POST to /v1/replicate" in answer.body["error"]["message"]
 
 
 FAILURES: list[tuple[type[ReplicationError], int]] = [

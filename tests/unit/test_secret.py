@@ -40,34 +40,55 @@ def without(info: dict[str, Any], field: str) -> dict[str, Any]:
     return {name: value for name, value in info.items() if name != field}
 
 
+NO_TYPE = "its field type is neither service_account nor external_account"
+
+
+def missing(field: str) -> str:
+    return f"its field {field} is missing or not a text"
+
+
+def unreadable(field: str) -> str:
+    return f"its {field} is not what Google's libraries can read"
+
+
 @pytest.mark.parametrize(
-    ("text", "field"),
+    ("text", "problem"),
     [
-        ("", "not JSON"),
-        (RAW, "not JSON"),
-        ("[]", "not a JSON object"),
-        ("{}", "type"),
-        (json.dumps(KEY | {"type": ["x"]}), "type"),
-        (json.dumps(KEY | {"type": "authorized_user"}), "type"),
-        (json.dumps(KEY | {"client_email": None}), "client_email"),
-        (json.dumps(KEY | {"private_key": ""}), "private_key"),
-        (json.dumps(KEY | {"private_key": 7}), "private_key"),
-        (json.dumps(KEY), "private_key"),
-        (json.dumps(without(KEY, "token_uri")), "token_uri"),
-        (json.dumps(KEY | {"universe_domain": ""}), "universe_domain"),
-        (json.dumps(KEY | {"universe_domain": None}), "universe_domain"),
-        (json.dumps(FEDERATION | {"universe_domain": 7}), "universe_domain"),
-        (json.dumps(FEDERATION | {"service_account_impersonation": "x"}), "audience or token_url"),
-        (json.dumps(FEDERATION | {"audience": ""}), "audience"),
-        (json.dumps(without(FEDERATION, "token_url")), "token_url"),
-        (json.dumps(FEDERATION | {"subject_token_type": "jwt"}), "subject_token_type"),
+        ("", "it is not JSON"),
+        (RAW, "it is not JSON"),
+        ("[]", "it is not a JSON object"),
+        ("{}", NO_TYPE),
+        (json.dumps(KEY | {"type": ["x"]}), NO_TYPE),
+        (json.dumps(KEY | {"type": "authorized_user"}), NO_TYPE),
+        (json.dumps(KEY | {"client_email": None}), missing("client_email")),
+        (json.dumps(KEY | {"private_key": ""}), missing("private_key")),
+        (json.dumps(KEY | {"private_key": 7}), missing("private_key")),
+        (json.dumps(KEY), unreadable("private_key")),
+        (json.dumps(without(KEY, "token_uri")), missing("token_uri")),
+        (json.dumps(KEY | {"universe_domain": ""}), missing("universe_domain")),
+        (json.dumps(KEY | {"universe_domain": None}), missing("universe_domain")),
+        (json.dumps(FEDERATION | {"universe_domain": 7}), missing("universe_domain")),
+        (
+            json.dumps(FEDERATION | {"service_account_impersonation": "x"}),
+            unreadable("audience or token_url"),
+        ),
+        (json.dumps(FEDERATION | {"audience": ""}), missing("audience")),
+        (json.dumps(without(FEDERATION, "token_url")), missing("token_url")),
+        (
+            json.dumps(FEDERATION | {"subject_token_type": "jwt"}),
+            f"its field subject_token_type is not {FEDERATION['subject_token_type']}",
+        ),
     ],
 )
 def test_a_malformed_secret_names_the_field_and_never_its_content(
-    secret: Secret, text: str, field: str
+    secret: Secret, text: str, problem: str
 ) -> None:
-    with pytest.raises(CredentialsError, match=field) as caught:
+    with pytest.raises(CredentialsError) as caught:
         secret.credentials(text)
+    assert caught.value.message == (
+        f"The secret named by GCP_CREDENTIALS_SECRET cannot be used: {problem}. Store the service"
+        " account key or the federation configuration as Google writes it."
+    )
     shown = repr(caught.value) + str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert RAW not in shown

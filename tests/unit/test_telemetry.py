@@ -1,6 +1,7 @@
 """What is counted and logged of a change: names, units, values, ids, and nothing besides."""
 
 import json
+import logging
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from replicate.errors import (
 )
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Outcome, Reason, Status, VerifiedBy
-from replicate.telemetry import Observer
+from replicate.telemetry import Observer, silence_libraries
 
 NOW = MODIFIED + timedelta(seconds=90, milliseconds=500)
 
@@ -144,7 +145,40 @@ def test_the_line_of_a_failure_has_the_request_id_of_the_store_that_refused(told
     line, _ = told.read()
     assert line["request_id"] == "GCSID"
     assert line["error"] == {"code": "destination_forbidden", "message": "no", "retryable": False}
-    assert line["level"] == "ERROR"
+    assert (line["status"], line["level"]) == ("failed", "ERROR")
+    assert line["source"] == {"bucket": "source", "key": "key"}
+    assert line["message"] == "failed: destination_forbidden"
+
+
+def test_a_defect_is_counted_and_its_line_names_the_object_and_the_stack(told: Told) -> None:
+    told.observer.bug(REF, ZeroDivisionError("surprise"))
+    line, metrics = told.read()
+    assert metrics == {"Failed": ("Count", [1.0])}
+    assert (line["status"], line["level"]) == ("failed", "ERROR")
+    assert line["message"] == "failed: internal_error"
+    assert line["source"] == {"bucket": "source", "key": "key"}
+    assert "ZeroDivisionError: surprise" in line["exception"]
+
+
+def test_a_failure_before_any_object_is_known_names_none(told: Told) -> None:
+    told.observer.failed(None, ReplicationError("no"), report.error(ReplicationError("no")))
+    line, metrics = told.read()
+    assert metrics == {"Failed": ("Count", [1.0])}
+    assert line["status"] == "failed"
+    assert "source" not in line
+    assert line["message"] == "failed: internal_error"
+
+
+@pytest.mark.parametrize("name", ["boto3", "botocore", "google", "requests", "urllib3"])
+def test_libraries_log_errors_only(name: str) -> None:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        silence_libraries()
+        assert logger.level == logging.ERROR
+    finally:
+        logger.setLevel(before)
 
 
 def test_no_metadata_tag_or_header_of_the_object_is_logged(told: Told) -> None:
