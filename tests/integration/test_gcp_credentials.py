@@ -416,8 +416,13 @@ def test_a_malformed_or_transient_response_of_the_token_service_is_raised_at_onc
             else server.external_account() | {"token_url": service.url}
         )
         google = caller(vault(secret))
-        with pytest.raises(DestinationUnavailableError):
+        with pytest.raises(DestinationUnavailableError) as caught:
             google.ask()
+        status, _ = answer
+        transient = f"Google's token service failed ({status}). Try again."
+        malformed = "The response of Google's token service is malformed. Try again."
+        unreadable = "Google's token service failed. Try again."
+        assert caught.value.message in {malformed if status == 200 else transient, unreadable}
         assert service.asked == 1
         assert google.vault.reads == 1
 
@@ -426,8 +431,11 @@ def test_a_token_service_that_is_down_is_unavailable(
     server: GcsServer, vault: Open, caller: Make
 ) -> None:
     google = caller(vault(server.create_key() | {"token_uri": "http://127.0.0.1:9/token"}))
-    with pytest.raises(DestinationUnavailableError, match=r"not be reached \(ConnectionError\)"):
+    with pytest.raises(DestinationUnavailableError) as caught:
         google.ask()
+    assert caught.value.message == (
+        "Google's token service could not be reached (ConnectionError). Try again."
+    )
 
 
 def test_a_request_for_a_token_waits_no_longer_than_the_invocation_has(
@@ -459,8 +467,12 @@ def test_a_key_that_google_does_not_know_is_named_without_the_key(
     key = server.create_key()
     server.revoke_key(key["private_key_id"])
     google = caller(vault(key))
-    with pytest.raises(CredentialsError, match="invalid_grant") as caught:
+    with pytest.raises(CredentialsError) as caught:
         google.ask()
+    assert caught.value.message == (
+        "Google does not accept the credentials in the secret (invalid_grant). Check that the key"
+        " exists and is enabled, or the federation's pool and provider."
+    )
     assert google.vault.reads == 2, "once, and once more because Google refused"
     assert_tells_nothing(caught.value, key)
 

@@ -1,5 +1,6 @@
 """The secret, read over the network."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -127,25 +128,35 @@ def test_a_malformed_response_is_told_and_not_quoted(
 ) -> None:
     with answering((200, body)) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
-        with pytest.raises(UnavailableError, match="could not be asked") as caught:
+        with pytest.raises(UnavailableError) as caught:
             secret("gcp").read(Deadline(60))
+        assert re.fullmatch(
+            r"Secrets Manager could not be asked for the secret gcp"
+            r" \((its response is malformed|\w+Error)\)\. Try again\.",
+            caught.value.message,
+        )
         assert caught.value.__suppress_context__ or not caught.value.__context__
         assert service.asked == POLICY.attempts
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "code"),
     [
-        ((403, b"<html>proxy</html>"), r"\(403\)"),
+        ((403, b"<html>proxy</html>"), "403"),
         ((400, b'{"__type": "AccessDeniedException", "message": "no"}'), "AccessDeniedException"),
         ((400, b'{"__type": "DecryptionFailure", "message": "no"}'), "DecryptionFailure"),
     ],
 )
 def test_a_refusal_is_final_and_names_its_code(
-    secret: Make, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes], told: str
+    secret: Make, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes], code: str
 ) -> None:
     with answering(answer) as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
-        with pytest.raises(CredentialsError, match=told):
+        with pytest.raises(CredentialsError) as caught:
             secret("gcp").read(Deadline(60))
         assert service.asked == 1
+    assert caught.value.message == (
+        f"Secrets Manager did not give the secret gcp ({code}). Check the name in"
+        " GCP_CREDENTIALS_SECRET, and that the function's role may secretsmanager:GetSecretValue it"
+        " (and kms:Decrypt with its key, if it has one)."
+    )
