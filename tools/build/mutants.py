@@ -92,11 +92,13 @@ TESTS = {
     ),
     "function": PURE_TESTS,
     "s3": (
+        *("tests/unit/test_s3_description.py", "tests/unit/test_s3_errors.py"),
         "tests/ports/test_source.py",
         *REAL_ADAPTERS,
         *(f"tests/wire/test_wire_{name}.py" for name in ("descriptions", "integrity")),
     ),
     "gcs": (
+        "tests/unit/test_gcs_errors.py",
         "tests/ports/test_destination.py",
         *REAL_ADAPTERS,
         *(f"tests/wire/test_wire_{name}.py" for name in ("sessions", "policies", "requests")),
