@@ -70,9 +70,10 @@ TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 test: setup ## all tests, with a gate on how much of the function they cover
 	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 
-# docs/TESTING.md has the scores. GROUP=core: only the protocol, plan, mapping, checksums and events.
-mutants: $(MUTANTS_VENV)/.installed ## an hour or more: change the code in every way, name the changes that no test notices
-	@$(MUTANTS_VENV)/bin/python -m tools.build.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES))
+# docs/TESTING.md has the scores and the groups. SAMPLE=20: at most 20 mutants of each module.
+mutants: $(MUTANTS_VENV)/.installed ## hours: change the code in every way, name the changes that no test notices
+	@$(MUTANTS_VENV)/bin/python -m tools.build.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES)) \
+		$(if $(SAMPLE),--sample $(SAMPLE))
 
 demo: setup ## the whole service on this machine: no account, no Docker
 	@$(BIN)/python -m tools.local.demo

@@ -258,7 +258,9 @@ def test_one_line_per_change_and_the_metrics_are_all_that_is_written(
         "replicated: created",
     ]
     assert {line["function_request_id"] for line in changes} == {context.aws_request_id}
-    assert [line["request_id"] for line in changes if line["level"] == "ERROR"] == ["S3ID"]
+    (failed,) = [line for line in changes if line["level"] == "ERROR"]
+    assert failed["request_id"] == "S3ID"
+    assert failed["source"] == {"bucket": BUCKET, "key": "x"}
     assert metrics["Replicated"] == [1.0, 1.0]
     assert metrics["BytesReplicated"] == [10.0, 10.0]
     assert metrics["Failed"] == [1.0]
