@@ -68,11 +68,12 @@ MODULES = {
         "entry/events",
     ),
     "s3": tuple(f"s3/{name}" for name in ("source", "description", "errors")),
-    "gcs": tuple(
-        f"gcs/{name}" for name in ("destination", "resumable_upload", "resource", "errors")
+    "gcs": (
+        "wiring",
+        *(f"gcs/{name}" for name in ("destination", "resumable_upload", "resource", "errors")),
     ),
     "clients": (
-        *("aws_clients", "certificates", "wiring", "doctor"),
+        *("aws_clients", "certificates", "doctor"),
         *(f"gcs/{name}" for name in ("client", "credentials", "secret")),
     ),
 }
@@ -104,7 +105,8 @@ TESTS = {
         *(f"tests/wire/test_wire_{name}.py" for name in ("sessions", "policies", "requests")),
     ),
     "clients": (
-        *(f"tests/unit/test_{name}.py" for name in ("secret", "certificates", "lambda_handler")),
+        *(f"tests/unit/test_{name}.py" for name in ("secret", "certificates", "gcs_client")),
+        "tests/unit/test_lambda_handler.py",
         "tests/integration",
     ),
 }
