@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -157,6 +158,41 @@ def test_near_the_deadline_a_client_waits_less(left: float, timeout: float) -> N
     stopped = Deadline(left, clock=lambda: 0.0)
     for client in (made.client("s3", stopped), made.client("secretsmanager", stopped)):
         assert timeouts(client) == (timeout, timeout)
+    made.close()
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_client_leaves_retries_and_checksums_to_the_replicator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The SDK's own defaults would repeat requests, hash every byte and queue ten threads."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    config: Any = clients().client("s3", Deadline(60)).meta.config
+    assert config.retries == {"mode": "standard", "total_max_attempts": 1}
+    assert config.request_checksum_calculation == "when_required"
+    assert config.response_checksum_validation == "when_required"
+    assert config.max_pool_connections == THREADS
+    assert config.tcp_keepalive is True
+    assert config.user_agent.startswith("s3-to-gcs-replicator")
+    assert config.s3["us_east_1_regional_endpoint"] == "regional"
+
+
+def test_s3_states_dates_and_checksums(aws: str) -> None:
+    del aws
+    made = clients()
+    s3 = made.client("s3", Deadline(60))
+    bucket = f"dates-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket=bucket, Key="key", Body=b"123456789", ChecksumAlgorithm="CRC32")
+    read = s3.get_object(Bucket=bucket, Key="key")
+    assert read["Body"].read() == b"123456789"
+    assert read["ChecksumCRC32"] == "y/Q5Jg=="
+    listed = s3.list_objects_v2(Bucket=bucket)["Contents"][0]["LastModified"]
+    for date in (read["LastModified"], listed):  # in two forms
+        assert timedelta(0) <= datetime.now(UTC) - date < timedelta(minutes=2)
+    s3.delete_object(Bucket=bucket, Key="key")
+    s3.delete_bucket(Bucket=bucket)
     made.close()
 
 

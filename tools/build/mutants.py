@@ -103,6 +103,7 @@ TESTS = {
         "tests/ports/test_destination.py",
         *REAL_ADAPTERS,
         *(f"tests/wire/test_wire_{name}.py" for name in ("sessions", "policies", "requests")),
+        "tests/integration/test_doctor.py::test_all_that_is_missing_is_named_at_once",
     ),
     "clients": (
         *(f"tests/unit/test_{name}.py" for name in ("secret", "certificates", "gcs_client")),
