@@ -45,6 +45,7 @@ ARRIVED_WRONG = "the bytes that arrived are not those that were sent. Try again"
         (399, "x", "", errors.DestinationUnavailableError, "it failed. Try again"),
         (400, "invalid", "a bad field", errors.DestinationRejectedError, "a bad field"),
         (400, "invalid", "", errors.DestinationRejectedError, "it does not say why"),
+        (400, None, "", errors.DestinationRejectedError, "it does not say why"),
         (400, "invalid", "x" * 201, errors.DestinationRejectedError, "x" * 200),
         (
             400,

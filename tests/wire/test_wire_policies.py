@@ -13,7 +13,7 @@ from wire.cases import (
     Scenario,
 )
 from wire.proxy import AnswerError, Exchange, Fault, answer
-from wire.stage import Stage
+from wire.stage import DESTINATION, SOURCE, Stage
 
 from tools.local.gcs import Fault as ServerFault
 
@@ -61,8 +61,13 @@ def test_a_policy_of_gcs_ends_the_run_for_good_with_its_own_sentence(
     stage.clouds.server.clear_faults()
     assert ended.failure == "destination_forbidden", ended
     assert not ended.is_retryable
-    assert SENTENCE in ended.text
-    assert "Look for a policy" in ended.text
+    replica = f"gs://{DESTINATION}/{stage.key}, although it has not changed"
+    creation = f"to create the replica of s3://{SOURCE}/{stage.key}, although there is none"
+    refused = creation if before is None else replica
+    assert ended.text.endswith(
+        f": GCS refuses {refused}: {SENTENCE}"
+        " Look for a policy on the bucket, project or organization."
+    )
     assert uploads(stage) == most_uploads
     assert stage.steps.count("gcs.patch") + stage.steps.count("gcs.delete") == (not most_uploads)
     assert stage.open_sessions() == []
