@@ -183,7 +183,7 @@ def test_s3_states_dates_and_checksums(aws: str) -> None:
     made = clients()
     s3 = made.client("s3", Deadline(60))
     bucket = f"dates-{uuid.uuid4().hex}"
-    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     s3.put_object(Bucket=bucket, Key="key", Body=b"123456789", ChecksumAlgorithm="CRC32")
     read = s3.get_object(Bucket=bucket, Key="key")
     assert read["Body"].read() == b"123456789"
