@@ -96,7 +96,6 @@ TESTS = {
         *("tests/unit/test_s3_description.py", "tests/unit/test_s3_errors.py"),
         "tests/ports/test_source.py",
         *REAL_ADAPTERS,
-        *(f"tests/wire/test_wire_{name}.py" for name in ("descriptions", "integrity")),
     ),
     "gcs": (
         "tests/unit/test_gcs_errors.py",
