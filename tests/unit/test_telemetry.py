@@ -63,7 +63,7 @@ class Told:
         return line, {m["Name"]: (m["Unit"], metrics[m["Name"]]) for m in described["Metrics"]}
 
     def done(self, outcome: Outcome, occurred_at: datetime | None = MODIFIED) -> None:
-        told = report.outcome(outcome, Naming("replica"), 0.25)
+        told = report.outcome(outcome, Naming("replica"), 0.123456)
         self.observer.done(outcome, told, occurred_at, NOW)
 
     def failed(self, error: ReplicationError) -> None:
@@ -137,6 +137,7 @@ def test_the_line_of_a_success_has_both_request_ids(told: Told) -> None:
     line, _ = told.read()
     assert line["request_ids"] == {"s3": "S3ID", "gcs": "GCSID"}
     assert line["function_request_id"] == "an-invocation"
+    assert line["elapsed_ms"] == 123.5
     assert line["level"] == "INFO"
 
 
