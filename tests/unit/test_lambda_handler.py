@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from memory import Context
+from memory import Context, a_sample
 
 from replicate import handler
 from replicate.errors import InvalidEventError, SettingsError
@@ -33,6 +33,11 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def test_an_unknown_event_is_refused(event: object) -> None:
     with pytest.raises(InvalidEventError):
         lambda_handler(event, Context())
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_event_is_answered() -> None:
+    assert lambda_handler(a_sample("s3-test-event"), Context()) == {"results": []}
 
 
 def test_everything_is_built_once(deployed: pytest.MonkeyPatch) -> None:

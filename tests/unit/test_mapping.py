@@ -1,7 +1,5 @@
 """How an S3 object is described in GCS."""
 
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -11,7 +9,7 @@ from builders import a_source
 from replicate.errors import InvalidNameError
 from replicate.protocol import mapping
 from replicate.protocol.mapping import Naming, Tags, provenance
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import SourceRef, is_unicode
 
 NAMING = Naming("replica")
 
@@ -76,16 +74,6 @@ def test_provenance_names_the_source_version() -> None:
     }
 
 
-@pytest.fixture
-def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run where local time is nine hours ahead of UTC."""
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "JST-9")
-        time.tzset()
-        yield
-    time.tzset()
-
-
 @pytest.mark.usefixtures("in_tokyo")
 @pytest.mark.parametrize("hours", [-8, 0, 9])
 def test_provenance_states_utc_whatever_the_time_zones_are(hours: int) -> None:
@@ -93,6 +81,14 @@ def test_provenance_states_utc_whatever_the_time_zones_are(hours: int) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).astimezone(zone)
     stated = mapping.provenance(a_source(last_modified=moment))["s3-source-last-modified"]
     assert stated == "2026-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize(
+    ("code", "is_character"),
+    [(0xD7FF, True), (0xD800, False), (0xDFFF, False), (0xE000, True), (0x1F642, True)],
+)
+def test_half_a_character_is_no_unicode(code: int, *, is_character: bool) -> None:
+    assert is_unicode(f"a{chr(code)}") == is_character
 
 
 def test_an_unversioned_source_has_no_version_in_its_provenance() -> None:

@@ -141,6 +141,13 @@ def test_the_line_of_a_success_has_both_request_ids(told: Told) -> None:
     assert line["level"] == "INFO"
 
 
+@pytest.mark.usefixtures("in_tokyo")
+def test_the_time_of_the_source_is_utc_wherever_the_function_runs(told: Told) -> None:
+    told.done(an_outcome(Status.REPLICATED))
+    line, _ = told.read()
+    assert line["source"]["last_modified"] == "2026-11-22T12:00:00Z"
+
+
 def test_the_line_of_a_failure_has_the_request_id_of_the_store_that_refused(told: Told) -> None:
     told.failed(DestinationForbiddenError("no", request_id="GCSID"))
     line, _ = told.read()
