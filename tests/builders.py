@@ -1,4 +1,4 @@
-"""Values for tests: all there, and only what a test cares about is said."""
+"""Builders of complete values. A test passes only the fields that matter to it."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,22 +10,22 @@ REF = SourceRef("source", "key")
 MODIFIED = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 
-def a_source(**said: Any) -> SourceObject:  # noqa: ANN401 - any of SourceObject's fields
-    """A version of s3://source/key."""
-    fields: dict[str, Any] = {
+def make_source(**fields: Any) -> SourceObject:  # noqa: ANN401 - any of SourceObject's fields
+    """Return a version of s3://source/key."""
+    defaults: dict[str, Any] = {
         "ref": REF,
         "etag": "5d41402abc4b2a76b9719d911017c592",
         "size": 5,
         "last_modified": MODIFIED,
         "content_type": "text/plain",
     }
-    return SourceObject(**(fields | said))
+    return SourceObject(**(defaults | fields))
 
 
-def a_replica(source: SourceObject | None = None, **said: Any) -> Replica:  # noqa: ANN401
-    """An object in GCS that is a replica of `source`."""
-    source = source or a_source()
-    fields: dict[str, Any] = {
+def make_replica(source: SourceObject | None = None, **fields: Any) -> Replica:  # noqa: ANN401
+    """Return an object in GCS that is a replica of `source`."""
+    source = source or make_source()
+    defaults: dict[str, Any] = {
         "name": source.ref.key,
         "generation": 7,
         "metageneration": 1,
@@ -34,4 +34,4 @@ def a_replica(source: SourceObject | None = None, **said: Any) -> Replica:  # no
         "crc32c": "mnG7TA==",
         "md5": "XUFAKrxLKna5cZ2REBfFkg==",
     }
-    return Replica(**(fields | said))
+    return Replica(**(defaults | fields))

@@ -1,29 +1,29 @@
-"""A server that answers as it was told, for answers that no other server gives."""
+"""An HTTP server with canned responses, for responses that no other test server gives."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Answer = tuple[int, bytes]
+Response = tuple[int, bytes]
 
 
-class Canned:
-    """Gives one answer after the other, the last one for ever."""
+class CannedServer:
+    """Returns one response after the other, and the last one again and again."""
 
-    def __init__(self, url: str, answers: list[Answer]) -> None:
+    def __init__(self, url: str, responses: list[Response]) -> None:
         self.url = url
-        self.asked = 0
-        self._answers = answers
+        self.request_count = 0
+        self._answers = responses
 
-    def next(self) -> Answer:
-        self.asked += 1
-        return self._answers[min(self.asked, len(self._answers)) - 1]
+    def next(self) -> Response:
+        self.request_count += 1
+        return self._answers[min(self.request_count, len(self._answers)) - 1]
 
 
 @contextmanager
-def answering(*answers: Answer) -> Iterator[Canned]:
-    """Run such a server."""
+def serve_responses(*responses: Response) -> Iterator[CannedServer]:
+    """Run a server on a free port of loopback that returns these responses."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -35,10 +35,10 @@ def answering(*answers: Answer) -> Iterator[Canned]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Be quiet."""
+            """Write nothing to standard error."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        canned = Canned(f"http://127.0.0.1:{server.server_port}", [*answers])
+        canned = CannedServer(f"http://127.0.0.1:{server.server_port}", [*responses])
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield canned
         server.shutdown()

@@ -1,4 +1,4 @@
-"""Which tests count for coverage."""
+"""Selects the tests that count for coverage."""
 
 import sys
 import threading
@@ -9,9 +9,9 @@ import pytest
 
 TESTS = Path(__file__).parent
 MEASURED = {"unit", "events", "ports", "integration", "production", "wire"}
-"""They cover the function as it is run here. The others only take longer when they are measured:
-the models and the fuzz tests call the same lines millions of times, and most of the rest run the
-function in another process, if at all."""
+"""They run the function in the test process. Measuring the others would only take time: the model
+and fuzz tests call the same lines millions of times, and most other tests run the function in
+another process, or not at all."""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,12 +1,12 @@
-"""Both stores in memory. They behave: what S3 and GCS promise holds here, and no more than that.
+"""S3 and GCS in memory. They guarantee what S3 and GCS guarantee, and nothing more.
 
-`FakeS3` is a `Source`, `FakeGcs` a `Destination` (replicate/ports.py). Both have more methods: what
-everybody else does to them, `put` above all.
+`FakeS3` is a `Source`, `FakeGcs` a `Destination` (replicate/protocol/ports.py). The other methods,
+such as `put`, are what other programs do to the stores.
 """
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -22,13 +22,14 @@ from replicate.protocol.checksums import Crc, crc32c, encode_crc32c
 from replicate.protocol.model import (
     Attributes,
     Checksum,
-    Parts,
+    PartLayout,
     Precondition,
     Replica,
     SourceObject,
     SourceRef,
+    Span,
 )
-from replicate.protocol.ports import Body, CheckedBody
+from replicate.protocol.ports import Body, GatedBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 A_SECOND = timedelta(seconds=1)
@@ -42,7 +43,7 @@ PLAIN = Attributes(
     custom_time=None,
     metadata={},
 )
-"""What somebody else says about an object of theirs."""
+"""Attributes of an object that another program wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +60,18 @@ class Upload:
     tags: Mapping[str, str] = field(default_factory=dict)
     storage_class: str = "STANDARD"
     part_sizes: tuple[int, ...] = ()
-    """Of a multipart upload; they add up to the size of `data`."""
+    """Sizes of the parts of a multipart upload. They add up to the size of `data`."""
     checksum: str | None = None
-    """The algorithm. Without one S3 keeps no checksum, as before 2024-12."""
+    """The checksum algorithm. None means that S3 stores no checksum, as before December 2024."""
     full_object: bool = False
-    """Whether the checksum of a multipart upload is that of the whole object."""
+    """Whether the checksum of a multipart upload covers the full object."""
     kms: bool = False
-    """Encrypted with SSE-KMS: the ETag is no MD5."""
+    """Whether the object is encrypted with SSE-KMS. Its ETag is not an MD5 then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """One opened version: what it is said to be, and its bytes."""
+    """One opened version: its description and its bytes."""
 
     object: SourceObject
     data: bytes
@@ -78,9 +79,9 @@ class Pinned:
 
 
 class FakeS3:
-    """A bucket, versioned or not. With each change `tick` passes on its clock.
+    """An S3 bucket, versioned or not. Each change advances its clock by `tick`.
 
-    It describes the tags of its objects when `reads_tags` is set.
+    Its descriptions include tags when `reads_tags` is set.
     """
 
     def __init__(self, *, versioned: bool = False, tick: timedelta = A_SECOND) -> None:
@@ -96,22 +97,45 @@ class FakeS3:
         return pinned.object if pinned else None
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         pinned = self.pin(ref, version)
-        yield FakeBody(self, pinned) if pinned else None
+        yield FakeBody(self, pinned, span) if pinned else None
+
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        sizes = self._described(version).part_sizes
+        return PartLayout(count=len(sizes), size=sizes[0]) if sizes else None
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        sizes = self.pinned(version).part_sizes
+        return len(sizes) == layout.count and set(sizes[:-1]) <= {layout.size}
+
+    def pinned(self, version: SourceObject) -> Pinned:
+        """Return exactly this version. Raises SourceChangedError."""
+        pinned = self.pin(version.ref, version)
+        assert pinned is not None
+        return pinned
+
+    def _described(self, version: SourceObject) -> Pinned:
+        """Return what HEAD with a part number describes, which may be another version."""
+        if version.version_id:
+            return self.pinned(version)
+        return self._current(version.ref) or Pinned(version, b"")
 
     def pin(self, ref: SourceRef, version: SourceObject | None = None) -> Pinned | None:
-        """Answer a GET, with If-Match if a version is asked for. Raises SourceChangedError.
+        """Return the response to a GET, with If-Match when `version` is given.
 
-        All that If-Match sees is the ETag: other metadata around the same bytes pass. By its id a
-        version is found for as long as it is kept, current or not.
+        Raises SourceChangedError. If-Match compares only the ETag, so it also matches the same
+        bytes with other metadata. A version id finds its version until that is deleted, current or
+        not.
         """
         if version is None:
             return self._current(ref)
         candidates = self._versions.get(ref, []) if version.version_id else [self._current(ref)]
-        for found in candidates:
-            if found and _matches(found.object, version):
-                return replace(found, object=version)
+        for candidate in candidates:
+            if candidate and _matches(candidate.object, version):
+                return replace(candidate, object=version)
         raise SourceChangedError
 
     def put(
@@ -122,7 +146,7 @@ class FakeS3:
         *,
         multipart: bool = False,
     ) -> SourceObject:
-        """Create, overwrite, or with the same bytes: change the metadata, which keeps the ETag."""
+        """Create or overwrite an object. The same bytes keep the ETag."""
         return self.upload(
             ref,
             Upload(
@@ -134,7 +158,7 @@ class FakeS3:
         )
 
     def upload(self, ref: SourceRef, upload: Upload) -> SourceObject:
-        """Create or overwrite an object with everything that can be said about it."""
+        """Create or overwrite an object with all its fields."""
         self._pass_time()
         version = SourceObject(
             ref=ref,
@@ -164,19 +188,19 @@ class FakeS3:
         self._versions[ref][-1] = replace(pinned, object=replace(pinned.object, tags=dict(tags)))
 
     def delete(self, ref: SourceRef) -> None:
-        """Without a version id: a versioned bucket hides the object behind a delete marker."""
+        """Delete without a version id. A versioned bucket adds a delete marker."""
         self._pass_time()
         self._append(ref, None)
 
     def drop_newest(self, ref: SourceRef) -> None:
-        """Delete the newest version, or the delete marker: the one before it is back."""
+        """Delete the newest version or delete marker, so that the one before it is current."""
         assert self.versioned
         self._pass_time()
         if versions := self._versions.get(ref):
             versions.pop()
 
     def refs(self) -> list[SourceRef]:
-        """Whatever there is now."""
+        """Return all current objects."""
         return [ref for ref in self._versions if self._current(ref)]
 
     def data(self, ref: SourceRef) -> bytes:
@@ -202,9 +226,9 @@ class FakeS3:
         self.now += self._tick
 
 
-def _matches(found: SourceObject, wanted: SourceObject) -> bool:
-    """Whether a GET with If-Match, and with a version id where there is one, finds this."""
-    return found.etag == wanted.etag and wanted.version_id in {None, found.version_id}
+def _matches(version: SourceObject, wanted: SourceObject) -> bool:
+    """Return whether a GET with If-Match, and the version id if there is one, finds this."""
+    return version.etag == wanted.etag and wanted.version_id in {None, version.version_id}
 
 
 _ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
@@ -218,20 +242,20 @@ _ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
 
 
 def _etag(upload: Upload) -> str:
-    """Return the MD5, or the MD5 of the parts' MD5s and their number."""
+    """Return the MD5; of a multipart upload the MD5 of the parts' MD5s, and their number."""
     if not upload.part_sizes:
         return _ALGORITHMS["MD5"](upload.data).hex()
-    return f"{_of_parts(upload, 'MD5').hex()}-{len(upload.part_sizes)}"
+    return f"{_composite_digest(upload, 'MD5').hex()}-{len(upload.part_sizes)}"
 
 
 def _checksum(upload: Upload, algorithm: str) -> Checksum:
     if upload.part_sizes and not upload.full_object:
-        digest = base64.b64encode(_of_parts(upload, algorithm)).decode()
+        digest = base64.b64encode(_composite_digest(upload, algorithm)).decode()
         return Checksum(algorithm, f"{digest}-{len(upload.part_sizes)}", composite=True)
     return Checksum(algorithm, base64.b64encode(_ALGORITHMS[algorithm](upload.data)).decode())
 
 
-def _of_parts(upload: Upload, algorithm: str) -> bytes:
+def _composite_digest(upload: Upload, algorithm: str) -> bytes:
     """Return the checksum of the parts' checksums."""
     digests = b""
     offset = 0
@@ -242,11 +266,12 @@ def _of_parts(upload: Upload, algorithm: str) -> bytes:
 
 
 class FakeBody:
-    """The bytes of one version: an open stream hands them out whatever becomes of the object."""
+    """The bytes of one version. An open stream returns them even when the object changes."""
 
-    def __init__(self, s3: FakeS3, pinned: Pinned) -> None:
+    def __init__(self, s3: FakeS3, pinned: Pinned, span: Span | None = None) -> None:
         self._s3 = s3
         self._pinned = pinned
+        self._data = pinned.data[span.start : span.end] if span else pinned.data
         self._position = 0
         self._is_open = True
 
@@ -255,8 +280,8 @@ class FakeBody:
         return self._pinned.object
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read on. After a rewind this opens the same version again: SourceChangedError."""
-        data = self._pinned.data[self._position :][: len(buffer)]
+        """Read on. After a rewind this opens the same version again (SourceChangedError)."""
+        data = self._data[self._position :][: len(buffer)]
         if data and not self._is_open:
             self._require_version()
             self._is_open = True
@@ -265,22 +290,13 @@ class FakeBody:
         return len(data)
 
     def rewind(self, offset: int) -> None:
-        """End the stream, unless it is at `offset` already."""
+        """Close the stream, unless its position is `offset`."""
         if offset != self._position:
             self._is_open = False
             self._position = offset
 
-    def parts(self) -> Parts | None:
-        sizes = self._pinned.part_sizes
-        return Parts(count=len(sizes), size=sizes[0]) if sizes else None
-
-    def is_cut_like(self, parts: Parts) -> bool:
-        self._require_version()
-        sizes = self._pinned.part_sizes
-        return len(sizes) == parts.count and set(sizes[:-1]) <= {parts.size}
-
     def _require_version(self) -> None:
-        """Raises SourceChangedError."""
+        """Raise SourceChangedError when the version is gone."""
         self._s3.pin(self.object.ref, self.object)
 
 
@@ -294,11 +310,12 @@ class StoredObject:
 
 
 class FakeGcs:
-    """A bucket without versioning. Each change is atomic; a generation is never used twice."""
+    """A GCS bucket without versioning. Each change is atomic. No generation is used twice."""
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
         self.next_generation = 1
+        self.obstacle: str | None = None
 
     def head(self, name: str) -> Replica | None:
         stored = self.objects.get(name)
@@ -308,7 +325,7 @@ class FakeGcs:
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
@@ -322,16 +339,45 @@ class FakeGcs:
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
-        """Make bytes and attributes visible: the one moment in which a write happens."""
+        """Make bytes and attributes visible, in one atomic step."""
         self.require(name, precondition)
         return self.put(name, data, attributes, storage_class)
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        self.require(name, precondition)
+        for source in sources:
+            self.require(source.name, Precondition(source.generation))
+        stored = [self.objects[source.name] for source in sources]
+        data = b"".join(each.data for each in stored)
+        composed = replace(self.put(name, data, attributes, storage_class), md5=None)
+        self.objects[name] = replace(self.objects[name], replica=composed)
+        for source in sources:
+            del self.objects[source.name]
+        return composed
+
+    def staging_obstacle(self) -> str | None:
+        return self.obstacle
+
+    def list_prefix(self, prefix: str) -> list[Replica]:
+        return [
+            stored.replica
+            for name, stored in sorted(self.objects.items())
+            if name.startswith(prefix)
+        ]
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         self.require(name, Precondition.unchanged(current))
         stored = self.objects.get(name)
         if stored is None:
             raise DestinationChangedError
-        _require_time_to_pass(stored.replica.attributes, attributes)
+        _require_custom_time_not_earlier(stored.replica.attributes, attributes)
         patched = replace(
             stored.replica,
             attributes=attributes,
@@ -346,7 +392,7 @@ class FakeGcs:
             del self.objects[name]
 
     def require(self, name: str, precondition: Precondition) -> None:
-        """Raises DestinationChangedError."""
+        """Raise DestinationChangedError when the precondition does not hold."""
         live = self.head(name)
         if (live.generation if live else 0) != precondition.generation:
             raise DestinationChangedError
@@ -360,7 +406,7 @@ class FakeGcs:
         attributes: Attributes = PLAIN,
         storage_class: str | None = None,
     ) -> Replica:
-        """Write without a condition."""
+        """Write without a precondition."""
         replica = Replica(
             name=name,
             generation=self.next_generation,
@@ -375,9 +421,9 @@ class FakeGcs:
         return replica
 
 
-def read_checked(body: CheckedBody, piece_bytes: int = 1024 * 1024) -> bytes:
-    """All bytes of a body, once they are known to be right. Raises IntegrityError."""
-    data = bytearray(body.object.size)
+def read_checked(body: GatedBody, piece_bytes: int = 1024 * 1024) -> bytes:
+    """Return all bytes of a body after verification. Raises IntegrityError."""
+    data = bytearray(body.size)
     for offset in range(0, len(data), piece_bytes):
         body.readinto(memoryview(data)[offset : offset + piece_bytes])
     body.verify()
@@ -390,7 +436,7 @@ def _crc32c(data: bytes) -> Crc:
     return crc
 
 
-def _require_time_to_pass(before: Attributes, after: Attributes) -> None:
-    """A custom time is never cleared or set back. Source: GCS's "Object metadata"."""
+def _require_custom_time_not_earlier(before: Attributes, after: Attributes) -> None:
+    """Refuse to clear a custom time or set it back. Source: GCS's "Object metadata"."""
     if before.custom_time and (not after.custom_time or after.custom_time < before.custom_time):
         raise DestinationRejectedError("Custom time cannot be cleared or set back.")

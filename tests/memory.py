@@ -1,4 +1,4 @@
-"""The whole function over two stores in memory: all is real but what lies behind the ports."""
+"""The whole function over two stores in memory. Only the adapters behind the ports are replaced."""
 
 import json
 import uuid
@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from executions import FakeExecutions
 from fakes import FakeGcs, FakeS3
 
+from replicate.entry.invocation import Context as LambdaContext
 from replicate.handler import Function
-from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import SourceObject, SourceRef
+from replicate.parallel import Threads
+from replicate.protocol.assembly import Assembler
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.large import LargeCopy
+from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
@@ -22,15 +27,15 @@ from replicate.settings import Settings
 EVENTS = Path(__file__).parents[1] / "events"
 
 
-def a_sample(name: str) -> dict[str, Any]:
-    """An event of events/."""
+def sample_event(name: str) -> dict[str, Any]:
+    """Return the event in events/`name`.json."""
     event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     return event
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What Lambda says about an invocation."""
+    """The context object that Lambda passes with an invocation."""
 
     remaining_ms: int = 60_000
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -41,44 +46,65 @@ class Context:
 
 @dataclass
 class MemoryStores:
-    """Settings and both stores; `wrap` may put something between them and the protocol."""
+    """Settings and both stores. `wrap` replaces the source by one that wraps it."""
 
     s3: FakeS3 = field(default_factory=FakeS3)
     gcs: FakeGcs = field(default_factory=FakeGcs)
     environ: dict[str, str] = field(default_factory=dict)
     wrap: Callable[[Source], Source] = lambda source: source
 
+    executions: FakeExecutions | None = None
+    deadline: Deadline = field(default_factory=lambda: Deadline(0))
+
     service: str = field(default_factory=lambda: f"test-{uuid.uuid4()}")
-    """A logger per service: each writes to the standard output of its own test."""
+    """Unique, because loggers are kept per service and write to the standard output of one test."""
 
     @property
     def settings(self) -> Settings:
-        least = {
+        required = {
             "GCS_BUCKET_NAME": "replica",
             "GCP_CREDENTIALS_SECRET": "gcp",
             "AWS_REGION": "eu-west-1",
             "SOURCE_BUCKETS": "source",
             "POWERTOOLS_SERVICE_NAME": self.service,
         }
-        return Settings.from_environ(least | self.environ)
+        return Settings.from_environ(required | self.environ)
 
-    def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
+    def start_invocation(self, context: LambdaContext) -> None:
+        self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
+
+    @property
+    def assembler(self) -> Assembler:
+        return Assembler(
+            source=self.wrap(self.s3),
+            destination=self.gcs,
+            prefix=self.settings.staging_prefix,
+            sizes=self.settings.sizes,
+            in_parallel=Threads(1),
+        )
+
+    def large_copy(self) -> LargeCopy:
+        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+
+    def replicator(self, policy: Policy) -> Replicator:
         settings = self.settings
         return Replicator(
             source=self.wrap(self.s3),
             destination=self.gcs,
             naming=settings.naming,
-            clock=RoundClock(DEFAULT_POLICY, deadline),
+            clock=RoundClock(DEFAULT_POLICY, self.deadline),
             policy=policy,
             storage_classes=settings.storage_classes,
+            assembler=self.assembler,
+            executions=self.executions,
         )
 
     def function(self) -> Function:
         return Function(self)
 
 
-class Failing:
-    """A source that fails for some keys."""
+class FailingSource:
+    """A source that raises the error in `failures` for a key."""
 
     def __init__(self, source: Source, failures: dict[str, Exception]) -> None:
         self._source = source
@@ -89,10 +115,18 @@ class Failing:
         return self._source.head(ref)
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
         self._fail(ref)
-        with self._source.open(ref, version) as body:
+        with self._source.open(ref, version, span) as body:
             yield body
+
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        return self._source.part_layout(version)
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        return self._source.has_layout(version, layout)
 
     def _fail(self, ref: SourceRef) -> None:
         if ref.key in self._failures:

@@ -1,4 +1,4 @@
-"""boto3 clients for the life of the execution environment."""
+"""boto3 clients, which live as long as the execution environment."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -21,19 +21,28 @@ from replicate.retry import RetryPolicy
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_sqs import SQSClient
+    from types_boto3_stepfunctions import SFNClient
 
 CONNECTIONS = 10
-"""One for each change that an invocation works on at a time."""
+"""Connections of one client: one for each change that runs at a time (handler.CONCURRENCY)."""
 
 USER_AGENT = "s3-to-gcs-replicator"
-"""Without it botocore builds a longer text twice a request, a fifth of the CPU of a HEAD."""
+"""A fixed value, because botocore otherwise builds a long one twice for each request.
 
-NO_ROLE = "There are no AWS credentials: give the function a role."
+A GET and a HEAD together take 0.79 of the CPU with it (docs/PERFORMANCE.md).
+"""
+
+NO_ROLE = "The function has no AWS credentials. Give it an execution role."
 
 _SHORT_TIMEOUTS_S = (4.0, 1.0)
-"""For the last seconds of an invocation: boto3 has no timeout per request, only per client."""
+"""Timeouts of further clients, for the last seconds of an invocation.
 
-Service = Literal["s3", "secretsmanager"]
+boto3 has no timeout for one request, only for a client. The shortest one is less than MARGIN_S, so
+that one wait at the deadline leaves time to respond.
+"""
+
+Service = Literal["s3", "secretsmanager", "sqs", "stepfunctions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +55,10 @@ class AwsKeys:
 
 
 class AwsClients:
-    """One boto3 session, and a client per service and timeout. Safe across threads."""
+    """One boto3 session, and a client for each service and timeout. Safe across threads."""
 
     def __init__(self, region: str, policy: RetryPolicy, verify: str | None = None) -> None:
-        """Build the clients. Raises UnavailableError when the credentials cannot be read."""
+        """Build the clients. Raise UnavailableError when the AWS credentials cannot be read."""
         core = botocore.session.get_session()
         core.get_component("response_parser_factory").set_parser_defaults(
             timestamp_parser=_parse_timestamp
@@ -70,18 +79,24 @@ class AwsClients:
         self, service: Literal["secretsmanager"], deadline: Deadline
     ) -> "SecretsManagerClient": ...
 
-    def client(self, service: Service, deadline: Deadline) -> Any:
-        """Return the client whose requests wait no longer than the time that is left.
+    @overload
+    def client(self, service: Literal["sqs"], deadline: Deadline) -> "SQSClient": ...
 
-        Raises OutOfTimeError.
+    @overload
+    def client(self, service: Literal["stepfunctions"], deadline: Deadline) -> "SFNClient": ...
+
+    def client(self, service: Service, deadline: Deadline) -> Any:
+        """Return a client whose timeout is within the time left, or the one with the shortest.
+
+        Raise OutOfTimeError.
         """
         left = deadline.require()
         timeout = next((t for t in self._timeouts if t <= left), self._timeouts[-1])
         return self._client(service, timeout)
 
     def keys(self) -> AwsKeys:
-        """Read the credentials as they are now. Raises UnavailableError, SettingsError."""
-        with _credentials_needed():
+        """Return the current credentials. Raise SettingsError without any, UnavailableError."""
+        with _translate_credential_errors():
             found = self._session.get_credentials()
             frozen = found.get_frozen_credentials() if found else None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
@@ -94,26 +109,26 @@ class AwsClients:
             client.close()
 
     def _client(self, service: Service, timeout_s: float) -> Any:  # noqa: ANN401 - boto3 makes it
-        """Build the client once: a boto3 session is not safe across threads."""
+        """Return the client. Build it under a lock: boto3 sessions are not safe across threads."""
         with self._lock:
             client = self._clients.get((service, timeout_s))
             if client is None:
-                with _credentials_needed():
+                with _translate_credential_errors():
                     client = self._session.client(
                         service, config=_config(timeout_s), verify=self._verify
                     )
                 if service == "s3":
-                    client.meta.events.register("before-call.s3.GetObject", _ask_for_checksums)
+                    client.meta.events.register("before-call.s3.GetObject", _request_checksums)
                 self._clients[service, timeout_s] = client
             return client
 
 
 @contextmanager
-def _credentials_needed() -> Iterator[None]:
-    """Translate what botocore raises when the server of the credentials fails."""
+def _translate_credential_errors() -> Iterator[None]:
+    """Translate what botocore raises when the container credentials endpoint fails."""
     try:
         yield
-    except CredentialRetrievalError:  # its text may quote the server's response
+    except CredentialRetrievalError:  # its text may quote a response that holds credentials
         raise UnavailableError(
             "The function's AWS credentials could not be renewed. Try again."
         ) from None
@@ -128,25 +143,25 @@ def _config(timeout_s: float) -> Config:
         user_agent=USER_AGENT,
         connect_timeout=timeout_s,
         read_timeout=timeout_s,
-        retries={"mode": "standard", "total_max_attempts": 1},  # replicate.retry has the policy
+        retries={"mode": "standard", "total_max_attempts": 1},  # replicate.retry retries instead
         tcp_keepalive=True,
         max_pool_connections=CONNECTIONS,
-        s3={"us_east_1_regional_endpoint": "regional"},  # VPC endpoints do not know the global one
+        s3={"us_east_1_regional_endpoint": "regional"},  # the global endpoint has no VPC endpoint
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
 
 
-def _parse_timestamp(value: Any) -> datetime:  # noqa: ANN401 - whatever a service sends
-    """Read the form in which S3 writes dates, and let botocore read any other.
+def _parse_timestamp(value: Any) -> datetime:  # noqa: ANN401 - botocore passes any value
+    """Parse the date format of S3's headers. botocore parses all other formats.
 
-    Its own parser of all forms takes a sixth of the CPU of a HEAD.
+    A GET and a HEAD together take 0.84 of the CPU with it (docs/PERFORMANCE.md).
     """
     if isinstance(value, str) and value.endswith(" GMT"):
         return parsedate_to_datetime(value)
     return parse_timestamp(value)
 
 
-def _ask_for_checksums(params: dict[str, Any], **_: object) -> None:
-    """Let GetObject return S3's checksums; with `ChecksumMode` botocore would hash every byte."""
+def _request_checksums(params: dict[str, Any], **_: object) -> None:
+    """Request S3's checksums by a header. With `ChecksumMode` botocore would hash all bytes."""
     params["headers"]["x-amz-checksum-mode"] = "ENABLED"

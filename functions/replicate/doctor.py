@@ -1,8 +1,10 @@
-"""A deployment, examined hop by hop: invoke the function with `{"doctor": true}`.
+"""The doctor: checks a deployment when the function is invoked with `{"doctor": true}`.
 
-Two chains are walked, each until something is wrong: to GCS (settings, secret, token, rights, and a
-canary object that is written, read back and deleted) and to S3 (each bucket of SOURCE_BUCKETS).
-What fails names its hop and the fix.
+It runs series of checks, called hops. Each series stops at the first hop that fails. The first
+series checks the way to GCS: settings, secret, token, permissions, and a canary object that is
+written, read back and deleted. With a state machine it also checks what large objects need of the
+bucket, and another series asks the state machine. The last one checks each bucket in
+SOURCE_BUCKETS. A failed hop says what to do.
 """
 
 import contextlib
@@ -13,11 +15,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from replicate import staging_checks
+from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
-from replicate.protocol.checksums import VerifyingBody, encode_crc32c
-from replicate.protocol.deadline import Deadline
+from replicate.protocol.checksums import CommitGate, encode_crc32c
 from replicate.protocol.mapping import Tags, attributes
-from replicate.protocol.model import Parts, Precondition, SourceObject, SourceRef
+from replicate.protocol.model import Precondition, SourceObject, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.protocol.ports import Source
 from replicate.wiring import Environment
@@ -27,94 +30,112 @@ CANARY = b"s3-to-gcs-replicator was here\n"
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One thing that has to work; `check` says what was found or raises ReplicationError."""
+    """One check. `check` returns what it found, or raises ReplicationError."""
 
     name: str
     check: Callable[[], str]
 
 
-def examine(build: Callable[[], Environment], deadline: Deadline) -> dict[str, Any]:
-    """What every hop says. Nothing is raised: what is wrong is the answer."""
+def examine(build: Callable[[], Environment], context: Context) -> dict[str, Any]:
+    """Return a report on every hop. A problem is reported and not raised.
+
+    All clients are built again, because a setting may have changed since the last time.
+    """
     try:
         environment = build()
     except ReplicationError as error:
-        return _report([_told("settings", error)])
-    found = [_told("settings", f"gs://{environment.settings.naming.bucket}")]
+        return _report([_described("settings", error)])
+    hops = [_described("settings", f"gs://{environment.settings.naming.bucket}")]
     with contextlib.closing(environment):
-        for chain in (_to_gcs(environment, deadline), _to_s3(environment, deadline)):
-            found += _walk(chain)
-    return _report(found)
+        environment.start_invocation(context)
+        for chain in (_to_gcs(environment), _to_state_machine(environment), _to_s3(environment)):
+            hops += _walk(chain)
+    return _report(hops)
 
 
 def _walk(chain: Sequence[Hop]) -> Iterator[dict[str, Any]]:
-    """Check one hop after the other, until one fails."""
+    """Run one check after the other until one fails. Yield the report on each."""
     for hop in chain:
         try:
-            yield _told(hop.name, hop.check())
+            yield _described(hop.name, hop.check())
         except ReplicationError as error:
-            yield _told(hop.name, error)
+            yield _described(hop.name, error)
             return
 
 
-def _told(hop: str, found: str | ReplicationError) -> dict[str, Any]:
+def _described(hop: str, found: str | ReplicationError) -> dict[str, Any]:
     if isinstance(found, ReplicationError):
         return {"hop": hop, "ok": False, "code": found.code, "found": found.message}
     return {"hop": hop, "ok": True, "found": found}
 
 
-def _report(found: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"healthy": all(hop["ok"] for hop in found), "hops": found}
+def _report(hops: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"healthy": all(hop["ok"] for hop in hops), "hops": hops}
 
 
-def _to_gcs(environment: Environment, deadline: Deadline) -> list[Hop]:
+def _to_gcs(environment: Environment) -> list[Hop]:
     credentials, naming = environment.gcs.credentials, environment.settings.naming
 
     def secret() -> str:
-        with credentials.within(deadline):
+        with credentials.within(environment.deadline):
             return f"a {credentials.kind}"
 
     def token() -> str:
-        with credentials.within(deadline):
+        with credentials.within(environment.deadline):
             credentials.refresh(None)
-        return f"{len(str(credentials.token))} characters"
+        return f"a token of {len(str(credentials.token))} characters"
 
-    return [
+    hops = [
         Hop("secret", secret),
         Hop("token", token),
-        Hop(f"rights on gs://{naming.bucket}", lambda: _rights(environment, deadline)),
-        Hop("canary", lambda: _canary(environment, deadline)),
+        Hop(f"rights on gs://{naming.bucket}", lambda: _permissions(environment)),
+        Hop("canary", lambda: _canary(environment)),
     ]
+    if environment.executions:
+        hops += [
+            Hop("parts", partial(staging_checks.staging, environment)),
+            Hop("lifecycle rule for parts", partial(staging_checks.lifecycle_rule, environment)),
+            Hop("storage costs of parts", partial(staging_checks.storage_costs, environment)),
+        ]
+    return hops
 
 
-def _rights(environment: Environment, deadline: Deadline) -> str:
-    """Ask GCS which of the rights that are needed the credentials have."""
+def _to_state_machine(environment: Environment) -> list[Hop]:
+    executions = environment.executions
+    if not executions:
+        return []
+    return [Hop("state machine", partial(staging_checks.state_machine, executions))]
+
+
+def _permissions(environment: Environment) -> str:
+    """Check that the credentials have all permissions. Raise DestinationForbiddenError."""
     names = needed_permissions(environment.settings.policy)
-    granted = environment.destination(deadline).granted(names)
+    granted = environment.destination.granted(names)
     if missing := [name for name in names if name not in granted]:
         raise DestinationForbiddenError(
-            f"The credentials lack {', '.join(missing)} on"
-            f" gs://{environment.settings.naming.bucket}. Grant a role that has them: README.md has"
-            " the commands."
+            f"The credentials do not have {', '.join(missing)} on"
+            f" gs://{environment.settings.naming.bucket}. Grant a role that has these permissions:"
+            " README.md has the commands."
         )
     return ", ".join(names)
 
 
 def needed_permissions(policy: Policy) -> list[str]:
-    """GCS permissions on the bucket that a policy needs. docs/SECURITY.md says what each is for."""
-    wanted = ["create", "get", "list"]
+    """Return the GCS permissions that a policy needs. docs/SECURITY.md explains each of them."""
+    verbs = ["create", "get", "list"]
     if policy.overwrite is not Overwrite.NEVER:
-        wanted += ["update", "delete"]
+        verbs += ["update", "delete"]
     elif policy.deletes:
-        wanted += ["delete"]
+        verbs += ["delete"]
     if policy.tags is Tags.CONTEXTS:
-        wanted += ["createContext", "updateContext", "deleteContext"]
-    return [f"storage.objects.{name}" for name in wanted]
+        verbs += ["createContext", "updateContext", "deleteContext"]
+    return [f"storage.objects.{verb}" for verb in verbs]
 
 
-def _canary(environment: Environment, deadline: Deadline) -> str:
-    """Write an object the way all are written, read it back and delete it."""
+def _canary(environment: Environment) -> str:
+    """Write an object in the way of all objects, read it back and delete it."""
     settings = environment.settings
-    destination = environment.destination(deadline)
+    destination = environment.destination
     source = SourceObject(
         ref=SourceRef("doctor", f".s3-to-gcs-replicator/canary-{uuid.uuid4()}"),
         etag="canary",
@@ -122,35 +143,37 @@ def _canary(environment: Environment, deadline: Deadline) -> str:
         last_modified=datetime.now(UTC),
     )
     name = settings.naming.name(source.ref)
-    body = VerifyingBody(_CanaryBody(source))
-    destination.head(name)  # it is missing, and GCS has to say so: without list it may refuse
+    body = CommitGate(_CanaryBody(source), environment.source)
+    destination.head(name)  # without storage.objects.list GCS may respond with 403
     written = destination.write(name, attributes(source), body, Precondition(0))
     read = destination.head(name)
     if read is None or read.crc32c != encode_crc32c(body.crc32c):
-        raise IntegrityError(f"{settings.naming.uri(name)} is not there as it was written.")
+        raise IntegrityError(
+            f"GCS did not store {settings.naming.uri(name)} as it was written. Try again."
+        )
     try:
         destination.delete(name, Precondition.unchanged(written))
     except DestinationForbiddenError:
         if settings.policy.overwrite is not Overwrite.NEVER:
             raise
-        return f"written and read back; delete {settings.naming.uri(name)} by hand: we may not"
+        return f"written and read back; delete {settings.naming.uri(name)} by hand"
     return "written, read back and deleted"
 
 
-def _to_s3(environment: Environment, deadline: Deadline) -> list[Hop]:
-    source = environment.source(deadline)
+def _to_s3(environment: Environment) -> list[Hop]:
+    source = environment.source
     buckets = sorted(environment.settings.source_buckets)
     return [Hop(f"rights on s3://{name}", partial(_listable, source, name)) for name in buckets]
 
 
 def _listable(source: Source, bucket: str) -> str:
-    """Ask for a key that nobody has: S3 says so, where s3:ListBucket is allowed; else it denies."""
+    """Read a key that does not exist. S3 responds with 404 only if the role has s3:ListBucket."""
     source.head(SourceRef(bucket, f".s3-to-gcs-replicator/{uuid.uuid4()}"))
-    return "s3:ListBucket granted: a missing key gives 404"
+    return "s3:ListBucket granted: missing keys give 404"
 
 
 class _CanaryBody:
-    """The canary's bytes, as a body."""
+    """The bytes of the canary."""
 
     def __init__(self, source: SourceObject) -> None:
         self.object = source
@@ -164,10 +187,3 @@ class _CanaryBody:
 
     def rewind(self, offset: int) -> None:
         self._position = offset
-
-    def parts(self) -> Parts | None:
-        return None
-
-    def is_cut_like(self, parts: Parts) -> bool:
-        del parts
-        return False

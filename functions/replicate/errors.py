@@ -1,14 +1,17 @@
-"""Every way a replication can fail: one tree; status and retryability are facts of the class.
+"""The errors of a replication, each with an HTTP status, a code, and whether a retry may help.
 
-ReplicationError
-├── InvalidRequestError             400  not a request or an event we understand
+An error without a status in this drawing has the status of its parent. What is below a retryable
+error is retryable too. tests/unit/test_errors.py compares the drawing with the classes.
+
+ReplicationError                    500
+├── InvalidRequestError             400
 │   ├── InvalidEventError
-│   ├── InvalidNameError                 a key that GCS cannot hold
-│   └── DestinationRejectedError         GCS calls the object's metadata or settings invalid
+│   ├── InvalidNameError                 GCS does not accept the object's name
+│   └── DestinationRejectedError         GCS does not accept the object's metadata
 ├── UnsupportedMediaTypeError       415
 ├── MethodNotAllowedError           405
 ├── ForbiddenError                  403
-│   ├── SourceNotAllowedError            a bucket outside SOURCE_BUCKETS
+│   ├── SourceNotAllowedError            the bucket is not in SOURCE_BUCKETS
 │   ├── SourceForbiddenError
 │   └── DestinationForbiddenError
 ├── NotFoundError                   404
@@ -20,24 +23,33 @@ ReplicationError
 ├── ObjectTooLargeError             413
 ├── ThrottledError                  429  retryable
 ├── SettingsError                   500
-├── CredentialsError                500  retryable: a rotation may be under way
+├── CredentialsError                500  retryable: the credentials may be in rotation
 ├── IntegrityError                  502  retryable
 ├── UnavailableError                503  retryable
 │   ├── SourceUnavailableError
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
-├── InternalError                   500  a defect of the replicator
-└── BatchFailedError                500  several changes in one event, and which of them failed
+├── LargeObjectError                500  executions for a large object failed
+├── InternalError                   500
+└── BatchFailedError                500  retryable: Lambda retries the whole event
 
-LostRaceError is no failure: a port raises SourceChangedError or DestinationChangedError when the
-object is no longer what the decision was based on, and the protocol reads both sides again.
+LostRaceError
+├── SourceChangedError
+└── DestinationChangedError
+
+A lost race is not a failure. A port raises it when an object is no longer in the state that the
+decision was based on. The protocol then reads both sides again.
 """
 
 from typing import ClassVar
 
 
 class ReplicationError(Exception):
-    """A replication that did not happen. Users see its text: it names object and next step."""
+    """The failure of a replication. Users see `message`: it names the object and what to do.
+
+    `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
+    ID of the failed request.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -53,53 +65,53 @@ class ReplicationError(Exception):
 
 
 class InvalidRequestError(ReplicationError):
-    """The request cannot be understood."""
+    """The function cannot process the request as it is."""
 
     status = 400
     code = "invalid_request"
 
 
 class InvalidEventError(InvalidRequestError):
-    """The invocation's payload is not an event this function handles."""
+    """The function does not support the event."""
 
     code = "invalid_event"
 
 
 class InvalidNameError(InvalidRequestError):
-    """GCS has no way to hold an object of this name."""
+    """S3 or GCS does not accept the name of the object."""
 
     code = "invalid_name"
 
 
 class DestinationRejectedError(InvalidRequestError):
-    """GCS calls something about the object invalid."""
+    """GCS does not accept the metadata or another setting of the object."""
 
     code = "destination_rejected"
 
 
 class UnsupportedMediaTypeError(ReplicationError):
-    """The request's body is not JSON by its own account."""
+    """The Content-Type of an API request is not JSON."""
 
     status = 415
     code = "unsupported_media_type"
 
 
 class MethodNotAllowedError(ReplicationError):
-    """The API's path, but not its method."""
+    """The API does not support the HTTP method."""
 
     status = 405
     code = "method_not_allowed"
 
 
 class ForbiddenError(ReplicationError):
-    """Somebody's permission is missing."""
+    """A permission is missing."""
 
     status = 403
     code = "forbidden"
 
 
 class SourceNotAllowedError(ForbiddenError):
-    """The API was asked for a bucket that is not in SOURCE_BUCKETS."""
+    """An API request names a bucket that is not in SOURCE_BUCKETS."""
 
     code = "source_not_allowed"
 
@@ -117,7 +129,7 @@ class DestinationForbiddenError(ForbiddenError):
 
 
 class NotFoundError(ReplicationError):
-    """Something named does not exist."""
+    """A path, an object or a bucket does not exist."""
 
     status = 404
     code = "not_found"
@@ -162,7 +174,7 @@ class ObjectTooLargeError(ReplicationError):
 
 
 class ThrottledError(ReplicationError):
-    """S3 or GCS asked for fewer requests, for longer than it was worth waiting."""
+    """S3 or GCS throttled the request, and the retries in this invocation did not help."""
 
     status = 429
     code = "throttled"
@@ -170,20 +182,20 @@ class ThrottledError(ReplicationError):
 
 
 class SettingsError(ReplicationError):
-    """An environment variable of the function is missing or wrong."""
+    """An environment variable or the role of the function is missing or wrong."""
 
     code = "settings_invalid"
 
 
 class CredentialsError(ReplicationError):
-    """The GCP credentials cannot be read or Google does not accept them."""
+    """The secret cannot be read, or Google does not accept the credentials in it."""
 
     code = "credentials_invalid"
     retryable = True
 
 
 class IntegrityError(ReplicationError):
-    """The bytes are not what their checksum says. Nothing became visible at the destination."""
+    """The bytes do not match their checksum. No object became visible in GCS."""
 
     status = 502
     code = "integrity"
@@ -191,7 +203,7 @@ class IntegrityError(ReplicationError):
 
 
 class UnavailableError(ReplicationError):
-    """A store could not be reached or failed, again and again."""
+    """A service could not be reached or failed, and the retries in this invocation did not help."""
 
     status = 503
     code = "unavailable"
@@ -211,11 +223,17 @@ class DestinationUnavailableError(UnavailableError):
 
 
 class OutOfTimeError(ReplicationError):
-    """The invocation's time budget ended first. Nothing unfinished is visible."""
+    """The invocation has no time left. No incomplete object is visible in GCS."""
 
     status = 504
     code = "out_of_time"
     retryable = True
+
+
+class LargeObjectError(ReplicationError):
+    """Executions of the state machine did not copy a large object. The text has the last cause."""
+
+    code = "large_object_failed"
 
 
 class InternalError(ReplicationError):
@@ -223,14 +241,14 @@ class InternalError(ReplicationError):
 
 
 class BatchFailedError(ReplicationError):
-    """Some changes of an event failed. The text lists them."""
+    """Some changes of an event failed. The message lists them."""
 
     code = "batch_failed"
     retryable = True
 
 
 class LostRaceError(Exception):
-    """A condition of a request does not hold. `message` is the store's own sentence, if any."""
+    """The condition of a request does not hold. `message` is the text that the store sent."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -238,8 +256,8 @@ class LostRaceError(Exception):
 
 
 class SourceChangedError(LostRaceError):
-    """The source object is no longer the version that was asked for."""
+    """The source object is no longer the version that was requested."""
 
 
 class DestinationChangedError(LostRaceError):
-    """The destination object is no longer at the generation that the write was conditioned on."""
+    """The destination object is no longer at the generation that the write requires."""

@@ -1,12 +1,13 @@
-"""The function's configuration: read once from a mapping, typed, and wrong values named."""
+"""The configuration of the function, from its environment variables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from replicate.errors import SettingsError
 from replicate.protocol.mapping import Naming, Tags
+from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 
 T = TypeVar("T")
@@ -16,7 +17,7 @@ GCS_STORAGE_CLASSES = frozenset({"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the environment variables say. README.md has the table."""
+    """The values of the environment variables. docs/CONFIGURATION.md explains each of them."""
 
     naming: Naming
     credentials_secret: str
@@ -24,16 +25,29 @@ class Settings:
     policy: Policy
     lifecycle_deletes: bool
     storage_classes: Mapping[str, str]
+    sizes: Sizes
+    staging_prefix: str
+    state_machine: str
+    """ARN of the state machine that copies large objects; empty without one."""
+    event_queue_url: str
+    watch_delay_s: int
     region: str
     service: str
     metrics_namespace: str
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError."""
+        """Read all variables. Raise SettingsError, which names a missing or wrong variable."""
         get = _Reader(environ)
+        staging = get.text("STAGING_PREFIX") or ".s3-to-gcs-replicator/staging/"
+        machine, queue = get.text("LARGE_STATE_MACHINE_ARN"), get.text("EVENT_QUEUE_URL")
+        if machine and not queue:
+            raise SettingsError(
+                "The environment variable EVENT_QUEUE_URL is not set, and LARGE_STATE_MACHINE_ARN"
+                " is: set both, so that events can wait for executions."
+            )
         return cls(
-            naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX")),
+            naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),
             credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
             source_buckets=frozenset(_items(get.text("SOURCE_BUCKETS"))),
             policy=Policy(
@@ -51,13 +65,23 @@ class Settings:
                 "pairs such as STANDARD_IA=NEARLINE,GLACIER_IR=COLDLINE, with the GCS classes "
                 + ", ".join(sorted(GCS_STORAGE_CLASSES)),
             ),
+            sizes=Sizes(
+                parallel_from=get.parsed("PARALLEL_FROM", _bytes, "256 MiB", _SIZE),
+                large_from=get.parsed("LARGE_FROM", _bytes, "16 GiB", _SIZE),
+                part=get.parsed("PART_SIZE", _bytes, "256 MiB", _SIZE),
+                slice=get.parsed("SLICE_SIZE", _bytes, "2 GiB", _SIZE),
+            ),
+            state_machine=machine,
+            event_queue_url=queue,
+            watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "300", "0 to 900 seconds"),
+            staging_prefix=staging,
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
         )
 
     def policy_for(self, *, by_lifecycle: bool) -> Policy:
-        """What a change asks for: a deletion by a lifecycle rule is a choice of its own."""
+        """Return the policy for a change. Deletions by lifecycle rules have their own setting."""
         if by_lifecycle and not self.lifecycle_deletes:
             return replace(self.policy, deletes=False)
         return self.policy
@@ -65,7 +89,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Environment variables; an empty one counts as not set."""
+    """Reads environment variables. An empty variable counts as not set."""
 
     environ: Mapping[str, str]
 
@@ -75,7 +99,7 @@ class _Reader:
     def required(self, name: str) -> str:
         if value := self.text(name):
             return value
-        raise SettingsError(f"The environment variable {name} is not set: set it on the function.")
+        raise SettingsError(f"The environment variable {name} is not set. Set it on the function.")
 
     def parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
         value = self.text(name) or default
@@ -83,7 +107,8 @@ class _Reader:
             return parse(value)
         except ValueError:
             raise SettingsError(
-                f"The environment variable {name} is {value!r}: expected {expected}."
+                f"The environment variable {name} has the invalid value {value!r}. Set it to"
+                f" {expected}."
             ) from None
 
 
@@ -93,6 +118,27 @@ def _items(value: str) -> list[str]:
 
 def _boolean(value: str) -> bool:
     return {"true": True, "false": False}[_known(value.lower(), {"true", "false"})]
+
+
+_SIZE = "a size such as 262144, 64 KiB, 256 MiB or 16 GiB"
+_UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+
+
+def _bytes(value: str) -> int:
+    digits = value.rstrip("KMGTiB ").strip()
+    unit = value[len(digits) :].strip()
+    size = int(digits) * _UNITS[_known(unit, _UNITS.keys())]
+    if size <= 0:
+        raise ValueError(value)
+    return size
+
+
+def _delay(value: str) -> int:
+    """Read a delay that SQS accepts."""
+    seconds = int(value)
+    if not 0 <= seconds <= 900:  # noqa: PLR2004 - SQS's limit for DelaySeconds
+        raise ValueError(value)
+    return seconds
 
 
 def _storage_classes(value: str) -> Mapping[str, str]:
@@ -107,7 +153,7 @@ def _pair(item: str) -> tuple[str, str]:
     return source.strip().upper(), _known(destination.strip().upper(), GCS_STORAGE_CLASSES)
 
 
-def _known(value: str, known: frozenset[str] | set[str]) -> str:
+def _known(value: str, known: Collection[str]) -> str:
     if value not in known:
         raise ValueError(value)
     return value

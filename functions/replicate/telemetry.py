@@ -1,21 +1,24 @@
-"""One log line and a few metrics per change: never an event, a header or a credential."""
+"""One log line and a few metrics for each change. No event, header or credential is logged."""
 
 import logging
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from replicate.errors import CredentialsError, IntegrityError, ReplicationError
-from replicate.protocol.model import Outcome, SourceRef, Status
+from replicate import report
+from replicate.entry.invocation import Change
+from replicate.errors import CredentialsError, IntegrityError, InternalError, ReplicationError
+from replicate.protocol.model import Result, Status
 
-_ALARMING = {
+_METRICS_OF_ERRORS = {
     IntegrityError.code: "IntegrityFailed",
     CredentialsError.code: "CredentialsFailed",
 }
-"""Failures that are worth an alarm of their own."""
+"""Errors that have a metric of their own, because monitoring.yaml has an alarm for it."""
 
 _LIBRARIES = ("boto3", "botocore", "google", "requests", "urllib3")
 
@@ -30,69 +33,64 @@ def silence_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-class Observer:
-    """Tells what became of each change. Safe across threads, between `begin` and `end`."""
+class Telemetry:
+    """Records what became of each change. One thread uses it."""
 
     def __init__(self, service: str, namespace: str) -> None:
         self._logger = Logger(service=service)
-        self._lock = threading.Lock()
         self._metrics = Metrics(service=service, namespace=namespace)
 
-    def begin(self, request_id: str) -> None:
-        """All lines from now on belong to this invocation."""
+    @contextmanager
+    def invocation(self, request_id: str) -> Iterator[None]:
+        """Mark all lines with the invocation's ID, and write the metrics at its end."""
         self._logger.append_keys(function_request_id=request_id)
+        try:
+            yield
+        finally:
+            if self._metrics.metric_set:
+                self._metrics.flush_metrics()
 
-    def done(
-        self, outcome: Outcome, told: dict[str, Any], occurred_at: datetime | None, now: datetime
-    ) -> None:
-        """A change was carried out or proved unnecessary."""
+    def record(self, change: Change, result: Result | ReplicationError, now: datetime) -> None:
+        """Record how a change ended at `now`."""
+        if isinstance(result, ReplicationError):
+            self._failed(result, {"bucket": change.ref.bucket, "key": change.ref.key})
+        else:
+            self._succeeded(change, result, now)
+
+    def reject(self, error: ReplicationError) -> None:
+        """Record an event, or a part of it, that could not be read."""
+        self._failed(error, None)
+
+    def _succeeded(self, change: Change, result: Result, now: datetime) -> None:
+        status = result.reason.status
         ids = {
-            "s3": outcome.source.request_id if outcome.source else None,
-            "gcs": outcome.replica.request_id if outcome.replica else None,
+            "s3": result.source.request_id if result.source else None,
+            "gcs": result.replica.request_id if result.replica else None,
         }
-        self._logger.info(
-            "%s: %s", outcome.status, outcome.reason, extra={**told, "request_ids": ids}
-        )
-        self._add(outcome.status.capitalize(), MetricUnit.Count, 1)
-        if outcome.status is Status.REPLICATED:
-            self._add("BytesReplicated", MetricUnit.Bytes, outcome.bytes_copied)
-        if outcome.status is Status.REPLICATED and outcome.fields_dropped:
-            self._add("FieldsDropped", MetricUnit.Count, len(outcome.fields_dropped))
-        if outcome.status is not Status.SKIPPED and occurred_at is not None:
-            lag_s = max(0.0, (now - occurred_at).total_seconds())
-            self._add("ReplicationLag", MetricUnit.Seconds, lag_s)
+        line = report.result(result) | {"request_ids": ids}
+        self._logger.info("%s: %s", status, result.reason, extra=line)
+        self._count("".join(word.capitalize() for word in status.split("_")))
+        if status is Status.REPLICATED:
+            self._metrics.add_metric("BytesReplicated", MetricUnit.Bytes, result.bytes_copied)
+            if result.fields_dropped:
+                self._count("FieldsDropped", len(result.fields_dropped))
+        if status in {Status.REPLICATED, Status.DELETED} and change.occurred_at is not None:
+            lag_s = max(0.0, (now - change.occurred_at).total_seconds())
+            self._metrics.add_metric("ReplicationLag", MetricUnit.Seconds, lag_s)
 
-    def failed(self, ref: SourceRef | None, error: ReplicationError, told: dict[str, Any]) -> None:
-        """A change failed; Lambda's retry, the failure destination or the caller has it now."""
-        source = {"bucket": ref.bucket, "key": ref.key} if ref else None
-        self._logger.error(
-            "failed: %s",
-            error.code,
-            extra={
-                "status": "failed",
-                "source": source,
-                "error": told,
-                "request_id": error.request_id,
-            },
-        )
-        self._add("Failed", MetricUnit.Count, 1)
-        if error.code in _ALARMING:
-            self._add(_ALARMING[error.code], MetricUnit.Count, 1)
+    def _failed(self, error: ReplicationError, source: dict[str, Any] | None) -> None:
+        """Log a failure, with the stack of the defect that caused it, if one did."""
+        line = {
+            "status": "failed",
+            "source": source,
+            "error": report.error(error),
+            "request_id": error.request_id,
+        }
+        defect = error.__cause__ if isinstance(error, InternalError) else None
+        self._logger.error("failed: %s", error.code, exc_info=defect, extra=line)
+        self._count("Failed")
+        if error.code in _METRICS_OF_ERRORS:
+            self._count(_METRICS_OF_ERRORS[error.code])
 
-    def bug(self, ref: SourceRef, exception: Exception) -> None:
-        """A change met an exception that nobody expected: its stack belongs in the log."""
-        self._logger.error(
-            "failed: internal_error",
-            exc_info=exception,
-            extra={"status": "failed", "source": {"bucket": ref.bucket, "key": ref.key}},
-        )
-        self._add("Failed", MetricUnit.Count, 1)
-
-    def end(self) -> None:
-        """Write what was counted."""
-        if self._metrics.metric_set:
-            self._metrics.flush_metrics()
-
-    def _add(self, name: str, unit: MetricUnit, value: float) -> None:
-        with self._lock:
-            self._metrics.add_metric(name, unit, value)
+    def _count(self, name: str, count: int = 1) -> None:
+        self._metrics.add_metric(name, MetricUnit.Count, count)

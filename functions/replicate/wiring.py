@@ -1,31 +1,60 @@
-"""The composition root: what an execution environment needs, built once and from settings only."""
+"""The composition root: everything that an execution environment needs, built once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from replicate.aws_clients import AwsClients
+from replicate.entry.invocation import Context
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
-from replicate.protocol.deadline import Deadline
+from replicate.parallel import Threads
+from replicate.protocol import Replicator
+from replicate.protocol.assembly import Assembler
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.large import LargeCopy
 from replicate.protocol.mapping import Tags
+from replicate.protocol.parts import PARTS_AT_ONCE
 from replicate.protocol.plan import Policy
-from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
 from replicate.settings import Settings
+from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
 
-@dataclass(frozen=True, slots=True)
+class Stores(Protocol):
+    """What the handler uses of an `Environment`."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    def start_invocation(self, context: Context) -> None:
+        """Restart the deadline."""
+
+    def replicator(self, policy: Policy) -> Replicator:
+        """Return the protocol over both stores."""
+
+    def large_copy(self) -> LargeCopy:
+        """Return the steps of an execution, over both stores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Clients that live as long as the execution environment. Safe across threads."""
+    """Clients and adapters that live as long as the execution environment. Safe across threads."""
 
     settings: Settings
     aws: AwsClients
     gcs: GcsClient
     retries: RetryPolicy
+    deadline: Deadline
+    source: S3Source
+    destination: GcsDestination
+    clock: RoundClock
+    assembler: Assembler
+    executions: StateMachine | None
 
     @classmethod
     def from_environ(
@@ -35,45 +64,78 @@ class Environment:
         *,
         verify: str | None = None,
     ) -> "Environment":
-        """Build everything; the secret is not read before it is needed.
+        """Build everything. The secret is read when it is first needed.
 
-        Raises SettingsError, and UnavailableError when the AWS credentials cannot be read.
-
-        `verify` is what boto3 checks certificates with, None for its default.
-        The SDKs read their own standard variables (credentials, endpoints, proxies, certificate
-        authorities) from the process's environment.
+        `verify` is the file of certificate authorities for boto3; None means its default. The SDKs
+        read their own standard variables (credentials, endpoints, proxies, certificate authorities)
+        from the process's environment. Raise SettingsError, and UnavailableError when the AWS
+        credentials cannot be read.
         """
         silence_libraries()
         settings = Settings.from_environ(environ)
+        deadline = Deadline(0)
         aws = AwsClients(settings.region, retries, verify)
         secret = Secret(aws, settings.credentials_secret, settings.region, retries)
+        gcs = GcsClient(SecretCredentials(secret, retries))
+        reads_tags = settings.policy.tags is not Tags.OFF
+        source = S3Source(aws, deadline, retries, tags=reads_tags)
+        destination = GcsDestination(gcs, settings.naming, deadline, retries)
         return cls(
             settings=settings,
             aws=aws,
-            gcs=GcsClient(SecretCredentials(secret, retries)),
+            gcs=gcs,
             retries=retries,
+            deadline=deadline,
+            source=source,
+            destination=destination,
+            clock=RoundClock(retries, deadline),
+            assembler=Assembler(
+                source=source,
+                destination=destination,
+                prefix=settings.staging_prefix,
+                sizes=settings.sizes,
+                in_parallel=Threads(PARTS_AT_ONCE),
+            ),
+            executions=_state_machine(settings, aws, deadline, retries),
         )
+
+    def start_invocation(self, context: Context) -> None:
+        """Restart the deadline: the invocation's time, less the margin for its end."""
+        self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
+
+    def replicator(self, policy: Policy) -> Replicator:
+        """Return the protocol over both stores."""
+        return Replicator(
+            source=self.source,
+            destination=self.destination,
+            naming=self.settings.naming,
+            clock=self.clock,
+            policy=policy,
+            storage_classes=self.settings.storage_classes,
+            assembler=self.assembler,
+            executions=self.executions,
+        )
+
+    def large_copy(self) -> LargeCopy:
+        """Return the steps of an execution, over both stores."""
+        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
 
     def close(self) -> None:
         """Close the connections."""
         self.aws.close()
         self.gcs.close()
 
-    def source(self, deadline: Deadline, *, tags: bool = False) -> S3Source:
-        """Return S3 for one invocation."""
-        return S3Source(self.aws, deadline, self.retries, tags=tags)
 
-    def destination(self, deadline: Deadline) -> GcsDestination:
-        """Return GCS for one invocation."""
-        return GcsDestination(self.gcs, self.settings.naming, deadline, self.retries)
-
-    def replicator(self, deadline: Deadline, policy: Policy) -> Replicator:
-        """Return the protocol over both stores, for one change in one invocation."""
-        return Replicator(
-            source=self.source(deadline, tags=policy.tags is not Tags.OFF),
-            destination=self.destination(deadline),
-            naming=self.settings.naming,
-            clock=RoundClock(self.retries, deadline),
-            policy=policy,
-            storage_classes=self.settings.storage_classes,
-        )
+def _state_machine(
+    settings: Settings, aws: AwsClients, deadline: Deadline, retries: RetryPolicy
+) -> StateMachine | None:
+    if not settings.state_machine:
+        return None
+    return StateMachine(
+        aws,
+        deadline,
+        retries,
+        arn=settings.state_machine,
+        queue_url=settings.event_queue_url,
+        watch_delay_s=settings.watch_delay_s,
+    )

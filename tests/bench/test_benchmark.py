@@ -1,5 +1,6 @@
-"""What `make bench` counts, at a size at which it takes seconds: requests, round trips, memory."""
+"""What `make bench` counts: requests, round trips and memory, with small workloads."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +10,13 @@ import pytest
 
 from tools.benchmarks import site
 from tools.benchmarks.__main__ import CLIENTS, STARTED
-from tools.benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Start, Usage
+from tools.benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Usage
 from tools.benchmarks.clients.lambdas import LambdaFunction
 from tools.benchmarks.figures import EACH_OF_TEN, OURS, TUTORIAL, Results
-from tools.benchmarks.measure import (
-    GIB,
-    KIB,
-    MIB,
-    ColdStart,
-    Sample,
-    Workload,
-    measure,
-    measure_start,
-)
+from tools.benchmarks.measure import ColdStart, Sample, Workload, measure, measure_start
+from tools.benchmarks.picture import compare, draw
 from tools.benchmarks.report import page
-from tools.benchmarks.series import Series
+from tools.benchmarks.series import GIB, KIB, MIB, Series
 
 EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
 SMALL = Workload(10 * KIB, 20, 10, EVENTS)
@@ -71,26 +64,24 @@ def starts(running: site.Site) -> list[ColdStart]:
     ("phase", "s3", "gcs", "in_sequence"),
     [(Phase.NEW, 2, 1, 3), (Phase.AGAIN, 1, 1, 2), (Phase.DUPLICATE, 2, 2, 4)],
 )
-def test_a_small_object_takes_so_many_requests(
+def test_a_small_object_takes_this_number_of_requests(
     small: dict[Phase, Sample], phase: Phase, s3: int, gcs: int, in_sequence: int
 ) -> None:
     sample = small[phase]
-    assert sample.requests == (s3 * sample.count, gcs * sample.count)
-    assert sample.trips == in_sequence * sample.count
+    assert (sample.s3_requests, sample.gcs_requests, sample.round_trips) == (s3, gcs, in_sequence)
 
 
 def test_objects_of_one_event_do_not_wait_for_each_other(small: dict[Phase, Sample]) -> None:
     sample = small[Phase.BATCHES]
-    assert sample.requests == (2 * sample.count, sample.count)
-    assert sample.trips < 3 * sample.count
+    assert (sample.s3_requests, sample.gcs_requests) == (2, 1)
+    assert sample.round_trips < 3
 
 
-def test_a_large_object_takes_six_requests_and_no_more_memory_however_large(
+def test_a_large_object_takes_six_requests_and_no_more_memory_when_it_is_larger(
     large: list[Sample],
 ) -> None:
     for sample in large:
-        assert sample.requests == (2, 4)
-        assert sample.trips == 6
+        assert (sample.s3_requests, sample.gcs_requests, sample.round_trips) == (2, 4, 6)
         assert sample.rss_peak < 100 * MIB
     assert large[1].rss_peak - large[0].rss_peak < 8 * MIB
 
@@ -100,22 +91,22 @@ def test_ten_objects_of_8_mib_in_one_event_take_less_than_140_mib(ten: list[Samp
 
 
 @pytest.mark.parametrize("objects", [1, PER_EVENT])
-def test_a_new_process_asks_for_one_secret_and_one_token_and_nothing_in_the_background(
+def test_a_new_process_reads_one_secret_and_one_token_and_sends_nothing_in_the_background(
     starts: list[ColdStart], objects: int
 ) -> None:
-    found = [s.requests for s in starts if (s.client, s.objects) == (OURS, objects)]
-    assert found == [(2 * objects + 1, objects + 1)]
+    (found,) = [s for s in starts if (s.client, s.objects) == (OURS, objects)]
+    assert (found.aws_requests, found.google_requests) == (2 * objects + 1, objects + 1)
 
 
 class Idle:
-    """A client that does nothing but remember what it was told."""
+    """A client that records its orders and does nothing."""
 
     name = "idle"
     phases = frozenset(Phase)
-    start = Start(0.4, 0.5, 0)
+    start = Usage(0.4, 0.5, 0)
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, Phase]] = []
+        self.orders: list[tuple[int, Phase]] = []
 
     @contextmanager
     def open(self, site: site.Site) -> Iterator["Idle"]:
@@ -123,7 +114,7 @@ class Idle:
         yield self
 
     def run(self, series: Series, phase: Phase) -> Usage:
-        self.told.append((series.count, phase))
+        self.orders.append((series.count, phase))
         return Usage(0.2, 0.3, 0)
 
 
@@ -131,10 +122,10 @@ def test_the_first_event_of_a_new_process_holds_one_object_or_ten(running: site.
     idle = Idle()
     one = measure_start(running, idle, 0, "test")
     ten = measure_start(running, idle, 0, "test", PER_EVENT)
-    assert idle.told == [(1, Phase.NEW), (PER_EVENT, Phase.BATCHES)]
+    assert idle.orders == [(1, Phase.NEW), (PER_EVENT, Phase.BATCHES)]
     assert [one.objects, ten.objects] == [1, PER_EVENT]
     assert (ten.init_cpu_s, ten.event_cpu_s) == (0.4, 0.2)
-    assert (ten.first_cpu_s, ten.first_wall_s) == pytest.approx((0.6, 0.8))
+    assert (ten.total_cpu_s, ten.total_wall_s) == pytest.approx((0.6, 0.8))
 
 
 @pytest.mark.parametrize(("worker", "set_for_it"), [("replicator", False), ("tutorial", True)])
@@ -149,27 +140,38 @@ def test_the_function_uses_the_authorities_of_its_build_and_the_tutorial_the_who
 def test_requests_that_a_library_sends_in_the_background_are_counted(
     starts: list[ColdStart],
 ) -> None:
-    """The tutorial's client looks at the bucket, beside its token and three requests."""
-    [(_, google)] = [s.requests for s in starts if (s.client, s.objects) == (TUTORIAL, 1)]
-    assert google > 1 + 3
+    """The tutorial's client reads the bucket's metadata, beside a token and three per object.
+
+    Ten objects take long enough: the library's thread is a daemon, which ends with the process.
+    """
+    (found,) = [s for s in starts if (s.client, s.objects) == (TUTORIAL, PER_EVENT)]
+    assert found.google_requests > 1 + 3 * PER_EVENT
 
 
 def test_the_page_has_every_figure_and_every_bar(
-    small: dict[Phase, Sample], large: list[Sample], ten: list[Sample], starts: list[ColdStart]
+    tmp_path: Path,
+    small: dict[Phase, Sample],
+    large: list[Sample],
+    ten: list[Sample],
+    starts: list[ColdStart],
 ) -> None:
     results = Results((*small.values(), *large, *ten), tuple(starts))
-    text = page(results, [SMALL, TEN, LARGE, LARGER], [0], {})
+    text = re.sub(" +", " ", page(results, [SMALL, TEN, LARGE, LARGER], [0], {}))
     assert text.count("| 2 + 4 | 6 |") == 2
     assert "64 MiB to 128 MiB: growth of peak memory | ≤ 8 MiB |" in text
     assert "10 of 8 MiB in an event: peak memory | ≤ 140 MiB |" in text
     assert "first event of 10 after init: CPU, times that of init | ≤ 0.625" in text
     assert "| 21 + 11 |" in text
+    draw(tmp_path / "benchmark.svg", compare(results, LARGE.size, LARGER.size))
+    picture = (tmp_path / "benchmark.svg").read_text()
+    assert "cold start to the first object: CPU" in picture
+    assert "new 10 KiB" not in picture, "no peer was measured"
 
 
-def test_a_client_that_says_what_it_did_not_do_ends_the_run(
+def test_a_client_that_does_not_replicate_what_it_should_ends_the_run(
     running: site.Site, ours: Client
 ) -> None:
-    """Objects that are there already are skipped, and not taken for replicated ones."""
+    """Objects that exist already are skipped: they do not count as replicated."""
     workload = Workload(10 * KIB, 5, 5)
     assert [*measure(running, ours, workload, 0, "twice")]
     with pytest.raises(ClientError, match="skipped"):

@@ -1,4 +1,4 @@
-"""The bars of the benchmark: what is compared with what, and which limit it has."""
+"""The bars of the benchmark and its picture: what is compared with what."""
 
 from tools.benchmarks.clients.base import PER_EVENT, Phase
 from tools.benchmarks.figures import (
@@ -12,8 +12,11 @@ from tools.benchmarks.figures import (
     TUTORIAL,
     Results,
     bars,
+    medians,
 )
-from tools.benchmarks.measure import GIB, MIB, ColdStart, Sample
+from tools.benchmarks.measure import ColdStart, Sample
+from tools.benchmarks.picture import compare
+from tools.benchmarks.series import GIB, MIB
 
 
 def sample(
@@ -28,13 +31,14 @@ def sample(
     requests: tuple[int, int] = (0, 0),
     trips: int = 0,
 ) -> Sample:
-    return Sample(client, size, 1, phase, delay, cpu, wall, 0, peak_mib * MIB, requests, trips)
+    peak = peak_mib * MIB
+    return Sample(client, size, 1, phase, delay, cpu, wall, 0, peak, *requests, trips)
 
 
 def start(
     client: str, *, init: float, event: float, objects: int = 1, requests: tuple[int, int] = (0, 0)
 ) -> ColdStart:
-    return ColdStart(client, objects, 0, init, 0.0, event, 0.0, requests)
+    return ColdStart(client, objects, 0, init, 0.0, event, 0.0, *requests)
 
 
 RESULTS = Results(
@@ -118,3 +122,22 @@ def test_memory_is_the_most_that_any_round_took() -> None:
     results = Results((*RESULTS.samples, worse), RESULTS.starts)
     missed = [bar.what for bar in bars(results, GIB, 4 * GIB) if bar.unit and not bar.met]
     assert missed == ["one object of any size: peak memory"]
+
+
+def test_a_figure_is_the_median_of_the_rounds_and_requests_of_a_start_are_the_most() -> None:
+    rounds = [sample(OURS, SMALL, cpu=cpu, trips=3) for cpu in (3, 1, 8)]
+    assert medians(rounds) == sample(OURS, SMALL, cpu=3, trips=3)
+    starts = [start(OURS, init=i, event=1, requests=(i + 1, i)) for i in (2, 5, 3)]
+    assert Results((), tuple(starts)).start(OURS) == start(OURS, init=3, event=1, requests=(6, 5))
+
+
+def test_the_picture_shows_each_peer_as_a_multiple_of_the_replicator() -> None:
+    shown = compare(RESULTS, GIB, 4 * GIB)
+    assert {what: {c: round(r, 3) for c, r in each.items()} for what, each in shown.items()} == {
+        "new 10 KiB: CPU": {TUTORIAL: 1.111},
+        "unchanged 10 KiB: CPU": {TUTORIAL: 0.5},
+        "new 10 KiB at 30 ms: time": {TUTORIAL: 1.429, DAEMON: 2.0},
+        "new 1 GiB: CPU": {TUTORIAL: 1.333, COPY: 0.833},
+        "new 4 GiB: CPU": {TUTORIAL: 1.25, COPY: 0.909},
+        "cold start to the first object: CPU": {TUTORIAL: 1.25, AS_SHIPPED: 2.5},
+    }

@@ -230,10 +230,14 @@ class Gcs:
         name: str,
         sources: list[dict[str, Any]],
         destination: Mapping[str, Any] | None = None,
+        *,
+        delete_sources: bool = False,
         **query: object,
     ) -> Reply:
         """Concatenate objects."""
-        body = {"sourceObjects": sources, "destination": destination or {}}
+        body: dict[str, Any] = {"sourceObjects": sources, "destination": destination or {}}
+        if delete_sources:
+            body["deleteSourceObjects"] = True
         return self.request("POST", f"{self.path(name)}/compose", query=query, body=body)
 
     def rewrite(

@@ -101,7 +101,6 @@ def test_object_contexts_are_checked_wherever_they_are_written(gcs: Gcs, name: s
     start = gcs.request("POST", gcs.uploads, query=started, body={"name": name, **bad})
     assert start.status == 400
     assert gcs.patch(name, bad).status == 400
-    assert gcs.request("PUT", gcs.path(name), body=bad).status == 400
     assert gcs.compose(f"{name}/composed", source, bad).status == 400
     assert gcs.rewrite(name, f"{name}/copy", bad).status == 400
     assert gcs.get(name).json["contexts"]["custom"]["k"]["value"] == "v"
@@ -145,17 +144,6 @@ def test_a_patch_removes_what_is_null(gcs: Gcs, name: str) -> None:
     assert "contentLanguage" not in after
     assert after["metadata"] == {"Key": "other", "empty": "", "n": "1"}
     assert "metadata" not in gcs.patch(name, {"metadata": None}).json
-
-
-def test_an_update_keeps_only_what_it_names(gcs: Gcs, name: str) -> None:
-    resource = {key: value for key, value in DESCRIBED.items() if key != "customTime"}
-    gcs.multipart(name, b"", resource=resource)
-
-    after = gcs.request("PUT", gcs.path(name), body={"metadata": {"only": "this"}}).json
-
-    assert after["metadata"] == {"only": "this"}
-    assert "cacheControl" not in after
-    assert (after["storageClass"], after["metageneration"]) == ("NEARLINE", "2")
 
 
 def test_an_overwrite_keeps_nothing(gcs: Gcs, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Compose, copy, list, download, and the little that is needed of buckets."""
+"""Compose, rewrite, list, download, and the little that is needed of buckets."""
 
-import gzip
 import uuid
+from typing import Any
 
 import pytest
 from contract.gcs_http import STEP, Gcs, crc32c, md5, noise
@@ -65,6 +65,60 @@ def test_compose_takes_preconditions_on_both_sides(gcs: Gcs, name: str) -> None:
     assert gcs.compose(name, [matching], ifGenerationMatch=0).status == 412
 
 
+def test_a_composite_has_the_class_that_all_its_sources_share(gcs: Gcs, name: str) -> None:
+    for number, storage_class in enumerate(["NEARLINE", "NEARLINE", "STANDARD"]):
+        gcs.multipart(f"{name}/{number}", b"x", resource={"storageClass": storage_class})
+    cold = [{"name": f"{name}/0"}, {"name": f"{name}/1"}]
+
+    assert gcs.compose(name, cold).json["storageClass"] == "NEARLINE"
+    assert gcs.compose(name, [*cold, {"name": f"{name}/2"}]).status == 400
+
+
+def pinned(gcs: Gcs, name: str, count: int = 2) -> list[dict[str, Any]]:
+    """Return sources of a compose, each pinned to its generation."""
+    generations = [gcs.media(f"{name}/{n}", b"%d" % n).json["generation"] for n in range(count)]
+    return [
+        {
+            "name": f"{name}/{n}",
+            "generation": generation,
+            "objectPreconditions": {"ifGenerationMatch": generation},
+        }
+        for n, generation in enumerate(generations)
+    ]
+
+
+def test_compose_deletes_its_sources_when_it_is_told_to(gcs: Gcs, name: str) -> None:
+    sources = pinned(gcs, name)
+
+    assert gcs.compose(f"{name}/kept", sources).status == 200
+    assert [gcs.get(source["name"]).status for source in sources] == [200, 200]
+    assert gcs.compose(name, sources, delete_sources=True).status == 200
+    assert [gcs.get(source["name"]).status for source in sources] == [404, 404]
+    assert gcs.download(name).body == b"01"
+    assert gcs.compose(name, sources, delete_sources=True).status == 404
+
+
+def test_a_compose_that_fails_deletes_no_source(gcs: Gcs, name: str) -> None:
+    sources = pinned(gcs, name)
+    gcs.media(name, b"there")
+
+    assert gcs.compose(name, sources, delete_sources=True, ifGenerationMatch=0).status == 412
+    gcs.media(sources[1]["name"], b"newer")
+    assert gcs.compose(name, sources, delete_sources=True).status == 404
+    assert [gcs.get(source["name"]).status for source in sources] == [200, 200]
+    assert gcs.download(name).body == b"there"
+
+
+def test_a_composite_can_be_a_source_that_is_deleted(gcs: Gcs, name: str) -> None:
+    inner = gcs.compose(f"{name}/inner", pinned(gcs, name), delete_sources=True)
+    sources = [{"name": f"{name}/inner", "generation": inner.json["generation"]}]
+
+    whole = gcs.compose(name, sources, delete_sources=True)
+
+    assert (whole.json["componentCount"], gcs.download(name).body) == (2, b"01")
+    assert [item["name"] for item in gcs.listing(prefix=name).json["items"]] == [name]
+
+
 def test_a_rewrite_copies_bytes_and_metadata(gcs: Gcs, name: str) -> None:
     gcs.multipart(name, b"data", resource={"metadata": {"a": "b"}, "contentLanguage": "de"})
 
@@ -109,15 +163,6 @@ def test_a_rewrite_onto_itself_is_a_new_generation(gcs: Gcs, name: str) -> None:
 
     assert int(copied["generation"]) > int(generation)
     assert gcs.download(name).body == b"data"
-
-
-def test_copy_to_answers_with_the_resource(gcs: Gcs, name: str) -> None:
-    gcs.media(name, b"data")
-    to = gcs.path(f"{name}/copy").removeprefix("/storage/v1/")
-
-    reply = gcs.request("POST", f"{gcs.path(name)}/copyTo/{to}", body={})
-
-    assert reply.json["name"] == f"{name}/copy"
 
 
 def test_a_listing_has_prefixes_and_delimiters(gcs: Gcs, name: str) -> None:
@@ -194,49 +239,6 @@ def test_a_part_beyond_the_end_is_refused(gcs: Gcs, name: str) -> None:
     gcs.media(name, b"0123456789")
 
     assert gcs.download(name, {"Range": "bytes=10-"}).status == 416
-
-
-def test_gzip_is_served_decompressed_to_whoever_does_not_take_it(gcs: Gcs, name: str) -> None:
-    data = b"text " * 10_000
-    packed = gzip.compress(data)
-    gcs.media(name, packed, {"contentEncoding": "gzip"})
-
-    plain = gcs.download(name)
-    assert (plain.body, plain.headers["Content-Encoding"]) == (data, None)
-    raw = gcs.download(name, {"Accept-Encoding": "gzip"})
-    assert (raw.body, raw.headers["Content-Encoding"]) == (packed, "gzip")
-    assert gcs.get(name).json["size"] == str(len(packed))
-
-
-def test_gzip_that_must_not_be_transformed_is_served_as_it_is(gcs: Gcs, name: str) -> None:
-    packed = gzip.compress(b"text")
-    resource = {"contentEncoding": "gzip", "cacheControl": "no-transform"}
-    gcs.multipart(name, packed, resource=resource)
-
-    assert gcs.download(name).body == packed
-
-
-def test_a_resumable_put_may_be_gzipped_for_the_way(gcs: Gcs, name: str) -> None:
-    """Content-Range counts uncompressed bytes, and the object is what was compressed."""
-    data = noise(STEP) * 3
-    session = gcs.start(name)
-
-    first = gcs.put(
-        session,
-        gzip.compress(data[: 2 * STEP]),
-        f"0-{2 * STEP - 1}/{len(data)}",
-        {"Content-Encoding": "gzip"},
-    )
-    assert (first.status, first.persisted) == (308, 2 * STEP)
-    last = gcs.put(
-        session,
-        gzip.compress(data[2 * STEP :]),
-        f"{2 * STEP}-{len(data) - 1}/{len(data)}",
-        {"Content-Encoding": "gzip"},
-    )
-    assert last.json["crc32c"] == crc32c(data)
-    assert "contentEncoding" not in last.json
-    assert gcs.download(name).body == data
 
 
 def test_a_bucket_is_there_with_all_permissions(gcs: Gcs) -> None:

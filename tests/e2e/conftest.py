@@ -1,13 +1,14 @@
-"""One local cloud for all end-to-end tests; each test has a prefix of its own for its objects."""
+"""One local cloud for all end-to-end tests; each test has a key prefix of its own."""
 
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from tools.common.command import forget_other_clouds
 from tools.local.cloud import LocalCloud, local_cloud
-from tools.local.command import forget_other_clouds
-from tools.local.stage import Stage
+from tools.local.demo_context import DemoContext
+from tools.local.deployment import Deployment, deployed
 
 
 @pytest.fixture(scope="session")
@@ -17,16 +18,22 @@ def cloud() -> Iterator[LocalCloud]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def queued(cloud: LocalCloud) -> Iterator[Deployment]:
+    with deployed(cloud, "source-queued", Delivery="queue") as deployment:
+        yield deployment
+
+
 @pytest.fixture
-def stage(cloud: LocalCloud) -> Iterator[Stage]:
-    """The cloud with what the demo does on it; leaves neither faults nor events behind."""
-    yield Stage(cloud)
+def demo(cloud: LocalCloud, queued: Deployment) -> Iterator[DemoContext]:
+    """Return what the demo's steps use; leave neither faults nor events behind."""
+    yield DemoContext(cloud, queued)
     cloud.google.clear_faults()
     cloud.settle()
-    cloud.invoker.failed.clear()
+    cloud.service.failed.clear()
 
 
 @pytest.fixture
 def prefix() -> str:
-    """Start of the keys of this test."""
+    """Return the start of this test's keys."""
     return f"{uuid.uuid4().hex}/"

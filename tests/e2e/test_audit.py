@@ -1,16 +1,16 @@
-"""The audit that demo and tests rely on sees what differs."""
+"""The audit of the demo and the tests finds each kind of difference."""
 
-from tools.local.cloud import SILENT
-from tools.local.stage import Stage
+from tools.local.cloud import API_ONLY_BUCKET
+from tools.local.demo_context import DemoContext
 
 
-def test_the_audit_sees_what_is_missing_on_either_side_and_what_differs(
-    stage: Stage, prefix: str
+def test_the_audit_finds_missing_surplus_and_different_objects(
+    demo: DemoContext, prefix: str
 ) -> None:
-    s3, bucket = stage.cloud.aws.s3, stage.cloud.google.bucket
+    s3, bucket = demo.cloud.aws.s3, demo.cloud.google.bucket
     for name in ("equal", "bytes", "type", "metadata", "missing"):
         s3.put_object(
-            Bucket=SILENT,
+            Bucket=API_ONLY_BUCKET,
             Key=prefix + name,
             Body=b"bytes",
             ContentType="text/plain",
@@ -23,7 +23,7 @@ def test_the_audit_sees_what_is_missing_on_either_side_and_what_differs(
             b"BYTES" if name == "bytes" else b"bytes",
             content_type="text/html" if name == "type" else "text/plain",
         )
-    equal = {pair.name.removeprefix(prefix): pair.equal for pair in stage.pairs(prefix)}
+    equal = {pair.name.removeprefix(prefix): pair.equal for pair in demo.pairs(prefix)}
     assert equal == {
         "equal": True,
         "bytes": False,

@@ -1,4 +1,4 @@
-"""`make demo` and `make up`, as a person runs them."""
+"""`make demo` and `make up`."""
 
 import os
 import shutil
@@ -6,67 +6,69 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
+import psutil
 import pytest
 
+from tools.common.processes import command_line, descendants, plain_environment
 from tools.local.cloud import local_cloud
-from tools.local.processes import command_line, descendants, plain_environment
 from tools.local.runtime import REPOSITORY
 
-UP = "# Ctrl-C ends everything."
+LAST_LINE = "# Ctrl-C stops everything."
 
 
-def test_the_demo_goes_as_promised(tmp_path: Path) -> None:
-    demo = subprocess.run(
-        [sys.executable, "-m", "tools.local.demo"],
+def test_the_demo_succeeds_and_writes_its_picture(tmp_path: Path) -> None:
+    picture, temporary = tmp_path / "demo.svg", tmp_path / "tmp"
+    temporary.mkdir()
+    demo = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-m", "tools.local.demo", "--picture", picture],
         cwd=REPOSITORY,
-        env={**plain_environment(), "TMPDIR": str(tmp_path)},
+        env={**plain_environment(), "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert (demo.returncode, demo.stderr) == (0, "")
-    assert "All as promised." in demo.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert "28 of 28 objects" in demo.stdout
+    assert "All as expected." in demo.stdout
+    assert list(temporary.iterdir()) == []
+    drawn = ET.parse(picture).getroot()  # noqa: S314 - ours
+    assert "28 of 28 objects" in "".join(drawn.itertext()).replace("\xa0", " ")
 
 
+def test_the_demos_picture_loads_nothing_and_names_no_path() -> None:
+    text = (REPOSITORY / "docs/demo.svg").read_text()
+    assert "://" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert not [word for word in ("@import", "@font-face", "href", "/home") if word in text]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the commands need curl")
 def test_every_line_that_up_prints_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     with _up(tmp_path) as (up, printed):
         pasted = subprocess.run(
             ["/bin/bash", "-euo", "pipefail"],
             input=printed,
-            env={**plain_environment(), "PATH": _path_with_curl(tmp_path)},
+            env=plain_environment(),
             capture_output=True,
             text=True,
             check=True,
         )
         up.send_signal(signal.SIGINT)
         shown, _ = up.communicate(timeout=20)
-    assert "201 Created" in pasted.stdout
-    for name in ("hello.txt", "asked.txt"):
+    assert "201 CREATED" in pasted.stdout
+    for name in ("hello.txt", "requested.txt"):
         assert f'"name": "{name}"' in pasted.stdout
     assert "s3://source/hello.txt → gs://replica/hello.txt" in shown
-
-
-def _path_with_curl(folder: Path) -> str:
-    """The machine's commands; and a curl, should there be none: nothing but Python is promised."""
-    found = plain_environment()["PATH"]
-    if shutil.which("curl", path=found):
-        return found
-    curl = folder / "bin" / "curl"
-    curl.parent.mkdir()
-    curl.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parent}/curl.py "$@"\n')
-    curl.chmod(0o700)
-    return f"{found}:{curl.parent}"
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_up_leaves_nothing_running_however_it_ends(end: signal.Signals, tmp_path: Path) -> None:
     with _up(tmp_path) as (up, _):
-        below = list(descendants(up.pid))
+        below = descendants(up.pid)
         assert len(below) >= 6  # a guard and its command: moto, GCS, the emulator
         up.send_signal(end)
         up.communicate(timeout=20)
@@ -82,7 +84,7 @@ def test_a_closed_cloud_leaves_nothing_running() -> None:
         cloud.function.invoke({"Event": "s3:TestEvent"})
         running = set(descendants(os.getpid())) - before
     assert len(running) == 7  # as above, and the function's own process
-    _assert_gone(sorted(running))
+    _assert_gone(running)
 
 
 @contextmanager
@@ -97,7 +99,7 @@ def _up(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     ) as up:
         assert up.stdout
         try:
-            printed = "".join(iter(lambda: _line(up, until=UP), UP + "\n"))
+            printed = "".join(iter(lambda: _line(up, until=LAST_LINE), LAST_LINE + "\n"))
             yield up, printed
         finally:
             up.kill()
@@ -110,8 +112,8 @@ def _line(up: "subprocess.Popen[str]", until: str) -> str:
     return line
 
 
-def _assert_gone(pids: list[int]) -> None:
+def _assert_gone(processes: Iterable[psutil.Process]) -> None:
     give_up = time.monotonic() + 10
-    while alive := [command_line(pid) for pid in pids if command_line(pid) != [""]]:
+    while alive := [line for process in processes if (line := command_line(process))]:
         assert time.monotonic() < give_up, f"still running: {alive}"
         time.sleep(0.02)

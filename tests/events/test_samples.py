@@ -1,4 +1,4 @@
-"""events/ holds one invocation of each kind, in the shape in which AWS sends it."""
+"""events/ has a sample of each kind of invocation, in the shape in which AWS sends it."""
 
 import hashlib
 import json
@@ -9,8 +9,12 @@ from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 import pytest
+from memory import Context
 
-from replicate.entry.events import Kind, parse
+from replicate import entry
+from replicate.entry.batch_operations import BatchOperationsInvocation
+from replicate.entry.invocation import AsynchronousInvocation, Invocation
+from replicate.entry.sqs import SqsInvocation
 from replicate.protocol.model import SourceRef
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
@@ -31,31 +35,35 @@ ODD = "reports/2026 Q4/a+b = 100% of café, 東京 & %2F.txt"
 HARBOUR, LOG = "photos/2026/11/harbour.jpg", "logs/app.log"
 ARCHIVED = "archive/harbour.jpg"
 
-MEANT = {
-    "batch-operations-1.0.json": (Kind.BATCH_OPERATIONS, [ODD]),
-    "batch-operations-2.0.json": (Kind.BATCH_OPERATIONS, [ODD]),
-    "eventbridge-lifecycle-expiration.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "eventbridge-object-created.json": (Kind.NOTIFICATION, [ODD]),
-    "eventbridge-object-deleted.json": (Kind.NOTIFICATION, [HARBOUR]),
-    "eventbridge-restore-completed.json": (Kind.NOTIFICATION, ["archive/2019/ledger.csv"]),
-    "eventbridge-tags-added.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "failure-record.json": (Kind.NOTIFICATION, [LOG]),
-    "s3-lifecycle-expiration.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "s3-tagging.json": (Kind.NOTIFICATION, [ARCHIVED]),
-    "sqs-eventbridge.json": (Kind.QUEUE, [ODD]),
-    "sqs-failure-record.json": (Kind.QUEUE, [LOG]),
-    "sqs-poison.json": (Kind.QUEUE, [LOG, ODD]),
-    "sqs-s3.json": (Kind.QUEUE, [LOG, ODD]),
-    "sqs-sns.json": (Kind.QUEUE, [ODD]),
+EXPECTED: dict[str, tuple[type[Invocation], list[str]]] = {
+    "batch-operations-1.0.json": (BatchOperationsInvocation, [ODD]),
+    "batch-operations-2.0.json": (BatchOperationsInvocation, [ODD]),
+    "eventbridge-lifecycle-expiration.json": (AsynchronousInvocation, [ARCHIVED]),
+    "eventbridge-object-created.json": (AsynchronousInvocation, [ODD]),
+    "eventbridge-object-deleted.json": (AsynchronousInvocation, [HARBOUR]),
+    "eventbridge-restore-completed.json": (AsynchronousInvocation, ["archive/2019/ledger.csv"]),
+    "eventbridge-tags-added.json": (AsynchronousInvocation, [ARCHIVED]),
+    "failure-record.json": (AsynchronousInvocation, [LOG]),
+    "s3-lifecycle-expiration.json": (AsynchronousInvocation, [ARCHIVED]),
+    "s3-tagging.json": (AsynchronousInvocation, [ARCHIVED]),
+    "sqs-eventbridge.json": (SqsInvocation, [ODD]),
+    "sqs-failure-record.json": (SqsInvocation, [LOG]),
+    "sqs-poison.json": (SqsInvocation, [LOG, ODD]),
+    "sqs-s3.json": (SqsInvocation, [LOG, ODD]),
+    "sqs-sns.json": (SqsInvocation, [ODD]),
 }
-"""Which keys the function is to understand: the odd one tells every wrong decoding."""
+"""The invoker and the keys of each sample. The key ODD shows every wrong decoding."""
+
+
+def parse(event: object) -> Invocation:
+    return entry.parse(event, NOW, Context(), frozenset())
 
 
 def keys(name: str) -> list[str]:
     return [unquote_plus(record["s3"]["object"]["key"]) for record in NOTIFICATIONS[name]]
 
 
-def test_there_is_one_of_each_kind() -> None:
+def test_there_is_a_sample_of_each_kind() -> None:
     assert set(SAMPLES) >= {
         "api-v1.json",
         "api-v2.json",
@@ -71,38 +79,38 @@ def test_there_is_one_of_each_kind() -> None:
         "s3-put-multiple.json",
         "s3-restore-completed.json",
         "s3-test-event.json",
-        *MEANT,
+        *EXPECTED,
     }
 
 
-@pytest.mark.parametrize("name", MEANT)
-def test_the_function_reads_the_keys_that_are_meant(name: str) -> None:
-    kind, keys = MEANT[name]
-    delivery = parse(SAMPLES[name], NOW)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_sample_is_parsed_to_the_expected_keys(name: str) -> None:
+    kind, keys = EXPECTED[name]
+    invocation = parse(SAMPLES[name])
 
-    assert delivery.kind is kind
-    assert [change.ref for change in delivery.changes()] == [SourceRef(BUCKET, k) for k in keys]
-    assert [len(item.malformed) for item in delivery.items if item.malformed] == (
+    assert isinstance(invocation, kind)
+    assert [change.ref for change in invocation.changes] == [SourceRef(BUCKET, k) for k in keys]
+    assert [len(message.errors) for message in invocation.messages if message.errors] == (
         [1] if name == "sqs-poison.json" else []
     )
 
 
-def test_a_failure_record_names_the_key_that_failed() -> None:
+def test_failure_record_names_the_key_that_failed() -> None:
     (message,) = QUEUED["sqs-failure-record.json"]
     for record in (SAMPLES["failure-record.json"], json.loads(message["body"])):
         assert f"/{LOG}: " in record["responsePayload"]["errorMessage"]
 
 
-def test_what_a_lifecycle_rule_deletes_is_told_apart() -> None:
+def test_lifecycle_samples_are_recognized() -> None:
     by_lifecycle = {
-        name for name in MEANT if any(c.by_lifecycle for c in parse(SAMPLES[name], NOW).changes())
+        name for name in EXPECTED if any(c.by_lifecycle for c in parse(SAMPLES[name]).changes)
     }
 
     assert by_lifecycle == {"s3-lifecycle-expiration.json", "eventbridge-lifecycle-expiration.json"}
 
 
 @pytest.mark.parametrize("name", QUEUED)
-def test_messages_have_what_lambda_hands_over(name: str) -> None:
+def test_sqs_messages_have_the_fields_that_lambda_sends(name: str) -> None:
     messages = QUEUED[name]
 
     assert len({message["messageId"] for message in messages}) == len(messages)
@@ -113,18 +121,18 @@ def test_messages_have_what_lambda_hands_over(name: str) -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_records_have_what_s3_sends(record: dict[str, Any]) -> None:
+def test_s3_records_have_the_fields_that_s3_sends(record: dict[str, Any]) -> None:
     new = record["eventName"].startswith(("LifecycleExpiration:", "ObjectTagging:"))
     assert record["eventVersion"] == ("2.3" if new else "2.1")
     assert record["eventSource"] == "aws:s3"
     assert re.fullmatch(r"(Object\w+|LifecycleExpiration):\w+", record["eventName"])
     assert datetime.fromisoformat(record["eventTime"]).tzinfo
     assert set(record["responseElements"]) == {"x-amz-request-id", "x-amz-id-2"}
-    described = record["s3"]
-    assert described["s3SchemaVersion"] == "1.0"
-    assert described["bucket"]["name"] == BUCKET
-    assert described["bucket"]["arn"] == f"arn:aws:s3:::{BUCKET}"
-    assert re.fullmatch(r"[0-9A-F]{18}", described["object"]["sequencer"])
+    s3 = record["s3"]
+    assert s3["s3SchemaVersion"] == "1.0"
+    assert s3["bucket"]["name"] == BUCKET
+    assert s3["bucket"]["arn"] == f"arn:aws:s3:::{BUCKET}"
+    assert re.fullmatch(r"[0-9A-F]{18}", s3["object"]["sequencer"])
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -135,13 +143,13 @@ def test_keys_are_encoded_as_s3_encodes_them(record: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_what_was_made_has_a_size_and_the_rest_has_none(record: dict[str, Any]) -> None:
-    made = record["eventName"].startswith(("ObjectCreated:", "ObjectRestore:"))
+def test_only_created_and_restored_objects_have_a_size(record: dict[str, Any]) -> None:
+    has_size = record["eventName"].startswith(("ObjectCreated:", "ObjectRestore:"))
 
-    assert ("size" in record["s3"]["object"]) is made
+    assert ("size" in record["s3"]["object"]) is has_size
 
 
-def test_the_encoded_key_tells_a_single_decoding_from_none_and_from_two() -> None:
+def test_encoded_key_differs_when_it_is_decoded_never_once_or_twice() -> None:
     (key,) = keys("s3-put-encoded-key.json")
 
     assert key == "reports/2026 Q4/a+b = 100% of café, 東京 & %2F.txt"
@@ -154,19 +162,19 @@ def test_two_of_several_records_are_for_one_key() -> None:
     assert first["s3"]["object"]["sequencer"] < second["s3"]["object"]["sequencer"]
 
 
-def test_the_malformed_record_stands_beside_a_good_one() -> None:
+def test_malformed_record_follows_a_valid_one() -> None:
     good, bad = NOTIFICATIONS["s3-put-malformed-record.json"]
 
     assert "key" in good["s3"]["object"]
     assert "key" not in bad["s3"]["object"]
 
 
-def test_the_test_event_has_no_records() -> None:
+def test_s3_test_event_has_no_records() -> None:
     assert SAMPLES["s3-test-event.json"]["Event"] == "s3:TestEvent"
     assert "Records" not in SAMPLES["s3-test-event.json"]
 
 
-def test_api_requests_are_of_both_payload_formats() -> None:
+def test_api_samples_have_both_payload_formats() -> None:
     rest, http = SAMPLES["api-v1.json"], SAMPLES["api-v2.json"]
 
     assert (rest["httpMethod"], rest["path"]) == ("POST", "/v1/replicate")

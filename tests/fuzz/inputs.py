@@ -1,4 +1,4 @@
-"""What nobody expects: any JSON, real events with a part replaced, requests of any kind."""
+"""Strategies for unexpected inputs: any JSON, mutated events, and HTTP requests of any kind."""
 
 import base64
 import copy
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
-from memory import a_sample
+from memory import sample_event
 
 from replicate.entry.http_api import ROUTE
 
@@ -16,7 +16,7 @@ Json = Any
 TEXTS = st.text(st.characters(categories=None), max_size=30) | st.sampled_from(
     ["", "%", "%zz", "%ff", "+", "..", "a\r\nb: c", "\ud800", "\x00", "null", "é" * 600, "x" * 5000]
 )
-"""With what no encoding can hold, and what means something to somebody."""
+"""Includes text that UTF-8 cannot encode, and text with a special meaning."""
 
 SCALARS = (
     st.none()
@@ -39,7 +39,7 @@ JSON: st.SearchStrategy[Json] = st.recursive(
     max_leaves=12,
 )
 
-BRIDGED = {
+EVENTBRIDGE = {
     "version": "0",
     "source": "aws.s3",
     "detail-type": "Object Created",
@@ -55,22 +55,22 @@ BATCH = {
         {"taskId": "two", "s3Key": "k%20y", "s3BucketArn": "arn:aws:s3:::source"},
     ],
 }
-PUT = a_sample("s3-put")
+PUT = sample_event("s3-put")
 EVENTS: tuple[Json, ...] = (
     PUT,
-    a_sample("s3-put-multiple"),
-    a_sample("s3-delete"),
-    a_sample("s3-restore-completed"),
-    a_sample("s3-test-event"),
-    BRIDGED,
+    sample_event("s3-put-multiple"),
+    sample_event("s3-delete"),
+    sample_event("s3-restore-completed"),
+    sample_event("s3-test-event"),
+    EVENTBRIDGE,
     BATCH,
     {"requestPayload": PUT, "responsePayload": {"errorMessage": "it failed"}},
 )
-REQUESTS: tuple[Json, ...] = (a_sample("api-v1"), a_sample("api-v2"))
+REQUESTS: tuple[Json, ...] = (sample_event("api-v1"), sample_event("api-v2"))
 
 
-def queued(*bodies: Json) -> Json:
-    """Return the bodies as a queue's messages."""
+def sqs_event(*bodies: Json) -> Json:
+    """Return an SQS event with these message bodies."""
     return {
         "Records": [
             {"eventSource": "aws:sqs", "messageId": str(number), "body": body}
@@ -80,7 +80,7 @@ def queued(*bodies: Json) -> Json:
 
 
 def paths(value: Json, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value."""
+    """Return the path of every value in a JSON value."""
     inner = (
         value.items()
         if isinstance(value, dict)
@@ -92,8 +92,8 @@ def paths(value: Json, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def spoiled(draw: st.DrawFn, events: tuple[Json, ...]) -> Json:
-    """Return a real event in which something is not what it was, or is missing."""
+def mutated(draw: st.DrawFn, events: tuple[Json, ...]) -> Json:
+    """Return a real event with one to three values replaced or removed."""
     event = copy.deepcopy(draw(st.sampled_from(events)))
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from(paths(event)))
@@ -110,15 +110,15 @@ def spoiled(draw: st.DrawFn, events: tuple[Json, ...]) -> Json:
 
 
 @st.composite
-def spoiled_messages(draw: st.DrawFn) -> Json:
-    """Return a queue with messages that make sense, or less."""
+def mutated_messages(draw: st.DrawFn) -> Json:
+    """Return an SQS event with valid and invalid messages."""
     bodies = st.one_of(
-        spoiled(EVENTS).map(json.dumps),
-        spoiled(EVENTS).map(lambda event: json.dumps({"Type": "Notification", "Message": event})),
+        mutated(EVENTS).map(json.dumps),
+        mutated(EVENTS).map(lambda event: json.dumps({"Type": "Notification", "Message": event})),
         TEXTS,
         JSON,
     )
-    return queued(*draw(st.lists(bodies, min_size=1, max_size=4)))
+    return sqs_event(*draw(st.lists(bodies, min_size=1, max_size=4)))
 
 
 BUCKETS = st.sampled_from(["source", "other-bucket", "Source", "a", "192.168.0.1"]) | TEXTS
@@ -142,9 +142,9 @@ METHODS = st.just("POST") | st.sampled_from(["GET", "PUT", "HEAD", "OPTIONS", "T
 ROUTES = st.just(ROUTE) | st.sampled_from(["/", "", f"{ROUTE}/", "/v1", "/v1/replicate/x"]) | TEXTS
 
 
-def a_request(body: str, path: str = ROUTE) -> Json:
-    """Return a request of JSON as an HTTP API passes it on."""
-    event = copy.deepcopy(a_sample("api-v2"))
+def api_request(body: str, path: str = ROUTE) -> Json:
+    """Return the event of an HTTP API for a request with a JSON body."""
+    event = copy.deepcopy(sample_event("api-v2"))
     event |= {"body": body, "isBase64Encoded": False, "rawPath": path}
     event["headers"] = {"content-type": "application/json"}
     event["requestContext"]["http"]["path"] = path
@@ -153,7 +153,7 @@ def a_request(body: str, path: str = ROUTE) -> Json:
 
 @st.composite
 def requests(draw: st.DrawFn) -> Json:
-    """Return what API Gateway makes of a request of any kind, in one of its two formats."""
+    """Return the API Gateway event, in one of its two formats, for a request of any kind."""
     body, encoded = draw(BODIES), draw(st.booleans())
     if body is not None and encoded:
         raw = draw(st.binary(max_size=20)) if draw(st.booleans()) else body.encode(errors="replace")
@@ -173,6 +173,6 @@ def requests(draw: st.DrawFn) -> Json:
     return event
 
 
-def as_lambda_sends(answer: Mapping[str, Any]) -> Json:
-    """Return an answer as its receiver gets it. The runtime escapes nothing and sends UTF-8."""
-    return json.loads(json.dumps(answer, ensure_ascii=False).encode())
+def as_sent_by_lambda(response: Mapping[str, Any]) -> Json:
+    """Return a response as its receiver gets it. The runtime sends UTF-8 without escapes."""
+    return json.loads(json.dumps(response, ensure_ascii=False).encode())

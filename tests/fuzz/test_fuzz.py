@@ -1,4 +1,4 @@
-"""Whatever it is fed, the function answers in its own words: no crash, no stack trace, no hang."""
+"""The function handles or rejects any input without a crash, a stack trace or a hang."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from fuzz import inputs
-from fuzz.inputs import Json, as_lambda_sends
+from fuzz.inputs import Json, as_sent_by_lambda
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from memory import Context, MemoryStores
@@ -17,7 +17,7 @@ from replicate.protocol.model import SourceRef
 
 BUCKETS = ("source", "my-source-bucket")
 STATUSES = {200, 201, 400, 403, 404, 405, 409, 413, 415, 429, 502, 503, 504}
-"""What docs/openapi.yaml promises; 500 is for settings and defects."""
+"""The statuses in docs/openapi.json, except for 500, which is for settings and defects."""
 
 often = settings(
     max_examples=200,
@@ -28,7 +28,7 @@ often = settings(
 
 @pytest.fixture(scope="module")
 def function() -> Function:
-    """Return a function over stores in memory that have an object or two."""
+    """Return a function over stores in memory with one object per bucket."""
     stores = MemoryStores(environ={"REPLICATE_DELETES": "true"})
     for bucket in BUCKETS:
         stores.s3.put(SourceRef(bucket, "key"), b"bytes")
@@ -37,7 +37,7 @@ def function() -> Function:
 
 @pytest.fixture(autouse=True)
 def only_json_is_logged(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Check every line that the examples of a test have logged."""
+    """Check that every line that the test logged is JSON without an exception."""
     yield
     output = capfd.readouterr()
     assert output.err == ""
@@ -46,13 +46,13 @@ def only_json_is_logged(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 
 def deliver(function: Function, event: Json) -> str:
-    """Invoke, and hold the end to what every invocation promises; returns what was answered."""
+    """Invoke the function and check what holds for every invocation; return the response."""
     try:
-        answer = function.handle(event, Context())
+        response = function.handle(event, Context())
     except (InvalidEventError, BatchFailedError) as refusal:
         message = refusal.message
     else:
-        message = json.dumps(answer)
+        message = json.dumps(response)
     message.encode()
     assert InternalError.code not in message
     return message
@@ -60,38 +60,34 @@ def deliver(function: Function, event: Json) -> str:
 
 @often
 @given(event=inputs.JSON)
-def test_any_json_is_an_event_or_refused_as_none(function: Function, event: Json) -> None:
+def test_any_json_is_handled_or_rejected(function: Function, event: Json) -> None:
     deliver(function, event)
 
 
 @often
-@given(event=inputs.spoiled(inputs.EVENTS))
-def test_an_event_with_any_part_replaced_is_understood_or_refused(
-    function: Function, event: Json
-) -> None:
+@given(event=inputs.mutated(inputs.EVENTS))
+def test_mutated_event_is_handled_or_rejected(function: Function, event: Json) -> None:
     deliver(function, event)
 
 
 @often
-@given(event=inputs.spoiled_messages() | inputs.spoiled((inputs.queued("{}", "[]"),)))
-def test_a_queue_with_any_messages_names_those_that_failed(function: Function, event: Json) -> None:
+@given(event=inputs.mutated_messages() | inputs.mutated((inputs.sqs_event("{}", "[]"),)))
+def test_any_sqs_batch_is_handled_or_rejected(function: Function, event: Json) -> None:
     deliver(function, event)
 
 
 @often
-@given(event=inputs.spoiled(inputs.REQUESTS))
-def test_a_request_that_api_gateway_never_made_is_answered_or_refused(
-    function: Function, event: Json
-) -> None:
+@given(event=inputs.mutated(inputs.REQUESTS))
+def test_mutated_api_gateway_event_is_handled_or_rejected(function: Function, event: Json) -> None:
     deliver(function, event)
 
 
 @often
-@example(event=inputs.a_request('{"s3_bucket": "source", "s3_key": "\\ud800"}'))
-@example(event=inputs.a_request("{}", path="/v1/\ud800"))
+@example(event=inputs.api_request('{"s3_bucket": "source", "s3_key": "\\ud800"}'))
+@example(event=inputs.api_request("{}", path="/v1/\ud800"))
 @given(event=inputs.requests())
-def test_any_request_gets_a_documented_answer(function: Function, event: Json) -> None:
-    sent = as_lambda_sends(function.handle(event, Context()))
+def test_any_http_request_gets_a_documented_response(function: Function, event: Json) -> None:
+    sent = as_sent_by_lambda(function.handle(event, Context()))
     assert sent["statusCode"] in STATUSES, sent
     headers = {k: v[0] for k, v in (sent.get("multiValueHeaders") or {}).items()}
     headers |= sent.get("headers") or {}
@@ -108,15 +104,15 @@ def test_any_request_gets_a_documented_answer(function: Function, event: Json) -
 
 @often
 @given(key=inputs.TEXTS, bucket=st.just("source") | inputs.TEXTS)
-def test_any_name_in_an_event_is_carried_out_or_refused_by_name(
+def test_any_bucket_and_key_is_handled_or_rejected(
     function: Function, key: str, bucket: str
 ) -> None:
     detail = {"bucket": {"name": bucket}, "object": {"key": key}}
-    deliver(function, inputs.BRIDGED | {"detail": detail})
+    deliver(function, inputs.EVENTBRIDGE | {"detail": detail})
 
 
 @pytest.mark.parametrize("depth", [10, 1_000, 50_000])
-def test_a_deep_event_is_refused(function: Function, depth: int) -> None:
+def test_deeply_nested_event_is_rejected(function: Function, depth: int) -> None:
     event: Json = inputs.PUT
     for _ in range(depth):
         event = {"requestPayload": event}
@@ -124,13 +120,13 @@ def test_a_deep_event_is_refused(function: Function, depth: int) -> None:
         function.handle(event, Context())
 
 
-def test_a_huge_event_is_carried_out_record_by_record(function: Function) -> None:
+def test_event_with_20_000_records_of_one_key_has_one_result(function: Function) -> None:
     (record,) = inputs.PUT["Records"]
-    answer = function.handle({"Records": [record] * 20_000}, Context())
-    assert len(answer["results"]) == 1
+    response = function.handle({"Records": [record] * 20_000}, Context())
+    assert len(response["results"]) == 1
 
 
 @given(event=st.binary(max_size=50).map(lambda raw: raw.decode("latin-1")))
-def test_a_payload_that_is_only_a_text_is_refused(function: Function, event: str) -> None:
+def test_payload_that_is_a_string_is_rejected(function: Function, event: str) -> None:
     with pytest.raises(InvalidEventError):
         function.handle(event, Context())

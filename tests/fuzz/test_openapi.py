@@ -1,4 +1,4 @@
-"""`docs/openapi.json` holds: schemathesis asks, and API Gateway's stand-in translates."""
+"""The API conforms to docs/openapi.json: schemathesis sends requests through a local gateway."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ OPERATION = schemathesis.openapi.from_path(DOCUMENT)["/v1/replicate"]["POST"]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Return where the function is served, over stores in memory."""
+    """Return the URL of the function over stores in memory."""
     stores = MemoryStores()
     stores.s3.put(SourceRef("source", "reports/2026 11.pdf"), b"bytes")
     function = stores.function()
@@ -39,18 +39,18 @@ def url() -> Iterator[str]:
 
 
 def is_text(body: object) -> bool:
-    """Whether these bytes need no base64 in an event."""
+    """Return whether these bytes need no base64 in an event."""
     return not isinstance(body, bytes) or "\ufffd" not in body.decode(errors="replace")
 
 
-RIGHT = OPERATION.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
-WRONG = OPERATION.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
+VALID = OPERATION.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
+INVALID = OPERATION.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
 
 
-@given(case=RIGHT | WRONG)
+@given(case=VALID | INVALID)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_one_that_the_document_has(case: schemathesis.Case[Any], url: str) -> None:
-    """Asked for right and for wrong things, so far as the stand-in can translate them."""
+def test_every_response_conforms_to_the_document(case: schemathesis.Case[Any], url: str) -> None:
+    """For valid and invalid requests, as far as the local gateway can translate them."""
     assume(is_text(case.as_transport_kwargs().get("data")))
     checks = [
         not_a_server_error,
@@ -64,11 +64,11 @@ def test_every_answer_is_one_that_the_document_has(case: schemathesis.Case[Any],
 
 
 def statuses(kind: type[ReplicationError]) -> set[int]:
-    """What a request that fails can be answered with."""
+    """Return the status of an error class and of its subclasses."""
     return {kind.status}.union(*map(statuses, kind.__subclasses__()))
 
 
-def test_the_document_has_every_status_that_an_error_leads_to() -> None:
+def test_document_has_the_status_of_every_error() -> None:
     document: dict[str, Any] = json.loads(DOCUMENT.read_text())
     (operations,) = document["paths"].values()
     documented = {int(status) for status in operations["post"]["responses"]}

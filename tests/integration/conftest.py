@@ -1,4 +1,4 @@
-"""AWS as a server: what is tested here reaches it over the network, as in production."""
+"""AWS as a server on loopback, which the code reaches over the network as in production."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def aws_url() -> Iterator[str]:
 
 @pytest.fixture
 def aws(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Its address, which all AWS clients made in the test take from the environment."""
+    """Return the URL of AWS, and set the variables from which all AWS clients take it."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "x",

@@ -1,4 +1,4 @@
-"""The doctor names the hop that fails, and what to do about it."""
+"""The doctor names the hop that fails, and says how to fix it."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def deployed(
     aws: str,  # noqa: ARG001 - for its variables
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[GcsServer]:
-    """A deployment with nothing wrong, as the environment variables say it."""
+    """Set the environment variables of a correct deployment, and return its GCS."""
     environ = {
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp",
@@ -47,19 +47,19 @@ def deployed(
     secrets.delete_secret(SecretId="gcp", ForceDeleteWithoutRecovery=True)
 
 
-def examined() -> dict[str, Any]:
+def run_doctor() -> dict[str, Any]:
     return lambda_handler({"doctor": True}, Context())
 
 
-def failing(report: dict[str, Any]) -> list[tuple[str, str]]:
+def failed_hops(report: dict[str, Any]) -> list[tuple[str, str]]:
     assert report["healthy"] is False
     return [(hop["hop"], hop["code"]) for hop in report["hops"] if not hop["ok"]]
 
 
-def test_a_sound_deployment_is_healthy_and_nothing_is_left_behind(deployed: GcsServer) -> None:
+def test_correct_deployment_is_healthy_and_the_canary_is_deleted(deployed: GcsServer) -> None:
     deployed.clear_requests()
-    report = examined()
-    listed = "s3:ListBucket granted: a missing key gives 404"
+    report = run_doctor()
+    listed = "s3:ListBucket granted: missing keys give 404"
     token = report["hops"][2]["found"]
     assert report == {
         "healthy": True,
@@ -76,7 +76,7 @@ def test_a_sound_deployment_is_healthy_and_nothing_is_left_behind(deployed: GcsS
             )
         ],
     }
-    assert re.fullmatch(r"\d{2,} characters", token)
+    assert re.fullmatch(r"a token of \d{2,} characters", token)
     canary = [request for request in deployed.requests() if request["name"]]
     assert [(request["operation"], request["status"]) for request in canary] == [
         ("objects.get", 404),
@@ -89,50 +89,50 @@ def test_a_sound_deployment_is_healthy_and_nothing_is_left_behind(deployed: GcsS
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_missing_setting_is_the_only_hop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_setting_is_the_only_hop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GCS_BUCKET_NAME")
-    assert failing(examined()) == [("settings", "settings_invalid")]
+    assert failed_hops(run_doctor()) == [("settings", "settings_invalid")]
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_missing_secret_stops_the_way_to_gcs_and_not_that_to_s3(
+def test_missing_secret_ends_the_gcs_hops_but_not_the_s3_hops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GCP_CREDENTIALS_SECRET", "other")
-    report = examined()
-    assert failing(report) == [("secret", "credentials_invalid")]
+    report = run_doctor()
+    assert failed_hops(report) == [("secret", "credentials_invalid")]
     assert [hop["hop"] for hop in report["hops"]][-1] == "rights on s3://two"
 
 
-def test_a_revoked_key_is_found_at_the_token(deployed: GcsServer) -> None:
+def test_token_hop_fails_when_the_key_is_revoked(deployed: GcsServer) -> None:
     secrets = boto3.client("secretsmanager")
     key = json.loads(secrets.get_secret_value(SecretId="gcp")["SecretString"])
     deployed.revoke_key(key["private_key_id"])
-    assert failing(examined()) == [("token", "credentials_invalid")]
+    assert failed_hops(run_doctor()) == [("token", "credentials_invalid")]
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_bucket_that_is_not_there_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_buckets_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GCS_BUCKET_NAME", "nowhere")
     monkeypatch.setenv("SOURCE_BUCKETS", "one,nowhere")
-    assert failing(examined()) == [
+    assert failed_hops(run_doctor()) == [
         ("rights on gs://nowhere", "destination_bucket_not_found"),
         ("rights on s3://nowhere", "source_bucket_not_found"),
     ]
 
 
-def test_a_canary_that_may_not_be_written_is_found(deployed: GcsServer) -> None:
+def test_canary_hop_fails_when_the_canary_cannot_be_written(deployed: GcsServer) -> None:
     deployed.add_fault(Fault(operation="objects.insert", status=403))
-    assert failing(examined()) == [("canary", "destination_forbidden")]
+    assert failed_hops(run_doctor()) == [("canary", "destination_forbidden")]
 
 
-def test_a_canary_that_is_not_there_after_it_was_written_is_found(deployed: GcsServer) -> None:
+def test_canary_hop_fails_when_the_canary_is_not_stored(deployed: GcsServer) -> None:
     deployed.add_fault(Fault(operation="objects.get", skip=1, status=404))
-    report = examined()
-    assert failing(report) == [("canary", "integrity")]
-    (found,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
-    assert found.startswith("gs://replica/.s3-to-gcs-replicator/canary-")
-    assert found.endswith(" is not there as it was written.")
+    report = run_doctor()
+    assert failed_hops(report) == [("canary", "integrity")]
+    (finding,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
+    assert finding.startswith("GCS did not store gs://replica/.s3-to-gcs-replicator/canary-")
+    assert finding.endswith(" as it was written. Try again.")
 
 
 CREATE = ["create", "get", "list"]
@@ -154,8 +154,8 @@ def test_each_mode_needs_these_permissions(
     tags: Tags, overwrite: Overwrite, needed: list[str], *, deletes: bool
 ) -> None:
     wanted = needed + (CONTEXTS if tags is Tags.CONTEXTS else [])
-    found = needed_permissions(Policy(overwrite=overwrite, deletes=deletes, tags=tags))
-    assert found == [f"storage.objects.{name}" for name in wanted]
+    permissions = needed_permissions(Policy(overwrite=overwrite, deletes=deletes, tags=tags))
+    assert permissions == [f"storage.objects.{name}" for name in wanted]
 
 
 @pytest.mark.parametrize("name", CHANGE + CONTEXTS)
@@ -164,36 +164,36 @@ def test_each_missing_permission_is_named(
 ) -> None:
     monkeypatch.setenv("REPLICATE_TAGS", "contexts")
     deployed.withhold(f"storage.objects.{name}")
-    report = examined()
-    assert failing(report) == [("rights on gs://replica", "destination_forbidden")]
-    (found,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
-    assert f"lack storage.objects.{name} on gs://replica" in found
+    report = run_doctor()
+    assert failed_hops(report) == [("rights on gs://replica", "destination_forbidden")]
+    (finding,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
+    assert f"do not have storage.objects.{name} on gs://replica" in finding
 
 
-def test_all_that_is_missing_is_named_at_once(deployed: GcsServer) -> None:
+def test_all_missing_permissions_are_named_at_once(deployed: GcsServer) -> None:
     everything = [f"storage.objects.{name}" for name in CHANGE]
     deployed.withhold(*everything)
-    (found,) = [hop["found"] for hop in examined()["hops"] if not hop["ok"]]
-    assert found == (
-        f"The credentials lack {', '.join(everything)} on gs://replica. Grant a role that has them:"
-        " README.md has the commands."
+    (finding,) = [hop["found"] for hop in run_doctor()["hops"] if not hop["ok"]]
+    assert finding == (
+        f"The credentials do not have {', '.join(everything)} on gs://replica. Grant a role that"
+        " has these permissions: README.md has the commands."
     )
 
 
-def test_a_mode_that_only_creates_leaves_the_canary_and_says_so(
+def test_canary_is_left_and_reported_when_the_mode_only_creates(
     deployed: GcsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVERWRITE", "never")
     deployed.withhold("storage.objects.update", "storage.objects.delete")
     deployed.add_fault(Fault(operation="objects.delete", status=403))
-    report = examined()
+    report = run_doctor()
     assert report["healthy"], report
-    (found,) = [hop["found"] for hop in report["hops"] if hop["hop"] == "canary"]
+    (finding,) = [hop["found"] for hop in report["hops"] if hop["hop"] == "canary"]
     address = "gs://replica/.s3-to-gcs-replicator/canary-"
-    assert found.startswith(f"written and read back; delete {address}")
-    assert found.endswith(" by hand: we may not")
+    assert finding.startswith(f"written and read back; delete {address}")
+    assert finding.endswith(" by hand")
 
 
-def test_a_canary_that_may_not_be_deleted_is_found_in_all_other_modes(deployed: GcsServer) -> None:
+def test_canary_hop_fails_when_the_canary_cannot_be_deleted(deployed: GcsServer) -> None:
     deployed.add_fault(Fault(operation="objects.delete", status=403))
-    assert failing(examined()) == [("canary", "destination_forbidden")]
+    assert failed_hops(run_doctor()) == [("canary", "destination_forbidden")]

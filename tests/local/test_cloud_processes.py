@@ -1,6 +1,5 @@
-"""Child processes end with whoever started them, however that ends."""
+"""Child processes end with their starter, however it ends."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,9 +7,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tools.local.processes import Child, ChildError, descendants, plain_environment
+from tools.common.processes import Child, ChildError, descendants, plain_environment
 from tools.local.runtime import REPOSITORY
 
 FAMILY = """
@@ -27,11 +27,11 @@ STARTER = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from pathlib import Path
-from tools.local.processes import Child, descendants, plain_environment
+from tools.common.processes import Child, plain_environment
 folder = Path(sys.argv[1])
 child = Child([sys.executable, folder / "family.py"], env=plain_environment(), log=folder / "log")
-child.announced("ready on (.)")
-print(child.pid, *descendants(child.pid), flush=True)
+child.wait_for_output("ready on (.)")
+print(child.pid, flush=True)
 time.sleep(600)
 """
 
@@ -47,12 +47,12 @@ def test_stop_ends_grandchildren_in_other_process_groups_too(family: Path, tmp_p
     child = _start(family, tmp_path)
     pids = [child.pid, *_grown(child.pid)]
     child.stop()
-    child.stop()  # again is no error
+    child.stop()  # a second time is no error
     assert not _alive(pids)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_children_end_when_their_starter_is_killed(end: signal.Signals, family: Path) -> None:
+def test_children_end_when_a_signal_ends_their_starter(end: signal.Signals, family: Path) -> None:
     with subprocess.Popen(  # noqa: S603 - the starter above
         [sys.executable, "-c", STARTER, str(family.parent)],
         cwd=REPOSITORY,
@@ -62,31 +62,31 @@ def test_children_end_when_their_starter_is_killed(end: signal.Signals, family: 
         text=True,
     ) as starter:
         assert starter.stdout
-        guard = int(starter.stdout.readline().split()[0])
+        guard = int(starter.stdout.readline())
         pids = [guard, *_grown(guard)]
         starter.send_signal(end)
     _until_gone(pids)
 
 
-def test_a_child_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_a_child_that_does_not_start_raises_the_end_of_its_log(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "raise SystemExit('no disk left')"]
     child = Child(argv, env=plain_environment(), log=tmp_path / "log")
     with pytest.raises(ChildError, match="no disk left"):
-        child.announced("ready on (.)")
+        child.wait_for_output("ready on (.)")
     child.stop()
 
 
 def _start(family: Path, folder: Path) -> Child:
     child = Child([sys.executable, family], env=plain_environment(), log=folder / "log")
-    child.announced("ready on (.)")
+    child.wait_for_output("ready on (.)")
     return child
 
 
 def _grown(pid: int) -> list[int]:
-    """The two processes below the guard, once both are there."""
-    while len(found := list(descendants(pid))) < 2:
+    """Wait for the two processes below the guard."""
+    while len(found := descendants(pid)) < 2:
         time.sleep(0.01)
-    return found
+    return [process.pid for process in found]
 
 
 def _until_gone(pids: Iterable[int]) -> None:
@@ -101,10 +101,8 @@ def _alive(pids: Iterable[int]) -> list[int]:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not yet waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (ProcessLookupError, FileNotFoundError):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return state != "Z"

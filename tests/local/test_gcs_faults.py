@@ -1,9 +1,11 @@
 """Our GCS server's faults: each spoils what it names, once, and nothing else."""
 
 import http.client
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from contract.gcs_http import KIB, STEP, Gcs, Reply, crc32c, noise
 
 from tools.local.gcs import Fault, GcsServer
 
+MIB = 1024 * KIB
 DATA = noise(3 * STEP + 10)
 LAST = f"{2 * STEP}-{len(DATA) - 1}/{len(DATA)}"
 
@@ -236,6 +239,39 @@ def test_an_answer_may_break_off(server: GcsServer, gcs: Gcs, name: str, cut: in
 
     with pytest.raises((OSError, http.client.HTTPException)):
         gcs.download(name)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 600, 2 * MIB + 1], ids=str)
+def test_a_response_is_cut_at_a_byte(server: GcsServer, gcs: Gcs, name: str, cut: int) -> None:
+    gcs.media(name, noise(3 * MIB))
+    server.add_fault(Fault(operation="objects.get", cut_response_after=cut))
+
+    with closing(raw_download(gcs, name)) as connection:
+        assert len(b"".join(iter(lambda: connection.recv(MIB), b""))) == cut
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("fault", [{"lose_response": True}, {"cut_after": 0}], ids=str)
+def test_a_connection_ends_as_the_fault_says(
+    server: GcsServer, gcs: Gcs, name: str, fault: dict[str, Any], *, reset: bool
+) -> None:
+    gcs.media(name, b"data")
+    server.add_fault(Fault(operation="objects.get", reset=reset, **fault))
+
+    with (
+        closing(raw_download(gcs, name)) as connection,
+        pytest.raises(ConnectionResetError) if reset else nullcontext(),
+    ):
+        assert connection.recv(1) == b""
+
+
+def raw_download(gcs: Gcs, name: str) -> socket.socket:
+    """Ask for an object's bytes, and return the socket on which they arrive."""
+    connection = gcs.connect()
+    headers = {"Authorization": f"Bearer {gcs.token}"}
+    connection.request("GET", f"{gcs.path(name)}?alt=media", headers=headers)
+    assert isinstance(connection.sock, socket.socket)
+    return connection.sock
 
 
 @pytest.mark.parametrize(

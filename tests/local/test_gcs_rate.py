@@ -39,7 +39,6 @@ WRITES = {
     "multipart": lambda gcs, name: gcs.multipart(name, b"new"),
     "resumable": lambda gcs, name: gcs.resumable(name, b"new"),
     "patch": lambda gcs, name: gcs.patch(name, {"metadata": {"a": "b"}}),
-    "update": lambda gcs, name: gcs.request("PUT", gcs.path(name), body={}),
     "delete": lambda gcs, name: gcs.delete(name),
     "compose": lambda gcs, name: gcs.compose(name, [{"name": name}]),
     "rewrite": lambda gcs, name: gcs.rewrite(name, name),

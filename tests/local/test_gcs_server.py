@@ -216,21 +216,6 @@ def test_what_nobody_foresaw_is_a_500_and_a_trace(
     assert "FileNotFoundError" in capfd.readouterr().err
 
 
-def test_a_bucket_lives_until_it_is_deleted_empty(gcs: Gcs) -> None:
-    create = {"name": "new", "location": "eu", "storageClass": "NEARLINE"}
-    new = Gcs(gcs.url, "new", gcs.token)
-
-    assert gcs.request("POST", "/storage/v1/b?project=p", body=create).status == 200
-    assert gcs.request("POST", "/storage/v1/b?project=p", body=create).status == 409
-    assert new.media("x", b"").json["storageClass"] == "NEARLINE"
-    listed = gcs.request("GET", "/storage/v1/b?project=p").json["items"]
-    assert [bucket["name"] for bucket in listed] == ["b", "new"]
-    assert gcs.request("DELETE", "/storage/v1/b/new").status == 409
-    new.delete("x")
-    assert gcs.request("DELETE", "/storage/v1/b/new").status == 204
-    assert gcs.request("GET", "/storage/v1/b/new").status == 404
-
-
 def test_a_large_upload_stays_out_of_memory(tmp_path: Path) -> None:
     """256 MiB go through a process whose peak memory grows by less than an eighth of that."""
     size = 256 * 1024 * KIB

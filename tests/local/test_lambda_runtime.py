@@ -1,13 +1,15 @@
-"""The Lambda runtime on the host: what the end-to-end tests and the demo take for granted."""
+"""The Lambda runtime behaves as the end-to-end tests and the demo expect."""
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tools.local.runtime import FunctionError, LambdaRuntime
+from tools.local.runtime import EXITED, FunctionError, LambdaRuntime
 
 FUNCTION = """
 import os
@@ -56,19 +58,19 @@ def runtime(tmp_path: Path) -> Iterator[LambdaRuntime]:
         yield started
 
 
-def test_an_environment_stays_warm_until_it_is_restarted(runtime: LambdaRuntime) -> None:
+def test_a_runtime_stays_warm_until_its_restart(runtime: LambdaRuntime) -> None:
     assert [runtime.invoke({})["calls"] for _ in range(2)] == [1, 2]
     runtime.restart()
     assert runtime.invoke({})["calls"] == 1
 
 
-def test_the_function_is_told_what_lambda_tells_it(runtime: LambdaRuntime) -> None:
-    told = runtime.invoke({})
-    assert (told["name"], told["memory_mb"]) == ("replicate", 256)
-    assert 0 < told["remaining_ms"] <= 2000
+def test_the_context_has_lambdas_values(runtime: LambdaRuntime) -> None:
+    result = runtime.invoke({})
+    assert (result["name"], result["memory_mb"]) == ("replicate", 256)
+    assert 0 < result["remaining_ms"] <= 2000
 
 
-def test_the_function_sees_its_own_environment_and_nothing_of_ours(
+def test_the_function_has_its_own_environment_variables_only(
     runtime: LambdaRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "of-the-developer")
@@ -88,7 +90,7 @@ def test_the_function_sees_its_own_environment_and_nothing_of_ours(
         ({"do": "sleep", "seconds": 5}, "Sandbox.Timedout"),
     ],
 )
-def test_a_failure_raises_and_the_next_invocation_works(
+def test_the_invocation_after_a_failure_succeeds(
     runtime: LambdaRuntime, event: dict[str, object], error_type: str
 ) -> None:
     with pytest.raises(FunctionError) as caught:
@@ -109,7 +111,7 @@ def test_invocations_from_many_threads_take_turns(runtime: LambdaRuntime) -> Non
     assert sorted(calls) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_peak_memory_is_that_of_the_function_and_a_restart_forgets_it(
+def test_peak_memory_is_the_functions_and_starts_again_after_a_restart(
     runtime: LambdaRuntime,
 ) -> None:
     assert runtime.peak_rss_bytes() == 0
@@ -120,3 +122,19 @@ def test_peak_memory_is_that_of_the_function_and_a_restart_forgets_it(
     runtime.restart()
     runtime.invoke({})
     assert runtime.peak_rss_bytes() < before + 8 * MIB
+
+
+def test_a_killed_function_fails_its_invocation_and_starts_again(runtime: LambdaRuntime) -> None:
+    assert runtime.process() is None
+    assert runtime.invoke({})["calls"] == 1
+    with ThreadPoolExecutor() as executor:
+        sleeping = executor.submit(runtime.invoke, {"do": "sleep", "seconds": 1.5})
+        process = runtime.process()
+        assert process
+        time.sleep(0.2)  # within the invocation
+        process.kill()
+        with pytest.raises(FunctionError) as caught:
+            sleeping.result()
+    assert caught.value.error_type == EXITED
+    assert runtime.invoke({})["calls"] == 1
+    assert runtime.process() != process

@@ -1,7 +1,7 @@
-"""Generations without numbers that grow: how old one is, seen from the live object.
+"""Generations as ages relative to the live object, so that the number of states is finite.
 
-A run hands a generation back and does nothing else with it (`runs.Stamp` sees to that). So all that
-is to be known of one is whether it is live; and of the live one's metageneration, the same.
+A run only passes a generation back to the store (`runs.OpaqueGeneration` enforces this). So it is
+enough to know whether a generation is the live one, and the same of its metageneration.
 """
 
 from dataclasses import replace
@@ -12,21 +12,21 @@ from fakes import FakeGcs, StoredObject
 from replicate.protocol.model import Attributes, Replica
 
 GONE, LIVE, FRESH = 1, 2, 3
-"""Generations. FRESH is what the next write gets; then it is LIVE."""
+"""Generations. The next write gets FRESH, which then becomes LIVE."""
 
 STALE, CURRENT, NEXT = 1, 2, 3
-"""Metagenerations of what is live."""
+"""Metagenerations of the live object."""
 
 
 def live(name: str, data: bytes, attributes: Attributes) -> StoredObject:
-    """Somebody's object, there from the beginning."""
+    """Return a live object that another program wrote."""
     gcs = FakeGcs()
     replica = replace(gcs.put(name, data, attributes), generation=LIVE, metageneration=CURRENT)
     return StoredObject(replica, data)
 
 
 class Change(Enum):
-    """What a call did to the destination, as far as the age of generations goes."""
+    """How a call changed the generations at the destination."""
 
     NONE = "none"
     PATCHED = "patched"
@@ -34,7 +34,7 @@ class Change(Enum):
 
 
 def change(before: StoredObject | None, after: StoredObject | None) -> Change:
-    """What happened, going by the generations."""
+    """Return the change between two states of the destination, judged by the generations."""
     if before is after:
         return Change.NONE
     if before and after and before.replica.generation == after.replica.generation:
@@ -43,7 +43,7 @@ def change(before: StoredObject | None, after: StoredObject | None) -> Change:
 
 
 def aged(value: object, by: Change) -> object:
-    """An answer, or what is stored, as it is to be seen after a change."""
+    """Return a response, or a stored object, with its generations as they are after a change."""
     if isinstance(value, StoredObject):
         return replace(value, replica=_aged(value.replica, by))
     return _aged(value, by) if isinstance(value, Replica) else value

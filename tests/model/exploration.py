@@ -1,12 +1,13 @@
-"""Every schedule of a scenario: breadth first, each state once.
+"""Explores every schedule of a scenario breadth first, and visits each state once.
 
-A state is what the source holds (how many changes have happened), what the destination holds, and
-for each event all that its run has been answered since it started. A run is a function of these
-answers, so two schedules that meet in a state have the same futures, and one of them is enough.
+A state is the state of the source (the number of changes so far), the state of the destination, and
+for each event the responses that its run has received since it started. A run is a function of
+these responses. So two schedules that lead to the same state have the same futures, and exploring
+one of them is enough.
 
-Two things keep the states finite, however often runs crash and events are delivered again. Of a
-generation only its age counts (`ages`). And a run does not know which event it was started for: so
-events are not told apart.
+Two reductions keep the number of states finite, although runs may crash and events may be delivered
+again any number of times. Only the age of a generation counts (`ages`). And a run does not know its
+event, so events are interchangeable.
 """
 
 from collections import deque
@@ -18,82 +19,82 @@ from typing import NamedTuple
 from fakes import A_SECOND, FakeGcs, FakeS3, StoredObject
 from model.ages import FRESH, Change, aged, change
 from model.histories import REF, History, sources
-from model.promises import Promise, Terms, broken_by, oldest_allowed, settled
-from model.runs import Call, Protocol, Stores, Way, brief
+from model.promises import Promise, Requirements, broken_by, equals_source, oldest_allowed
+from model.runs import Alternative, Call, Protocol, Stores, brief
 
 from replicate.errors import DestinationChangedError, ReplicationError, SourceChangedError
-from replicate.protocol.model import Outcome
-from replicate.protocol.replicator import LOOK_FIRST, Hint
+from replicate.protocol.model import Result
+from replicate.protocol.replicator import Expectation
 
 NAME = REF.key
 
 IDLE = -1
-"""Of an event: its run is to be started, for the first time or again after a crash."""
+"""State of an event whose run has not started, or has crashed."""
 
 FINISHED = -2
-"""Of an event: its run has returned. It may be delivered again all the same."""
+"""State of an event whose run has returned. It may be delivered again."""
 
-ENOUGH = 100
-"""Calls. A run that has made more than these does not end."""
+MAX_CALLS = 100
+"""A run that has made more calls than this does not end."""
 
-NOBODY = -1
-"""Instead of a run: the source's owner, or the network."""
+NO_RUN = -1
+"""The actor of a move that no run makes: the owner of the source, or the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What may happen: at the source in this order, everywhere else in any."""
+    """What may happen: the changes of the source in this order, everything else in any order."""
 
     history: History
     protocol: Protocol = field(default_factory=Protocol)
-    hints: tuple[Hint, ...] = (LOOK_FIRST,)
+    expectations: tuple[Expectation, ...] = (Expectation.UNKNOWN,)
     """Each run is started with any of these."""
     versioned: bool = False
     multipart: bool = False
     tick: timedelta = A_SECOND
     crashes: bool = True
     stragglers: bool = False
-    """What a run had sent when it crashed may take effect at any time after."""
+    """Whether a request that a run had sent before it crashed may take effect later."""
     duplicates: bool = True
     shortcuts: bool = True
-    """Leave out what makes no difference."""
+    """Whether to skip orders that make no difference."""
     s3: type[FakeS3] = FakeS3
     gcs: type[FakeGcs] = FakeGcs
-    found: StoredObject | None = None
-    """What is at the destination before all starts."""
+    initial: StoredObject | None = None
+    """The object at the destination at the start."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What there was, and for each promise that was broken a shortest way to break it."""
+    """The size of the exploration, and a shortest schedule for each promise that was broken."""
 
     states: int = 0
     moves: int = 0
     traces: int = 0
     shown: set[tuple[int, str]] = field(default_factory=set)
-    """What the destination held, after how many changes of the source."""
+    """Pairs of the number of changes of the source, and the object at the destination."""
     broken: dict[Promise, str] = field(default_factory=dict)
 
 
 class State(NamedTuple):
-    """All that the future depends on, in numbers."""
+    """Everything that the future depends on, as numbers."""
 
     changes: int
     shown: int
     oldest: int
-    """What is older than this state of the source must not be shown again."""
+    """The oldest state of the source that the destination may show from now on."""
     runs: tuple[int, ...]
-    """One for each event, that is for each change that has happened; in ascending order."""
+    """The run of each event, which is each change so far, in ascending order."""
     late: int | None = None
-    """A crashed run, what it had sent still being under way."""
+    """A crashed run whose last request has not taken effect yet."""
 
 
 class Step(NamedTuple):
-    """What one call of a run makes of a state, whatever the other runs are at."""
+    """The effect of one call of a run, which does not depend on the other runs."""
 
     text: str
     run: int
-    """Where it takes the run."""
+    """The next state of the run."""
     shown: int
     oldest: int
     change: Change
@@ -101,26 +102,26 @@ class Step(NamedTuple):
 
 
 class Move(NamedTuple):
-    """From one state to the next."""
+    """A transition to the next state."""
 
     state: State
     broken: tuple[Promise, ...]
     actor: int
     text: str
     runs: tuple[int, ...]
-    """Those of `state` in the order of those of the state before."""
+    """The runs of `state`, in the order of the state before."""
 
 
 class Trace(NamedTuple):
-    """What a run was answered since it was started, and where that takes it."""
+    """The responses that a run has received since it started, and what it does next."""
 
-    hint: int
-    answers: tuple[int, ...]
-    then: Call | Outcome | ReplicationError
+    expectation: int
+    responses: tuple[int, ...]
+    then: Call | Result | ReplicationError
 
 
 class Numbering:
-    """Small numbers for values: equal ones for equal values, 0 for None."""
+    """Assigns small numbers to values: equal numbers to equal values, 0 to None."""
 
     def __init__(self) -> None:
         self.values: list[object] = [None]
@@ -134,7 +135,7 @@ class Numbering:
 
 
 class Explorer:
-    """One scenario, and all that was ever worked out about it."""
+    """Explores one scenario, and caches what it computes."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -144,19 +145,21 @@ class Explorer:
             multipart=scenario.multipart,
         )
         self._past = [s3.pin(REF) for s3 in self._s3]
-        self._terms = Terms.of(scenario.protocol.policy)
+        self._requirements = Requirements.of(scenario.protocol.policy)
         self._values = Numbering()
         self._traces: list[Trace] = []
         self._trace_numbers: dict[tuple[int, tuple[int, ...]], int] = {}
         self._source_readers: set[int] = set()
         self._steps_known: dict[tuple[int, int, int, int], list[Step]] = {}
         self._aged_known: dict[tuple[int, Change], int] = {}
-        self._roots = [self._trace(hint, ()) for hint in range(len(scenario.hints))]
+        self._roots = [
+            self._trace(expectation, ()) for expectation in range(len(scenario.expectations))
+        ]
 
     def explore(self) -> Report:
         """Visit every state."""
         report = Report()
-        first = State(0, self._values.number(self._scenario.found), 0, ())
+        first = State(0, self._values.number(self._scenario.initial), 0, ())
         came_from: dict[State, State | None] = {first: None}
         queue = deque([first])
         while queue:
@@ -170,7 +173,7 @@ class Explorer:
                     broken += self._broken_at_rest(move.state)
                 for promise in broken:
                     if promise not in report.broken:
-                        report.broken[promise] = self._tell(came_from, state, move)
+                        report.broken[promise] = self._schedule(came_from, state, move)
         report.states = len(came_from)
         report.traces = len(self._traces)
         shown = {(state.changes, state.shown) for state in came_from}
@@ -178,21 +181,21 @@ class Explorer:
         return report
 
     def _moves(self, state: State) -> Iterator[Move]:
-        """All that can happen next."""
+        """Yield every possible next move."""
         changes, _, _, runs, late = state
         if changes < len(self._scenario.history):
             yield self._source_changes(state)
         elif self._scenario.shortcuts:
             for actor, run in enumerate(runs):
                 if run in self._source_readers:
-                    # S3 changes no more: it makes no difference when it is read.
+                    # S3 does not change any more, so the time of reading makes no difference.
                     yield from self._advance(state, actor, run)
                     return
         if late is not None:
             yield from self._arrive(state._replace(late=None), late)
         before = None
         for actor, run in enumerate(runs):
-            if run != before:  # else it can do what the one before can
+            if run != before:  # otherwise its moves are those of the run before
                 yield from self._moves_of(state, actor, run)
             before = run
 
@@ -200,10 +203,10 @@ class Explorer:
         text = f"the source changes: {self._scenario.history[state.changes]}"
         runs = (*state.runs, IDLE)
         later = state._replace(changes=state.changes + 1, runs=_sorted(runs))
-        return Move(later, (), NOBODY, text, runs)
+        return Move(later, (), NO_RUN, text, runs)
 
     def _moves_of(self, state: State, actor: int, run: int) -> list[Move]:
-        """All that one run can do next."""
+        """Return every possible next move of one run."""
         if run >= 0:
             return self._advance(state, actor, run) + self._crash(state, actor, run)
         if run == IDLE or self._scenario.duplicates:
@@ -222,7 +225,7 @@ class Explorer:
         return moves
 
     def _advance(self, state: State, actor: int, run: int) -> list[Move]:
-        """Carry out the call that a run is suspended at."""
+        """Execute the call at which a run is suspended."""
         moves = []
         for step in self._steps_of(state, run):
             runs, late = state.runs, state.late
@@ -234,14 +237,14 @@ class Explorer:
         return moves
 
     def _arrive(self, state: State, run: int) -> Iterator[Move]:
-        """Carry out the call of a run that is no more."""
+        """Execute the last call of a crashed run."""
         for step in self._steps_of(state, run):
             runs, late = self._aged(state, step.change)
             later = State(state.changes, step.shown, step.oldest, _sorted(runs), late)
-            yield Move(later, step.broken, NOBODY, f"late: {step.text}", runs)
+            yield Move(later, step.broken, NO_RUN, f"late: {step.text}", runs)
 
     def _aged(self, state: State, by: Change) -> tuple[tuple[int, ...], int | None]:
-        """All runs, after one of them changed the destination."""
+        """Return all runs with their generations aged by a change of the destination."""
         late = None if state.late is None else self._run_aged(state.late, by)
         return tuple(self._run_aged(run, by) for run in state.runs), late
 
@@ -252,29 +255,31 @@ class Explorer:
         return self._steps_known[key]
 
     def _steps(self, run: int, changes: int, shown: int, oldest: int) -> Iterator[Step]:
-        """Work out each way the call may go that a run is suspended at."""
-        hint, answers, call = self._traces[run]
+        """Compute the step for each alternative of the call at which a run is suspended."""
+        expectation, responses, call = self._traces[run]
         assert isinstance(call, Call)
         before = self._stored(shown)
         past = self._past[: changes + 1]
-        for way in call.ways:
-            answer, after = self._go(way, changes, before)
-            text = f"{call.verb} -> {brief(answer)}"
+        for alternative in call.alternatives:
+            response, after = self._execute(alternative, changes, before)
+            text = f"{call.verb} -> {brief(response)}"
             age = change(before, after)
             broken: tuple[Promise, ...] = ()
             floor = oldest
             if after is not before:
-                broken = tuple(broken_by(past, before, after, self._terms, oldest))
+                broken = tuple(broken_by(past, before, after, self._requirements, oldest))
                 floor = oldest_allowed(past, after, oldest)
-            heard = (*answers, self._values.number(answer))
-            then = self._trace(hint, tuple(self._value_aged(number, age) for number in heard))
+            extended = (*responses, self._values.number(response))
+            then = self._trace(
+                expectation, tuple(self._value_aged(number, age) for number in extended)
+            )
             match self._traces[then].then:
-                case Outcome():
+                case Result():
                     then = FINISHED
                 case ReplicationError():
                     then = IDLE
                     broken = (*broken, Promise.SUCCESS)
-                case _ if len(heard) > ENOUGH:
+                case _ if len(extended) > MAX_CALLS:
                     then = IDLE
                     broken = (*broken, Promise.END)
             yield Step(
@@ -286,36 +291,42 @@ class Explorer:
                 broken,
             )
 
-    def _go(
-        self, way: Way, changes: int, before: StoredObject | None
+    def _execute(
+        self, alternative: Alternative, changes: int, before: StoredObject | None
     ) -> tuple[object, StoredObject | None]:
-        """Carry out a call on stores as they were: the answer, and what the destination holds."""
+        """Execute a call on given stores; return the response and the object at the destination."""
         gcs = self._scenario.gcs()
         gcs.next_generation = FRESH
         if before:
             gcs.objects[NAME] = before
-        answer: object
+        response: object
         try:
-            answer = way(Stores(self._s3[changes], gcs))
+            response = alternative(Stores(self._s3[changes], gcs))
         except (SourceChangedError, DestinationChangedError, ReplicationError) as error:
-            answer = error
-        return answer, gcs.objects.get(NAME)
+            response = error
+        return response, gcs.objects.get(NAME)
 
     def _broken_at_rest(self, state: State) -> tuple[Promise, ...]:
-        """Judge a state from which nothing needs to happen any more."""
+        """Return the promises that are broken when all runs have finished."""
         if any(run != FINISHED for run in state.runs):
             return ()
         past = self._past[: state.changes + 1]
-        return () if settled(past, self._stored(state.shown), self._terms) else (Promise.EQUAL,)
+        return (
+            ()
+            if equals_source(past, self._stored(state.shown), self._requirements)
+            else (Promise.EQUAL,)
+        )
 
-    def _trace(self, hint: int, answers: tuple[int, ...]) -> int:
-        """Run the protocol with these answers, once."""
-        key = (hint, answers)
+    def _trace(self, expectation: int, responses: tuple[int, ...]) -> int:
+        """Run the protocol with these responses, and cache the result."""
+        key = (expectation, responses)
         if key not in self._trace_numbers:
-            values = [self._values.values[answer] for answer in answers]
-            then = self._scenario.protocol.advance(REF, self._scenario.hints[hint], values)
+            values = [self._values.values[response] for response in responses]
+            then = self._scenario.protocol.advance(
+                REF, self._scenario.expectations[expectation], values
+            )
             self._trace_numbers[key] = len(self._traces)
-            self._traces.append(Trace(hint, answers, then))
+            self._traces.append(Trace(expectation, responses, then))
             if isinstance(then, Call) and then.only_reads_source:
                 self._source_readers.add(self._trace_numbers[key])
         return self._trace_numbers[key]
@@ -333,23 +344,23 @@ class Explorer:
             return run
         key = (run, by)
         if key not in self._aged_known:
-            hint, answers, _ = self._traces[run]
-            older = tuple(self._value_aged(answer, by) for answer in answers)
-            self._aged_known[key] = self._trace(hint, older)
+            expectation, responses, _ = self._traces[run]
+            older = tuple(self._value_aged(response, by) for response in responses)
+            self._aged_known[key] = self._trace(expectation, older)
         return self._aged_known[key]
 
-    def _tell(self, came_from: dict[State, State | None], state: State, last: Move) -> str:
-        """The moves to a state, and one more: who did what and was answered what."""
-        way = [last]
+    def _schedule(self, came_from: dict[State, State | None], state: State, last: Move) -> str:
+        """Return the moves to a state and the last move, one a line, with runs and responses."""
+        path = [last]
         while (earlier := came_from[state]) is not None:
-            way.append(next(move for move in self._moves(earlier) if move.state == state))
+            path.append(next(move for move in self._moves(earlier) if move.state == state))
             state = earlier
         names: list[str] = []
         lines = []
-        for move in reversed(way):
+        for move in reversed(path):
             if len(move.runs) > len(names):
                 names.append(f"run {len(names) + 1}")
-            if move.actor == NOBODY:
+            if move.actor == NO_RUN:
                 lines.append(move.text)
             else:
                 lines.append(f"{names[move.actor]}: {move.text}")

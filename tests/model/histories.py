@@ -1,7 +1,7 @@
-"""What may happen to one source object, in a notation that fits into a test's name.
+"""Histories of one source object, in a notation that fits into the id of a test.
 
-A digit puts contents, a prime other metadata around the same contents; `-` deletes; `<` deletes the
-newest version for good, so that in a versioned bucket the one before it is back.
+A digit writes contents, and a prime adds other metadata. `-` deletes the object. `<` permanently
+deletes the newest version, so that in a versioned bucket the version before it is current again.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ CONTENTS = ("1", "1'", "2", "2'", "3")
 
 
 def histories(length: int, *, versioned: bool = False) -> list[History]:
-    """All that differ by more than the names of contents."""
+    """Return all histories of this length that differ by more than the names of contents."""
     if length == 1:
         return [("1",)]
     return [
@@ -45,7 +45,7 @@ def _next(history: History, *, versioned: bool) -> Iterator[str]:
 def sources(
     history: History, empty: Callable[[], FakeS3], *, multipart: bool = False
 ) -> tuple[FakeS3, ...]:
-    """The bucket before the first change, after it, after the next..."""
+    """Return the bucket before the first change, and after each change."""
     return tuple(
         _after(history[:count], empty(), multipart=multipart) for count in range(len(history) + 1)
     )

@@ -1,6 +1,6 @@
-"""What is promised of one object, in words that can be checked. None of the product's code is used.
+"""The promises about one object, as checks. They do not use the code of the protocol.
 
-The source is given as its past: what it held at first, after one change, after two...
+The source is given as its past: its state at first, and after each change.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,83 +18,86 @@ Past = Sequence[Pinned | None]
 
 
 class Promise(StrEnum):
-    """Holds in every state of every schedule."""
+    """A property that holds in every state of every schedule."""
 
-    WHOLE = "what the destination shows is one whole version that the source has had"
+    WHOLE = "the destination shows one whole version that the source has had"
     FORWARD = "no version is ever replaced by an older one"
     EQUAL = "when all runs have finished, the destination equals the source"
-    OURS = "nothing is deleted but replicas, and these only where deletes are replicated"
-    KEPT = "overwrite=never replaces nothing"
+    FOREIGN_KEPT = "only replicas are deleted, and only when deletes are replicated"
+    NOT_OVERWRITTEN = "overwrite=never replaces nothing"
     SUCCESS = "no run fails by itself"
     END = "every run ends"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What the user asked for."""
+class Requirements:
+    """The settings that the promises depend on."""
 
     deletes: bool
     overwrites: bool
 
     @classmethod
-    def of(cls, policy: Policy) -> "Terms":
+    def of(cls, policy: Policy) -> "Requirements":
         return cls(deletes=policy.deletes, overwrites=policy.overwrite is Overwrite.CHANGED)
 
 
-def settled(past: Past, shown: StoredObject | None, terms: Terms) -> bool:
-    """Whether the destination is what the source's newest state asks for."""
+def equals_source(past: Past, shown: StoredObject | None, requirements: Requirements) -> bool:
+    """Return whether the destination equals the newest state of the source."""
     source = past[-1]
     if source is None:
-        return not (terms.deletes and shown and is_replica(shown))
+        return not (requirements.deletes and shown and is_replica(shown))
     if shown is None:
         return False
-    return shows(shown, source) or not terms.overwrites
+    return shows(shown, source) or not requirements.overwrites
 
 
 def broken_by(
     past: Past,
     before: StoredObject | None,
     after: StoredObject | None,
-    terms: Terms,
+    requirements: Requirements,
     oldest: int = 0,
 ) -> Iterator[Promise]:
-    """Judge one change of the destination. What is older than state `oldest` must not come back."""
+    """Yield the promises that one change of the destination breaks.
+
+    `oldest` is the oldest state of the source that the destination may show.
+    """
     if after is None:
-        if before and not (terms.deletes and is_replica(before)):
-            yield Promise.OURS
+        if before and not (requirements.deletes and is_replica(before)):
+            yield Promise.FOREIGN_KEPT
         return
-    had = versions(past, after)
-    if not had:
+    shown_versions = versions(past, after)
+    if not shown_versions:
         yield Promise.WHOLE
-    elif before and had[-1] < oldest:
+    elif before and shown_versions[-1] < oldest:
         yield Promise.FORWARD
-    if before and not terms.overwrites:
-        yield Promise.KEPT
+    if before and not requirements.overwrites:
+        yield Promise.NOT_OVERWRITTEN
 
 
 def oldest_allowed(past: Past, shown: StoredObject | None, oldest: int = 0) -> int:
-    """Which state of the source is shown at the earliest, when `oldest` was shown before.
+    """Return the oldest state of the source that `shown` can be, given that `oldest` was before it.
 
-    Contents may come back, so that one object shows several states of the source. It goes back only
-    if no way to read what was shown, one after the other, goes forward.
+    The source may return to earlier contents, so one object can be several states of the source.
+    The destination has gone back only when no choice of these states is in order.
     """
-    had = versions(past, shown) if shown else []
-    return min((version for version in had if version >= oldest), default=0)
+    shown_versions = versions(past, shown) if shown else []
+    return min((version for version in shown_versions if version >= oldest), default=0)
 
 
 def versions(past: Past, shown: StoredObject) -> list[int]:
-    """The states of the source that an object shows."""
+    """Return the states of the source that an object equals."""
     return [n for n, source in enumerate(past) if source and shows(shown, source)]
 
 
 def shows(stored: StoredObject, source: Pinned) -> bool:
-    """Whether bytes, metadata and provenance are those of this version."""
-    said = stored.replica.attributes
+    """Return whether bytes, metadata and provenance are those of this version."""
+    attributes = stored.replica.attributes
     return (
         stored.data == source.data
-        and said.content_type == source.object.content_type
-        and said.custom_time == source.object.last_modified
-        and said.metadata == {**source.object.metadata, **_provenance(source)}
+        and attributes.content_type == source.object.content_type
+        and attributes.custom_time == source.object.last_modified
+        and attributes.metadata == {**source.object.metadata, **_provenance(source)}
     )
 
 
@@ -112,7 +115,7 @@ def _provenance(source: Pinned) -> dict[str, str]:
 
 
 def is_replica(stored: StoredObject) -> bool:
-    """Whether it says so. In these tests objects have the same name on both sides."""
-    said = stored.replica.attributes.metadata
-    origin = said.get("s3-source-bucket"), said.get("s3-source-key")
+    """Return whether the provenance names this object. Names are the same on both sides here."""
+    attributes = stored.replica.attributes.metadata
+    origin = attributes.get("s3-source-bucket"), attributes.get("s3-source-key")
     return origin == (BUCKET, stored.replica.name)

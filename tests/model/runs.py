@@ -1,8 +1,8 @@
 """Runs of the real `Replicator.replicate`, each suspended at every call to a port.
 
-A run is a function of what the ports have answered it. So it needs no thread: to take it one call
-further it is run again from its start, is given the answers it had, and at the first call that has
-no answer yet it is stopped. That call is then carried out, or not, whenever the scheduler likes.
+A run is a function of the responses of the ports. So it needs no thread. To advance it by one call,
+it is run again from its start with the responses that it had. At the first call without a response
+it is stopped. The scheduler decides when that call is executed, if at all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,38 +16,39 @@ from replicate.errors import ReplicationError, SourceChangedError
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
-    Outcome,
-    Parts,
+    PartLayout,
     Precondition,
     Replica,
+    Result,
     SourceObject,
     SourceRef,
+    Span,
 )
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CheckedBody, Destination, Source
-from replicate.protocol.replicator import Hint, Replicator
+from replicate.protocol.ports import Body, Destination, GatedBody, Source
+from replicate.protocol.replicator import Expectation, Replicator
 
 NAMING = Naming("destination")
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What all runs share."""
+    """The stores that all runs share."""
 
     s3: FakeS3
     gcs: FakeGcs
 
 
-Way = Callable[[Stores], object]
+Alternative = Callable[[Stores], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to a port, and the ways it may go. Calls of the same text are the same."""
+    """One call to a port, and its possible effects. Calls of the same text are equal."""
 
     verb: str
     text: str
-    ways: tuple[Way, ...] = field(compare=False)
+    alternatives: tuple[Alternative, ...] = field(compare=False)
 
     @property
     def only_reads_source(self) -> bool:
@@ -55,51 +56,60 @@ class Call:
 
 
 class _SuspendedError(BaseException):
-    """Passes through everything that handles exceptions."""
+    """Ends a run at a call. A BaseException, so that no code of the protocol handles it."""
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         self.call = call
 
 
-class Answers:
-    """Gives a run the answers it had before, in order."""
+class Replay:
+    """Returns the responses that a run had before, in order, and then suspends the run."""
 
-    def __init__(self, answers: Sequence[object]) -> None:
-        self._rest = iter(answers)
+    def __init__(self, responses: Sequence[object]) -> None:
+        self._rest = iter(responses)
 
-    def ask(self, verb: str, text: str, *ways: Way) -> Any:  # noqa: ANN401 - each call knows what it asked
-        for answer in self._rest:
-            if isinstance(answer, Exception):
-                raise answer.with_traceback(None)
-            return answer
-        raise _SuspendedError(Call(verb, text, ways))
+    def call(self, verb: str, text: str, *alternatives: Alternative) -> Any:  # noqa: ANN401 - the type depends on the call
+        for response in self._rest:
+            if isinstance(response, Exception):
+                raise response.with_traceback(None)
+            return response
+        raise _SuspendedError(Call(verb, text, alternatives))
 
 
-class AskedSource:
-    """S3 as a suspended run sees it."""
+class ReplayedSource:
+    """The source of a suspended run."""
 
-    def __init__(self, answers: Answers) -> None:
-        self._ask = answers.ask
+    def __init__(self, replay: Replay) -> None:
+        self._call = replay.call
 
     def head(self, ref: SourceRef) -> SourceObject | None:
-        found: SourceObject | None = self._ask("S3 HEAD", ref.key, lambda on: on.s3.head(ref))
-        return found
+        source: SourceObject | None = self._call("S3 HEAD", ref.key, lambda on: on.s3.head(ref))
+        return source
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
-        pinned: Pinned | None = self._ask(
-            "S3 GET", f"{ref.key} If-Match {version}", lambda on: on.s3.pin(ref, version)
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
+        pinned: Pinned | None = self._call(
+            "S3 GET", f"{ref.key} If-Match {version} {span}", lambda on: on.s3.pin(ref, version)
         )
-        yield AskedBody(self._ask, pinned) if pinned else None
+        yield ReplayedBody(self._call, pinned, span) if pinned else None
+
+    def part_layout(self, version: SourceObject) -> None:
+        """Return no layout, so that only the protocol can keep the pieces together."""
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> NoReturn:
+        raise NotImplementedError
 
 
-class AskedBody:
-    """An open stream. It may break at any time: then the rest is asked for again, with If-Match."""
+class ReplayedBody:
+    """An open stream. It may break at any time; the rest is then read again with If-Match."""
 
-    def __init__(self, ask: Callable[..., Any], pinned: Pinned) -> None:
-        self._ask = ask
+    def __init__(self, call: Callable[..., Any], pinned: Pinned, span: Span | None = None) -> None:
+        self._call = call
         self._pinned = pinned
+        self._span = span or Span(0, len(pinned.data))
         self._position = 0
 
     @property
@@ -107,7 +117,8 @@ class AskedBody:
         return self._pinned.object
 
     def readinto(self, buffer: memoryview) -> int:
-        piece = slice(self._position, self._position + len(buffer))
+        start = self._span.start + self._position
+        piece = slice(start, min(start + len(buffer), self._span.end))
 
         def stream(_: Stores) -> bytes:
             return self._pinned.data[piece]
@@ -118,7 +129,7 @@ class AskedBody:
                 raise SourceChangedError
             return pinned.data[piece]
 
-        data: bytes = self._ask("S3 read", f"{piece} of {self._pinned}", stream, resume)
+        data: bytes = self._call("S3 read", f"{piece} of {self._pinned}", stream, resume)
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -126,17 +137,11 @@ class AskedBody:
     def rewind(self, offset: int) -> NoReturn:
         raise NotImplementedError
 
-    def parts(self) -> None:
-        return None
 
-    def is_cut_like(self, parts: Parts) -> NoReturn:
-        raise NotImplementedError
+class OpaqueGeneration(int):
+    """A generation that a run may pass back or test for 0, but not compare.
 
-
-class Stamp(int):
-    """A generation: a run may hand it back, and say whether it is 0, but not compare it.
-
-    That is why the scheduler may forget how old a generation is that is not live any more.
+    So the scheduler need not know how old a generation is that is not live any more.
     """
 
     def _refuse(self, _: object) -> NoReturn:
@@ -146,34 +151,62 @@ class Stamp(int):
     __hash__ = int.__hash__
 
 
-class AskedDestination:
-    """GCS as a suspended run sees it. A write is many calls: one for each piece, and the commit."""
+class ReplayedDestination:
+    """The destination of a suspended run. A write is one call for each piece, and the commit."""
 
-    def __init__(self, answers: Answers, piece_bytes: int = 1024) -> None:
-        self._ask = answers.ask
+    def __init__(self, replay: Replay, piece_bytes: int = 1024) -> None:
+        self._call = replay.call
         self._piece_bytes = piece_bytes
 
     def head(self, name: str) -> Replica | None:
-        found: Replica | None = self._ask("GCS head", name, lambda on: on.gcs.head(name))
-        return _stamped(found) if found else None
+        replica: Replica | None = self._call("GCS head", name, lambda on: on.gcs.head(name))
+        return _opaque(replica) if replica else None
 
     def write(
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
         data = read_checked(body, self._piece_bytes)
-        expected = _readable(precondition)
-        return _stamped(
-            self._ask(
+        expected = _plain(precondition)
+        return _opaque(
+            self._call(
                 "GCS write",
                 f"{name} {data!r} {attributes} if {expected}",
                 lambda on: on.gcs.commit(name, attributes, data, expected, storage_class),
             )
         )
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        expected = _plain(precondition)
+        pinned = [replace(each, generation=int(each.generation)) for each in sources]
+        pins = [(each.name, each.generation) for each in pinned]
+        return _opaque(
+            self._call(
+                "GCS compose",
+                f"{name} {pins} {attributes} if {expected}",
+                lambda on: on.gcs.compose(name, attributes, pinned, expected, storage_class),
+            )
+        )
+
+    def staging_obstacle(self) -> None:
+        return None
+
+    def list_prefix(self, prefix: str) -> list[Replica]:
+        replicas: list[Replica] = self._call(
+            "GCS list", prefix, lambda on: on.gcs.list_prefix(prefix)
+        )
+        return [_opaque(each) for each in replicas]
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         expected = replace(
@@ -181,8 +214,8 @@ class AskedDestination:
             generation=int(current.generation),
             metageneration=int(current.metageneration),
         )
-        return _stamped(
-            self._ask(
+        return _opaque(
+            self._call(
                 "GCS patch",
                 f"{name} {attributes} if {Precondition.unchanged(expected)}",
                 lambda on: on.gcs.patch(name, attributes, expected),
@@ -190,19 +223,19 @@ class AskedDestination:
         )
 
     def delete(self, name: str, precondition: Precondition) -> None:
-        expected = _readable(precondition)
-        self._ask("GCS delete", f"{name} if {expected}", lambda on: on.gcs.delete(name, expected))
+        expected = _plain(precondition)
+        self._call("GCS delete", f"{name} if {expected}", lambda on: on.gcs.delete(name, expected))
 
 
-def _stamped(replica: Replica) -> Replica:
+def _opaque(replica: Replica) -> Replica:
     return replace(
         replica,
-        generation=Stamp(replica.generation),
-        metageneration=Stamp(replica.metageneration),
+        generation=OpaqueGeneration(replica.generation),
+        metageneration=OpaqueGeneration(replica.metageneration),
     )
 
 
-def _readable(precondition: Precondition) -> Precondition:
+def _plain(precondition: Precondition) -> Precondition:
     metageneration = precondition.metageneration
     return Precondition(
         int(precondition.generation), None if metageneration is None else int(metageneration)
@@ -210,68 +243,71 @@ def _readable(precondition: Precondition) -> Precondition:
 
 
 Ports = tuple[Source, Destination]
-PortsOf = Callable[[Answers], Ports]
+PortsOf = Callable[[Replay], Ports]
 
 
-def faithful(answers: Answers) -> Ports:
-    """Both stores, and nothing in between."""
-    return AskedSource(answers), AskedDestination(answers)
+def faithful(replay: Replay) -> Ports:
+    """Return both stores unchanged."""
+    return ReplayedSource(replay), ReplayedDestination(replay)
 
 
-def byte_by_byte(answers: Answers) -> Ports:
-    """Both stores, and every object a large one."""
-    return AskedSource(answers), AskedDestination(answers, piece_bytes=1)
+def byte_by_byte(replay: Replay) -> Ports:
+    """Return both stores, where every object is read one byte at a time."""
+    return ReplayedSource(replay), ReplayedDestination(replay, piece_bytes=1)
 
 
-class Timeless:
-    """A clock for runs of which only the order of their calls counts."""
+class UnlimitedClock:
+    """A clock without a deadline, for runs of which only the order of calls counts."""
+
+    def monotonic(self) -> float:
+        return 0.0
 
     def require(self) -> None:
-        """Let every round begin."""
+        """Allow every round."""
 
     def pause(self, lost_races: int) -> None:
-        """Do not wait: the scheduler lets time pass between any two calls."""
+        """Do not wait. The scheduler lets time pass between any two calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """What a run is started with."""
+    """The policy and the ports of a run."""
 
     policy: Policy = field(default_factory=Policy)
     ports: PortsOf = faithful
-    """Where the protocol can be broken, without the product's code knowing of it."""
+    """The ports. Flawed ports are equivalent to a flawed protocol."""
 
     def advance(
-        self, ref: SourceRef, hint: Hint, answers: Sequence[object]
-    ) -> Call | Outcome | ReplicationError:
-        """Run until there is no answer: the call that needs one, or how the run ended."""
-        source, destination = self.ports(Answers(answers))
+        self, ref: SourceRef, expectation: Expectation, responses: Sequence[object]
+    ) -> Call | Result | ReplicationError:
+        """Return the first call without a response, or the result or error of the run."""
+        source, destination = self.ports(Replay(responses))
         replicator = Replicator(
             source=source,
             destination=destination,
             naming=NAMING,
-            clock=Timeless(),
+            clock=UnlimitedClock(),
             policy=self.policy,
         )
         try:
-            return replicator.replicate(ref, hint)
+            return replicator.replicate(ref, expectation)
         except _SuspendedError as suspended:
             return suspended.call
         except ReplicationError as error:
             return error
 
 
-def brief(answer: object) -> str:
-    """An answer, for somebody who wants to follow a schedule."""
-    match answer:
+def brief(response: object) -> str:
+    """Return a short text for a response, for the report of a schedule."""
+    match response:
         case SourceObject(etag=etag, last_modified=at):
             return f"{etag[:4]} of {at}"
         case Pinned(object=version, data=data):
             return f"{data!r} as {brief(version)}"
-        case Replica(generation=generation, metageneration=metageneration, attributes=said):
-            etag = said.metadata.get("s3-source-etag", "none")
-            return f"{etag[:4]} of {said.custom_time} ({generation}.{metageneration})"
+        case Replica(generation=generation, metageneration=metageneration, attributes=attributes):
+            etag = attributes.metadata.get("s3-source-etag", "none")
+            return f"{etag[:4]} of {attributes.custom_time} ({generation}.{metageneration})"
         case Exception():
-            return type(answer).__name__
+            return type(response).__name__
         case _:
-            return repr(answer)
+            return repr(response)

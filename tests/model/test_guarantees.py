@@ -1,4 +1,4 @@
-"""docs/GUARANTEES.md says what the tests say."""
+"""docs/GUARANTEES.md agrees with the tests."""
 
 import re
 from pathlib import Path
@@ -15,21 +15,21 @@ COLUMNS = (Promise.EQUAL, Promise.FORWARD, Promise.WHOLE)
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:test_|Test)\w+)`", TEXT))))
-def test_a_test_that_is_named_exists(name: str) -> None:
+def test_named_test_exists(name: str) -> None:
     assert re.search(rf"^(def )?{name}\b", TESTS, re.MULTILINE)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", TEXT))))
-def test_a_link_leads_somewhere(target: str) -> None:
+def test_link_target_exists(target: str) -> None:
     assert (REPOSITORY / "docs" / target).exists()
 
 
-def test_the_table_of_variants_is_the_one_that_is_tested() -> None:
-    said = dict(
+def test_documented_table_of_variants_equals_the_tested_one() -> None:
+    documented = dict(
         re.findall(r"^\| (.+?) \| ((?:yes|no) \| (?:yes|no) \| (?:yes|no)) \|$", TEXT, re.MULTILINE)
     )
     tested = {
         variant: " | ".join("no" if promise in broken else "yes" for promise in COLUMNS)
         for variant, (_, broken) in VARIANTS.items()
     }
-    assert said == tested
+    assert documented == tested

@@ -1,7 +1,7 @@
-"""The real protocol under every schedule: any order of calls, crashes and deliveries whatsoever.
+"""The real protocol under every schedule: any order of calls, crashes and deliveries.
 
-All histories of three changes of one object, a run for each change, each started with any number of
-crashes behind it and delivered any number of times. What is checked is in `promises`.
+The tests explore all histories of three changes of one object. Each change has a run, which may
+crash and may be delivered again any number of times. `promises` has the checks.
 """
 
 import os
@@ -17,24 +17,26 @@ from model.promises import Promise
 from model.runs import Protocol, byte_by_byte
 
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import LOOK_FIRST, Hint
+from replicate.protocol.replicator import Expectation
 
-CHANGED = Hint(changed=True)
-NEW = Hint(changed=True, new=True)
-HINTS = {"look first": LOOK_FIRST, "probably changed": CHANGED, "probably new": NEW}
-ANY_HINT = tuple(HINTS.values())
+CHANGED = Expectation.CHANGED
+NEW = Expectation.NEW
+EXPECTATIONS = {"look first": Expectation.UNKNOWN, "probably changed": CHANGED, "probably new": NEW}
+ANY_EXPECTATION = tuple(EXPECTATIONS.values())
 
 DELETES = Protocol(policy=Policy(deletes=True))
 NO_DELETES = Protocol(policy=Policy(deletes=False))
 SAME_SECOND = timedelta(0)
 
-every_hint = pytest.mark.parametrize("hint", HINTS.values(), ids=HINTS.keys())
-every_history = pytest.mark.parametrize("history", histories(3), ids=" ".join)
-short_history = pytest.mark.parametrize("history", histories(2), ids=" ".join)
+each_expectation = pytest.mark.parametrize(
+    "expectation", EXPECTATIONS.values(), ids=EXPECTATIONS.keys()
+)
+each_history = pytest.mark.parametrize("history", histories(3), ids=" ".join)
+each_short_history = pytest.mark.parametrize("history", histories(2), ids=" ".join)
 
 
 def holds(scenario: Scenario) -> None:
-    """Every promise, in every state; the failure is a shortest schedule that breaks one."""
+    """Check every promise in every state. A failure shows a shortest schedule that breaks one."""
     report = explore(scenario)
     assert not report.broken, "\n\n".join(
         f"BROKEN: {promise}\n{schedule}" for promise, schedule in report.broken.items()
@@ -42,52 +44,54 @@ def holds(scenario: Scenario) -> None:
 
 
 def policies(history: History) -> tuple[Protocol, ...]:
-    """With and without deletes, where there are any."""
+    """Return the protocol with deletes, and without them if the history has any."""
     return (DELETES, NO_DELETES) if {DELETE, DROP} & set(history) else (DELETES,)
 
 
-@every_hint
-@every_history
-def test_every_promise_holds(history: History, hint: Hint) -> None:
+@each_expectation
+@each_history
+def test_every_promise_holds(history: History, expectation: Expectation) -> None:
     for protocol in policies(history):
-        holds(Scenario(history=history, protocol=protocol, hints=(hint,)))
+        holds(Scenario(history=history, protocol=protocol, expectations=(expectation,)))
 
 
 @pytest.mark.parametrize("history", histories(3, versioned=True), ids=" ".join)
-def test_every_promise_holds_of_a_versioned_bucket(history: History) -> None:
+def test_every_promise_holds_for_a_versioned_bucket(history: History) -> None:
     for protocol in policies(history):
         holds(Scenario(history=history, protocol=protocol, versioned=True))
 
 
-@every_history
-def test_every_promise_holds_when_all_happens_within_one_second(history: History) -> None:
-    """S3's last-modified shows seconds: contents that come back look as if never gone."""
+@each_history
+def test_every_promise_holds_when_all_changes_happen_within_one_second(history: History) -> None:
+    """S3's last-modified has a resolution of one second, so restored contents look unchanged."""
     for protocol in policies(history):
         holds(Scenario(history=history, protocol=protocol, tick=SAME_SECOND))
 
 
-@short_history
-def test_runs_started_with_different_hints_get_on(history: History) -> None:
+@each_short_history
+def test_every_promise_holds_with_mixed_expectations(history: History) -> None:
     for protocol in policies(history):
-        holds(Scenario(history=history, protocol=protocol, hints=ANY_HINT))
+        holds(Scenario(history=history, protocol=protocol, expectations=ANY_EXPECTATION))
 
 
-@short_history
-def test_every_promise_holds_of_objects_read_piece_by_piece(history: History) -> None:
-    """Without a checksum, so that nothing but the protocol keeps the pieces together."""
+@each_short_history
+def test_every_promise_holds_for_objects_read_in_pieces(history: History) -> None:
+    """The objects have no checksum, so only the protocol can keep the pieces together."""
     for protocol in policies(history):
         pieces = replace(protocol, ports=byte_by_byte)
-        holds(Scenario(history=history, protocol=pieces, hints=ANY_HINT, multipart=True))
+        holds(
+            Scenario(history=history, protocol=pieces, expectations=ANY_EXPECTATION, multipart=True)
+        )
 
 
-@every_history
-def test_overwrite_never_replaces_nothing(history: History) -> None:
+@each_history
+def test_nothing_is_replaced_when_overwrite_is_never(history: History) -> None:
     for deletes in (False, True):
         never = Protocol(policy=Policy(overwrite=Overwrite.NEVER, deletes=deletes))
-        holds(Scenario(history=history, protocol=never, hints=(NEW,)))
+        holds(Scenario(history=history, protocol=never, expectations=(NEW,)))
 
 
-FOUND = {
+FOREIGN_OBJECTS = {
     "other bytes": live(NAME, b"theirs", PLAIN),
     "the same bytes": live(NAME, b"11", PLAIN),
     "a replica of another bucket's object": live(
@@ -98,33 +102,40 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("found", FOUND)
+@pytest.mark.parametrize("initial", FOREIGN_OBJECTS)
 @pytest.mark.parametrize("overwrite", Overwrite)
-@short_history
-def test_nothing_of_other_origin_is_deleted(
-    history: History, overwrite: Overwrite, found: str
+@each_short_history
+def test_foreign_object_is_never_deleted(
+    history: History, overwrite: Overwrite, initial: str
 ) -> None:
     protocol = Protocol(policy=Policy(overwrite=overwrite, deletes=True))
-    holds(Scenario(history=history, protocol=protocol, hints=ANY_HINT, found=FOUND[found]))
+    holds(
+        Scenario(
+            history=history,
+            protocol=protocol,
+            expectations=ANY_EXPECTATION,
+            initial=FOREIGN_OBJECTS[initial],
+        )
+    )
 
 
-@short_history
-def test_what_a_crashed_run_had_sent_never_takes_the_destination_back(history: History) -> None:
-    """However late it takes effect."""
+@each_short_history
+def test_late_request_of_a_crashed_run_never_restores_an_older_version(history: History) -> None:
+    """The request may take effect at any later time."""
     report = explore(Scenario(history=history, protocol=DELETES, stragglers=True))
     assert not report.broken.keys() - {Promise.EQUAL}
 
 
-def test_what_a_crashed_run_had_sent_must_not_outlive_its_retry() -> None:
-    """The one thing the protocol takes for granted. Then an object may be there that S3 deleted."""
+def test_late_request_of_a_crashed_run_can_restore_a_deleted_object() -> None:
+    """The protocol assumes that such a request takes effect before the retry of its event ends."""
     scenario = Scenario(history=("1", DELETE), protocol=DELETES, stragglers=True)
     assert explore(scenario).broken.keys() == {Promise.EQUAL}
 
 
-@short_history
-def test_leaving_out_what_makes_no_difference_makes_none(history: History) -> None:
+@each_short_history
+def test_shortcuts_do_not_change_the_findings(history: History) -> None:
     for protocol in policies(history):
-        scenario = Scenario(history=history, protocol=protocol, hints=ANY_HINT)
+        scenario = Scenario(history=history, protocol=protocol, expectations=ANY_EXPECTATION)
         shortened, whole = explore(scenario), explore(replace(scenario, shortcuts=False))
         assert shortened.shown == whole.shown
         assert shortened.broken.keys() == whole.broken.keys()
@@ -139,6 +150,15 @@ def test_leaving_out_what_makes_no_difference_makes_none(history: History) -> No
     ("history", "versioned"),
     [(history, kind) for kind in (False, True) for history in histories(3, versioned=kind)],
 )
-def test_every_promise_holds_whatever_the_hints(history: History, versioned: bool) -> None:  # noqa: FBT001
+def test_every_promise_holds_with_mixed_expectations_in_long_histories(
+    history: History, *, versioned: bool
+) -> None:
     for protocol in policies(history):
-        holds(Scenario(history=history, protocol=protocol, hints=ANY_HINT, versioned=versioned))
+        holds(
+            Scenario(
+                history=history,
+                protocol=protocol,
+                expectations=ANY_EXPECTATION,
+                versioned=versioned,
+            )
+        )

@@ -1,7 +1,7 @@
-"""Several objects, long histories, and everything that goes wrong: not all schedules, but any.
+"""Random schedules of several objects with long histories, crashes and faults of the stores.
 
-Events come late, twice and in any order; runs of any of them take turns call by call, crash, and
-meet stores that fail before or after they did what they were asked.
+Events arrive late, twice and in any order. Their runs alternate call by call and crash. The stores
+fail before or after a request takes effect.
 """
 
 import os
@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model.promises import BUCKET, Terms, broken_by, oldest_allowed, settled
+from model.promises import BUCKET, Requirements, broken_by, equals_source, oldest_allowed
 from model.runs import Call, PortsOf, Protocol, Stores, byte_by_byte, faithful
-from model.variants import Unconditional, Unverified, loosely
+from model.variants import WithoutPrecondition, WithoutVerify, flawed_protocol
 
 from replicate.errors import (
     DestinationChangedError,
@@ -34,48 +34,48 @@ from replicate.errors import (
 )
 from replicate.protocol.model import SourceRef
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import LOOK_FIRST, Hint
+from replicate.protocol.replicator import Expectation
 
 REFS = tuple(SourceRef(BUCKET, key) for key in ("a", "b c"))
-HINTS = (LOOK_FIRST, Hint(changed=True), Hint(changed=True, new=True))
+EXPECTATIONS = (Expectation.UNKNOWN, Expectation.CHANGED, Expectation.NEW)
 
-ALONE = "alone"
-"""An object at the destination that has nothing to do with any of this."""
+UNRELATED = "alone"
+"""The name of an object at the destination that no event concerns."""
 
-ENOUGH = 200
-"""Calls after which a run that nobody disturbs has ended."""
+MAX_CALLS = 200
+"""A run without interference ends within this number of calls."""
 
 refs = st.sampled_from(REFS)
-hints = st.sampled_from(HINTS)
+expectations = st.sampled_from(EXPECTATIONS)
 picks = st.integers(0, 7)
 calls = st.integers(0, 10)
 
 
 @dataclass(eq=False)
 class Run:
-    """A delivered event: what its run has been answered so far, and where that took it."""
+    """The run of a delivered event: its responses so far, and what it does next."""
 
     ref: SourceRef
     protocol: Protocol
-    hint: Hint
-    answers: list[object] = field(default_factory=list)
+    expectation: Expectation
+    responses: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.now = self.protocol.advance(self.ref, self.hint, self.answers)
+        self.now = self.protocol.advance(self.ref, self.expectation, self.responses)
 
     @property
     def call(self) -> Call:
-        """What it waits for."""
+        """Return the call at which the run is suspended."""
         assert isinstance(self.now, Call)
         return self.now
 
-    def go_on(self, answer: object) -> None:
-        self.answers.append(answer)
-        self.now = self.protocol.advance(self.ref, self.hint, self.answers)
+    def advance(self, response: object) -> None:
+        self.responses.append(response)
+        self.now = self.protocol.advance(self.ref, self.expectation, self.responses)
 
 
 class Histories(RuleBasedStateMachine):
-    """The world around the replicator."""
+    """The stores, the events and the runs, and the rules by which they change."""
 
     store: ClassVar[type[FakeGcs]] = FakeGcs
     ports: ClassVar[tuple[PortsOf, ...]] = (faithful, byte_by_byte)
@@ -85,7 +85,7 @@ class Histories(RuleBasedStateMachine):
         versioned=st.booleans(),
         tick=st.sampled_from([A_SECOND, timedelta(0)]),
         policy=st.builds(Policy, overwrite=st.sampled_from(Overwrite), deletes=st.booleans()),
-        theirs=st.frozensets(refs),
+        foreign=st.frozensets(refs),
     )
     def begin(
         self,
@@ -94,18 +94,18 @@ class Histories(RuleBasedStateMachine):
         versioned: bool,
         tick: timedelta,
         policy: Policy,
-        theirs: frozenset[SourceRef],
+        foreign: frozenset[SourceRef],
     ) -> None:
         self.s3 = FakeS3(versioned=versioned, tick=tick)
         self.gcs = self.store()
         self.protocol = Protocol(policy=policy, ports=data.draw(st.sampled_from(self.ports)))
-        self.terms = Terms.of(policy)
+        self.requirements = Requirements.of(policy)
         self.past: dict[SourceRef, list[Pinned | None]] = {ref: [None] for ref in REFS}
         self.oldest = dict.fromkeys(REFS, 0)
         self.waiting: list[SourceRef] = []
         self.delivered: list[SourceRef] = []
         self.runs: list[Run] = []
-        for name in (ALONE, *(ref.key for ref in theirs)):
+        for name in (UNRELATED, *(ref.key for ref in foreign)):
             self.gcs.put(name, b"theirs", PLAIN)
 
     @rule(
@@ -113,7 +113,7 @@ class Histories(RuleBasedStateMachine):
         contents=st.sampled_from([b"", b"1", b"22", b"33"]),
         note=st.sampled_from(["", "a note"]),
         multipart=st.booleans(),
-        hint=hints,
+        expectation=expectations,
         calls=calls,
     )
     def put(
@@ -121,26 +121,28 @@ class Histories(RuleBasedStateMachine):
         ref: SourceRef,
         contents: bytes,
         note: str,
-        hint: Hint,
+        expectation: Expectation,
         calls: int,
         *,
         multipart: bool,
     ) -> None:
         self.s3.put(ref, contents, {"note": note}, multipart=multipart)
-        self._changed(ref, hint, calls)
+        self._changed(ref, expectation, calls)
 
-    @rule(ref=refs, for_good=st.booleans(), hint=hints, calls=calls)
-    def remove(self, ref: SourceRef, hint: Hint, calls: int, *, for_good: bool) -> None:
+    @rule(ref=refs, for_good=st.booleans(), expectation=expectations, calls=calls)
+    def remove(
+        self, ref: SourceRef, expectation: Expectation, calls: int, *, for_good: bool
+    ) -> None:
         if for_good and self.s3.versioned:
             self.s3.drop_newest(ref)
         else:
             self.s3.delete(ref)
-        self._changed(ref, hint, calls)
+        self._changed(ref, expectation, calls)
 
     @precondition(lambda self: self.waiting)
-    @rule(pick=picks, hint=hints, calls=calls)
-    def deliver(self, pick: int, hint: Hint, calls: int) -> None:
-        self._start(self.waiting.pop(pick % len(self.waiting)), hint, calls)
+    @rule(pick=picks, expectation=expectations, calls=calls)
+    def deliver(self, pick: int, expectation: Expectation, calls: int) -> None:
+        self._start(self.waiting.pop(pick % len(self.waiting)), expectation, calls)
 
     @precondition(lambda self: self.delivered)
     @rule(pick=picks)
@@ -148,109 +150,111 @@ class Histories(RuleBasedStateMachine):
         self.waiting.append(self.delivered[pick % len(self.delivered)])
 
     @precondition(lambda self: self.runs)
-    @rule(pick=picks, calls=calls, way=picks)
-    def go_on(self, pick: int, calls: int, way: int) -> None:
-        self._go_on(self._picked(pick), calls, way)
+    @rule(pick=picks, calls=calls, alternative=picks)
+    def make_calls(self, pick: int, calls: int, alternative: int) -> None:
+        self._advance(self._picked(pick), calls, alternative)
 
     @precondition(lambda self: self.runs)
     @rule(pick=picks)
     def crash(self, pick: int) -> None:
-        self._lose(self._picked(pick))
+        self._requeue(self._picked(pick))
 
     @precondition(lambda self: self.runs)
     @rule(pick=picks, effective=st.booleans())
     def fail(self, pick: int, *, effective: bool) -> None:
-        """The store does not answer: it may have done what it was asked, or not."""
+        """The store does not respond. The request may have taken effect, or not."""
         run = self._picked(pick)
         unavailable = (
             SourceUnavailableError if run.call.only_reads_source else DestinationUnavailableError
         )
         if effective:
             self._carry_out(run)
-        self._answer(run, unavailable("no answer"), fails=True)
+        self._return(run, unavailable("no response"), fails=True)
 
     @precondition(lambda self: self.waiting or self.runs)
     @rule(pick=picks)
-    def calm_down(self, pick: int) -> None:
-        """All events are delivered, all runs end: then the destination equals the source."""
+    def await_quiescence(self, pick: int) -> None:
+        """After all events are delivered and all runs have ended, destination equals source."""
         while self.runs or self.waiting:
             if not self.runs:
-                self._start(self.waiting.pop(), LOOK_FIRST, 0)
+                self._start(self.waiting.pop(), Expectation.UNKNOWN, 0)
             run = self._picked(pick)
-            self._go_on(run, ENOUGH)
-            assert run not in self.runs, "a run that nobody disturbs does not end"
+            self._advance(run, MAX_CALLS)
+            assert run not in self.runs, "a run without interference does not end"
         for ref in REFS:
-            assert settled(self.past[ref], self.gcs.objects.get(ref.key), self.terms)
+            assert equals_source(self.past[ref], self.gcs.objects.get(ref.key), self.requirements)
 
     @invariant()
-    def touches_nothing_else(self) -> None:
+    def unrelated_object_is_unchanged(self) -> None:
         if hasattr(self, "gcs"):
-            assert self.gcs.objects.keys() <= {ALONE, *(ref.key for ref in REFS)}
-            assert self.gcs.objects[ALONE].replica.generation == 1
+            assert self.gcs.objects.keys() <= {UNRELATED, *(ref.key for ref in REFS)}
+            assert self.gcs.objects[UNRELATED].replica.generation == 1
 
     def teardown(self) -> None:
         if hasattr(self, "gcs"):
-            self.calm_down(0)
+            self.await_quiescence(0)
 
-    def _changed(self, ref: SourceRef, hint: Hint, calls: int) -> None:
-        """The source has changed: its event may come now, or whenever."""
+    def _changed(self, ref: SourceRef, expectation: Expectation, calls: int) -> None:
+        """Record a change of the source, and deliver its event now or later."""
         self.past[ref].append(self.s3.pin(ref))
         if calls:
-            self._start(ref, hint, calls)
+            self._start(ref, expectation, calls)
         else:
             self.waiting.append(ref)
 
-    def _start(self, ref: SourceRef, hint: Hint, calls: int) -> None:
-        run = Run(ref, self.protocol, hint)
+    def _start(self, ref: SourceRef, expectation: Expectation, calls: int) -> None:
+        run = Run(ref, self.protocol, expectation)
         self.delivered.append(ref)
         self.runs.append(run)
-        self._go_on(run, calls)
+        self._advance(run, calls)
 
     def _picked(self, pick: int) -> Run:
         return self.runs[pick % len(self.runs)]
 
-    def _go_on(self, run: Run, calls: int, way: int = 0) -> None:
+    def _advance(self, run: Run, calls: int, alternative: int = 0) -> None:
         for _ in range(calls):
             if run in self.runs:
-                self._answer(run, self._carry_out(run, way))
+                self._return(run, self._carry_out(run, alternative))
 
-    def _carry_out(self, run: Run, way: int = 0) -> object:
-        """Do what a run asks for, and judge it: the answer."""
+    def _carry_out(self, run: Run, alternative: int = 0) -> object:
+        """Execute the call of a run, check the promises, and return the response."""
         before = self.gcs.objects.get(run.ref.key)
-        answer: object
+        response: object
         try:
-            answer = run.call.ways[way % len(run.call.ways)](Stores(self.s3, self.gcs))
+            response = run.call.alternatives[alternative % len(run.call.alternatives)](
+                Stores(self.s3, self.gcs)
+            )
         except (SourceChangedError, DestinationChangedError) as error:
-            answer = error
+            response = error
         after = self.gcs.objects.get(run.ref.key)
         if after is not before:
             past, oldest = self.past[run.ref], self.oldest[run.ref]
-            assert not list(broken_by(past, before, after, self.terms, oldest))
+            assert not list(broken_by(past, before, after, self.requirements, oldest))
             self.oldest[run.ref] = oldest_allowed(past, after, oldest)
-        return answer
+        return response
 
-    def _answer(self, run: Run, answer: object, *, fails: bool = False) -> None:
-        """Tell a run; should it fail now, its event is kept."""
-        run.go_on(answer)
+    def _return(self, run: Run, response: object, *, fails: bool = False) -> None:
+        """Pass the response of a call to its run. The event of a failed run is delivered again."""
+        run.advance(response)
         if isinstance(run.now, Call):
             return
         assert isinstance(run.now, ReplicationError) == fails
         if fails:
-            self._lose(run)
+            self._requeue(run)
         else:
             self.runs.remove(run)
 
-    def _lose(self, run: Run) -> None:
+    def _requeue(self, run: Run) -> None:
         self.runs.remove(run)
         self.waiting.append(run.ref)
 
 
-class WithoutPrecondition(Histories):
-    store = Unconditional
+class HistoriesWithoutPrecondition(Histories):
+    store = WithoutPrecondition
 
 
-class WithoutVerify(Histories):
-    ports = (loosely(Unverified).ports,)
+class HistoriesWithoutVerify(Histories):
+    ports = (flawed_protocol(WithoutVerify).ports,)
 
 
 TestHistories = Histories.TestCase
@@ -262,9 +266,9 @@ TestHistories.settings = settings(
 )
 
 
-@pytest.mark.parametrize("mutation", [WithoutPrecondition, WithoutVerify])
-def test_random_histories_find_what_is_missing(mutation: type[Histories]) -> None:
-    searching = settings(
+@pytest.mark.parametrize("mutation", [HistoriesWithoutPrecondition, HistoriesWithoutVerify])
+def test_random_histories_detect_a_missing_part(mutation: type[Histories]) -> None:
+    search = settings(
         TestHistories.settings,
         max_examples=1000,
         derandomize=True,
@@ -273,4 +277,4 @@ def test_random_histories_find_what_is_missing(mutation: type[Histories]) -> Non
         report_multiple_bugs=False,
     )
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(mutation, settings=searching)
+        run_state_machine_as_test(mutation, settings=search)

@@ -1,6 +1,6 @@
-"""Each part of the protocol is needed: without it, a schedule is found that breaks a promise.
+"""Each part of the protocol is needed: without it, a schedule exists that breaks a promise.
 
-And the whole protocol keeps every promise of the same scenario. docs/GUARANTEES.md has the table.
+The whole protocol keeps every promise in the same scenario. docs/GUARANTEES.md has the table.
 """
 
 from dataclasses import replace
@@ -15,21 +15,21 @@ from model.histories import DELETE
 from model.promises import Promise
 from model.runs import Protocol, byte_by_byte, faithful
 from model.variants import (
-    Blind,
-    OnGeneration,
     SourceFirst,
-    SourceFirstUnverified,
-    Trusting,
-    Unconditional,
-    Unverified,
+    SourceFirstWithoutVerify,
     WithoutIfMatch,
-    loosely,
+    WithoutMetageneration,
+    WithoutPrecondition,
+    WithoutProvenanceCheck,
+    WithoutRead,
+    WithoutVerify,
+    flawed_protocol,
 )
 
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import Hint
+from replicate.protocol.replicator import Expectation
 
-NEW = (Hint(changed=True, new=True),)
+NEW = (Expectation.NEW,)
 DELETES = Policy(deletes=True)
 SAME_SECOND = timedelta(0)
 
@@ -45,37 +45,37 @@ WHOLE, FORWARD, EQUAL, SUCCESS = Promise.WHOLE, Promise.FORWARD, Promise.EQUAL, 
 
 VARIANTS: dict[str, tuple[dict[str, Any], set[Promise]]] = {
     "no precondition, no verify": (
-        {"protocol": loosely(Unverified), "gcs": Unconditional},
+        {"protocol": flawed_protocol(WithoutVerify), "gcs": WithoutPrecondition},
         {EQUAL, FORWARD, WHOLE},
     ),
     "precondition, source read first, no verify": (
-        {"protocol": loosely(SourceFirstUnverified)},
+        {"protocol": flawed_protocol(SourceFirstWithoutVerify)},
         {EQUAL, FORWARD},
     ),
     "precondition, destination read first, no verify": (
-        {"protocol": loosely(Unverified)},
+        {"protocol": flawed_protocol(WithoutVerify)},
         {EQUAL},
     ),
-    "verify only": ({"gcs": Unconditional}, {EQUAL, FORWARD, WHOLE}),
-    "precondition on the generation only": ({"gcs": OnGeneration}, {FORWARD}),
-    "source read first": ({"protocol": loosely(SourceFirst)}, {FORWARD}),
+    "verify only": ({"gcs": WithoutPrecondition}, {EQUAL, FORWARD, WHOLE}),
+    "precondition on the generation only": ({"gcs": WithoutMetageneration}, {FORWARD}),
+    "source read first": ({"protocol": flawed_protocol(SourceFirst)}, {FORWARD}),
     "optimistic create, no verify": (
-        {"protocol": loosely(Unverified), "hints": NEW},
+        {"protocol": flawed_protocol(WithoutVerify), "expectations": NEW},
         {EQUAL},
     ),
-    "the protocol, with optimistic create": ({"hints": NEW}, set()),
+    "the protocol, with optimistic create": ({"expectations": NEW}, set()),
     "the protocol": ({}, set()),
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_table_of_variants(variant: str) -> None:
-    """Exactly the promises that it says, for every variant of the protocol."""
+def test_variant_breaks_exactly_the_documented_promises(variant: str) -> None:
+    """The set of broken promises is exactly the documented one, for every variant."""
     changed, expected = VARIANTS[variant]
     protocol = replace(changed.get("protocol", Protocol()), policy=DELETES)
     broken: set[Promise] = set()
     for scenario in SCENARIOS:
-        crashes = len(scenario.history) < 3  # what takes three changes is found without
+        crashes = len(scenario.history) < 3  # crashes are not needed when there are three changes
         variation = replace(
             scenario, **{**changed, "protocol": protocol, "crashes": crashes, "duplicates": False}
         )
@@ -85,42 +85,44 @@ def test_the_table_of_variants(variant: str) -> None:
 
 MUTATIONS: dict[str, tuple[Scenario, Promise]] = {
     "a delete is lost without the verify": (
-        Scenario(history=("1", DELETE), protocol=loosely(Unverified)),
+        Scenario(history=("1", DELETE), protocol=flawed_protocol(WithoutVerify)),
         Promise.EQUAL,
     ),
-    "contents that come back are lost without the verify": (
-        Scenario(history=("1", "2", "1"), tick=SAME_SECOND, protocol=loosely(Unverified)),
+    "restored contents are lost without the verify": (
+        Scenario(
+            history=("1", "2", "1"), tick=SAME_SECOND, protocol=flawed_protocol(WithoutVerify)
+        ),
         Promise.EQUAL,
     ),
     "a delete is lost by an optimistic create without the verify": (
-        Scenario(history=("1", DELETE), hints=NEW, protocol=loosely(Unverified)),
+        Scenario(history=("1", DELETE), expectations=NEW, protocol=flawed_protocol(WithoutVerify)),
         Promise.EQUAL,
     ),
-    "an older version comes back when the source is read first": (
-        Scenario(history=("1", "1'"), protocol=loosely(SourceFirst)),
+    "an older version is restored when the source is read first": (
+        Scenario(history=("1", "1'"), protocol=flawed_protocol(SourceFirst)),
         Promise.FORWARD,
     ),
-    "an older version comes back without a precondition": (
-        Scenario(history=("1", "2"), gcs=Unconditional),
+    "an older version is restored without a precondition": (
+        Scenario(history=("1", "2"), gcs=WithoutPrecondition),
         Promise.FORWARD,
     ),
-    "metadata come to lie around other bytes without a precondition": (
-        Scenario(history=("1", "2", "1"), gcs=Unconditional),
+    "metadata of one version is put on the bytes of another without a precondition": (
+        Scenario(history=("1", "2", "1"), gcs=WithoutPrecondition),
         Promise.WHOLE,
     ),
-    "an older version comes back through a patch without the metageneration": (
-        Scenario(history=("1", "2", "1"), gcs=OnGeneration),
+    "an older version is restored by a patch without the metageneration": (
+        Scenario(history=("1", "2", "1"), gcs=WithoutMetageneration),
         Promise.FORWARD,
     ),
-    "a patch sets the time back, and is refused, without the metageneration": (
-        Scenario(history=("1", "1'", "1"), gcs=OnGeneration),
+    "a patch sets the custom time back and is refused without the metageneration": (
+        Scenario(history=("1", "1'", "1"), gcs=WithoutMetageneration),
         Promise.SUCCESS,
     ),
-    "a version is mislabelled without If-Match": (
+    "bytes of one version get the metadata of another without If-Match": (
         Scenario(history=("1", "2"), multipart=True, s3=WithoutIfMatch),
         Promise.WHOLE,
     ),
-    "a version is torn without If-Match": (
+    "bytes of two versions are mixed without If-Match": (
         Scenario(
             history=("1", "2"),
             multipart=True,
@@ -129,43 +131,43 @@ MUTATIONS: dict[str, tuple[Scenario, Promise]] = {
         ),
         Promise.WHOLE,
     ),
-    "a checksum finds it, and the run fails, without If-Match": (
+    "a run fails with a wrong checksum without If-Match": (
         Scenario(history=("1", "2"), s3=WithoutIfMatch),
         Promise.SUCCESS,
     ),
-    "a run takes its lost races for a refusal without a look at the destination": (
-        Scenario(history=("1", "2"), protocol=loosely(Blind)),
+    "a run reports its lost races as a refusal without reading the destination": (
+        Scenario(history=("1", "2"), protocol=flawed_protocol(WithoutRead)),
         Promise.SUCCESS,
     ),
-    "somebody else's object is deleted without a look at the provenance": (
+    "a foreign object is deleted without a check of the provenance": (
         Scenario(
             history=("1", DELETE),
-            found=live(NAME, b"theirs", PLAIN),
-            protocol=loosely(Trusting),
+            initial=live(NAME, b"theirs", PLAIN),
+            protocol=flawed_protocol(WithoutProvenanceCheck),
         ),
-        Promise.OURS,
+        Promise.FOREIGN_KEPT,
     ),
-    "somebody else's object is replaced without a precondition": (
+    "a foreign object is replaced without a precondition": (
         Scenario(
             history=("1", "2"),
-            gcs=Unconditional,
+            gcs=WithoutPrecondition,
             protocol=Protocol(policy=Policy(overwrite=Overwrite.NEVER)),
         ),
-        Promise.KEPT,
+        Promise.NOT_OVERWRITTEN,
     ),
 }
 
 
 def undisturbed(scenario: Scenario) -> Scenario:
-    """Deletes are replicated; no crash and no second delivery is needed to break a promise."""
+    """Return the scenario with deletes, but without crashes and second deliveries."""
     policy = replace(scenario.protocol.policy, deletes=True)
     protocol = replace(scenario.protocol, policy=policy)
     return replace(scenario, protocol=protocol, crashes=False, duplicates=False)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_without_one_part(mutation: str) -> None:
-    """A promise is broken; by the whole protocol, in the same scenario, none is."""
+def test_promise_is_broken_when_one_part_is_missing(mutation: str) -> None:
+    """The whole protocol breaks none in the same scenario."""
     scenario, promise = MUTATIONS[mutation]
     mutated = undisturbed(scenario)
     whole = replace(mutated.protocol, ports=faithful)
@@ -173,7 +175,7 @@ def test_without_one_part(mutation: str) -> None:
     assert not explore(replace(mutated, protocol=whole, s3=FakeS3, gcs=FakeGcs)).broken
 
 
-def test_a_broken_promise_comes_with_a_schedule_to_follow() -> None:
+def test_broken_promise_is_reported_with_a_schedule() -> None:
     scenario, promise = MUTATIONS["a delete is lost without the verify"]
     schedule = explore(undisturbed(scenario)).broken[promise]
     assert [step.split(" of ")[0] for step in schedule.splitlines()] == [

@@ -1,7 +1,8 @@
-"""The protocol with one part missing. The product's code is the same: only its ports are not.
+"""Variants of the protocol with one part missing. Only the ports are changed, not the code.
 
-Each flaw is where the part would show: a destination that ignores conditions is a protocol that
-states none; a source that tells what it told before is a protocol that does not ask again.
+A flawed port is equivalent to a flawed protocol. A destination that ignores preconditions stands
+for a protocol that sends none. A source that repeats its last response stands for a protocol that
+does not read again.
 """
 
 from collections.abc import Iterator
@@ -10,134 +11,143 @@ from dataclasses import replace
 
 from fakes import FakeGcs, FakeS3, Pinned
 from model.histories import REF
-from model.runs import Answers, AskedDestination, AskedSource, Ports, Protocol
+from model.runs import Ports, Protocol, Replay, ReplayedDestination, ReplayedSource
 
-from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject, SourceRef
-from replicate.protocol.ports import Body, CheckedBody
+from replicate.protocol.model import (
+    Attributes,
+    Precondition,
+    Replica,
+    SourceObject,
+    SourceRef,
+    Span,
+)
+from replicate.protocol.ports import Body, GatedBody
 
 
-class Unconditional(FakeGcs):
-    """No precondition: whatever is there is changed."""
+class WithoutPrecondition(FakeGcs):
+    """Ignores preconditions."""
 
     def require(self, name: str, precondition: Precondition) -> None:
         pass
 
 
-class OnGeneration(FakeGcs):
-    """No precondition on the metageneration: what was said about the object may have changed."""
+class WithoutMetageneration(FakeGcs):
+    """Ignores preconditions on the metageneration, so the attributes may have changed."""
 
     def require(self, name: str, precondition: Precondition) -> None:
         super().require(name, Precondition(precondition.generation))
 
 
 class WithoutIfMatch(FakeS3):
-    """No If-Match: the bytes of whatever is current are taken for those of the version wanted."""
+    """Ignores If-Match: returns the bytes of the current version as those of the wanted one."""
 
     def pin(self, ref: SourceRef, version: SourceObject | None = None) -> Pinned | None:
         current = super().pin(ref)
         return Pinned(version, current.data) if version and current else current
 
 
-class LooseSource(AskedSource):
-    """Tells what it told before, where a protocol without one of its parts would not ask."""
+class CachingSource(ReplayedSource):
+    """Repeats its last response where a protocol without one of its parts would not read."""
 
-    def __init__(self, answers: Answers) -> None:
-        super().__init__(answers)
-        self._told: SourceObject | None = None
-        self._is_asked = True
+    def __init__(self, replay: Replay) -> None:
+        super().__init__(replay)
+        self._last_read: SourceObject | None = None
+        self._reads = True
 
-    def look_early(self) -> None:
-        """Look now, instead of when the protocol asks next."""
-        self._told = super().head(REF)
-        self._is_asked = False
+    def read_early(self) -> None:
+        """Read now, instead of when the protocol reads next."""
+        self._last_read = super().head(REF)
+        self._reads = False
 
-    def stop_looking(self) -> None:
-        """Tell the same again, once: then the run ends."""
-        self._is_asked = False
+    def skip_next_read(self) -> None:
+        """Repeat the last response once, so that the run ends."""
+        self._reads = False
 
     def head(self, ref: SourceRef) -> SourceObject | None:
-        if self._is_asked:
-            self._told = super().head(ref)
-        self._is_asked = True
-        return self._told
+        if self._reads:
+            self._last_read = super().head(ref)
+        self._reads = True
+        return self._last_read
 
     @contextmanager
-    def open(self, ref: SourceRef, version: SourceObject | None = None) -> Iterator[Body | None]:
-        with super().open(ref, version) as body:
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
+        with super().open(ref, version, span) as body:
             if version is None:
-                self._told = body.object if body else None
+                self._last_read = body.object if body else None
             yield body
 
 
-class LooseDestination(AskedDestination):
-    """Tells its source when not to be asked."""
+class FlawedDestination(ReplayedDestination):
+    """A destination that tells its source when to repeat the last response."""
 
-    def __init__(self, answers: Answers, source: LooseSource) -> None:
-        super().__init__(answers)
+    def __init__(self, replay: Replay, source: CachingSource) -> None:
+        super().__init__(replay)
         self._source = source
 
 
-class SourceFirst(LooseDestination):
-    """Order swapped: the source is read before the destination is."""
+class SourceFirst(FlawedDestination):
+    """Reads the source before the destination."""
 
     def head(self, name: str) -> Replica | None:
-        self._source.look_early()
+        self._source.read_early()
         return super().head(name)
 
 
-class Unverified(LooseDestination):
-    """No look at the source after a change."""
+class WithoutVerify(FlawedDestination):
+    """Does not read the source after a write."""
 
     def write(
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
         written = super().write(name, attributes, body, precondition, storage_class)
-        self._source.stop_looking()
+        self._source.skip_next_read()
         return written
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         patched = super().patch(name, attributes, current)
-        self._source.stop_looking()
+        self._source.skip_next_read()
         return patched
 
     def delete(self, name: str, precondition: Precondition) -> None:
         super().delete(name, precondition)
-        self._source.stop_looking()
+        self._source.skip_next_read()
 
 
-class SourceFirstUnverified(Unverified, SourceFirst):
-    """Both."""
+class SourceFirstWithoutVerify(WithoutVerify, SourceFirst):
+    """Reads the source before the destination, and not after a write."""
 
 
-class Blind(LooseDestination):
-    """No reading of the destination: all is taken for new."""
+class WithoutRead(FlawedDestination):
+    """Does not read the destination: every object is taken for a new one."""
 
     def head(self, name: str) -> Replica | None:  # noqa: ARG002
         return None
 
 
-class Trusting(LooseDestination):
-    """No look at the provenance: whatever is there is taken for a replica."""
+class WithoutProvenanceCheck(FlawedDestination):
+    """Does not check the provenance: every object is taken for a replica."""
 
     def head(self, name: str) -> Replica | None:
-        found = super().head(name)
-        if found is None:
+        replica = super().head(name)
+        if replica is None:
             return None
         claimed = {"s3-source-bucket": REF.bucket, "s3-source-key": REF.key}
-        metadata = {**found.attributes.metadata, **claimed}
-        return replace(found, attributes=replace(found.attributes, metadata=metadata))
+        metadata = {**replica.attributes.metadata, **claimed}
+        return replace(replica, attributes=replace(replica.attributes, metadata=metadata))
 
 
-def loosely(destination: type[LooseDestination]) -> Protocol:
-    """The protocol between a loose source and the destination that makes use of it."""
+def flawed_protocol(destination: type[FlawedDestination]) -> Protocol:
+    """Return the protocol between a caching source and a flawed destination."""
 
-    def ports(answers: Answers) -> Ports:
-        source = LooseSource(answers)
-        return source, destination(answers, source)
+    def ports(replay: Replay) -> Ports:
+        source = CachingSource(replay)
+        return source, destination(replay, source)
 
     return Protocol(ports=ports)

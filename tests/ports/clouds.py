@@ -1,9 +1,10 @@
-"""S3, Secrets Manager and GCS as servers on loopback, and the real adapters between them."""
+"""S3, Secrets Manager and GCS as servers on loopback, and the real adapters for them."""
 
 import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import boto3
@@ -13,9 +14,13 @@ from contract.gcs_http import Gcs
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
 
+from replicate.gcs import GcsDestination
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.mapping import Tags
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
+from replicate.retry import RoundClock
+from replicate.s3 import S3Source
 from replicate.wiring import Environment
 from tools.local.gcs import GcsServer
 
@@ -29,15 +34,15 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKIAPORTS", "AWS_SECRET_ACCESS_KEY": "not-a-secret
 
 
 class Clouds:
-    """Both clouds, and a client of their owners for each. `close` them."""
+    """Both clouds, and a client of the owner for each. Call `close` at the end."""
 
     def __init__(self) -> None:
-        with ExitStack() as opened:  # what is open already is closed where the rest fails
+        with ExitStack() as opened:  # closes what is open when the rest fails
             self._open(opened)
             self._opened = opened.pop_all()
 
     def _open(self, opened: ExitStack) -> None:
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes head and body apart
+        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
         moto = ThreadedMotoServer(port=0, verbose=False)
         moto.start()
         opened.callback(moto.stop)
@@ -73,14 +78,24 @@ class Clouds:
 
 
 class Adapters:
-    """The real adapters, as the composition root makes them."""
+    """The real adapters, as the composition root builds them."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
 
     def replicator(self, policy: Policy | None = None, seconds: float = 60) -> Replicator:
         """Return a replicator, whose `source` and `destination` are the adapters."""
-        return self._environment.replicator(Deadline(seconds), policy or Policy())
+        environment, policy = self._environment, policy or Policy()
+        deadline = Deadline(seconds)
+        tags = policy.tags is not Tags.OFF
+        return replace(
+            environment.replicator(policy),
+            source=S3Source(environment.aws, deadline, environment.retries, tags=tags),
+            destination=GcsDestination(
+                environment.gcs, environment.settings.naming, deadline, environment.retries
+            ),
+            clock=RoundClock(environment.retries, deadline),
+        )
 
 
 @contextmanager

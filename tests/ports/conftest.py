@@ -1,11 +1,11 @@
-"""Each test runs twice: over the fakes in memory, and over the real adapters and servers."""
+"""Runs each test twice: with the fakes in memory, and with the real adapters and servers."""
 
 from collections.abc import Iterator
 
 import pytest
 from ports.clouds import Adapters, Clouds, adapters
-from ports.destination_world import DestinationWorld, MemoryDestination, RealDestination
-from ports.source_world import MemorySource, RealSource, SourceWorld
+from ports.destination_harness import DestinationHarness, MemoryDestination, RealDestination
+from ports.source_harness import MemorySource, RealSource, SourceHarness
 
 VARIANTS = ("memory", "real")
 
@@ -19,27 +19,27 @@ def clouds() -> Iterator[Clouds]:
 
 @pytest.fixture(scope="module")
 def real_adapters(clouds: Clouds) -> Iterator[Adapters]:
-    with adapters(clouds) as made:
-        yield made
+    with adapters(clouds) as built:
+        yield built
 
 
 @pytest.fixture(params=VARIANTS)
-def s3(request: pytest.FixtureRequest) -> SourceWorld:
-    """Return a bucket in S3 of the test's own."""
+def s3(request: pytest.FixtureRequest) -> SourceHarness:
+    """Return a new bucket in S3."""
     if request.param == "memory":
         return MemorySource()
     return RealSource(request.getfixturevalue("clouds"), request.getfixturevalue("real_adapters"))
 
 
 @pytest.fixture
-def versioned(s3: SourceWorld) -> SourceWorld:
+def versioned(s3: SourceHarness) -> SourceHarness:
     """Return `s3` with versioning enabled."""
     s3.enable_versioning()
     return s3
 
 
 @pytest.fixture(params=VARIANTS)
-def gcs(request: pytest.FixtureRequest) -> Iterator[DestinationWorld]:
+def gcs(request: pytest.FixtureRequest) -> Iterator[DestinationHarness]:
     """Return an empty bucket in GCS."""
     if request.param == "memory":
         yield MemoryDestination()

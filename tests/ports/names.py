@@ -1,4 +1,4 @@
-"""Names that both stores accept, and that a client may spell wrong in an address."""
+"""Names that both stores accept, and that a client may encode wrongly in a URL."""
 
 ODD_NAMES = (
     "a+b",

@@ -1,4 +1,4 @@
-"""The contract of `Destination` (replicate/ports.py)."""
+"""The contract of `Destination` (replicate/protocol/ports.py)."""
 
 import hashlib
 from base64 import b64encode
@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 
 import pytest
-from builders import a_source
 from contract.gcs_http import crc32c, noise
 from fakes import PLAIN
 from google_crc32c import value as crc32c_value
-from ports.destination_world import DestinationWorld
+from ports.destination_harness import DestinationHarness
 from ports.names import ODD_NAMES
 
 from replicate.errors import (
@@ -22,7 +21,7 @@ from replicate.errors import (
     ReplicationError,
     SourceChangedError,
 )
-from replicate.protocol.model import Attributes, Precondition, Replica, SourceObject
+from replicate.protocol.model import Attributes, Precondition, Replica
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -31,7 +30,7 @@ LARGE = noise(8 * MIB + 300 * KIB + 7)
 """The real adapter uploads this in a resumable session."""
 
 ALIGNED = noise(8 * MIB + 256 * KIB)
-"""As large, and a multiple of 256 KiB: there is no shorter piece at the end."""
+"""Also uploaded in a session. A multiple of 256 KiB, so the last piece is not shorter."""
 
 each_size = pytest.mark.parametrize(
     "data", [SMALL, LARGE, ALIGNED], ids=["small", "large", "aligned"]
@@ -67,19 +66,19 @@ OTHER = Attributes(
 
 
 class Moment(Enum):
-    """When something else happens during a write."""
+    """A moment during a write."""
 
     READING = "half of the bytes are read"
-    VERIFYING = "all bytes are read and are to be verified"
+    VERIFYING = "all bytes are read but not verified"
 
 
 each_moment = pytest.mark.parametrize("moment", Moment, ids=["reading", "verifying"])
 
 
-class GivenBody:
-    """A checked body with these bytes. At `moment` it calls `meanwhile`, once.
+class BytesBody:
+    """A gated body with these bytes. At `moment` it calls `meanwhile`, once.
 
-    `size` is what the source says its size is.
+    `size` is the size in the description of the source.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class GivenBody:
         moment: Moment = Moment.READING,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        self.object: SourceObject = a_source(size=len(data) if size is None else size)
+        self.size = len(data) if size is None else size
         self._data = data
         self._is_corrupt = is_corrupt
         self._meanwhile = {moment: meanwhile}
@@ -99,8 +98,8 @@ class GivenBody:
         self._read = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        if self._position + len(buffer) > self.object.size // 2:
-            self._come_to(Moment.READING)
+        if self._position + len(buffer) > self.size // 2:
+            self._reach(Moment.READING)
         piece = self._data[self._position :][: len(buffer)]
         buffer[: len(piece)] = piece
         self._position += len(piece)
@@ -111,34 +110,34 @@ class GivenBody:
         self._position = offset
 
     def verify(self) -> None:
-        self._come_to(Moment.VERIFYING)
-        if self._is_corrupt or self._read != self.object.size:
+        self._reach(Moment.VERIFYING)
+        if self._is_corrupt or self._read != self.size:
             raise IntegrityError("these are not the source's bytes")
 
     @property
     def crc32c(self) -> int:
         return int(crc32c_value(self._data[: self._read]))
 
-    def _come_to(self, moment: Moment) -> None:
+    def _reach(self, moment: Moment) -> None:
         self._meanwhile.pop(moment, lambda: None)()
 
 
-def written(
-    gcs: DestinationWorld, data: bytes = SMALL, attributes: Attributes = FULL, name: str = "name"
+def write_new(
+    gcs: DestinationHarness, data: bytes = SMALL, attributes: Attributes = FULL, name: str = "name"
 ) -> Replica:
     """Write a new object."""
-    return gcs.destination.write(name, attributes, GivenBody(data), NEW)
+    return gcs.destination.write(name, attributes, BytesBody(data), NEW)
 
 
 Snapshot = tuple[Replica | None, bytes | None]
 
 
-def snapshot(gcs: DestinationWorld, name: str = "name") -> Snapshot:
-    """Return all that is visible of an object."""
+def snapshot(gcs: DestinationHarness, name: str = "name") -> Snapshot:
+    """Return everything that is visible of an object."""
     return gcs.destination.head(name), gcs.data(name)
 
 
-def conditions(current: Replica) -> list[Precondition]:
+def failing_preconditions(current: Replica) -> list[Precondition]:
     """Return every kind of precondition that does not hold for `current`."""
     return [
         NEW,
@@ -151,20 +150,22 @@ def conditions(current: Replica) -> list[Precondition]:
 # Head
 
 
-def test_there_is_no_object_before_one_is_written(gcs: DestinationWorld) -> None:
+def test_object_is_absent_before_it_is_written(gcs: DestinationHarness) -> None:
     assert gcs.destination.head("name") is None
 
 
-def test_an_object_of_somebody_else_is_described(gcs: DestinationWorld) -> None:
+def test_foreign_object_is_described(gcs: DestinationHarness) -> None:
     gcs.put("name", b"123456789", {"a": "b"})
-    found = gcs.destination.head("name")
-    assert found is not None
-    assert found == Replica(
+    replica = gcs.destination.head("name")
+    assert replica is not None
+    assert replica == Replica(
         name="name",
-        generation=found.generation,
+        generation=replica.generation,
         metageneration=1,
         size=9,
-        attributes=replace(PLAIN, content_type=found.attributes.content_type, metadata={"a": "b"}),
+        attributes=replace(
+            PLAIN, content_type=replica.attributes.content_type, metadata={"a": "b"}
+        ),
         crc32c="4waSgw==",
         md5="JfnnlDI7RTiF9RgfG2JNCw==",
     )
@@ -172,18 +173,18 @@ def test_an_object_of_somebody_else_is_described(gcs: DestinationWorld) -> None:
     assert gcs.destination.head("name") is None
 
 
-def test_names_are_taken_literally(gcs: DestinationWorld) -> None:
+def test_names_are_taken_literally(gcs: DestinationHarness) -> None:
     for name in ODD_NAMES:
-        assert written(gcs, name.encode(), name=name).name == name
-    found = {}
+        assert write_new(gcs, name.encode(), name=name).name == name
+    contents = {}
     for name in ODD_NAMES:
         current = gcs.destination.head(name)
         assert current is not None
         assert current.name == name
         patched = gcs.destination.patch(name, replace(OTHER, metadata={"name": name}), current)
         assert patched.name == name
-        found[name] = gcs.data(name)
-    assert found == {name: name.encode() for name in ODD_NAMES}
+        contents[name] = gcs.data(name)
+    assert contents == {name: name.encode() for name in ODD_NAMES}
     for name in ODD_NAMES:
         current = gcs.destination.head(name)
         assert current is not None
@@ -204,9 +205,9 @@ def test_names_are_taken_literally(gcs: DestinationWorld) -> None:
         *(8 * MIB, 8 * MIB + 1, 8 * MIB + 256 * KIB, 8 * MIB + 256 * KIB + 1),
     ],
 )
-def test_bytes_of_any_size_are_written(gcs: DestinationWorld, size: int) -> None:
+def test_bytes_of_any_size_are_written(gcs: DestinationHarness, size: int) -> None:
     data = noise(size)
-    replica = written(gcs, data)
+    replica = write_new(gcs, data)
     assert (replica.size, replica.crc32c) == (size, crc32c(data))
     md5 = hashlib.md5(data, usedforsecurity=False).digest()
     assert replica.md5 == b64encode(md5).decode()
@@ -226,18 +227,18 @@ def test_bytes_of_any_size_are_written(gcs: DestinationWorld, size: int) -> None
     ids=["full", "other", "empty", "long", "epoch"],
 )
 def test_attributes_are_written_exactly(
-    gcs: DestinationWorld, data: bytes, attributes: Attributes
+    gcs: DestinationHarness, data: bytes, attributes: Attributes
 ) -> None:
-    replica = written(gcs, data, attributes)
+    replica = write_new(gcs, data, attributes)
     assert replica.attributes == attributes
     assert gcs.destination.head("name") == replica
 
 
 @each_size
-def test_an_overwrite_replaces_bytes_and_attributes(gcs: DestinationWorld, data: bytes) -> None:
-    before = written(gcs, b"before", FULL)
+def test_overwrite_replaces_bytes_and_attributes(gcs: DestinationHarness, data: bytes) -> None:
+    before = write_new(gcs, b"before", FULL)
     after = gcs.destination.write(
-        "name", OTHER, GivenBody(data), Precondition.unchanged(before), "NEARLINE"
+        "name", OTHER, BytesBody(data), Precondition.unchanged(before), "NEARLINE"
     )
     assert after.generation != before.generation
     assert after.metageneration == 1
@@ -246,56 +247,56 @@ def test_an_overwrite_replaces_bytes_and_attributes(gcs: DestinationWorld, data:
 
 
 @each_size
-def test_an_overwrite_on_the_generation_alone_ignores_patches(
-    gcs: DestinationWorld, data: bytes
+def test_overwrite_on_the_generation_alone_ignores_patches(
+    gcs: DestinationHarness, data: bytes
 ) -> None:
-    before = written(gcs)
+    before = write_new(gcs)
     gcs.patch("name", {"a": "b"})
-    after = gcs.destination.write("name", OTHER, GivenBody(data), Precondition(before.generation))
+    after = gcs.destination.write("name", OTHER, BytesBody(data), Precondition(before.generation))
     assert snapshot(gcs) == (after, data)
 
 
 @each_size
-def test_a_write_changes_nothing_when_its_precondition_does_not_hold(
-    gcs: DestinationWorld, data: bytes
+def test_write_changes_nothing_when_its_precondition_does_not_hold(
+    gcs: DestinationHarness, data: bytes
 ) -> None:
-    current = written(gcs, b"before")
+    current = write_new(gcs, b"before")
     before = snapshot(gcs)
-    for condition in conditions(current):
+    for precondition in failing_preconditions(current):
         with pytest.raises(DestinationChangedError):
-            gcs.destination.write("name", OTHER, GivenBody(data), condition)
+            gcs.destination.write("name", OTHER, BytesBody(data), precondition)
         assert snapshot(gcs) == before
 
 
 @each_size
 @pytest.mark.parametrize("metageneration", [None, 1])
-def test_an_overwrite_creates_nothing_when_the_object_is_gone(
-    gcs: DestinationWorld, data: bytes, metageneration: int | None
+def test_overwrite_creates_nothing_when_the_object_is_gone(
+    gcs: DestinationHarness, data: bytes, metageneration: int | None
 ) -> None:
-    current = written(gcs)
+    current = write_new(gcs)
     gcs.delete("name")
     with pytest.raises(DestinationChangedError):
         gcs.destination.write(
-            "name", OTHER, GivenBody(data), Precondition(current.generation, metageneration)
+            "name", OTHER, BytesBody(data), Precondition(current.generation, metageneration)
         )
     assert snapshot(gcs) == (None, None)
 
 
 @each_size
-def test_a_metageneration_is_never_that_of_an_object_that_is_absent(
-    gcs: DestinationWorld, data: bytes
+def test_write_fails_when_it_names_a_metageneration_of_an_absent_object(
+    gcs: DestinationHarness, data: bytes
 ) -> None:
     with pytest.raises(DestinationChangedError):
-        gcs.destination.write("name", OTHER, GivenBody(data), Precondition(0, 1))
+        gcs.destination.write("name", OTHER, BytesBody(data), Precondition(0, 1))
     assert snapshot(gcs) == (None, None)
 
 
 @each_size
 @each_moment
-def test_a_new_object_replaces_none_that_appears_meanwhile(
-    gcs: DestinationWorld, data: bytes, moment: Moment
+def test_new_object_does_not_replace_one_that_appears_meanwhile(
+    gcs: DestinationHarness, data: bytes, moment: Moment
 ) -> None:
-    body = GivenBody(data, moment=moment, meanwhile=lambda: gcs.put("name", b"theirs"))
+    body = BytesBody(data, moment=moment, meanwhile=lambda: gcs.put("name", b"theirs"))
     with pytest.raises(DestinationChangedError):
         gcs.destination.write("name", OTHER, body, NEW)
     assert gcs.data("name") == b"theirs"
@@ -303,17 +304,17 @@ def test_a_new_object_replaces_none_that_appears_meanwhile(
 
 @each_size
 @each_moment
-def test_an_overwrite_replaces_nothing_that_changes_meanwhile(
-    gcs: DestinationWorld, data: bytes, moment: Moment
+def test_overwrite_does_not_replace_an_object_that_changes_meanwhile(
+    gcs: DestinationHarness, data: bytes, moment: Moment
 ) -> None:
     changes: list[tuple[Callable[[], None], bytes | None]] = [
         (lambda: gcs.put("name", b"theirs"), b"theirs"),
         (lambda: gcs.patch("name", {"a": "b"}), b"theirs"),
         (lambda: gcs.delete("name"), None),
     ]
-    current = written(gcs)
+    current = write_new(gcs)
     for change, left in changes:
-        body = GivenBody(data, moment=moment, meanwhile=change)
+        body = BytesBody(data, moment=moment, meanwhile=change)
         with pytest.raises(DestinationChangedError):
             gcs.destination.write("name", OTHER, body, Precondition.unchanged(current))
         assert gcs.data("name") == left
@@ -322,23 +323,23 @@ def test_an_overwrite_replaces_nothing_that_changes_meanwhile(
 
 @each_size
 @pytest.mark.parametrize("is_new", [True, False])
-def test_nothing_is_visible_when_the_bytes_are_not_the_source_s(
-    gcs: DestinationWorld, data: bytes, *, is_new: bool
+def test_nothing_is_visible_when_the_bytes_are_corrupt(
+    gcs: DestinationHarness, data: bytes, *, is_new: bool
 ) -> None:
-    condition = NEW if is_new else Precondition.unchanged(written(gcs))
+    precondition = NEW if is_new else Precondition.unchanged(write_new(gcs))
     before = snapshot(gcs)
     with pytest.raises(IntegrityError):
-        gcs.destination.write("name", OTHER, GivenBody(data, is_corrupt=True), condition)
+        gcs.destination.write("name", OTHER, BytesBody(data, is_corrupt=True), precondition)
     assert snapshot(gcs) == before
 
 
 @each_size
-def test_nothing_is_visible_when_the_body_fails(gcs: DestinationWorld, data: bytes) -> None:
+def test_nothing_is_visible_when_the_body_fails(gcs: DestinationHarness, data: bytes) -> None:
     def fail() -> None:
         raise SourceChangedError
 
     with pytest.raises(SourceChangedError):
-        gcs.destination.write("name", OTHER, GivenBody(data, meanwhile=fail), NEW)
+        gcs.destination.write("name", OTHER, BytesBody(data, meanwhile=fail), NEW)
     assert snapshot(gcs) == (None, None)
 
 
@@ -348,10 +349,10 @@ def test_nothing_is_visible_when_the_body_fails(gcs: DestinationWorld, data: byt
     ids=["small", "large, in the last bytes", "large"],
 )
 def test_nothing_is_visible_when_the_body_ends_early(
-    gcs: DestinationWorld, data: bytes, missing: int
+    gcs: DestinationHarness, data: bytes, missing: int
 ) -> None:
-    """No source does that, so any failure will do."""
-    body = GivenBody(data[:-missing], size=len(data))
+    """No source does that, so any ReplicationError is accepted."""
+    body = BytesBody(data[:-missing], size=len(data))
     with pytest.raises(ReplicationError):
         gcs.destination_within(2).write("name", OTHER, body, NEW)
     assert snapshot(gcs) == (None, None)
@@ -359,33 +360,33 @@ def test_nothing_is_visible_when_the_body_ends_early(
 
 @each_size
 @each_moment
-def test_the_object_is_as_before_until_all_bytes_are_verified(
-    gcs: DestinationWorld, data: bytes, moment: Moment
+def test_object_is_as_before_until_all_bytes_are_verified(
+    gcs: DestinationHarness, data: bytes, moment: Moment
 ) -> None:
-    seen = []
-    current = written(gcs, b"before")
-    body = GivenBody(data, moment=moment, meanwhile=lambda: seen.append(snapshot(gcs)))
+    snapshots = []
+    current = write_new(gcs, b"before")
+    body = BytesBody(data, moment=moment, meanwhile=lambda: snapshots.append(snapshot(gcs)))
     after = gcs.destination.write("name", OTHER, body, Precondition.unchanged(current))
-    assert seen == [(current, b"before")]
+    assert snapshots == [(current, b"before")]
     assert snapshot(gcs) == (after, data)
 
 
 @each_size
-def test_the_storage_class_is_the_one_that_is_asked_for(gcs: DestinationWorld, data: bytes) -> None:
-    cold = gcs.destination.write("name", FULL, GivenBody(data), NEW, "COLDLINE")
+def test_storage_class_is_the_requested_one(gcs: DestinationHarness, data: bytes) -> None:
+    cold = gcs.destination.write("name", FULL, BytesBody(data), NEW, "COLDLINE")
     assert gcs.storage_class("name") == "COLDLINE"
     gcs.destination.patch("name", OTHER, cold)
     assert gcs.storage_class("name") == "COLDLINE"
     current = gcs.destination.head("name")
-    gcs.destination.write("name", FULL, GivenBody(data), Precondition.unchanged(current))
+    gcs.destination.write("name", FULL, BytesBody(data), Precondition.unchanged(current))
     assert gcs.storage_class("name") == "STANDARD"
 
 
 # Patch
 
 
-def test_a_patch_replaces_the_attributes_and_keeps_the_bytes(gcs: DestinationWorld) -> None:
-    before = written(gcs)
+def test_patch_replaces_the_attributes_and_keeps_the_bytes(gcs: DestinationHarness) -> None:
+    before = write_new(gcs)
     after = gcs.destination.patch("name", OTHER, before)
     assert after == replace(before, attributes=OTHER, metageneration=before.metageneration + 1)
     assert snapshot(gcs) == (after, SMALL)
@@ -404,15 +405,15 @@ def test_a_patch_replaces_the_attributes_and_keeps_the_bytes(gcs: DestinationWor
     ],
     ids=["nothing", "metadata", "contexts", "more contexts", "headers", "time", "the same"],
 )
-def test_a_patch_leaves_exactly_the_given_attributes(
-    gcs: DestinationWorld, attributes: Attributes
+def test_patch_leaves_exactly_the_given_attributes(
+    gcs: DestinationHarness, attributes: Attributes
 ) -> None:
-    after = gcs.destination.patch("name", attributes, written(gcs))
+    after = gcs.destination.patch("name", attributes, write_new(gcs))
     assert after.attributes == attributes
     assert gcs.destination.head("name") == after
 
 
-def test_a_patch_adds_attributes_where_there_are_none(gcs: DestinationWorld) -> None:
+def test_patch_adds_attributes_where_there_are_none(gcs: DestinationHarness) -> None:
     gcs.put("name", SMALL)
     before = gcs.destination.head("name")
     assert before is not None
@@ -421,15 +422,15 @@ def test_a_patch_adds_attributes_where_there_are_none(gcs: DestinationWorld) -> 
     assert gcs.destination.head("name") == after
 
 
-def test_patches_follow_each_other(gcs: DestinationWorld) -> None:
-    first = written(gcs)
+def test_patches_follow_each_other(gcs: DestinationHarness) -> None:
+    first = write_new(gcs)
     second = gcs.destination.patch("name", OTHER, first)
     third = gcs.destination.patch("name", FULL, second)
     assert third == replace(first, metageneration=3)
 
 
-def test_a_patch_changes_nothing_when_the_object_was_overwritten(gcs: DestinationWorld) -> None:
-    current = written(gcs)
+def test_patch_changes_nothing_when_the_object_was_overwritten(gcs: DestinationHarness) -> None:
+    current = write_new(gcs)
     gcs.put("name", SMALL)
     before = snapshot(gcs)
     with pytest.raises(DestinationChangedError):
@@ -437,8 +438,8 @@ def test_a_patch_changes_nothing_when_the_object_was_overwritten(gcs: Destinatio
     assert snapshot(gcs) == before
 
 
-def test_a_patch_changes_nothing_when_the_object_was_patched(gcs: DestinationWorld) -> None:
-    current = written(gcs)
+def test_patch_changes_nothing_when_the_object_was_patched(gcs: DestinationHarness) -> None:
+    current = write_new(gcs)
     gcs.patch("name", {"a": "b"})
     before = snapshot(gcs)
     with pytest.raises(DestinationChangedError):
@@ -446,8 +447,8 @@ def test_a_patch_changes_nothing_when_the_object_was_patched(gcs: DestinationWor
     assert snapshot(gcs) == before
 
 
-def test_a_patch_creates_nothing_when_the_object_is_gone(gcs: DestinationWorld) -> None:
-    current = written(gcs)
+def test_patch_creates_nothing_when_the_object_is_gone(gcs: DestinationHarness) -> None:
+    current = write_new(gcs)
     gcs.delete("name")
     with pytest.raises(DestinationChangedError):
         gcs.destination.patch("name", OTHER, current)
@@ -455,19 +456,19 @@ def test_a_patch_creates_nothing_when_the_object_is_gone(gcs: DestinationWorld) 
 
 
 @pytest.mark.parametrize("custom_time", [None, datetime(2026, 11, 21, tzinfo=UTC)])
-def test_a_patch_cannot_set_the_custom_time_back(
-    gcs: DestinationWorld, custom_time: datetime | None
+def test_patch_cannot_set_the_custom_time_back(
+    gcs: DestinationHarness, custom_time: datetime | None
 ) -> None:
-    current = written(gcs)
+    current = write_new(gcs)
     before = snapshot(gcs)
     with pytest.raises(DestinationRejectedError):
         gcs.destination.patch("name", replace(OTHER, custom_time=custom_time), current)
     assert snapshot(gcs) == before
 
 
-def test_an_overwrite_can_set_the_custom_time_back(gcs: DestinationWorld) -> None:
-    current = written(gcs)
-    after = gcs.destination.write("name", PLAIN, GivenBody(SMALL), Precondition.unchanged(current))
+def test_overwrite_can_set_the_custom_time_back(gcs: DestinationHarness) -> None:
+    current = write_new(gcs)
+    after = gcs.destination.write("name", PLAIN, BytesBody(SMALL), Precondition.unchanged(current))
     assert after.attributes.custom_time is None
 
 
@@ -475,42 +476,42 @@ def test_an_overwrite_can_set_the_custom_time_back(gcs: DestinationWorld) -> Non
 
 
 @pytest.mark.parametrize("states_metageneration", [False, True])
-def test_an_object_is_deleted_when_it_is_unchanged(
-    gcs: DestinationWorld, *, states_metageneration: bool
+def test_object_is_deleted_when_it_is_unchanged(
+    gcs: DestinationHarness, *, states_metageneration: bool
 ) -> None:
-    current = written(gcs)
+    current = write_new(gcs)
     metageneration = current.metageneration if states_metageneration else None
     gcs.destination.delete("name", Precondition(current.generation, metageneration))
     assert snapshot(gcs) == (None, None)
 
 
-def test_an_object_is_kept_when_the_precondition_does_not_hold(gcs: DestinationWorld) -> None:
-    current = written(gcs)
+def test_object_is_kept_when_the_precondition_does_not_hold(gcs: DestinationHarness) -> None:
+    current = write_new(gcs)
     before = snapshot(gcs)
-    for condition in conditions(current):
+    for precondition in failing_preconditions(current):
         with pytest.raises(DestinationChangedError):
-            gcs.destination.delete("name", condition)
+            gcs.destination.delete("name", precondition)
         assert snapshot(gcs) == before
 
 
-def test_an_object_is_kept_when_it_was_patched(gcs: DestinationWorld) -> None:
-    current = written(gcs)
+def test_object_is_kept_when_it_was_patched(gcs: DestinationHarness) -> None:
+    current = write_new(gcs)
     gcs.patch("name", {"a": "b"})
     with pytest.raises(DestinationChangedError):
         gcs.destination.delete("name", Precondition.unchanged(current))
     assert gcs.data("name") == SMALL
 
 
-def test_deleting_what_is_gone_is_no_error(gcs: DestinationWorld) -> None:
-    current = written(gcs)
+def test_deleting_an_absent_object_succeeds(gcs: DestinationHarness) -> None:
+    current = write_new(gcs)
     gcs.delete("name")
-    for condition in (NEW, *conditions(current), Precondition.unchanged(current)):
-        gcs.destination.delete("name", condition)
+    for precondition in (NEW, *failing_preconditions(current), Precondition.unchanged(current)):
+        gcs.destination.delete("name", precondition)
     assert snapshot(gcs) == (None, None)
 
 
-def test_a_generation_is_never_used_again(gcs: DestinationWorld) -> None:
-    first = written(gcs)
+def test_generation_is_never_used_again(gcs: DestinationHarness) -> None:
+    first = write_new(gcs)
     gcs.destination.delete("name", Precondition.unchanged(first))
-    second = written(gcs)
+    second = write_new(gcs)
     assert second.generation > first.generation

@@ -1,4 +1,4 @@
-"""The contract of `Source` and `Body` (replicate/ports.py)."""
+"""The contract of `Source` and `Body` (replicate/protocol/ports.py)."""
 
 import base64
 import hashlib
@@ -8,10 +8,10 @@ import pytest
 from contract.gcs_http import noise
 from fakes import Upload
 from ports.names import ODD_NAMES
-from ports.source_world import MIN_PART_BYTES, SourceWorld
+from ports.source_harness import MIN_PART_BYTES, SourceHarness
 
 from replicate.errors import SourceChangedError
-from replicate.protocol.model import Checksum, Parts, SourceObject
+from replicate.protocol.model import Checksum, PartLayout, SourceObject
 from replicate.protocol.ports import Body
 
 KIB = 1024
@@ -26,11 +26,11 @@ EQUAL_PARTS = (MIN_PART_BYTES, MIN_PART_BYTES, 7)
 UNEQUAL_PARTS = (MIN_PART_BYTES, MIN_PART_BYTES + 1, 7)
 
 CHECK_DATA = b"123456789"
-"""The message that catalogues of CRCs state their check values for."""
+"""The message for which catalogues of CRCs list check values."""
 
 
 def read(body: Body, piece_bytes: int = PIECE_BYTES) -> bytes:
-    """Read to the end. Only the last piece may be short, and then there is nothing more."""
+    """Read to the end, and check that only the last piece is short."""
     data = b""
     buffer = bytearray(piece_bytes)
     while count := body.readinto(memoryview(buffer)):
@@ -40,14 +40,14 @@ def read(body: Body, piece_bytes: int = PIECE_BYTES) -> bytes:
     return data
 
 
-def current(s3: SourceWorld, key: str = "key") -> SourceObject:
+def current(s3: SourceHarness, key: str = "key") -> SourceObject:
     """Describe an object that exists."""
-    found = s3.source.head(s3.ref(key))
-    assert found is not None
-    return found
+    source = s3.source.head(s3.ref(key))
+    assert source is not None
+    return source
 
 
-def content(s3: SourceWorld, version: SourceObject) -> bytes:
+def content(s3: SourceHarness, version: SourceObject) -> bytes:
     """Read `version`, which can be opened."""
     with s3.source.open(version.ref, version) as body:
         assert body is not None
@@ -55,8 +55,8 @@ def content(s3: SourceWorld, version: SourceObject) -> bytes:
         return read(body)
 
 
-def assert_gone(s3: SourceWorld, version: SourceObject) -> None:
-    """Fail unless it is found out as early as `version` is opened."""
+def assert_gone(s3: SourceHarness, version: SourceObject) -> None:
+    """Check that opening `version` fails."""
     with pytest.raises(SourceChangedError), s3.source.open(version.ref, version):
         pytest.fail("it was opened")
 
@@ -64,7 +64,7 @@ def assert_gone(s3: SourceWorld, version: SourceObject) -> None:
 def multipart(
     part_sizes: tuple[int, ...], checksum: str | None = None, *, full_object: bool = False
 ) -> Upload:
-    """Return a multipart upload that is cut like this."""
+    """Return a multipart upload with these part sizes."""
     return Upload(
         data=noise(sum(part_sizes)),
         part_sizes=part_sizes,
@@ -76,14 +76,14 @@ def multipart(
 # Which object there is
 
 
-def test_there_is_no_object_before_one_is_uploaded(s3: SourceWorld) -> None:
+def test_object_is_absent_before_it_is_uploaded(s3: SourceHarness) -> None:
     assert s3.source.head(s3.ref("key")) is None
     with s3.source.open(s3.ref("key")) as body:
         assert body is None
 
 
 @pytest.mark.parametrize("is_versioned", [False, True])
-def test_there_is_no_object_after_it_is_deleted(s3: SourceWorld, *, is_versioned: bool) -> None:
+def test_object_is_absent_after_it_is_deleted(s3: SourceHarness, *, is_versioned: bool) -> None:
     if is_versioned:
         s3.enable_versioning()
     s3.upload("key", ONE)
@@ -93,7 +93,7 @@ def test_there_is_no_object_after_it_is_deleted(s3: SourceWorld, *, is_versioned
         assert body is None
 
 
-def test_a_version_is_back_when_the_delete_marker_is_deleted(versioned: SourceWorld) -> None:
+def test_version_is_back_when_the_delete_marker_is_deleted(versioned: SourceHarness) -> None:
     versioned.upload("key", ONE)
     before = current(versioned)
     versioned.delete("key")
@@ -101,7 +101,7 @@ def test_a_version_is_back_when_the_delete_marker_is_deleted(versioned: SourceWo
     assert current(versioned) == before
 
 
-def test_the_current_object_is_opened_when_no_version_is_named(s3: SourceWorld) -> None:
+def test_current_object_is_opened_when_no_version_is_named(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     s3.upload("key", TWO)
     with s3.source.open(s3.ref("key")) as body:
@@ -110,41 +110,41 @@ def test_the_current_object_is_opened_when_no_version_is_named(s3: SourceWorld) 
         assert read(body) == b"two"
 
 
-def test_keys_are_taken_literally(s3: SourceWorld) -> None:
+def test_keys_are_taken_literally(s3: SourceHarness) -> None:
     for key in ODD_NAMES:
         s3.upload(key, Upload(data=key.encode()))
-    found = {}
+    contents = {}
     for key in ODD_NAMES:
         version = current(s3, key)
         assert version.ref == s3.ref(key)
-        found[key] = content(s3, version).decode()
-    assert found == {key: key for key in ODD_NAMES}
+        contents[key] = content(s3, version).decode()
+    assert contents == {key: key for key in ODD_NAMES}
 
 
 # Which version is opened
 
 
-def test_a_version_opens_while_it_is_current(s3: SourceWorld) -> None:
+def test_version_opens_while_it_is_current(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     assert content(s3, current(s3)) == b"one"
 
 
-def test_an_overwritten_version_does_not_open(s3: SourceWorld) -> None:
+def test_overwritten_version_does_not_open(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     version = current(s3)
     s3.upload("key", TWO)
     assert_gone(s3, version)
 
 
-def test_a_deleted_version_does_not_open(s3: SourceWorld) -> None:
+def test_deleted_version_does_not_open(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     version = current(s3)
     s3.delete("key")
     assert_gone(s3, version)
 
 
-def test_a_version_opens_after_the_same_bytes_were_uploaded_again(s3: SourceWorld) -> None:
-    """S3 compares the ETag and nothing else: the body is still described as the version."""
+def test_version_opens_after_the_same_bytes_were_uploaded_again(s3: SourceHarness) -> None:
+    """S3 compares only the ETag. The body is still described as the version."""
     s3.upload("key", ONE)
     version = current(s3)
     s3.delete("key")
@@ -153,7 +153,7 @@ def test_a_version_opens_after_the_same_bytes_were_uploaded_again(s3: SourceWorl
     assert current(s3) != version
 
 
-def test_an_overwritten_version_opens_in_a_versioned_bucket(versioned: SourceWorld) -> None:
+def test_overwritten_version_opens_in_a_versioned_bucket(versioned: SourceHarness) -> None:
     versioned.upload("key", ONE)
     version = current(versioned)
     versioned.upload("key", TWO)
@@ -161,14 +161,14 @@ def test_an_overwritten_version_opens_in_a_versioned_bucket(versioned: SourceWor
     assert content(versioned, current(versioned)) == b"two"
 
 
-def test_a_version_opens_behind_a_delete_marker(versioned: SourceWorld) -> None:
+def test_version_opens_behind_a_delete_marker(versioned: SourceHarness) -> None:
     versioned.upload("key", ONE)
     version = current(versioned)
     versioned.delete("key")
     assert content(versioned, version) == b"one"
 
 
-def test_a_version_that_was_deleted_for_good_does_not_open(versioned: SourceWorld) -> None:
+def test_permanently_deleted_version_does_not_open(versioned: SourceHarness) -> None:
     """Not even when another version has the same bytes."""
     versioned.upload("key", ONE)
     versioned.upload("key", ONE)
@@ -177,7 +177,7 @@ def test_a_version_that_was_deleted_for_good_does_not_open(versioned: SourceWorl
     assert_gone(versioned, version)
 
 
-def test_a_version_from_before_versioning_opens_while_it_is_current(s3: SourceWorld) -> None:
+def test_version_from_before_versioning_opens_while_it_is_current(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     version = current(s3)
     s3.enable_versioning()
@@ -189,7 +189,7 @@ def test_a_version_from_before_versioning_opens_while_it_is_current(s3: SourceWo
     assert_gone(s3, version)
 
 
-def test_only_a_versioned_bucket_keeps_what_is_overwritten(s3: SourceWorld) -> None:
+def test_only_a_versioned_bucket_keeps_overwritten_objects(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     s3.upload("key", TWO)
     second = current(s3)
@@ -204,7 +204,7 @@ def test_only_a_versioned_bucket_keeps_what_is_overwritten(s3: SourceWorld) -> N
 # How a version is described
 
 
-def test_a_description_has_everything_that_the_owner_said(s3: SourceWorld) -> None:
+def test_description_has_all_fields_of_the_upload(s3: SourceHarness) -> None:
     upload = Upload(
         data=b"hello",
         metadata={"CamelCase": "Value", "empty": "", "name": "J\u00fcrgen \U0001f600"},
@@ -216,13 +216,13 @@ def test_a_description_has_everything_that_the_owner_said(s3: SourceWorld) -> No
         storage_class="STANDARD_IA",
     )
     s3.upload("key", upload)
-    found = current(s3)
-    assert found == SourceObject(
+    source = current(s3)
+    assert source == SourceObject(
         ref=s3.ref("key"),
         etag="5d41402abc4b2a76b9719d911017c592",
         etag_is_md5=True,
         size=5,
-        last_modified=found.last_modified,
+        last_modified=source.last_modified,
         content_type="text/html; charset=utf-8",
         cache_control="max-age=60, public",
         content_disposition='attachment; filename="a b.html"',
@@ -233,35 +233,35 @@ def test_a_description_has_everything_that_the_owner_said(s3: SourceWorld) -> No
     )
 
 
-def test_a_description_has_defaults_when_the_owner_said_nothing(s3: SourceWorld) -> None:
+def test_description_has_defaults_when_the_upload_has_no_fields(s3: SourceHarness) -> None:
     s3.upload("key", Upload(data=b"hello"))
-    found = current(s3)
-    assert found == SourceObject(
+    source = current(s3)
+    assert source == SourceObject(
         ref=s3.ref("key"),
         etag="5d41402abc4b2a76b9719d911017c592",
         etag_is_md5=True,
         size=5,
-        last_modified=found.last_modified,
+        last_modified=source.last_modified,
         content_type="binary/octet-stream",
     )
 
 
-def test_head_and_open_describe_the_same(s3: SourceWorld) -> None:
+def test_head_and_open_describe_the_same(s3: SourceHarness) -> None:
     s3.upload("key", Upload(data=b"hello", metadata={"a": "b"}, checksum="CRC32C"))
     with s3.source.open(s3.ref("key")) as body:
         assert body is not None
         assert body.object == current(s3)
 
 
-def test_last_modified_is_the_time_of_the_upload_in_utc(s3: SourceWorld) -> None:
+def test_last_modified_is_the_time_of_the_upload_in_utc(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
-    found = current(s3).last_modified
-    assert found.utcoffset() == timedelta(0)
-    assert abs(found - s3.now()) < timedelta(seconds=5)
-    assert current(s3).last_modified == found
+    modified = current(s3).last_modified
+    assert modified.utcoffset() == timedelta(0)
+    assert abs(modified - s3.now()) < timedelta(seconds=5)
+    assert current(s3).last_modified == modified
 
 
-def test_each_version_has_an_id_of_its_own(versioned: SourceWorld) -> None:
+def test_each_version_has_an_id_of_its_own(versioned: SourceHarness) -> None:
     versioned.upload("key", ONE)
     first = current(versioned)
     versioned.upload("key", ONE)
@@ -272,7 +272,7 @@ def test_each_version_has_an_id_of_its_own(versioned: SourceWorld) -> None:
     assert first.version_id != second.version_id
 
 
-def encoded(digest: bytes) -> str:
+def encode(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
@@ -286,48 +286,48 @@ def encoded(digest: bytes) -> str:
         ("SHA256", hashlib.sha256(CHECK_DATA).hexdigest()),
     ],
 )
-def test_the_checksum_of_an_object_is_described(
-    s3: SourceWorld, algorithm: str, digest: str
-) -> None:
+def test_checksum_of_an_object_is_described(s3: SourceHarness, algorithm: str, digest: str) -> None:
     s3.upload("key", Upload(data=CHECK_DATA, checksum=algorithm))
-    assert current(s3).checksums == (Checksum(algorithm, encoded(bytes.fromhex(digest))),)
+    assert current(s3).checksums == (Checksum(algorithm, encode(bytes.fromhex(digest))),)
 
 
-def test_the_checksum_of_a_multipart_upload_is_composite(s3: SourceWorld) -> None:
+def test_checksum_of_a_multipart_upload_is_composite(s3: SourceHarness) -> None:
     upload = multipart(EQUAL_PARTS, "SHA256")
     s3.upload("key", upload)
-    (found,) = current(s3).checksums
+    (checksum,) = current(s3).checksums
     first, second = upload.data[:MIN_PART_BYTES], upload.data[MIN_PART_BYTES:][:MIN_PART_BYTES]
     digests = [hashlib.sha256(part).digest() for part in (first, second, upload.data[-7:])]
-    assert (found.algorithm, found.composite) == ("SHA256", True)
+    assert (checksum.algorithm, checksum.composite) == ("SHA256", True)
     # S3 appends the number of parts, moto does not.
-    assert found.value.partition("-")[0] == encoded(hashlib.sha256(b"".join(digests)).digest())
+    assert checksum.value.partition("-")[0] == encode(hashlib.sha256(b"".join(digests)).digest())
 
 
-def test_the_checksum_of_a_multipart_upload_may_be_that_of_the_object(s3: SourceWorld) -> None:
+def test_checksum_of_a_multipart_upload_may_cover_the_full_object(s3: SourceHarness) -> None:
     """Only the type is compared: moto computes the value from the parts' checksums."""
     s3.upload("key", multipart(EQUAL_PARTS, "CRC32", full_object=True))
-    (found,) = current(s3).checksums
-    assert (found.algorithm, found.composite) == ("CRC32", False)
+    (checksum,) = current(s3).checksums
+    assert (checksum.algorithm, checksum.composite) == ("CRC32", False)
 
 
-def test_the_etag_of_a_multipart_upload_is_the_md5_of_its_parts_md5s(s3: SourceWorld) -> None:
+def test_etag_of_a_multipart_upload_is_the_md5_of_its_parts_md5s(s3: SourceHarness) -> None:
     upload = multipart((MIN_PART_BYTES, 1))
     s3.upload("key", upload)
     md5s = [
         hashlib.md5(part, usedforsecurity=False).digest()
         for part in (upload.data[:MIN_PART_BYTES], upload.data[MIN_PART_BYTES:])
     ]
-    found = current(s3)
-    assert found.etag == hashlib.md5(b"".join(md5s), usedforsecurity=False).hexdigest() + "-2"
-    assert (found.etag_is_md5, found.etag_is_md5_of_parts) == (False, True)
+    source = current(s3)
+    assert source.etag == hashlib.md5(b"".join(md5s), usedforsecurity=False).hexdigest() + "-2"
+    assert (source.etag_is_md5, source.etag_is_md5_of_parts) == (False, True)
 
 
 @pytest.mark.parametrize("part_sizes", [(), (4,)])
-def test_the_etag_is_no_md5_when_kms_encrypts(s3: SourceWorld, part_sizes: tuple[int, ...]) -> None:
+def test_etag_is_not_an_md5_when_kms_encrypts(
+    s3: SourceHarness, part_sizes: tuple[int, ...]
+) -> None:
     s3.upload("key", Upload(data=b"1234", part_sizes=part_sizes, kms=True))
-    found = current(s3)
-    assert (found.etag_is_md5, found.etag_is_md5_of_parts) == (False, False)
+    source = current(s3)
+    assert (source.etag_is_md5, source.etag_is_md5_of_parts) == (False, False)
 
 
 # Tags
@@ -335,24 +335,24 @@ def test_the_etag_is_no_md5_when_kms_encrypts(s3: SourceWorld, part_sizes: tuple
 TAGS = {"plain": "value", "empty": "", "J\u00fcrgen + 1=2": "a: b/c_d@e.f \u6f22"}
 
 
-def tags(s3: SourceWorld, version: SourceObject | None = None) -> tuple[object, object]:
+def tags(s3: SourceHarness, version: SourceObject | None = None) -> tuple[object, object]:
     """Return the tags that a head and an open describe."""
     source = s3.tagging_source
-    found = source.head(s3.ref("key"))
+    described = source.head(s3.ref("key"))
     with source.open(s3.ref("key"), version) as body:
-        assert found is not None
+        assert described is not None
         assert body is not None
-        return found.tags, body.object.tags
+        return described.tags, body.object.tags
 
 
-def test_tags_are_described_when_the_policy_replicates_them(s3: SourceWorld) -> None:
+def test_tags_are_described_when_the_policy_replicates_them(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     assert tags(s3) == ({}, {})
     s3.upload("key", Upload(data=b"one", tags=TAGS))
     assert tags(s3) == (TAGS, TAGS)
 
 
-def test_tags_are_described_as_they_are_now(s3: SourceWorld) -> None:
+def test_tags_are_described_as_they_are_now(s3: SourceHarness) -> None:
     s3.upload("key", Upload(data=b"one", tags=TAGS))
     s3.set_tags("key", {"other": "tag"})
     assert tags(s3) == ({"other": "tag"}, {"other": "tag"})
@@ -360,7 +360,7 @@ def test_tags_are_described_as_they_are_now(s3: SourceWorld) -> None:
     assert tags(s3) == ({}, {})
 
 
-def test_tags_are_not_described_when_the_policy_leaves_them_out(s3: SourceWorld) -> None:
+def test_tags_are_not_described_when_the_policy_leaves_them_out(s3: SourceHarness) -> None:
     s3.upload("key", Upload(data=b"one", tags=TAGS))
     assert current(s3).tags == {}
     with s3.source.open(s3.ref("key")) as body:
@@ -368,7 +368,7 @@ def test_tags_are_not_described_when_the_policy_leaves_them_out(s3: SourceWorld)
         assert body.object.tags == {}
 
 
-def test_each_version_has_tags_of_its_own(versioned: SourceWorld) -> None:
+def test_each_version_has_tags_of_its_own(versioned: SourceHarness) -> None:
     versioned.upload("key", Upload(data=b"one", tags=TAGS))
     version = versioned.tagging_source.head(versioned.ref("key"))
     versioned.upload("key", Upload(data=b"two", tags={"other": "tag"}))
@@ -381,14 +381,14 @@ def test_each_version_has_tags_of_its_own(versioned: SourceWorld) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 300_001])
-def test_a_read_fills_its_buffer_until_the_object_ends(s3: SourceWorld, size: int) -> None:
+def test_read_fills_its_buffer_until_the_object_ends(s3: SourceHarness, size: int) -> None:
     data = noise(size)
     s3.upload("key", Upload(data=data))
     assert current(s3).size == size
     assert content(s3, current(s3)) == data
 
 
-def test_a_read_leaves_the_rest_of_its_buffer_alone(s3: SourceWorld) -> None:
+def test_read_leaves_the_rest_of_its_buffer_alone(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     buffer = bytearray(b"......")
     with s3.source.open(s3.ref("key")) as body:
@@ -397,7 +397,7 @@ def test_a_read_leaves_the_rest_of_its_buffer_alone(s3: SourceWorld) -> None:
     assert buffer == b".one.."
 
 
-def test_a_body_is_read_again_after_a_rewind(s3: SourceWorld) -> None:
+def test_body_is_read_again_after_a_rewind(s3: SourceHarness) -> None:
     s3.upload("key", LARGE)
     with s3.source.open(s3.ref("key")) as body:
         assert body is not None
@@ -407,7 +407,7 @@ def test_a_body_is_read_again_after_a_rewind(s3: SourceWorld) -> None:
             assert read(body) == LARGE.data[offset:]
 
 
-def test_a_body_is_rewound_before_its_end(s3: SourceWorld) -> None:
+def test_body_is_rewound_before_its_end(s3: SourceHarness) -> None:
     s3.upload("key", LARGE)
     buffer = memoryview(bytearray(PIECE_BYTES))
     with s3.source.open(s3.ref("key")) as body:
@@ -419,7 +419,7 @@ def test_a_body_is_rewound_before_its_end(s3: SourceWorld) -> None:
         assert read(body) == LARGE.data[10:]
 
 
-def test_an_open_body_goes_on_when_the_object_is_overwritten(s3: SourceWorld) -> None:
+def test_open_body_goes_on_when_the_object_is_overwritten(s3: SourceHarness) -> None:
     s3.upload("key", LARGE)
     buffer = bytearray(PIECE_BYTES)
     with s3.source.open(s3.ref("key")) as body:
@@ -431,8 +431,8 @@ def test_an_open_body_goes_on_when_the_object_is_overwritten(s3: SourceWorld) ->
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_a_read_after_a_rewind_fails_when_the_version_is_gone(
-    s3: SourceWorld, *, is_deleted: bool
+def test_read_after_a_rewind_fails_when_the_version_is_gone(
+    s3: SourceHarness, *, is_deleted: bool
 ) -> None:
     s3.upload("key", LARGE)
     buffer = memoryview(bytearray(PIECE_BYTES))
@@ -448,7 +448,7 @@ def test_a_read_after_a_rewind_fails_when_the_version_is_gone(
             body.readinto(buffer)
 
 
-def test_a_read_after_a_rewind_finds_an_overwritten_version(versioned: SourceWorld) -> None:
+def test_read_after_a_rewind_finds_an_overwritten_version(versioned: SourceHarness) -> None:
     versioned.upload("key", LARGE)
     with versioned.source.open(versioned.ref("key")) as body:
         assert body is not None
@@ -458,71 +458,75 @@ def test_a_read_after_a_rewind_finds_an_overwritten_version(versioned: SourceWor
         assert read(body) == LARGE.data[1:]
 
 
-# Parts
+# PartLayout
 
 
-def layout(s3: SourceWorld, asked: Parts | None = None) -> tuple[Parts | None, bool]:
-    """Return the layout by the first part, and whether the current object has it, or `asked`."""
-    with s3.source.open(s3.ref("key")) as body:
-        assert body is not None
-        parts = body.parts()
-        asked = asked or parts
-        return parts, asked is not None and body.is_cut_like(asked)
+def layout(s3: SourceHarness, other: PartLayout | None = None) -> tuple[PartLayout | None, bool]:
+    """Return the layout by the first part, and whether the object has it (or `other`)."""
+    version = current(s3)
+    parts = s3.source.part_layout(version)
+    other = other or parts
+    return parts, other is not None and s3.source.has_layout(version, other)
 
 
-def test_an_object_that_was_uploaded_whole_has_no_parts(s3: SourceWorld) -> None:
+def test_object_that_was_uploaded_whole_has_no_parts(s3: SourceHarness) -> None:
     s3.upload("key", ONE)
     assert layout(s3) == (None, False)
 
 
 @pytest.mark.parametrize(
-    ("part_sizes", "parts", "is_cut_like"),
+    ("part_sizes", "parts", "has_layout"),
     [
-        ((0,), Parts(count=1, size=0), True),
-        ((4,), Parts(count=1, size=4), True),
-        (EQUAL_PARTS, Parts(count=3, size=MIN_PART_BYTES), True),
-        ((MIN_PART_BYTES, MIN_PART_BYTES), Parts(count=2, size=MIN_PART_BYTES), True),
-        (UNEQUAL_PARTS, Parts(count=3, size=MIN_PART_BYTES), False),
-        ((MIN_PART_BYTES + 1, MIN_PART_BYTES, 7), Parts(count=3, size=MIN_PART_BYTES + 1), False),
+        ((0,), PartLayout(count=1, size=0), True),
+        ((4,), PartLayout(count=1, size=4), True),
+        (EQUAL_PARTS, PartLayout(count=3, size=MIN_PART_BYTES), True),
+        ((MIN_PART_BYTES, MIN_PART_BYTES), PartLayout(count=2, size=MIN_PART_BYTES), True),
+        (UNEQUAL_PARTS, PartLayout(count=3, size=MIN_PART_BYTES), False),
+        (
+            (MIN_PART_BYTES + 1, MIN_PART_BYTES, 7),
+            PartLayout(count=3, size=MIN_PART_BYTES + 1),
+            False,
+        ),
     ],
 )
-def test_the_layout_of_a_multipart_upload_is_described(
-    s3: SourceWorld, part_sizes: tuple[int, ...], parts: Parts, *, is_cut_like: bool
+def test_layout_of_a_multipart_upload_is_described(
+    s3: SourceHarness, part_sizes: tuple[int, ...], parts: PartLayout, *, has_layout: bool
 ) -> None:
     s3.upload("key", multipart(part_sizes))
-    assert layout(s3) == (parts, is_cut_like)
+    assert layout(s3) == (parts, has_layout)
 
 
 @pytest.mark.parametrize(
-    "asked", [Parts(count=2, size=MIN_PART_BYTES), Parts(count=3, size=MIN_PART_BYTES - 1)]
+    "other",
+    [PartLayout(count=2, size=MIN_PART_BYTES), PartLayout(count=3, size=MIN_PART_BYTES - 1)],
 )
-def test_an_object_does_not_have_another_layout(s3: SourceWorld, asked: Parts) -> None:
+def test_object_does_not_have_another_layout(s3: SourceHarness, other: PartLayout) -> None:
     s3.upload("key", multipart(EQUAL_PARTS))
-    assert layout(s3, asked) == (Parts(count=3, size=MIN_PART_BYTES), False)
+    assert layout(s3, other) == (PartLayout(count=3, size=MIN_PART_BYTES), False)
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_the_layout_is_not_told_when_the_version_is_gone(
-    s3: SourceWorld, *, is_deleted: bool
+def test_layout_is_not_returned_when_the_version_is_gone(
+    s3: SourceHarness, *, is_deleted: bool
 ) -> None:
     s3.upload("key", multipart(EQUAL_PARTS))
-    with s3.source.open(s3.ref("key")) as body:
-        assert body is not None
-        parts = body.parts()
-        assert parts is not None
-        if is_deleted:
-            s3.delete("key")
-        else:
-            s3.upload("key", TWO)
-        with pytest.raises(SourceChangedError):
-            body.is_cut_like(parts)
+    version = current(s3)
+    parts = s3.source.part_layout(version)
+    assert parts is not None
+    if is_deleted:
+        s3.delete("key")
+    else:
+        s3.upload("key", TWO)
+    with pytest.raises(SourceChangedError):
+        s3.source.has_layout(version, parts)
 
 
-def test_the_layout_of_an_overwritten_version_is_told(versioned: SourceWorld) -> None:
+def test_layout_of_an_overwritten_version_is_returned_in_a_versioned_bucket(
+    versioned: SourceHarness,
+) -> None:
     versioned.upload("key", multipart(EQUAL_PARTS))
-    with versioned.source.open(versioned.ref("key")) as body:
-        assert body is not None
-        versioned.upload("key", multipart(UNEQUAL_PARTS))
-        parts = body.parts()
-        assert parts == Parts(count=3, size=MIN_PART_BYTES)
-        assert body.is_cut_like(parts)
+    version = current(versioned)
+    versioned.upload("key", multipart(UNEQUAL_PARTS))
+    parts = versioned.source.part_layout(version)
+    assert parts == PartLayout(count=3, size=MIN_PART_BYTES)
+    assert versioned.source.has_layout(version, parts)

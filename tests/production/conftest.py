@@ -1,4 +1,4 @@
-"""The function's environment variables as Lambda sets them, and the internet around it."""
+"""The environment variables of the function as Lambda sets them, and the simulated internet."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -17,20 +17,20 @@ from production.internet import (
 
 @pytest.fixture(scope="module")
 def internet() -> Iterator[Internet]:
-    """Both clouds under their own names, with two source buckets."""
-    made = Internet()
+    """Return both clouds under their own host names, with two source buckets."""
+    internet = Internet()
     for bucket in (SOURCE, DOTTED):
-        made.create_bucket(bucket)
-    made.store_secret(made.key())
-    yield made
+        internet.create_bucket(bucket)
+    internet.store_secret(internet.key())
+    yield internet
     for bucket in (SOURCE, DOTTED):
-        made.delete_bucket(bucket)
-    made.close()
+        internet.delete_bucket(bucket)
+    internet.close()
 
 
 @pytest.fixture(scope="module")
 def variables(internet: Internet) -> Iterator[pytest.MonkeyPatch]:
-    """Set what Lambda and the template set, and the way to the proxy; return what changes them."""
+    """Set the variables that Lambda and the template set, and the proxy; return the patch."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith("AWS_") or name.lower().endswith("_proxy"):

@@ -1,7 +1,7 @@
-"""The internet between the function and both clouds: a CONNECT proxy, and TLS for every host.
+"""A simulated internet between the function and both clouds: a CONNECT proxy and TLS servers.
 
-The function runs as in production, with no endpoint changed. Its only way out is the proxy, which
-records each host that is asked for and leads the known ones to servers on loopback.
+The function runs as in production, without changed endpoints. It can connect only to the proxy. The
+proxy records each requested host, and forwards known hosts to servers on loopback.
 """
 
 import http.client
@@ -44,7 +44,7 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RecordedRequest:
     """One request that arrived over TLS."""
 
     host: str
@@ -62,14 +62,14 @@ class Seen:
 
 
 class Certificates:
-    """A certificate for each host that a client names, by an authority that it should trust."""
+    """Issues a certificate for each host that a client names."""
 
     def __init__(self) -> None:
         self._authority = trustme.CA()
         self._stranger = trustme.CA()
         self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
         self.kind = "right"
-        """Or `other-name`, or `other-authority`."""
+        """The kind of certificate to serve: `right`, `other-name` or `other-authority`."""
         self._file = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - see close
         self._file.write(self._authority.cert_pem.bytes())
         self._file.flush()
@@ -83,14 +83,14 @@ class Certificates:
     def _select(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
     ) -> None:
-        """Serve the certificate for the name; a client names no host that is an IP address."""
+        """Serve the certificate for the name. Clients send no name for an IP address."""
         host = "other.example" if self.kind == "other-name" else name or "127.0.0.1"
         key = (self.kind, host)
         if key not in self._contexts:
-            made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             authority = self._stranger if self.kind == "other-authority" else self._authority
-            authority.issue_cert(host).configure_cert(made)
-            self._contexts[key] = made
+            authority.issue_cert(host).configure_cert(context)
+            self._contexts[key] = context
         connection.context = self._contexts[key]
 
 
@@ -118,12 +118,12 @@ class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that break off, as they do with a wrong certificate."""
+        """Ignore clients that disconnect, as they do after a wrong certificate."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def cut(self) -> None:
-        """End every connection: the next request makes a new one."""
+        """Close every connection, so that the next request opens a new one."""
         for client in list(self._open):
             with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
@@ -136,17 +136,17 @@ class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 class Front(_Threads):
-    """Ends TLS, records each request and passes it on to a server that speaks plain HTTP."""
+    """Terminates TLS, records each request, and forwards it to a server with plain HTTP."""
 
     def __init__(self, certificates: Certificates, paths: Mapping[str, str] | None = None) -> None:
         self._certificates = certificates
         self.paths = paths or {}
         self.upstream = 0
-        self.seen: list[Seen] = []
+        self.requests: list[RecordedRequest] = []
         super().__init__(_Request)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a client; the handshake is for the connection's own thread."""
+        """Accept a client. The TLS handshake happens in the thread of the connection."""
         client, address = socketserver.TCPServer.get_request(self)
         tls = self._certificates.serving.wrap_socket(
             client, server_side=True, do_handshake_on_connect=False
@@ -163,7 +163,9 @@ class _Request(BaseHTTPRequestHandler):
         assert "transfer-encoding" not in self.headers
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.seen.append(Seen(headers["host"], self.command, self.path, headers, body))
+        self.server.requests.append(
+            RecordedRequest(headers["host"], self.command, self.path, headers, body)
+        )
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=30)
         target = self.server.paths.get(headers["host"] + self.path, self.path)
         upstream.request(self.command, target, body, headers)
@@ -184,11 +186,11 @@ class _Request(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815 - theirs
 
     def log_message(self, *_: object) -> None:
-        """Be quiet."""
+        """Write nothing to standard error."""
 
 
 class Proxy(_Threads):
-    """An HTTP proxy for CONNECT. `targets` has what it was asked for, in order."""
+    """An HTTP proxy for CONNECT. `targets` has the requested targets, in order."""
 
     def __init__(self, route: Callable[[str, int], int | None]) -> None:
         self.route = route
@@ -201,13 +203,13 @@ class Proxy(_Threads):
 
     @property
     def hosts(self) -> set[str]:
-        """Every host that was asked for."""
+        """Return every host that was requested."""
         return set(self.targets)
 
 
 class _Tunnel(socketserver.StreamRequestHandler):
     server: Proxy
-    rbufsize = 0  # what follows the head belongs to the tunnel
+    rbufsize = 0  # the bytes after the headers belong to the tunnel
 
     def handle(self) -> None:
         method, target, _ = self.rfile.readline().decode().split()
@@ -225,7 +227,7 @@ class _Tunnel(socketserver.StreamRequestHandler):
 
 
 def _relay(one: socket.socket, other: socket.socket) -> None:
-    """Pass on what each says to the other, until one of them ends."""
+    """Forward bytes in both directions until one side closes."""
     with selectors.DefaultSelector() as selector:
         selector.register(one, selectors.EVENT_READ, other)
         selector.register(other, selectors.EVENT_READ, one)
@@ -239,11 +241,11 @@ def _relay(one: socket.socket, other: socket.socket) -> None:
 
 
 class Internet:
-    """Both clouds, reachable by their own names through the proxy only. `close` it."""
+    """Both clouds, reachable by their own host names only through the proxy. Call `close`."""
 
     def __init__(self, gcs_url: str | None = "https://storage.googleapis.com") -> None:
-        """Let GCS name itself `gcs_url`; None stands for a private endpoint, on localhost."""
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes head and body apart
+        """Start the servers. `gcs_url` is the URL of GCS; None is a private one on localhost."""
+        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
         self.certificates = Certificates()
         self.aws = Front(self.certificates)
         sts = {f"sts.{domain[1:]}/v1/token": "/sts/token" for domain in GOOGLE_DOMAINS}
@@ -260,7 +262,7 @@ class Internet:
             KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"], region_name=REGION
         )
         endpoint = f"http://127.0.0.1:{self.aws.upstream}"
-        direct = Config(proxies={})  # whatever the environment says
+        direct = Config(proxies={})  # ignores the environment variables
         self.s3: S3Client = session.client("s3", endpoint_url=endpoint, config=direct)
         self.secrets: SecretsManagerClient = session.client(
             "secretsmanager", endpoint_url=endpoint, config=direct
@@ -270,13 +272,13 @@ class Internet:
         self.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def delete_bucket(self, name: str) -> None:
-        """Leave nothing behind: moto's state belongs to the process."""
-        for found in self.s3.list_objects_v2(Bucket=name).get("Contents", []):
-            self.s3.delete_object(Bucket=name, Key=found["Key"])
+        """Delete a bucket and its objects, because the state of moto belongs to the process."""
+        for item in self.s3.list_objects_v2(Bucket=name).get("Contents", []):
+            self.s3.delete_object(Bucket=name, Key=item["Key"])
         self.s3.delete_bucket(Bucket=name)
 
     def store_secret(self, value: Mapping[str, Any], name: str = SECRET) -> None:
-        """Let the secret hold this, and nothing before it."""
+        """Create the secret with this value, without previous versions."""
         with suppress(self.secrets.exceptions.ResourceNotFoundException):
             self.secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
         self.secrets.create_secret(Name=name, SecretString=json.dumps(value))
@@ -291,27 +293,27 @@ class Internet:
         self, domain: str = "googleapis.com", *, impersonate: bool = False
     ) -> dict[str, Any]:
         """Return a federation configuration as Google writes it."""
-        made = self.gcs.external_account(impersonate=impersonate)
-        made |= {"token_url": f"https://sts.{domain}/v1/token", "universe_domain": domain}
+        configuration = self.gcs.external_account(impersonate=impersonate)
+        configuration |= {"token_url": f"https://sts.{domain}/v1/token", "universe_domain": domain}
         if impersonate:
-            address = made["service_account_impersonation_url"].replace(
+            address = configuration["service_account_impersonation_url"].replace(
                 "https://storage.", "https://iamcredentials."
             )
-            made["service_account_impersonation_url"] = address
-        return made
+            configuration["service_account_impersonation_url"] = address
+        return configuration
 
     @property
-    def seen(self) -> list[Seen]:
-        """Every request that arrived at a cloud."""
-        return [*self.aws.seen, *self.google.seen]
+    def requests(self) -> list[RecordedRequest]:
+        """Return every request that arrived at a cloud."""
+        return [*self.aws.requests, *self.google.requests]
 
-    def forget(self) -> None:
-        """Clear the journals."""
-        for journal in (self.aws.seen, self.google.seen, self.proxy.targets):
+    def clear_requests(self) -> None:
+        """Clear the recorded requests."""
+        for journal in (self.aws.requests, self.google.requests, self.proxy.targets):
             journal.clear()
 
     def cut(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         for server in (self.proxy, self.aws, self.google):
             server.cut()
 
@@ -334,8 +336,8 @@ class Internet:
 
 
 @dataclass(slots=True)
-class _Watch:
-    """Which hosts this process looks up or connects to, while it is watched."""
+class _SocketAudit:
+    """An audit hook that collects the hosts that this process looks up or connects to."""
 
     is_installed: bool = False
     hosts: set[str] | None = None
@@ -350,19 +352,19 @@ class _Watch:
             self.hosts.add(str(arguments[0]))
 
 
-_WATCH = _Watch()
+_AUDIT = _SocketAudit()
 
 
 @contextmanager
 def watched_hosts() -> Iterator[set[str]]:
-    """Collect what the sockets of this process are connected to, around any proxy."""
-    with _WATCH.lock:
-        if not _WATCH.is_installed:
-            sys.addaudithook(_WATCH)
-            _WATCH.is_installed = True
-        found: set[str] = set()
-        _WATCH.hosts = found
+    """Collect the hosts that the sockets of this process connect to, the proxy included."""
+    with _AUDIT.lock:
+        if not _AUDIT.is_installed:
+            sys.addaudithook(_AUDIT)
+            _AUDIT.is_installed = True
+        hosts: set[str] = set()
+        _AUDIT.hosts = hosts
         try:
-            yield found
+            yield hosts
         finally:
-            _WATCH.hosts = None
+            _AUDIT.hosts = None

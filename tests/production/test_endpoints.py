@@ -1,4 +1,4 @@
-"""The SDKs' own settings choose other hosts: FIPS, dual stack, other partitions and universes."""
+"""Settings of the SDKs that change hosts: FIPS, dual stack, other partitions and universes."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 from google.auth.credentials import Credentials
 from production.internet import SECRET, SOURCE, Internet
 
-import replicate.handler  # noqa: F401 - the way in: it sets variables
+import replicate.handler  # noqa: F401 - it sets environment variables
 from replicate.aws_clients import AwsClients
 from replicate.errors import ReplicationError
 from replicate.gcs.client import GcsClient
@@ -26,7 +26,7 @@ REGION = "us-east-1"
 
 
 @pytest.mark.parametrize(
-    ("variables_", "s3", "secrets"),
+    ("overrides", "s3", "secrets"),
     [
         ({}, f"{SOURCE}.s3.{REGION}.amazonaws.com", f"secretsmanager.{REGION}.amazonaws.com"),
         (
@@ -61,20 +61,20 @@ REGION = "us-east-1"
         ),
     ],
 )
-def test_aws_is_asked_at_the_endpoint_of_the_settings(
+def test_aws_requests_go_to_the_configured_endpoint(
     internet: Internet,
     variables: pytest.MonkeyPatch,
-    variables_: Mapping[str, str],
+    overrides: Mapping[str, str],
     s3: str,
     secrets: str,
 ) -> None:
-    """Which host it is matters here; what the server there says does not."""
+    """Only the host matters here, not the response."""
     del variables
-    internet.forget()
+    internet.clear_requests()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables_.items():
+        for name, value in overrides.items():
             patch.setenv(name, value)
-        region = variables_.get("AWS_REGION", REGION)
+        region = overrides.get("AWS_REGION", REGION)
         with closing(AwsClients(region, ONCE)) as clients:
             with suppress(ReplicationError):
                 S3Source(clients, Deadline(60), ONCE).head(SourceRef(SOURCE, "key"))
@@ -85,36 +85,42 @@ def test_aws_is_asked_at_the_endpoint_of_the_settings(
 
 @pytest.fixture
 def universe(internet: Internet, variables: pytest.MonkeyPatch) -> Iterator[Internet]:
-    """The internet, with nothing asked yet."""
+    """Return the internet without recorded requests, and restore its secret."""
     del variables
-    internet.forget()
+    internet.clear_requests()
     yield internet
     internet.store_secret(internet.key())
 
 
-def test_a_key_of_another_universe_is_used_there(universe: Internet) -> None:
-    """Such a key signs its tokens itself: there is no token service to ask."""
+def test_key_of_another_universe_is_used_with_the_hosts_of_that_universe(
+    universe: Internet,
+) -> None:
+    """The library signs a token with such a key, and sends no request to a token service."""
     universe.store_secret(universe.key() | {"universe_domain": "example.cloud"})
     with closing(Environment.from_environ(os.environ, ONCE)) as environment:
-        with suppress(ReplicationError):  # our server knows no tokens that it did not issue
-            environment.destination(Deadline(60)).head("nothing")
+        environment.deadline.restart(60)
+        with suppress(ReplicationError):  # the local server accepts only tokens that it issued
+            environment.destination.head("nothing")
         assert environment.gcs.credentials.universe_domain == "example.cloud"
-    assert {seen.host for seen in universe.google.seen} == {"storage.example.cloud"}
-    (authorization, *_) = (seen.headers["authorization"] for seen in universe.google.seen)
+    assert {request.host for request in universe.google.requests} == {"storage.example.cloud"}
+    (authorization, *_) = (request.headers["authorization"] for request in universe.google.requests)
     assert authorization.startswith("Bearer eyJ"), "a signed JWT"
 
 
-def test_a_federation_of_another_universe_is_used_there(universe: Internet) -> None:
+def test_federation_of_another_universe_is_used_with_the_hosts_of_that_universe(
+    universe: Internet,
+) -> None:
     universe.store_secret(universe.federation("example.cloud"))
     with closing(Environment.from_environ(os.environ, ONCE)) as environment:
-        assert environment.destination(Deadline(60)).head("nothing") is None
-    assert {seen.host for seen in universe.google.seen} == {
+        environment.deadline.restart(60)
+        assert environment.destination.head("nothing") is None
+    assert {request.host for request in universe.google.requests} == {
         "sts.example.cloud",
         "storage.example.cloud",
     }
 
 
-def test_the_client_follows_a_secret_that_moves_to_another_universe(universe: Internet) -> None:
+def test_client_is_rebuilt_when_the_secret_moves_to_another_universe(universe: Internet) -> None:
     now = 1000.0
     secret = json.dumps(universe.key())
     builder = Secret(AwsClients(REGION, ONCE), SECRET, REGION, ONCE)

@@ -1,6 +1,6 @@
-"""Where each request goes in production, and which certificates the function trusts.
+"""The host of each request in production, and the certificates that the function trusts.
 
-A request to an unknown host, or without TLS, ends at the proxy and fails its test.
+The proxy refuses a request to an unknown host, or one without TLS, so its test fails.
 """
 
 import base64
@@ -15,15 +15,23 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 import requests
-from production.internet import DESTINATION, DOTTED, REGION, SECRET, SOURCE, Internet, Seen
+from production.internet import (
+    DESTINATION,
+    DOTTED,
+    REGION,
+    SECRET,
+    SOURCE,
+    Internet,
+    RecordedRequest,
+)
 from production.internet import watched_hosts as watched
 
-import replicate.handler  # noqa: F401 - the way in: it sets variables
+import replicate.handler  # noqa: F401 - it sets environment variables
 from replicate.aws_clients import AwsClients
 from replicate.errors import SourceUnavailableError, UnavailableError
 from replicate.gcs import GcsDestination
 from replicate.gcs.secret import Secret
-from replicate.protocol.checksums import VerifyingBody
+from replicate.protocol.checksums import CommitGate
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import attributes
 from replicate.protocol.model import Precondition, Replica, SourceRef
@@ -35,7 +43,7 @@ ONCE = RetryPolicy(attempts=1)
 KEY = "a/ö b+c"
 QUOTED = "a/%C3%B6%20b%2Bc"
 ESCAPED = "a%2F%C3%B6%20b%2Bc"
-"""GCS has the name of an object in one segment of the path."""
+"""In a path of GCS, the name of an object is one segment."""
 SMALL, LARGE = SourceRef(SOURCE, KEY), SourceRef(SOURCE, "large")
 LARGE_BYTES = 1024 * 1024 + 300 * 1024
 
@@ -53,18 +61,19 @@ UPLOADS = f"https://{GCS_HOST}/upload/storage/v1/b/{DESTINATION}/o"
 
 
 @contextmanager
-def deployed(policy: RetryPolicy = ONCE) -> Iterator[Environment]:
-    """Build the function as Lambda's environment variables say."""
-    with closing(Environment.from_environ(os.environ, policy)) as made:
-        yield made
+def build_environment(policy: RetryPolicy = ONCE) -> Iterator[Environment]:
+    """Build the environment from the environment variables."""
+    with closing(Environment.from_environ(os.environ, policy)) as environment:
+        environment.deadline.restart(60)
+        yield environment
 
 
 class BrokenBody(Exception):  # noqa: N818 - not an error of the product
-    """Ends an upload in its middle."""
+    """Ends an upload before its end."""
 
 
-class Breaking(VerifyingBody):
-    """A body that breaks off when it is read."""
+class BreakingBody(CommitGate):
+    """A body that fails when it is read."""
 
     def readinto(self, buffer: memoryview) -> int:
         del buffer
@@ -73,26 +82,28 @@ class Breaking(VerifyingBody):
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Every call of the two ports, one after the other, on one object."""
+    """Calls every method of the two ports on one object."""
 
     environment: Environment
 
     @property
     def source(self) -> S3Source:
-        return self.environment.source(Deadline(60), tags=True)
+        return S3Source(
+            self.environment.aws, self.environment.deadline, self.environment.retries, tags=True
+        )
 
     @property
     def destination(self) -> GcsDestination:
-        return self.environment.destination(Deadline(60))
+        return self.environment.destination
 
     def head(self) -> object:
-        return self.environment.source(Deadline(60)).head(SMALL)
+        return self.environment.source.head(SMALL)
 
     def head_dotted(self) -> object:
-        return self.environment.source(Deadline(60)).head(SourceRef(DOTTED, KEY))
+        return self.environment.source.head(SourceRef(DOTTED, KEY))
 
     def get(self) -> object:
-        with self.environment.source(Deadline(60)).open(SMALL) as body:
+        with self.environment.source.open(SMALL) as body:
             return body
 
     def tags(self) -> object:
@@ -109,16 +120,16 @@ class Calls:
 
     def cancel(self) -> object:
         with pytest.raises(BrokenBody):
-            self.write(LARGE, Breaking)
+            self.write(LARGE, BreakingBody)
         return True
 
-    def write(self, ref: SourceRef, kind: type[VerifyingBody] = VerifyingBody) -> Replica:
+    def write(self, ref: SourceRef, kind: type[CommitGate] = CommitGate) -> Replica:
         current = self.destination.head(ref.key)
         condition = Precondition.unchanged(current) if current else Precondition(0)
         with self.source.open(ref) as body:
             assert body
             described = attributes(body.object)
-            return self.destination.write(ref.key, described, kind(body), condition)
+            return self.destination.write(ref.key, described, kind(body, self.source), condition)
 
     def patch(self) -> object:
         current = self.destination.head(KEY)
@@ -136,10 +147,10 @@ class Calls:
         return self.destination.granted(["storage.objects.get"])
 
 
-Journal = Mapping[str, list[Seen]]
+Journal = Mapping[str, list[RecordedRequest]]
 
 ORDER = (
-    ("reload", "token"),  # the first request to GCS needs a token, and that the secret
+    ("reload", "token"),  # the first request to GCS needs a token, which needs the secret
     *(
         (name, name)
         for name in (
@@ -166,24 +177,24 @@ def journal(internet: Internet, variables: pytest.MonkeyPatch) -> Journal:
     internet.s3.put_object(Bucket=SOURCE, Key=KEY, Body=b"small", Tagging="a=b")
     internet.s3.put_object(Bucket=DOTTED, Key=KEY, Body=b"dotted")
     internet.s3.put_object(Bucket=SOURCE, Key="large", Body=bytes(LARGE_BYTES))
-    found: dict[str, list[Seen]] = {}
-    with deployed() as environment, watched() as hosts:
+    journal: dict[str, list[RecordedRequest]] = {}
+    with build_environment() as environment, watched() as hosts:
         calls = Calls(environment)
         for name, recorded_as in ORDER:
-            before = [len(internet.aws.seen), len(internet.google.seen)]
+            before = [len(internet.aws.requests), len(internet.google.requests)]
             result = getattr(calls, name)()
             assert result or recorded_as == "token"
-            found[recorded_as] = [
-                *internet.aws.seen[before[0] :],
-                *internet.google.seen[before[1] :],
+            journal[recorded_as] = [
+                *internet.aws.requests[before[0] :],
+                *internet.google.requests[before[1] :],
             ]
-        time.sleep(0.5)  # for what a library may do in a thread of its own
+        time.sleep(0.5)  # for requests that a library may send in another thread
     assert hosts <= {"127.0.0.1"}
-    return found
+    return journal
 
 
 @pytest.mark.parametrize(
-    ("call", "request_"),
+    ("call", "expected"),
     [
         ("token", f"POST https://{SECRETS_HOST}/"),
         ("token", f"POST https://{TOKEN_HOST}/token"),
@@ -201,10 +212,12 @@ def journal(internet: Internet, variables: pytest.MonkeyPatch) -> Journal:
         ("permissions", f"GET {BUCKET}/iam/testPermissions"),
     ],
 )
-def test_a_call_goes_to_its_host_and_path(journal: Journal, call: str, request_: str) -> None:
-    wanted, _, query = request_.partition("?")
-    found = [seen for seen in journal[call] if str(seen) == wanted and query in seen.target]
-    assert found, [f"{seen} {seen.target}" for seen in journal[call]]
+def test_call_goes_to_its_host_and_path(journal: Journal, call: str, expected: str) -> None:
+    url, _, query = expected.partition("?")
+    matching = [
+        request for request in journal[call] if str(request) == url and query in request.target
+    ]
+    assert matching, [f"{request} {request.target}" for request in journal[call]]
 
 
 ALLOWED = re.compile(
@@ -222,10 +235,12 @@ ALLOWED = re.compile(
 )
 
 
-def test_nothing_else_is_requested(journal: Journal, internet: Internet) -> None:
-    """Not by any library's thread either: google-auth has one, google-cloud-storage another."""
+def test_no_other_request_is_sent(journal: Journal, internet: Internet) -> None:
+    """This includes the threads of google-auth and google-cloud-storage."""
     assert journal
-    assert [str(seen) for seen in internet.seen if not ALLOWED.fullmatch(str(seen))] == []
+    assert [
+        str(request) for request in internet.requests if not ALLOWED.fullmatch(str(request))
+    ] == []
 
 
 def test_no_other_host_is_contacted(journal: Journal, internet: Internet) -> None:
@@ -235,95 +250,95 @@ def test_no_other_host_is_contacted(journal: Journal, internet: Internet) -> Non
     }
 
 
-def test_a_keys_token_is_requested_with_the_one_scope_that_is_needed(journal: Journal) -> None:
-    (request,) = (seen for seen in journal["token"] if seen.host == TOKEN_HOST)
+def test_token_of_a_key_is_requested_with_the_full_control_scope(journal: Journal) -> None:
+    (request,) = (request for request in journal["token"] if request.host == TOKEN_HOST)
     (assertion,) = parse_qs(request.body.decode())["assertion"]
-    claims = assertion.split(".")[1]
-    told = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
-    assert told["scope"] == FULL_CONTROL
-    assert told["aud"] == f"https://{TOKEN_HOST}/token"
+    payload = assertion.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert claims["scope"] == FULL_CONTROL
+    assert claims["aud"] == f"https://{TOKEN_HOST}/token"
 
 
 @pytest.mark.usefixtures("journal")
-def test_a_token_goes_to_gcs_only_and_not_to_the_address_of_a_session(internet: Internet) -> None:
-    for seen in internet.google.seen:
-        is_of_session = "upload_id=" in seen.target
-        has_token = seen.headers.get("authorization", "").startswith("Bearer ya29.")
-        assert has_token == (seen.host == GCS_HOST and not is_of_session), str(seen)
+def test_token_is_sent_to_gcs_only_and_not_to_an_upload_session(internet: Internet) -> None:
+    for request in internet.google.requests:
+        is_of_session = "upload_id=" in request.target
+        has_token = request.headers.get("authorization", "").startswith("Bearer ya29.")
+        assert has_token == (request.host == GCS_HOST and not is_of_session), str(request)
 
 
 @pytest.mark.parametrize("impersonate", [False, True])
-def test_a_federations_token_is_requested_from_sts(
+def test_token_of_a_federation_is_requested_from_sts(
     internet: Internet, variables: pytest.MonkeyPatch, *, impersonate: bool
 ) -> None:
     del variables
     internet.store_secret(internet.federation(impersonate=impersonate))
-    internet.forget()
-    with deployed() as environment, watched() as hosts:
+    internet.clear_requests()
+    with build_environment() as environment, watched() as hosts:
         for _ in range(2):
-            assert environment.destination(Deadline(60)).head("nothing") is None
+            assert environment.destination.head("nothing") is None
         time.sleep(0.5)
-    asked = [str(seen) for seen in internet.google.seen if seen.host != GCS_HOST]
+    others = [str(request) for request in internet.google.requests if request.host != GCS_HOST]
     wanted = [f"POST https://{STS_HOST}/v1/token"]
     if impersonate:
         account = "replicator@local-project.iam.gserviceaccount.com"
         path = f"/v1/projects/-/serviceAccounts/{account}:generateAccessToken"
         wanted.append(f"POST https://{IAM_HOST}{path}")
-    assert asked == wanted
+    assert others == wanted
     services = {STS_HOST, IAM_HOST} if impersonate else {STS_HOST}
     assert internet.proxy.hosts == {f"{host}:443" for host in (SECRETS_HOST, GCS_HOST, *services)}
     assert hosts <= {"127.0.0.1"}
-    last = next(seen for seen in internet.google.seen if seen.path in asked[-1])
+    last = next(request for request in internet.google.requests if request.path in others[-1])
     assert FULL_CONTROL in unquote(last.body.decode())
     internet.store_secret(internet.key())
 
 
-Untrusted = Callable[[], None]
+Distrust = Callable[[], None]
 
 
 @pytest.fixture(params=["other-name", "other-authority", "no-bundle"])
-def untrusted(
+def distrust(
     request: pytest.FixtureRequest, internet: Internet, variables: pytest.MonkeyPatch
-) -> Iterator[Untrusted]:
-    """Return what makes every certificate one that the function must not trust."""
+) -> Iterator[Distrust]:
+    """Return a function that makes every certificate untrusted."""
     with pytest.MonkeyPatch.context() as patch:
 
-        def become() -> None:
+        def apply() -> None:
             if request.param == "no-bundle":
                 for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
                     patch.delenv(name)
             else:
                 internet.certificates.kind = request.param
             internet.cut()
-            internet.forget()
+            internet.clear_requests()
 
         del variables
-        yield become
+        yield apply
     internet.certificates.kind = "right"
     internet.cut()
 
 
-def test_nobody_without_a_trusted_certificate_for_the_host_gets_a_request(
-    internet: Internet, untrusted: Untrusted
+def test_no_request_is_sent_to_a_host_without_a_trusted_certificate(
+    internet: Internet, distrust: Distrust
 ) -> None:
     internet.s3.put_object(Bucket=SOURCE, Key=KEY, Body=b"small", Tagging="a=b")
-    with deployed() as environment:
-        assert environment.destination(Deadline(60)).head("nothing") is None  # now it has a token
-        untrusted()
-        with closing(AwsClients(REGION, ONCE)) as clients:  # reads the bundle when it is built
+    with build_environment() as environment:
+        assert environment.destination.head("nothing") is None  # now it has a token
+        distrust()
+        with closing(AwsClients(REGION, ONCE)) as clients:  # it reads the bundle when it is built
             with pytest.raises(SourceUnavailableError, match="SSL"):
                 S3Source(clients, Deadline(60), ONCE).head(SMALL)
             with pytest.raises(UnavailableError, match="SSL"):
                 Secret(clients, SECRET, REGION, ONCE).read(Deadline(60))
         with pytest.raises(UnavailableError, match="SSL"):
-            environment.destination(Deadline(60)).head("nothing")
+            environment.destination.head("nothing")
         with pytest.raises(requests.exceptions.SSLError):
             environment.gcs.uploads.put(f"https://{GCS_HOST}/upload", data=b"", timeout=10)
         credentials = environment.gcs.credentials
         credentials.token = None
         with pytest.raises(UnavailableError, match="SSL"), credentials.within(Deadline(60)):
             credentials.refresh(None)
-    assert internet.seen == []
+    assert internet.requests == []
     assert internet.proxy.hosts == {
         f"{host}:443" for host in (S3_HOST, SECRETS_HOST, GCS_HOST, TOKEN_HOST)
     }

@@ -1,4 +1,4 @@
-"""Proxies and private endpoints: objects are replicated through them from end to end."""
+"""Objects are replicated through proxies and private endpoints."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ from contract.gcs_http import Gcs
 from production.conftest import environ
 from production.internet import DESTINATION, REGION, SECRET, SOURCE, Internet, watched_hosts
 
-import replicate.handler  # noqa: F401 - the way in: it sets variables
-from replicate.protocol.deadline import Deadline
+import replicate.handler  # noqa: F401 - it sets environment variables
 from replicate.protocol.model import SourceRef
 from replicate.protocol.plan import Policy
 from replicate.retry import RetryPolicy
@@ -22,12 +21,13 @@ OBJECTS = {"small": b"small", "large": bytes(1024 * 1024 + 300 * 1024)}
 
 
 def replicate_all(internet: Internet, bucket: str = SOURCE) -> None:
-    """Replicate every object, and look at the copies around any proxy."""
+    """Replicate every object, and check the replicas without the proxy."""
     direct = Gcs(f"http://127.0.0.1:{internet.gcs.port}", DESTINATION, internet.gcs.issue_token())
     for name, data in OBJECTS.items():
         internet.s3.put_object(Bucket=bucket, Key=name, Body=data)
     with closing(Environment.from_environ(os.environ, POLICY)) as environment:
-        replicator = environment.replicator(Deadline(60), Policy())
+        environment.deadline.restart(60)
+        replicator = environment.replicator(Policy())
         for name in OBJECTS:
             replicator.replicate(SourceRef(bucket, name))
     for name, data in OBJECTS.items():
@@ -39,7 +39,7 @@ def replicate_all(internet: Internet, bucket: str = SOURCE) -> None:
 
 
 @pytest.mark.usefixtures("variables")
-def test_everything_goes_through_the_proxy_of_the_environment(internet: Internet) -> None:
+def test_every_request_goes_through_the_configured_proxy(internet: Internet) -> None:
     with watched_hosts() as hosts:
         replicate_all(internet)
     assert internet.proxy.hosts == {
@@ -48,22 +48,22 @@ def test_everything_goes_through_the_proxy_of_the_environment(internet: Internet
         "oauth2.googleapis.com:443",
         "storage.googleapis.com:443",
     }
-    assert hosts == {"127.0.0.1"}, "the proxy looks names up, not the function"
+    assert hosts == {"127.0.0.1"}, "the proxy looks up names, not the function"
 
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[Internet]:
-    """Both clouds at private endpoints: AWS at 127.0.0.1, Google at localhost."""
-    made = Internet(None)
-    made.create_bucket("private")
-    yield made
-    made.delete_bucket("private")
-    made.close()
+    """Return both clouds at private endpoints: AWS at 127.0.0.1, Google at localhost."""
+    internet = Internet(None)
+    internet.create_bucket("private")
+    yield internet
+    internet.delete_bucket("private")
+    internet.close()
 
 
 @pytest.fixture
 def endpoints(private: Internet, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Set the variables; return what the proxy is asked for on behalf of each cloud."""
+    """Set the variables; return the host and port of each cloud."""
     for name in os.environ:
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -74,7 +74,7 @@ def endpoints(private: Internet, monkeypatch: pytest.MonkeyPatch) -> tuple[str, 
     secret = f"{SECRET}-private"
     monkeypatch.setenv("GCP_CREDENTIALS_SECRET", secret)
     private.store_secret(private.key(f"https://localhost:{private.google.port}/token"), secret)
-    private.forget()
+    private.clear_requests()
     return f"127.0.0.1:{private.aws.port}", f"localhost:{private.google.port}"
 
 
@@ -101,5 +101,5 @@ def test_no_proxy_is_respected_for_each_cloud(
         host for host, through in zip(endpoints, proxied, strict=True) if through
     }
     for front in (private.aws, private.google):
-        assert front.seen, "it was not asked over TLS"
-    assert {seen.host for seen in private.seen} == {*endpoints}
+        assert front.requests, "it received no request over TLS"
+    assert {request.host for request in private.requests} == {*endpoints}

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import platform
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from sam.conftest import REPOSITORY, Make
 from replicate.aws_clients import Service
 from tools.build.prune_artifact import AWS_SERVICES
 from tools.build.sealed import sealed
-from tools.local.cloud import REPLICA, SILENT, local_cloud
+from tools.local.cloud import API_ONLY_BUCKET, REPLICA, local_cloud
 from tools.local.notifications import notification, record
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import parameters
@@ -48,7 +49,7 @@ def artifact_for_this_machine(make: Make, tmp_path_factory: pytest.TempPathFacto
 def function_of_nothing_but_the_artifact(artifact: Path, tmp_path: Path) -> Iterator[LambdaRuntime]:
     with local_cloud() as cloud:
         environment = cloud.function_environment | sealed(artifact, tmp_path)
-        cloud.aws.s3.put_object(Bucket=SILENT, Key="a b.txt", Body=b"content")
+        cloud.aws.s3.put_object(Bucket=API_ONLY_BUCKET, Key="a b.txt", Body=b"content")
         function = LambdaRuntime(environment, folder=tmp_path, code=artifact)
         try:
             yield function
@@ -94,15 +95,27 @@ class TestContents:
     def test_is_built_for_the_other_architecture_too(self, make: Make, tmp_path: Path) -> None:
         assert machines(built(make, tmp_path / "arm", "arm64")) == {MACHINES["arm64"]}
 
+    def test_the_bill_of_materials_beside_it_lists_exactly_the_locked_packages(
+        self, artifact: Path
+    ) -> None:
+        bill = json.loads((artifact.parent / "sbom.json").read_text())
+        locked = (REPOSITORY / "functions" / "requirements.txt").read_text()
+
+        listed = {(part["name"], part["version"]) for part in bill["components"]}
+        assert bill["bomFormat"] == "CycloneDX"
+        assert listed == set(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", locked, re.MULTILINE))
+        assert len(listed) == len(list(artifact.glob("*.dist-info")))
+        assert not {"serialNumber", "timestamp"} & {*bill, *bill["metadata"]}, "not reproducible"
+
     def test_licences_stay(self, artifact: Path) -> None:
         assert list(artifact.glob("boto3-*.dist-info/**/LICENSE*"))
 
 
 class TestRuns:
     def test_an_object_is_replicated(self, function: LambdaRuntime) -> None:
-        told = function.invoke(notification(record(SILENT, "a b.txt", size=7)))
+        response = function.invoke(notification(record(API_ONLY_BUCKET, "a b.txt", size=7)))
 
-        (result,) = told["results"]
+        (result,) = response["results"]
         assert (result["status"], result["bytes_copied"]) == ("replicated", 7)
         assert result["destination"]["uri"] == f"gs://{REPLICA}/a b.txt"
 

@@ -1,30 +1,40 @@
-"""The soak itself: a tiny run of it, and that it would say so if something were wrong."""
+"""A small soak, and tests that it reports what is wrong."""
 
+import io
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
+from tools.common.processes import plain_environment
 from tools.local.audit import Content, Pair
-from tools.local.processes import plain_environment
-from tools.local.runtime import REPOSITORY
-from tools.soak import rclone, verdict
-from tools.soak.canvas import round_step
-from tools.soak.changes import MIB, Kind, Plan
-from tools.soak.ledger import Success
-from tools.soak.throughput import Work, throughput
+from tools.local.gcs.faults import Fault
+from tools.local.lambda_service import Delivery
+from tools.local.notifications import Json, notification, record
+from tools.local.runtime import EXITED, REPOSITORY, FunctionError
+from tools.soak.changes import MIB, ChangeKind, ChangePlan
+from tools.soak.comparison import (
+    RcloneError,
+    compare_by_audit,
+    expected_open_sessions,
+    parse_rclone,
+)
+from tools.soak.fault_injector import FaultInjector
+from tools.soak.options import parse
+from tools.soak.picture import draw, outages
+from tools.soak.stats import RunStats
 
 
-def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
+def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     sizes = ["--objects", "12", "--changes", "18", "--workers", "2", "--largest-mib", "1"]
-    done = subprocess.run(  # noqa: S603 - ours
+    done = subprocess.run(  # noqa: S603 - our own command
         [
             *(sys.executable, "-m", "tools.soak", *sizes, "--seed", "5", "--faults", "0.1"),
-            *("--kill-every-s", "2", "--storm-every-s", "0", "--out", tmp_path / "out"),
+            *("--kill-every-s", "2", "--outage-every-s", "0", "--out", tmp_path / "out"),
         ],
         cwd=REPOSITORY,
         env={**plain_environment(), "TMPDIR": str(tmp_path / "tmp")},
@@ -36,70 +46,124 @@ def test_a_tiny_soak_ends_equal_and_leaves_a_report(tmp_path: Path) -> None:
     report = (tmp_path / "out/SOAK.md").read_text()
     assert "**Equal.** `python -m tools.soak --seed 5 " in report
     assert report in done.stdout.replace("\r", "")
-    drawn = ET.parse(tmp_path / "out/soak-lag.svg")  # noqa: S314 - ours
-    assert len(drawn.getroot()) > 10
-    assert len([each for each in drawn.iter() if each.get("class") == "heading"]) == 3
-    assert drawn.find("{*}path[@class='bar write']") is not None
+    assert "MiB per second written to GCS" in (tmp_path / "out/soak-lag.svg").read_text()
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def _plan(seed: int) -> Plan:
-    return Plan(objects=300, changes=500, largest_mib=20, seed=seed, lanes=2)
+def test_the_command_of_a_run_repeats_its_options() -> None:
+    options = parse(["--objects", "7", "--kill-every-s", "1.5", "--seed", "9"])
+    assert options.command == "python -m tools.soak --seed 9 --objects 7 --kill-every-s 1.5"
+    assert parse(options.command.split()[3:]) == options
 
 
-def test_a_seed_repeats_the_plan() -> None:
+def _plan(seed: int) -> ChangePlan:
+    return ChangePlan(objects=300, changes=500, largest_mib=20, seed=seed, lanes=2)
+
+
+def test_the_same_seed_gives_the_same_changes() -> None:
     assert _plan(1).changes == _plan(1).changes
     assert _plan(1).changes != _plan(2).changes
 
 
-def test_a_plan_has_changes_of_all_kinds_and_is_possible() -> None:
+def test_a_plan_has_all_kinds_of_changes_and_only_possible_ones() -> None:
     plan = _plan(3)
     exists: set[str] = set()
+    lanes: dict[str, int] = {}
     for change in plan.changes:
-        assert (change.key in exists) == (change.kind not in {Kind.CREATE, Kind.RECREATE})
-        if change.kind is Kind.DELETE:
+        creates = change.kind in {ChangeKind.CREATE, ChangeKind.RECREATE}
+        assert (change.key in exists) is not creates
+        assert lanes.setdefault(change.key, change.lane) == change.lane
+        if change.kind is ChangeKind.DELETE:
             exists.remove(change.key)
         else:
             exists.add(change.key)
-    assert exists == plan.remaining()
+    assert exists == plan.remaining_keys()
     kinds = Counter(change.kind for change in plan.changes)
-    assert kinds.keys() == set(Kind)
-    assert (kinds[Kind.CREATE], kinds.total()) == (300, 800)
+    assert kinds.keys() == set(ChangeKind)
+    assert (kinds[ChangeKind.CREATE], kinds.total()) == (300, 800)
 
 
-def test_throughput_counts_everything_once_by_what_it_took() -> None:
-    reasons = ["created", "overwritten", "deleted", "metadata_updated", "current", "source_gone"]
-    successes = [
-        Success(at, reason, MIB if reason == "created" else 0)
-        for at in (0.0, 4.4, 10.0)
-        for reason in reasons
-    ]
-    found = throughput(successes, end_s=10.0)
-    assert found.window_s * len(found.mib) == pytest.approx(10.0)
-    for work in Work:
-        assert [n * found.window_s for n in found.objects[work]] == pytest.approx([2, 2, 2])
-    assert [n * found.window_s for n in found.mib] == pytest.approx([1, 1, 1])
+def test_faults_happen_at_their_rate_until_they_are_cleared() -> None:
+    log = io.StringIO()
+    injector = FaultInjector(rate=0.25, outage_every_s=0, seed=1, log=log)
+
+    def faults(operation: str) -> list[Fault | None]:
+        return [injector.take("POST", operation, "a") for _ in range(1000)]
+
+    assert 200 < sum(fault is not None for fault in faults("objects.insert")) < 300
+    assert all(faults("upload.put"))
+    assert not any(faults("objects.list"))
+    logged = len(log.getvalue().splitlines())
+    injector.clear()
+    assert not any(faults("objects.insert"))
+    assert len(log.getvalue().splitlines()) == logged > 1200
 
 
-def test_a_scale_has_round_steps_and_room_for_the_highest() -> None:
-    for highest, step in ((3, 1), (3.1, 2), (14, 5), (0.1, 0.05), (299, 100), (301, 200)):
-        assert round_step(highest, 3) == pytest.approx(step)
+def _delivery(event: Json, errors: tuple[FunctionError, ...], *results: Json) -> Delivery:
+    return Delivery(
+        event=event,
+        response={"results": list(results)} if results else None,
+        errors=errors,
+        delay_s=1.5,
+        elapsed_s=0.1,
+    )
 
 
-def test_what_rclone_lists_is_understood(tmp_path: Path) -> None:
+def test_stats_count_attempts_by_error_and_the_first_success_of_an_event_as_its_arrival() -> None:
+    stats = RunStats()
+    event = notification(record("soak", "a b"))
+    killed = FunctionError(EXITED, "exit status 137")
+    failed = FunctionError("BatchFailedError", "1 of 1 failed\n- s3://soak/a: integrity: CRC32C")
+    created = {"reason": "created", "bytes_copied": 5}
+
+    stats.record_delivery(_delivery(event, (killed, failed), created))
+    (first,) = stats.arrivals()
+    stats.record_delivery(_delivery(event, (), created))
+    stats.record_delivery(_delivery(event, (killed,)))
+
+    assert stats.counts == {"invocations": 5, "retries": 2, "stored in the failure list": 1}
+    assert stats.failures == {EXITED: 2, "integrity": 1}
+    assert stats.interrupted_keys == {"a b": 2}
+    assert [each.bytes_copied for each in stats.successes] == [5, 5]
+    assert stats.arrivals() == [first]
+    assert first.held_back_s == 1.5
+
+
+def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
+    stats = RunStats()
+    event = notification(record("soak", "a"))
+    stats.record_delivery(_delivery(event, (), {"reason": "created", "bytes_copied": MIB}))
+    stats.kills.append(stats.now())
+    stats.mark("settled")
+    faults = [{"kind": "503 in an outage", "at": time.time()}]
+    for name in ("one.svg", "two.svg"):
+        draw(tmp_path / name, stats, faults)
+    picture = (tmp_path / "one.svg").read_text()
+    assert picture == (tmp_path / "two.svg").read_text()
+    for label in ("a change", "a runtime is killed", "object written", "nothing to do"):
+        assert label in picture
+
+
+def test_refused_requests_close_to_each_other_are_one_outage() -> None:
+    assert list(outages([])) == []
+    assert list(outages([3.0, 1.0, 20.0, 24.0, 60.0])) == [(1.0, 3.0), (20.0, 24.0), (60.0, 60.0)]
+
+
+def test_the_list_of_rclone_check_is_parsed(tmp_path: Path) -> None:
     listed = tmp_path / "listed"
     listed.write_text("= a\n+ b\n- c\n* d\n! e\n= f\n")
-    found, names = rclone.read(listed, "", good=False)
-    assert found == {"equal": 2, "missing": 1, "extra": 1, "different": 1, "unreadable": 1}
-    assert names == ["+ b", "- c", "* d", "! e"]
+    found = parse_rclone(listed, "", success=False)
+    assert (found.compared, found.missing, found.extra, found.different) == (6, 1, 1, 2)
+    assert found.unequal == ["+ b", "- c", "* d", "! e"]
     listed.write_text("= a\n")
-    with pytest.raises(rclone.RcloneError):
-        rclone.read(listed, "it failed for another reason", good=False)
-    with pytest.raises(rclone.RcloneError):
-        rclone.read(tmp_path / "absent", "it never started", good=False)
+    assert not parse_rclone(listed, "", success=True).problems()
+    with pytest.raises(RcloneError):
+        parse_rclone(listed, "it failed for another reason", success=False)
+    with pytest.raises(RcloneError):
+        parse_rclone(tmp_path / "absent", "it never started", success=False)
 
 
-def test_any_difference_is_a_problem() -> None:
+def test_a_difference_is_a_problem() -> None:
     one = Content(size=1, crc32c="AAAAAA==", content_type="text/plain", metadata={})
     other = Content(size=1, crc32c="BBBBBB==", content_type="text/plain", metadata={})
     for source, replica, counts in (
@@ -108,27 +172,23 @@ def test_any_difference_is_a_problem() -> None:
         (one, other, (0, 1, 0)),
         (None, one, (0, 0, 1)),
     ):
-        found, names = verdict.by_checksums([Pair(name="a", source=source, replica=replica)])
+        found = compare_by_audit([Pair(name="a", source=source, replica=replica)])
         assert (found.missing, found.different, found.extra) == counts
-        judged = verdict.Verdict()
-        judged.add(found, names)
-        assert bool(judged.problems) == any(counts)
+        assert bool(found.problems()) == any(counts)
 
 
-def test_comparing_nothing_is_a_problem() -> None:
-    judged = verdict.Verdict()
-    judged.add(*verdict.by_checksums([]))
-    assert judged.problems
+def test_to_compare_nothing_is_a_problem() -> None:
+    assert compare_by_audit([]).problems()
 
 
-def test_only_what_nobody_could_cancel_may_stay_open() -> None:
-    def fault(kind: str, operation: str, name: str) -> dict[str, str]:
+def test_only_sessions_that_the_function_could_not_cancel_may_stay_open() -> None:
+    def fault(kind: str, operation: str, name: str) -> Json:
         return {"kind": kind, "operation": operation, "name": name}
 
     faults = [
-        fault("answer lost", "upload.start", "a"),
+        fault("response lost", "upload.start", "a"),
         fault("503", "upload.start", "b"),
         fault("503", "upload.cancel", "c"),
-        fault("answer lost", "upload.put", "d"),
+        fault("response lost", "upload.put", "d"),
     ]
-    assert verdict.excused(Counter({"e": 1}), faults) == {"a": 1, "c": 1, "e": 1}
+    assert expected_open_sessions(Counter({"e": 1}), faults) == {"a": 1, "c": 1, "e": 1}

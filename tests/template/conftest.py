@@ -1,4 +1,4 @@
-"""The template as it is deployed most simply."""
+"""The template with its defaults."""
 
 import pytest
 from template.stack import Stack
@@ -6,5 +6,5 @@ from template.stack import Stack
 
 @pytest.fixture(name="stack")
 def default_stack() -> Stack:
-    """With nothing but the parameters that have no default."""
+    """Resolve the template with only the parameters that have no default."""
     return Stack()

@@ -1,4 +1,4 @@
-"""`make redrive` and `make doctor`: what they ask AWS for, and what they say if something lacks."""
+"""What make's commands ask AWS and pip-audit for, and what they say if something is missing."""
 
 import json
 import subprocess
@@ -31,8 +31,8 @@ def make(tmp_path: Path) -> Run:
         calls = tmp_path / "calls"
         aws.write_text(AWS.format(calls=calls, arns=arns, answer=json.dumps(answer)))
         aws.chmod(0o755)
-        # Without looking whether the tools are up to date: nothing is installed from here.
-        old = [f"--assume-old={file}" for file in (".venv/sam/.installed", "requirements/sam.txt")]
+        # No test installs anything: make takes the tools as they are.
+        old = [f"--assume-old=.venv/{tools}/.installed" for tools in ("sam", "audit")]
         done = subprocess.run(  # noqa: S603 - our own make and a made-up aws
             ["/usr/bin/make", *old, *arguments, f"AWS={aws}"],
             cwd=TEMPLATE.parent,
@@ -106,3 +106,47 @@ def test_doctor_fails_where_a_hop_does(make: Run) -> None:
 
     assert done.returncode != 0
     assert 'the hop with "ok": false says what to do' in done.stderr
+
+
+class TestAudit:
+    @pytest.fixture
+    def audit(self, make: Run, tmp_path: Path) -> Run:
+        """Run `make audit` with a pip-audit that says this and exits with this status."""
+
+        def run(says: str, status: int) -> "subprocess.CompletedProcess[str]":
+            command = tmp_path / "pip-audit"
+            command.write_text(
+                f'#!/bin/bash\necho "$@" >> {tmp_path}/audits\necho "{says}" >&2\nexit {status}\n'
+            )
+            command.chmod(0o755)
+            return make("audit", f"PIP_AUDIT={command}")
+
+        return run
+
+    def test_every_lock_is_audited_and_no_package_may_be_skipped(
+        self, audit: Run, tmp_path: Path
+    ) -> None:
+        done = audit("No known vulnerabilities found", 0)
+
+        assert done.returncode == 0, done.stderr
+        audits = [line.split() for line in (tmp_path / "audits").read_text().splitlines()]
+        root = TEMPLATE.parent
+        locks = {path for path in root.glob("*/*.txt") if "--hash=" in path.read_text()}
+        assert {root / arguments[-1] for arguments in audits} == locks
+        assert all({"--strict", "--require-hashes"} <= set(arguments) for arguments in audits)
+
+    def test_vulnerabilities_fail_after_all_locks_were_audited(
+        self, audit: Run, tmp_path: Path
+    ) -> None:
+        done = audit("Found 1 known vulnerability in 1 package", 1)
+
+        assert done.returncode != 0
+        assert "The audit did not run" not in done.stderr
+        assert len((tmp_path / "audits").read_text().splitlines()) > 1
+
+    def test_an_unreachable_database_is_named(self, audit: Run, tmp_path: Path) -> None:
+        done = audit("ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed", 1)
+
+        assert done.returncode != 0
+        assert "The audit did not run" in done.stderr
+        assert len((tmp_path / "audits").read_text().splitlines()) == 1

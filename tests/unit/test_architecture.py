@@ -1,4 +1,4 @@
-"""The structure that docs/ARCHITECTURE.md draws is the structure of the code."""
+"""The code has the structure that docs/ARCHITECTURE.md describes."""
 
 import ast
 import subprocess
@@ -9,19 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "functions"
 PACKAGE = ROOT / "replicate"
-PURE = {"errors", "protocol"} | {
-    f"protocol.{name}"
-    for name in ("model", "mapping", "plan", "ports", "replicator", "checksums", "deadline")
-}
-OWN_CLIENTS = {"socket", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
-"""Standard modules a client of one's own would be made of."""
+NETWORK_MODULES = {"socket", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
+"""Standard modules that a hand-written HTTP client would use."""
 
 ALLOWED = {"http", "urllib.parse"}
-"""Status codes, and the decoding of keys."""
+"""For status codes, and for the decoding of keys."""
 
 
 def dotted(path: Path) -> str:
-    """Name of a module below `replicate`: `gcs.errors`; a package is called by its folder."""
+    """Return the dotted name of a module below `replicate`, such as `gcs.errors`."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -31,82 +27,101 @@ MODULES = sorted(name for name in FILES if name)
 
 
 def imports(module: str) -> set[str]:
-    """Return everything a module imports, also below functions and conditions."""
-    found: set[str] = set()
+    """Return everything a module imports, also inside functions and conditions."""
+    imported: set[str] = set()
     for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = node.module or ""
             below = {f"{origin}.{alias.name}" for alias in node.names}
             submodules = {name for name in below if name.removeprefix("replicate.") in FILES}
-            found |= submodules or {origin}
-    return found
+            imported |= submodules or {origin}
+    return imported
 
 
-def ours(module: str) -> set[str]:
-    """Return the modules of ours that a module imports."""
+def own_imports(module: str) -> set[str]:
+    """Return the modules of `replicate` that a module imports."""
     names = {n.removeprefix("replicate.") for n in imports(module) if n.startswith("replicate.")}
     return names & FILES.keys()
 
 
 def reachable(module: str) -> set[str]:
-    """Return the modules of ours that a module cannot do without."""
+    """Return the modules of `replicate` that a module imports, directly or indirectly."""
     seen: set[str] = set()
     todo = [module]
     while todo:
-        found = ours(todo.pop())
-        todo += found - seen
-        seen |= found
+        imported = own_imports(todo.pop())
+        todo += imported - seen
+        seen |= imported
     return seen
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_imports_itself_in_a_circle(module: str) -> None:
-    if module not in {"handler", "doctor"}:  # the handler imports the doctor when it is asked for
-        assert module not in reachable(module)
-
-
-def test_the_protocol_knows_no_sdk_no_clock_no_logger_and_no_adapter() -> None:
-    assert reachable("protocol.replicator") | {"protocol.replicator"} <= PURE
-    for module in PURE - {"protocol.checksums", "protocol.deadline"}:
-        foreign = {name.split(".")[0] for name in imports(module)} - {"replicate"}
-        assert foreign <= set(sys.stdlib_module_names) - {"time", "logging", "os", "socket"}, module
-    assert "awscrt" in imports("protocol.checksums")  # the checksums, and nothing but
-
-
 def within(module: str, package: str) -> bool:
-    """Whether a module is a package, or below it."""
+    """Return whether a module is in a package, or is the package."""
     return module == package or module.startswith(f"{package}.")
 
 
+def below(package: str) -> list[str]:
+    """Return a package and its modules."""
+    return [module for module in MODULES if within(module, package)]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_has_no_circular_import(module: str) -> None:
+    assert module not in reachable(module)
+
+
+def test_protocol_does_no_io() -> None:
+    """It imports no SDK, clock, logger or adapter. Only the checksums come from a library."""
+    for module in below("protocol"):
+        assert reachable(module) <= {"errors", *below("protocol")}
+        if module != "protocol.deadline":
+            foreign = {name.split(".")[0] for name in imports(module)} - {"replicate"}
+            pure = set(sys.stdlib_module_names) - {"time", "logging", "os", "socket"}
+            assert foreign <= pure | {"awscrt"}, module
+    assert [m for m in below("protocol") if "awscrt" in imports(m)] == ["protocol.checksums"]
+
+
+def test_entry_imports_the_protocol_but_no_settings_or_adapters() -> None:
+    for module in below("entry"):
+        assert reachable(module) <= {"errors", "report", *below("entry"), *below("protocol")}
+
+
+def test_only_the_composition_root_imports_both_adapters() -> None:
+    importers = {m for m in MODULES if all(own_imports(m) & set(below(a)) for a in ("s3", "gcs"))}
+    assert importers == {"wiring"}
+
+
 @pytest.mark.parametrize("module", [m for m in MODULES if within(m, "s3")])
-def test_s3_does_not_know_gcs(module: str) -> None:
+def test_s3_does_not_import_gcs(module: str) -> None:
     assert not {name for name in reachable(module) if within(name, "gcs")}
     assert not {name for name in imports(module) if within(name, "google")}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if within(m, "gcs")])
-def test_gcs_does_not_know_s3(module: str) -> None:
+def test_gcs_does_not_import_s3(module: str) -> None:
     assert not {name for name in reachable(module) if within(name, "s3")}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_sdks_are_used_in_the_adapters_only(module: str) -> None:
-    if not any(within(module, adapter) for adapter in ("s3", "gcs", "aws_clients")):
+def test_sdks_are_imported_only_by_the_adapters(module: str) -> None:
+    if not any(
+        within(module, adapter) for adapter in ("s3", "gcs", "stepfunctions", "aws_clients")
+    ):
         sdks = ("boto3", "botocore", "google", "requests", "urllib3")
         assert not {name for name in imports(module) for sdk in sdks if within(name, sdk)}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_module_is_made_of_parts_of_a_client_of_its_own(module: str) -> None:
-    made_of = {name for name in imports(module) if name.split(".")[0] in OWN_CLIENTS}
-    assert made_of <= ALLOWED
+def test_module_does_not_import_low_level_network_modules(module: str) -> None:
+    network_modules = {name for name in imports(module) if name.split(".")[0] in NETWORK_MODULES}
+    assert network_modules <= ALLOWED
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_nothing_private_of_a_library_is_used_or_patched(module: str) -> None:
-    """Private names are used on `self` and on what the module itself defines."""
+def test_module_uses_no_private_name_of_a_library(module: str) -> None:
+    """Private names are allowed on `self` and on what the module itself defines."""
     tree = ast.parse(FILES[module].read_text())
     own = {
         name
@@ -117,8 +132,12 @@ def test_nothing_private_of_a_library_is_used_or_patched(module: str) -> None:
     } | {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
-            known = _is_self(node.value) or node.attr in own | {"__name__", "__context__"}
-            assert known, f"{node.attr} in line {node.lineno}"
+            is_own = _is_self(node.value) or node.attr in own | {
+                "__name__",
+                "__context__",
+                "__cause__",
+            }
+            assert is_own, f"{node.attr} in line {node.lineno}"
         if isinstance(node, ast.keyword) and node.arg:
             assert not node.arg.startswith("_"), f"{node.arg}= in line {node.value.lineno}"
         if isinstance(node, ast.Name) and node.id == "setattr":
@@ -132,18 +151,18 @@ def _is_self(node: ast.expr) -> bool:
     )
 
 
-def test_only_the_way_in_reads_the_environment() -> None:
+def test_only_the_handler_reads_the_environment() -> None:
     assert [m for m in MODULES if "os" in imports(m)] == ["handler"]
 
 
 @pytest.mark.parametrize("name", sorted({name.split(".")[0] for name in MODULES}))
-def test_no_module_bears_the_name_of_a_standard_one(name: str) -> None:
-    """At the root of a Lambda archive it would hide it."""
+def test_module_does_not_shadow_a_standard_module(name: str) -> None:
+    """At the root of a Lambda archive it would be imported instead of the standard one."""
     assert name not in sys.stdlib_module_names
 
 
-def loaded_with_the_handler() -> list[str]:
-    """Return all modules that importing it imports, where nothing can connect to anything."""
+def modules_loaded_with_the_handler() -> list[str]:
+    """Return the modules that are loaded with the handler in a process that cannot connect."""
     code = (
         f"import sys, socket; sys.path.insert(0, {str(ROOT)!r});"
         "socket.socket.connect = None; import replicate.handler; print(*sorted(sys.modules))"
@@ -153,10 +172,10 @@ def loaded_with_the_handler() -> list[str]:
     ).stdout.split()
 
 
-def test_importing_the_handler_does_nothing_but_import() -> None:
-    """No client, no request, no setting; and nothing that most invocations do without."""
+def test_importing_the_handler_has_no_side_effect() -> None:
+    """It builds no client, sends no request, and loads only what most invocations need."""
     unwanted = (
         *("aws_lambda_powertools.event_handler", "replicate.entry.http_api", "replicate.doctor"),
         *("grpc", "google.cloud.storage.asyncio"),
     )
-    assert not [m for m in loaded_with_the_handler() if m.startswith(unwanted)]
+    assert not [m for m in modules_loaded_with_the_handler() if m.startswith(unwanted)]

@@ -1,4 +1,4 @@
-"""Which certificate authorities the SDKs are told to trust."""
+"""The certificate authorities that the SDKs are configured to trust."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from replicate import certificates
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return what the build puts beside the code."""
+    """Return the folder that the build adds to the code."""
     (tmp_path / "all").mkdir()
     return tmp_path
 
@@ -23,10 +23,8 @@ def folder(tmp_path: Path) -> Path:
         ("us-iso-east-1", "all.pem"),
     ],
 )
-def test_the_authorities_are_the_same_each_time_they_are_chosen(
-    folder: Path, region: str, file: str
-) -> None:
-    """The doctor builds a second environment: boto3 must not take the folder for a file."""
+def test_same_authorities_are_chosen_each_time(folder: Path, region: str, file: str) -> None:
+    """The doctor builds a second environment. boto3 takes a file and must not get the folder."""
     environ: dict[str, str] = {}
     for _ in range(2):
         assert certificates.use(environ, region, folder) == str(folder / file)
@@ -34,13 +32,13 @@ def test_the_authorities_are_the_same_each_time_they_are_chosen(
 
 
 @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_the_authorities_of_the_user_win(folder: Path, name: str) -> None:
+def test_authorities_set_by_the_user_are_kept(folder: Path, name: str) -> None:
     environ = {name: "/own.pem"}
     assert certificates.use(environ, "eu-west-1", folder) is None
     assert environ == {name: "/own.pem"}
 
 
-def test_without_the_folder_of_the_build_nothing_is_said(tmp_path: Path) -> None:
+def test_nothing_is_set_when_the_build_folder_is_missing(tmp_path: Path) -> None:
     environ: dict[str, str] = {}
     assert certificates.use(environ, "eu-west-1", tmp_path / "none") is None
     assert environ == {}

@@ -10,7 +10,7 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 
 from replicate import errors
 from replicate.errors import DestinationChangedError, ReplicationError
-from replicate.gcs.errors import malformed, refusal, translated, unreachable
+from replicate.gcs.errors import from_response, malformed, translate_errors, unreachable
 
 URI = "gs://replica/key"
 
@@ -29,30 +29,35 @@ def a_response(
 
 
 FORBIDDEN = (
-    "access denied. Give the credentials create, get, list, update and (to overwrite) delete on the"
-    " bucket's objects; and look for a retention policy or a hold on the object"
+    "access denied. Grant the credentials storage.objects.create, get, list, update and (to"
+    " overwrite) delete on the bucket. Check whether a retention policy or a hold protects the"
+    " object"
 )
-SLOW_DOWN = "GCS asks for fewer requests. Try again later"
-NOT_ACCEPTED = "it does not accept the credentials in the secret"
-ARRIVED_WRONG = "the bytes that arrived are not those that were sent. Try again"
+SLOW_DOWN = "GCS throttles requests. Try again later"
+UNAVAILABLE = "GCS is unavailable. Try again"
+NOT_ACCEPTED = (
+    "GCS does not accept the credentials. Check the secret named by GCP_CREDENTIALS_SECRET"
+)
+NO_BUCKET = "the bucket does not exist. Check GCS_BUCKET_NAME"
+CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "message", "kind", "why"),
     [
-        (200, None, "", errors.DestinationUnavailableError, "it failed. Try again"),
-        (302, "x", "", errors.DestinationUnavailableError, "it failed. Try again"),
-        (399, "x", "", errors.DestinationUnavailableError, "it failed. Try again"),
+        (200, None, "", errors.DestinationUnavailableError, UNAVAILABLE),
+        (302, "x", "", errors.DestinationUnavailableError, UNAVAILABLE),
+        (399, "x", "", errors.DestinationUnavailableError, UNAVAILABLE),
         (400, "invalid", "a bad field", errors.DestinationRejectedError, "a bad field"),
-        (400, "invalid", "", errors.DestinationRejectedError, "it does not say why"),
-        (400, None, "", errors.DestinationRejectedError, "it does not say why"),
+        (400, "invalid", "", errors.DestinationRejectedError, "GCS gives no reason"),
+        (400, None, "", errors.DestinationRejectedError, "GCS gives no reason"),
         (400, "invalid", "x" * 201, errors.DestinationRejectedError, "x" * 200),
         (
             400,
             "invalid",
             "CRC32C doesn't match calculated CRC32C",
             errors.IntegrityError,
-            ARRIVED_WRONG,
+            CORRUPT,
         ),
         (401, "authError", "", errors.CredentialsError, NOT_ACCEPTED),
         (403, "forbidden", "", errors.DestinationForbiddenError, FORBIDDEN),
@@ -63,48 +68,53 @@ ARRIVED_WRONG = "the bytes that arrived are not those that were sent. Try again"
             "notFound",
             "",
             errors.DestinationBucketNotFoundError,
-            "no such bucket. See GCS_BUCKET_NAME",
+            NO_BUCKET,
         ),
-        (408, None, "", errors.DestinationUnavailableError, "it failed. Try again"),
+        (408, None, "", errors.DestinationUnavailableError, UNAVAILABLE),
         (409, "conflict", "other", errors.DestinationRejectedError, "other"),
         (429, "rateLimitExceeded", "", errors.ThrottledError, SLOW_DOWN),
         (429, None, "", errors.ThrottledError, SLOW_DOWN),
-        (500, "backendError", "", errors.DestinationUnavailableError, "it failed. Try again"),
+        (500, "backendError", "", errors.DestinationUnavailableError, UNAVAILABLE),
     ],
 )
 def test_a_refusal_has_its_kind_and_says_why(
     status: int, reason: str | None, message: str, kind: type[ReplicationError], why: str
 ) -> None:
-    found = refusal(a_response(status, reason, message), URI)
+    found = from_response(a_response(status, reason, message), URI)
     assert type(found) is kind
     said = f"{status} {reason}" if reason else f"{status}"
-    assert str(found) == f"GCS refused {URI}: {why}. (GCS said {said})"
+    assert str(found) == f"The request to GCS for {URI} failed: {why}. (GCS responded with {said})"
 
 
 def test_a_refusal_has_the_request_id_and_the_time_to_wait() -> None:
-    found = refusal(a_response(503, **{"retry-after": "7", "x-guploader-uploadid": "ID"}), URI)
+    found = from_response(
+        a_response(503, **{"retry-after": "7", "x-guploader-uploadid": "ID"}), URI
+    )
     assert isinstance(found, ReplicationError)
     assert (found.retry_after_s, found.request_id) == (7.0, "ID")
-    plain = refusal(a_response(503), URI)
+    plain = from_response(a_response(503), URI)
     assert isinstance(plain, ReplicationError)
     assert (plain.retry_after_s, plain.request_id) == (None, None)
 
 
 def test_a_failed_precondition_is_a_lost_race_with_gcs_s_own_sentence() -> None:
-    found = refusal(a_response(412, "conditionNotMet", "At least one condition"), URI)
+    found = from_response(a_response(412, "conditionNotMet", "At least one condition"), URI)
     assert isinstance(found, DestinationChangedError)
     assert found.message == "At least one condition"
 
 
 def test_an_api_error_is_read_from_its_response() -> None:
     error = from_http_response(a_response(403, "forbidden"))
-    with pytest.raises(errors.DestinationForbiddenError, match=URI) as caught, translated(URI):
+    with (
+        pytest.raises(errors.DestinationForbiddenError, match=URI) as caught,
+        translate_errors(URI),
+    ):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_an_api_error_without_a_response_is_unavailable() -> None:
-    with pytest.raises(errors.DestinationUnavailableError) as caught, translated(URI):
+    with pytest.raises(errors.DestinationUnavailableError) as caught, translate_errors(URI):
         raise GoogleAPICallError("no")
     assert caught.value.message == f"GCS failed for {URI} (None). Try again."
 
@@ -113,7 +123,7 @@ def test_an_api_error_without_a_response_is_unavailable() -> None:
     "error", [requests.ConnectionError("https://session"), TimeoutError("https://session")]
 )
 def test_a_broken_connection_is_unavailable_and_names_no_address(error: Exception) -> None:
-    with pytest.raises(errors.DestinationUnavailableError) as caught, translated(URI):
+    with pytest.raises(errors.DestinationUnavailableError) as caught, translate_errors(URI):
         raise error
     name = type(error).__name__
     assert caught.value.message == f"The connection to GCS broke ({name}). Try again."
@@ -123,7 +133,7 @@ def test_a_broken_connection_is_unavailable_and_names_no_address(error: Exceptio
 
 @pytest.mark.parametrize("error", [GoogleAuthError("secret"), TransportError("secret")])
 def test_an_error_of_google_auth_is_that_of_the_secret(error: Exception) -> None:
-    with pytest.raises(errors.CredentialsError) as caught, translated(URI):
+    with pytest.raises(errors.CredentialsError) as caught, translate_errors(URI):
         raise error
     assert caught.value.message == (
         "Google's libraries cannot use the credentials in the secret. Check the secret named by"

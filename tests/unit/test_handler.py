@@ -1,4 +1,4 @@
-"""The way in: what becomes of an invocation, and what is told about it."""
+"""The handler: how invocations are replicated, answered and logged."""
 
 import json
 import threading
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fakes import FakeGcs, FakeS3
-from memory import Context, Failing, MemoryStores, a_sample
+from memory import Context, FailingSource, MemoryStores, sample_event
 
 from replicate.errors import (
     BatchFailedError,
@@ -21,32 +21,32 @@ from replicate.protocol.ports import Source
 BUCKET = "my-source-bucket"
 
 
-def stores(*keys: str, failures: dict[str, Exception] | None = None) -> MemoryStores:
-    """Stores in which S3 has an object for each key."""
-    made = MemoryStores(
-        s3=FakeS3(), gcs=FakeGcs(), wrap=lambda source: Failing(source, failures or {})
+def memory_stores(*keys: str, failures: dict[str, Exception] | None = None) -> MemoryStores:
+    """Return stores in which S3 has an object for each key; some keys fail."""
+    stores = MemoryStores(
+        s3=FakeS3(), gcs=FakeGcs(), wrap=lambda source: FailingSource(source, failures or {})
     )
     for key in keys:
-        made.s3.put(SourceRef(BUCKET, key), f"bytes of {key}".encode())
-    return made
+        stores.s3.put(SourceRef(BUCKET, key), f"bytes of {key}".encode())
+    return stores
 
 
-class Meeting(Failing):
-    """A source at which all readers wait for each other, once."""
+class BarrierSource(FailingSource):
+    """A source whose first `head` waits until all others are waiting too."""
 
-    def __init__(self, source: Source, meeting: threading.Barrier) -> None:
+    def __init__(self, source: Source, barrier: threading.Barrier) -> None:
         super().__init__(source, {})
-        self._meeting: threading.Barrier | None = meeting
+        self._barrier: threading.Barrier | None = barrier
 
     def head(self, ref: SourceRef) -> SourceObject | None:
-        if self._meeting is not None:
-            self._meeting.wait()
-            self._meeting = None
+        if self._barrier is not None:
+            self._barrier.wait()
+            self._barrier = None
         return super().head(ref)
 
 
-def a_notification(*keys: str) -> dict[str, Any]:
-    (record,) = a_sample("s3-put")["Records"]
+def s3_notification(*keys: str) -> dict[str, Any]:
+    (record,) = sample_event("s3-put")["Records"]
     return {
         "Records": [
             record | {"s3": record["s3"] | {"object": record["s3"]["object"] | {"key": key}}}
@@ -55,7 +55,7 @@ def a_notification(*keys: str) -> dict[str, Any]:
     }
 
 
-def a_queue(*events: object) -> dict[str, Any]:
+def sqs_event(*events: object) -> dict[str, Any]:
     return {
         "Records": [
             {"eventSource": "aws:sqs", "messageId": f"m{number}", "body": json.dumps(event)}
@@ -64,20 +64,20 @@ def a_queue(*events: object) -> dict[str, Any]:
     }
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def log_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_notification_replicates_and_tells_what_it_did() -> None:
-    made = stores("a")
-    (told,) = made.function().handle(a_notification("a"), Context())["results"]
-    source, replica = made.s3.head(SourceRef(BUCKET, "a")), made.gcs.head("a")
+def test_notification_is_replicated_and_the_result_is_returned() -> None:
+    stores = memory_stores("a")
+    (result,) = stores.function().handle(s3_notification("a"), Context())["results"]
+    source, replica = stores.s3.head(SourceRef(BUCKET, "a")), stores.gcs.head("a")
     assert source is not None
     assert replica is not None
-    assert made.gcs.objects["a"].data == b"bytes of a"
-    elapsed = told.pop("elapsed_ms")
+    assert stores.gcs.objects["a"].data == b"bytes of a"
+    elapsed = result.pop("elapsed_ms")
     assert elapsed >= 0
-    assert told == {
+    assert result == {
         "status": "replicated",
         "reason": "created",
         "source": {
@@ -98,15 +98,17 @@ def test_a_notification_replicates_and_tells_what_it_did() -> None:
     }
 
 
-def test_a_second_delivery_skips() -> None:
-    function = stores("a").function()
-    function.handle(a_notification("a"), Context())
-    (told,) = function.handle(a_notification("a"), Context())["results"]
-    assert (told["status"], told["reason"], told["bytes_copied"]) == ("skipped", "current", 0)
+def test_second_delivery_is_skipped() -> None:
+    function = memory_stores("a").function()
+    function.handle(s3_notification("a"), Context())
+    (result,) = function.handle(s3_notification("a"), Context())["results"]
+    assert (result["status"], result["reason"], result["bytes_copied"]) == ("skipped", "current", 0)
 
 
-def test_the_result_of_an_invocation_is_json() -> None:
-    result = stores("a", "ü").function().handle(a_notification("a", "%C3%BC", "gone"), Context())
+def test_invocation_result_is_json() -> None:
+    result = (
+        memory_stores("a", "ü").function().handle(s3_notification("a", "%C3%BC", "gone"), Context())
+    )
     assert [r["source"]["key"] for r in json.loads(json.dumps(result))["results"]] == [
         "a",
         "ü",
@@ -114,16 +116,16 @@ def test_the_result_of_an_invocation_is_json() -> None:
     ]
 
 
-def test_a_failing_record_hides_no_other_and_the_error_lists_all_that_failed() -> None:
-    made = stores(
+def test_failed_record_does_not_stop_the_others_and_the_error_lists_all_failures() -> None:
+    stores = memory_stores(
         "a",
         "b",
         "c",
         failures={"x": SourceArchivedError("frozen"), "y": SourceUnavailableError("down")},
     )
     with pytest.raises(BatchFailedError) as caught:
-        made.function().handle(a_notification("x", "a", "y", "b", "c"), Context())
-    assert set(made.gcs.objects) == {"a", "b", "c"}
+        stores.function().handle(s3_notification("x", "a", "y", "b", "c"), Context())
+    assert set(stores.gcs.objects) == {"a", "b", "c"}
     assert caught.value.message.splitlines() == [
         "2 of 5 changes failed:",
         f"s3://{BUCKET}/x: source_archived: frozen",
@@ -131,83 +133,89 @@ def test_a_failing_record_hides_no_other_and_the_error_lists_all_that_failed() -
     ]
 
 
-def test_a_malformed_record_hides_no_other_and_is_listed() -> None:
-    event = a_sample("s3-put-malformed-record")
-    made = stores()
+def test_malformed_record_is_listed_in_the_error() -> None:
+    event = sample_event("s3-put-malformed-record")
+    stores = memory_stores()
     with pytest.raises(BatchFailedError, match=r"invalid_event: Records\["):
-        made.function().handle(event, Context())
+        stores.function().handle(event, Context())
 
 
-def test_a_defect_of_ours_in_one_change_hides_no_other(capsys: pytest.CaptureFixture[str]) -> None:
-    made = stores("a", failures={"x": ZeroDivisionError("surprise")})
+def test_unexpected_exception_in_one_change_does_not_stop_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stores = memory_stores("a", failures={"x": ZeroDivisionError("surprise")})
     with pytest.raises(BatchFailedError, match=r"internal_error.*see its log") as caught:
-        made.function().handle(a_notification("x", "a"), Context())
+        stores.function().handle(s3_notification("x", "a"), Context())
     assert "surprise" not in caught.value.message
-    assert set(made.gcs.objects) == {"a"}
-    assert any("ZeroDivisionError" in json.dumps(line) for line in lines(capsys))
+    assert set(stores.gcs.objects) == {"a"}
+    assert any("ZeroDivisionError" in json.dumps(line) for line in log_lines(capsys))
 
 
-def test_the_test_event_is_acknowledged_and_nothing_is_done() -> None:
-    made = stores()
-    assert made.function().handle(a_sample("s3-test-event"), Context()) == {"results": []}
+def test_s3_test_event_is_acknowledged_without_a_result() -> None:
+    stores = memory_stores()
+    assert stores.function().handle(sample_event("s3-test-event"), Context()) == {"results": []}
 
 
-def test_an_event_that_is_none_of_ours_raises_and_is_counted(
+def test_unsupported_event_raises_and_is_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(InvalidEventError):
-        stores().function().handle(a_sample("not-ours"), Context())
-    assert [line["Failed"] for line in lines(capsys) if "Failed" in line] == [[1.0]]
+        memory_stores().function().handle(sample_event("not-ours"), Context())
+    assert [line["Failed"] for line in log_lines(capsys) if "Failed" in line] == [[1.0]]
 
 
-def test_a_batch_of_ten_with_three_failing_reports_exactly_those_three() -> None:
+def test_batch_reports_exactly_the_messages_that_failed() -> None:
     failing = {"k2", "k5", "k9"}
-    made = stores(
+    stores = memory_stores(
         *(f"k{n}" for n in range(10)),
         failures={key: SourceUnavailableError("down") for key in failing},
     )
-    event = a_queue(*(a_notification(f"k{n}") for n in range(10)))
-    answer = made.function().handle(event, Context())
-    assert answer == {
+    event = sqs_event(*(s3_notification(f"k{n}") for n in range(10)))
+    response = stores.function().handle(event, Context())
+    assert response == {
         "batchItemFailures": [
             {"itemIdentifier": "m2"},
             {"itemIdentifier": "m5"},
             {"itemIdentifier": "m9"},
         ]
     }
-    assert set(made.gcs.objects) == {f"k{n}" for n in range(10)} - failing
+    assert set(stores.gcs.objects) == {f"k{n}" for n in range(10)} - failing
 
 
-def test_a_poison_message_fails_alone() -> None:
-    made = stores("a")
-    event = a_queue({"nonsense": True}, a_notification("a"))
-    answer = made.function().handle(event, Context())
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
-    assert set(made.gcs.objects) == {"a"}
+def test_poison_message_fails_alone() -> None:
+    stores = memory_stores("a")
+    event = sqs_event({"nonsense": True}, s3_notification("a"))
+    response = stores.function().handle(event, Context())
+    assert response == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    assert set(stores.gcs.objects) == {"a"}
 
 
-def test_a_permanent_failure_is_reported_too_so_that_it_ends_in_the_dead_letter_queue() -> None:
-    made = stores(failures={"x": SourceArchivedError("frozen")})
-    answer = made.function().handle(a_queue(a_notification("x")), Context())
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+def test_permanent_failure_is_reported_so_that_sqs_moves_it_to_the_dead_letter_queue() -> None:
+    stores = memory_stores(failures={"x": SourceArchivedError("frozen")})
+    response = stores.function().handle(sqs_event(s3_notification("x")), Context())
+    assert response == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
 
 
 @pytest.mark.parametrize("count", [2, 10])
-def test_the_keys_of_a_batch_wait_for_the_network_and_not_for_each_other(count: int) -> None:
-    """All runs are in the middle of reading at once, or the barrier breaks."""
-    meeting = threading.Barrier(count, timeout=10)
+def test_keys_of_a_batch_are_replicated_in_parallel(count: int) -> None:
+    """The barrier breaks unless all runs read at the same time."""
+    barrier = threading.Barrier(count, timeout=10)
     keys = [f"k{number}" for number in range(count)]
-    made = stores(*keys)
-    made.wrap = lambda source: Meeting(source, meeting)
-    answer = made.function().handle(a_queue(*(a_notification(key) for key in keys)), Context())
-    assert answer == {"batchItemFailures": []}
-    assert set(made.gcs.objects) == set(keys)
+    stores = memory_stores(*keys)
+    stores.wrap = lambda source: BarrierSource(source, barrier)
+    response = stores.function().handle(
+        sqs_event(*(s3_notification(key) for key in keys)), Context()
+    )
+    assert response == {"batchItemFailures": []}
+    assert set(stores.gcs.objects) == set(keys)
 
 
-def test_messages_about_one_key_are_one_run_and_fail_together() -> None:
-    made = stores(failures={"x": SourceUnavailableError("down")})
-    answer = made.function().handle(a_queue(a_notification("x"), a_notification("x")), Context())
-    assert [f["itemIdentifier"] for f in answer["batchItemFailures"]] == ["m0", "m1"]
+def test_messages_of_one_key_are_replicated_once_and_fail_together() -> None:
+    stores = memory_stores(failures={"x": SourceUnavailableError("down")})
+    response = stores.function().handle(
+        sqs_event(s3_notification("x"), s3_notification("x")), Context()
+    )
+    assert [f["itemIdentifier"] for f in response["batchItemFailures"]] == ["m0", "m1"]
 
 
 @pytest.mark.parametrize(
@@ -220,10 +228,10 @@ def test_messages_about_one_key_are_one_run_and_fail_together() -> None:
         ("%FF", "PermanentFailure", "invalid_event: "),
     ],
 )
-def test_batch_operations_are_answered_in_words_for_the_completion_report(
+def test_batch_operations_response_has_code_and_text_for_the_completion_report(
     key: str, code: str, text: str
 ) -> None:
-    made = stores(
+    stores = memory_stores(
         "a", failures={"x": SourceArchivedError("frozen"), "y": SourceUnavailableError("down")}
     )
     event = {
@@ -232,9 +240,9 @@ def test_batch_operations_are_answered_in_words_for_the_completion_report(
         "job": {"id": "j"},
         "tasks": [{"taskId": "t", "s3Key": key, "s3VersionId": None, "s3Bucket": BUCKET}],
     }
-    answer = made.function().handle(event, Context())
-    (result,) = answer.pop("results")
-    assert answer == {
+    response = stores.function().handle(event, Context())
+    (result,) = response.pop("results")
+    assert response == {
         "invocationSchemaVersion": "2.0",
         "treatMissingKeysAs": "PermanentFailure",
         "invocationId": "i",
@@ -244,23 +252,23 @@ def test_batch_operations_are_answered_in_words_for_the_completion_report(
     assert result["resultString"].startswith(text)
 
 
-def test_one_line_per_change_and_the_metrics_are_all_that_is_written(
+def test_log_has_only_one_line_per_change_and_the_metrics(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made = stores("a", "b", failures={"x": SourceUnavailableError("down", request_id="S3ID")})
+    stores = memory_stores(
+        "a", "b", failures={"x": SourceUnavailableError("down", request_id="S3ID")}
+    )
     context = Context()
     with pytest.raises(BatchFailedError):
-        made.function().handle(a_notification("a", "b", "x"), context)
-    *changes, metrics = lines(capsys)
+        stores.function().handle(s3_notification("a", "b", "x"), context)
+    *changes, metrics = log_lines(capsys)
     assert sorted(line["message"] for line in changes) == [
         "failed: source_unavailable",
         "replicated: created",
         "replicated: created",
     ]
     assert {line["function_request_id"] for line in changes} == {context.aws_request_id}
-    (failed,) = [line for line in changes if line["level"] == "ERROR"]
-    assert failed["request_id"] == "S3ID"
-    assert failed["source"] == {"bucket": BUCKET, "key": "x"}
+    assert [line["request_id"] for line in changes if line["level"] == "ERROR"] == ["S3ID"]
     assert metrics["Replicated"] == [1.0, 1.0]
     assert metrics["BytesReplicated"] == [10.0, 10.0]
     assert metrics["Failed"] == [1.0]
@@ -268,9 +276,9 @@ def test_one_line_per_change_and_the_metrics_are_all_that_is_written(
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
 
 
-def test_out_of_time_is_a_failure_that_is_tried_again() -> None:
+def test_invocation_fails_when_it_is_out_of_time() -> None:
     with pytest.raises(BatchFailedError, match="out_of_time"):
-        stores("a").function().handle(a_notification("a"), Context(remaining_ms=1000))
+        memory_stores("a").function().handle(s3_notification("a"), Context(remaining_ms=1000))
 
 
 @pytest.mark.parametrize(
@@ -287,25 +295,25 @@ def test_out_of_time_is_a_failure_that_is_tried_again() -> None:
     ],
     ids=["off", "on", "by lifecycle: kept", "by lifecycle: on"],
 )
-def test_deletes_are_replicated_as_far_as_they_were_asked_for(
+def test_deletes_are_replicated_only_when_enabled(
     *, environ: dict[str, str], event_name: str, kept: bool
 ) -> None:
-    made = stores("a")
-    made.environ = environ
-    function = made.function()
-    function.handle(a_notification("a"), Context())
-    made.s3.delete(SourceRef(BUCKET, "a"))
-    event = a_notification("a")
+    stores = memory_stores("a")
+    stores.environ = environ
+    function = stores.function()
+    function.handle(s3_notification("a"), Context())
+    stores.s3.delete(SourceRef(BUCKET, "a"))
+    event = s3_notification("a")
     event["Records"][0]["eventName"] = event_name
-    (told,) = function.handle(event, Context())["results"]
-    assert ("a" in made.gcs.objects) == kept
-    assert told["status"] == ("skipped" if kept else "deleted")
+    (result,) = function.handle(event, Context())["results"]
+    assert ("a" in stores.gcs.objects) == kept
+    assert result["status"] == ("skipped" if kept else "deleted")
 
 
-def test_a_prefix_and_a_storage_class_are_applied() -> None:
-    made = stores("a")
-    made.environ = {"GCS_KEY_PREFIX": "backup/", "STORAGE_CLASS_MAP": "STANDARD=NEARLINE"}
-    made.function().handle(a_notification("a"), Context())
-    assert made.gcs.objects["backup/a"].storage_class == "NEARLINE"
-    (attributes,) = [s.replica.attributes for s in made.gcs.objects.values()]
+def test_prefix_and_storage_class_are_applied() -> None:
+    stores = memory_stores("a")
+    stores.environ = {"GCS_KEY_PREFIX": "backup/", "STORAGE_CLASS_MAP": "STANDARD=NEARLINE"}
+    stores.function().handle(s3_notification("a"), Context())
+    assert stores.gcs.objects["backup/a"].storage_class == "NEARLINE"
+    (attributes,) = [s.replica.attributes for s in stores.gcs.objects.values()]
     assert mapping.is_replica_of(attributes.metadata, SourceRef(BUCKET, "a"))

@@ -1,4 +1,4 @@
-"""`POST /v1/replicate`: every answer is JSON that says what happened and what to do next."""
+"""`POST /v1/replicate` returns JSON that says what happened and what to do next."""
 
 import base64
 import json
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fakes import FakeGcs, FakeS3
-from memory import Context, Failing, MemoryStores, a_sample
+from memory import Context, FailingSource, MemoryStores, sample_event
 
 from replicate import errors
 from replicate.errors import ReplicationError
@@ -15,34 +15,34 @@ from replicate.protocol.model import SourceRef
 REF = SourceRef("source", "key")
 
 
-def stores(failure: Exception | None = None) -> MemoryStores:
-    made = MemoryStores(
+def memory_stores(failure: Exception | None = None) -> MemoryStores:
+    stores = MemoryStores(
         s3=FakeS3(),
         gcs=FakeGcs(),
-        wrap=lambda source: Failing(source, {"key": failure} if failure else {}),
+        wrap=lambda source: FailingSource(source, {"key": failure} if failure else {}),
     )
-    made.s3.put(REF, b"bytes")
-    return made
+    stores.s3.put(REF, b"bytes")
+    return stores
 
 
-def a_request(version: str, body: object, **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """A request as API Gateway proxies it, by an HTTP API (2.0) or a REST API (1.0)."""
-    event = a_sample(f"api-v{version[0]}")
+def api_request(version: str, body: object, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """Return the event of an HTTP API (version 2.0) or a REST API (version 1.0)."""
+    event = sample_event(f"api-v{version[0]}")
     event["body"] = body if isinstance(body, str) or body is None else json.dumps(body)
     event["isBase64Encoded"] = False
-    event["headers"] = {"content-type": "application/json"} | said.get("headers", {})
+    event["headers"] = {"content-type": "application/json"} | fields.get("headers", {})
     if "multiValueHeaders" in event:
         event["multiValueHeaders"] = {k: [v] for k, v in event["headers"].items()}
-    if method := said.get("method"):
+    if method := fields.get("method"):
         event["httpMethod"] = method
         event["requestContext"].get("http", {})["method"] = method
-    if path := said.get("path"):
+    if path := fields.get("path"):
         event["path"] = event["rawPath"] = path
         event["requestContext"].get("http", {})["path"] = path
     return event
 
 
-class Answer:
+class HttpResponse:
     def __init__(self, proxied: dict[str, Any]) -> None:
         self.status: int = proxied["statusCode"]
         self.body: dict[str, Any] = json.loads(proxied["body"])
@@ -50,7 +50,7 @@ class Answer:
         self.headers: dict[str, str] = many | (proxied.get("headers") or {})
 
 
-GOOD = {"s3_bucket": "source", "s3_key": "key"}
+VALID_BODY = {"s3_bucket": "source", "s3_key": "key"}
 
 
 @pytest.fixture(params=["1.0", "2.0"])
@@ -58,22 +58,24 @@ def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def ask(made: MemoryStores, event: dict[str, Any], context: Context | None = None) -> Answer:
-    answer = Answer(made.function().handle(event, context or Context()))
-    assert answer.headers["Content-Type"] == "application/json"
-    return answer
+def post(
+    stores: MemoryStores, event: dict[str, Any], context: Context | None = None
+) -> HttpResponse:
+    response = HttpResponse(stores.function().handle(event, context or Context()))
+    assert response.headers["Content-Type"] == "application/json"
+    return response
 
 
-def test_201_when_it_replicated_and_200_when_it_was_there(version: str) -> None:
-    made = stores()
-    first = ask(made, a_request(version, GOOD))
+def test_201_when_the_object_is_replicated_and_200_when_it_is_current(version: str) -> None:
+    stores = memory_stores()
+    first = post(stores, api_request(version, VALID_BODY))
     assert (first.status, first.body["status"], first.body["reason"]) == (
         201,
         "replicated",
         "created",
     )
     assert first.body["destination"]["uri"] == "gs://replica/key"
-    second = ask(made, a_request(version, GOOD))
+    second = post(stores, api_request(version, VALID_BODY))
     assert (second.status, second.body["status"], second.body["reason"]) == (
         200,
         "skipped",
@@ -82,21 +84,21 @@ def test_201_when_it_replicated_and_200_when_it_was_there(version: str) -> None:
 
 
 def test_404_when_s3_has_no_such_object(version: str) -> None:
-    answer = ask(stores(), a_request(version, GOOD | {"s3_key": "other"}))
-    assert answer.status == 404
-    assert answer.body["error"]["code"] == "object_not_found"
-    assert "s3://source/other" in answer.body["error"]["message"]
+    response = post(memory_stores(), api_request(version, VALID_BODY | {"s3_key": "other"}))
+    assert response.status == 404
+    assert response.body["error"]["code"] == "object_not_found"
+    assert "s3://source/other" in response.body["error"]["message"]
 
 
-def test_the_key_of_a_request_is_not_decoded(version: str) -> None:
-    made = stores()
-    made.s3.put(SourceRef("source", "a+b%20c ü"), b"odd")
-    assert ask(made, a_request(version, GOOD | {"s3_key": "a+b%20c ü"})).status == 201
-    assert set(made.gcs.objects) == {"a+b%20c ü"}
+def test_key_of_a_request_is_not_decoded(version: str) -> None:
+    stores = memory_stores()
+    stores.s3.put(SourceRef("source", "a+b%20c ü"), b"odd")
+    assert post(stores, api_request(version, VALID_BODY | {"s3_key": "a+b%20c ü"})).status == 201
+    assert set(stores.gcs.objects) == {"a+b%20c ü"}
 
 
 @pytest.mark.parametrize(
-    ("body", "named"),
+    ("body", "message_part"),
     [
         (None, "empty"),
         ("", "empty"),
@@ -107,102 +109,88 @@ def test_the_key_of_a_request_is_not_decoded(version: str) -> None:
         ("null", "not a JSON object"),
         ({}, "s3_bucket"),
         ({"s3_bucket": "source"}, "s3_key"),
-        (GOOD | {"s3_bucket": ""}, "s3_bucket"),
-        (GOOD | {"s3_bucket": 7}, "s3_bucket"),
-        (GOOD | {"s3_key": ""}, "s3_key"),
-        (GOOD | {"s3_key": ["key"]}, "s3_key"),
-        *(
-            (GOOD | {"s3_bucket": name}, "The field s3_bucket is not a name that an S3 bucket can")
-            for name in ("No_Bucket", "192.168.0.1", "a..b", "ab", "source\n")
-        ),
-        (GOOD | {"s3_key": "k" * 1025}, "1025 bytes"),
-        (GOOD | {"s3_key": "a\nb"}, "line break"),
-        (GOOD | {"s3_key": ".."}, "'.' or '..'"),
+        (VALID_BODY | {"s3_bucket": ""}, "s3_bucket"),
+        (VALID_BODY | {"s3_bucket": 7}, "s3_bucket"),
+        (VALID_BODY | {"s3_key": ""}, "s3_key"),
+        (VALID_BODY | {"s3_key": ["key"]}, "s3_key"),
+        (VALID_BODY | {"s3_bucket": "No_Bucket"}, "s3_bucket"),
+        (VALID_BODY | {"s3_bucket": "192.168.0.1"}, "s3_bucket"),
+        (VALID_BODY | {"s3_bucket": "a..b"}, "s3_bucket"),
+        (VALID_BODY | {"s3_bucket": "ab"}, "s3_bucket"),
+        (VALID_BODY | {"s3_bucket": "source\n"}, "s3_bucket"),
+        (VALID_BODY | {"s3_key": "k" * 1025}, "1025 bytes"),
+        (VALID_BODY | {"s3_key": "a\nb"}, "line break"),
+        (VALID_BODY | {"s3_key": ".."}, "'.' or '..'"),
     ],
     # pytest doubles a backslash each time it collects the tests
     ids=lambda value: str(value)[:40].replace("\\n", "<LF>"),
 )
-def test_400_names_what_is_wrong_with_the_request(version: str, body: object, named: str) -> None:
-    answer = ask(stores(), a_request(version, body))
-    assert answer.status == 400
-    assert named in answer.body["error"]["message"]
-    assert answer.body["error"]["retryable"] is False
-
-
-def test_a_key_that_is_no_text_at_all_is_400(version: str) -> None:
-    answer = ask(stores(), a_request(version, '{"s3_bucket": "source", "s3_key": "\\ud800"}'))
-    assert answer.status == 400
-    assert answer.body["error"]["message"] == "The field s3_key is not valid Unicode."
-
-
-@pytest.mark.parametrize(("body", "problem"), [("", "empty"), ("x" * 20_000, "too long")])
-def test_a_body_of_a_wrong_size_is_400_and_a_good_one_is_shown(
-    version: str, body: str, problem: str
+def test_400_names_the_invalid_part_of_the_request(
+    version: str, body: object, message_part: str
 ) -> None:
-    answer = ask(stores(), a_request(version, body))
-    expected = f'The body is {problem}: send {{"s3_bucket": "…", "s3_key": "…"}}.'
-    assert (answer.status, answer.body["error"]["message"]) == (400, expected)
+    response = post(memory_stores(), api_request(version, body))
+    assert response.status == 400
+    assert message_part in response.body["error"]["message"]
+    assert response.body["error"]["retryable"] is False
 
 
-def test_a_body_in_base64_is_read(version: str) -> None:
-    event = a_request(version, base64.b64encode(json.dumps(GOOD).encode()).decode())
-    assert ask(stores(), event | {"isBase64Encoded": True}).status == 201
+def test_400_for_a_key_that_is_not_valid_unicode(version: str) -> None:
+    response = post(
+        memory_stores(), api_request(version, '{"s3_bucket": "source", "s3_key": "\\ud800"}')
+    )
+    assert response.status == 400
 
 
-@pytest.mark.parametrize(
-    ("body", "problem"),
-    [("%%%", "The body is empty"), ("//4=", "The body is not text in UTF-8.")],
-)
-def test_a_body_that_is_no_text_is_400(version: str, body: str, problem: str) -> None:
-    answer = ask(stores(), a_request(version, body) | {"isBase64Encoded": True})
-    assert answer.status == 400
-    assert answer.body["error"]["message"].startswith(problem)
+def test_base64_body_is_decoded(version: str) -> None:
+    event = api_request(version, base64.b64encode(json.dumps(VALID_BODY).encode()).decode())
+    assert post(memory_stores(), event | {"isBase64Encoded": True}).status == 201
 
 
-def test_403_for_a_bucket_that_is_not_listed(version: str) -> None:
-    answer = ask(stores(), a_request(version, GOOD | {"s3_bucket": "other"}))
-    assert answer.status == 403
-    assert answer.body["error"] == {
-        "code": "source_not_allowed",
-        "message": "The bucket other is not one that this API replicates from: its operator lists"
-        " them in SOURCE_BUCKETS.",
-        "retryable": False,
-    }
-
-
-def test_nothing_is_listed_by_default(version: str) -> None:
-    made = stores()
-    made.environ = {"SOURCE_BUCKETS": ""}
-    assert ask(made, a_request(version, GOOD)).status == 403
-
-
-@pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
-def test_415_for_other_than_json(version: str, media_type: str) -> None:
-    answer = ask(stores(), a_request(version, GOOD, headers={"content-type": media_type}))
-    assert answer.status == 415
-    assert answer.body["error"]["message"] == (
-        "The body's type is not JSON: send the header Content-Type: application/json."
+@pytest.mark.parametrize("body", ["%%%", base64.b64encode(b"\xff\xfe").decode()])
+def test_400_for_a_body_that_cannot_be_decoded(version: str, body: str) -> None:
+    assert (
+        post(memory_stores(), api_request(version, body) | {"isBase64Encoded": True}).status == 400
     )
 
 
-def test_json_with_a_charset_is_json(version: str) -> None:
+def test_403_for_a_bucket_that_is_not_in_source_buckets(version: str) -> None:
+    response = post(memory_stores(), api_request(version, VALID_BODY | {"s3_bucket": "other"}))
+    assert response.status == 403
+    assert response.body["error"]["code"] == "source_not_allowed"
+
+
+def test_403_for_every_bucket_when_source_buckets_is_empty(version: str) -> None:
+    stores = memory_stores()
+    stores.environ = {"SOURCE_BUCKETS": ""}
+    assert post(stores, api_request(version, VALID_BODY)).status == 403
+
+
+@pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_415_for_other_content_types_than_json(version: str, media_type: str) -> None:
+    response = post(
+        memory_stores(), api_request(version, VALID_BODY, headers={"content-type": media_type})
+    )
+    assert response.status == 415
+
+
+def test_json_content_type_may_have_a_charset(version: str) -> None:
     headers = {"content-type": "Application/JSON; charset=utf-8"}
-    assert ask(stores(), a_request(version, GOOD, headers=headers)).status == 201
+    assert post(memory_stores(), api_request(version, VALID_BODY, headers=headers)).status == 201
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_405_for_other_methods(version: str, method: str) -> None:
-    answer = ask(stores(), a_request(version, GOOD, method=method))
-    assert answer.status == 405
-    assert answer.headers["Allow"] == "POST"
-    assert f"{method} is not possible: POST to /v1/replicate" in answer.body["error"]["message"]
+    response = post(memory_stores(), api_request(version, VALID_BODY, method=method))
+    assert response.status == 405
+    assert response.headers["Allow"] == "POST"
+    assert method in response.body["error"]["message"]
+    assert "/v1/replicate" in response.body["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/replicate/x", "/v2/replicate"])
 def test_404_for_other_paths(version: str, path: str) -> None:
-    answer = ask(stores(), a_request(version, GOOD, path=path))
-    assert (answer.status, answer.body["error"]["code"]) == (404, "route_not_found")
-    assert f"There is no {path}: POST to /v1/replicate" in answer.body["error"]["message"]
+    response = post(memory_stores(), api_request(version, VALID_BODY, path=path))
+    assert (response.status, response.body["error"]["code"]) == (404, "route_not_found")
 
 
 FAILURES: list[tuple[type[ReplicationError], int]] = [
@@ -222,13 +210,15 @@ FAILURES: list[tuple[type[ReplicationError], int]] = [
 
 
 @pytest.mark.parametrize(("error", "status"), FAILURES, ids=lambda v: getattr(v, "__name__", v))
-def test_every_failure_has_its_status_its_code_and_its_request_id(
+def test_error_response_has_status_code_and_request_id(
     version: str, error: type[ReplicationError], status: int
 ) -> None:
     context = Context()
-    answer = ask(stores(error("what and what next")), a_request(version, GOOD), context)
-    assert answer.status == status == error.status
-    assert answer.body == {
+    response = post(
+        memory_stores(error("what and what next")), api_request(version, VALID_BODY), context
+    )
+    assert response.status == status == error.status
+    assert response.body == {
         "error": {
             "code": error.code,
             "message": "what and what next",
@@ -236,38 +226,42 @@ def test_every_failure_has_its_status_its_code_and_its_request_id(
         },
         "request_id": context.aws_request_id,
     }
-    assert ("Retry-After" in answer.headers) == (status in {429, 503})
+    assert ("Retry-After" in response.headers) == (status in {429, 503})
 
 
-def test_a_store_that_says_how_long_to_wait_is_quoted(version: str) -> None:
+def test_retry_after_of_the_store_is_returned(version: str) -> None:
     error = errors.SourceUnavailableError("down", retry_after_s=17)
-    assert ask(stores(error), a_request(version, GOOD)).headers["Retry-After"] == "17"
+    assert (
+        post(memory_stores(error), api_request(version, VALID_BODY)).headers["Retry-After"] == "17"
+    )
 
 
-def test_504_when_the_time_budget_is_spent(version: str) -> None:
-    answer = ask(stores(), a_request(version, GOOD), Context(remaining_ms=1000))
-    assert (answer.status, answer.body["error"]["retryable"]) == (504, True)
+def test_504_when_the_invocation_is_out_of_time(version: str) -> None:
+    response = post(memory_stores(), api_request(version, VALID_BODY), Context(remaining_ms=1000))
+    assert (response.status, response.body["error"]["retryable"]) == (504, True)
 
 
-def test_a_defect_of_ours_is_500_without_its_stack(version: str) -> None:
-    answer = ask(stores(ZeroDivisionError("inner detail")), a_request(version, GOOD))
-    assert answer.status == 500
-    assert "inner detail" not in json.dumps(answer.body)
-    assert "Traceback" not in json.dumps(answer.body)
+def test_500_without_a_stack_trace_for_an_unexpected_exception(version: str) -> None:
+    response = post(
+        memory_stores(ZeroDivisionError("inner detail")), api_request(version, VALID_BODY)
+    )
+    assert response.status == 500
+    assert "inner detail" not in json.dumps(response.body)
+    assert "Traceback" not in json.dumps(response.body)
 
 
-def test_with_overwrite_never_what_exists_is_skipped(version: str) -> None:
-    made = stores()
-    made.environ = {"OVERWRITE": "never"}
-    made.gcs.put("key", b"of other origin")
-    answer = ask(made, a_request(version, GOOD))
-    assert (answer.status, answer.body["reason"]) == (200, "exists")
-    assert made.gcs.objects["key"].data == b"of other origin"
+def test_existing_object_is_skipped_when_overwrite_is_never(version: str) -> None:
+    stores = memory_stores()
+    stores.environ = {"OVERWRITE": "never"}
+    stores.gcs.put("key", b"of other origin")
+    response = post(stores, api_request(version, VALID_BODY))
+    assert (response.status, response.body["reason"]) == (200, "exists")
+    assert stores.gcs.objects["key"].data == b"of other origin"
 
 
-def test_every_error_of_the_tree_has_a_code_of_its_own() -> None:
+def test_every_error_class_has_its_own_code() -> None:
     def below(kind: type[ReplicationError]) -> list[type[ReplicationError]]:
-        return [kind, *(found for sub in kind.__subclasses__() for found in below(sub))]
+        return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
 
     tree = below(ReplicationError)
     codes = [kind.code for kind in tree if kind is not errors.InternalError]

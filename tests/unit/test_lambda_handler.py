@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from memory import Context, a_sample
+from memory import Context, sample_event
 
 from replicate import handler
 from replicate.errors import InvalidEventError, SettingsError
@@ -37,7 +37,7 @@ def test_an_unknown_event_is_refused(event: object) -> None:
 
 @pytest.mark.usefixtures("deployed")
 def test_the_event_is_answered() -> None:
-    assert lambda_handler(a_sample("s3-test-event"), Context()) == {"results": []}
+    assert lambda_handler(sample_event("s3-test-event"), Context()) == {"results": []}
 
 
 def test_everything_is_built_once(deployed: pytest.MonkeyPatch) -> None:

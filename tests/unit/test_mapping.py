@@ -1,15 +1,16 @@
-"""How an S3 object is described in GCS."""
+"""The mapping of an S3 object's name, headers and metadata to GCS."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from builders import a_source
+from builders import make_source
 
+from replicate.entry.invocation import is_unicode
 from replicate.errors import InvalidNameError
 from replicate.protocol import mapping
 from replicate.protocol.mapping import Naming, Tags, provenance
-from replicate.protocol.model import SourceRef, is_unicode
+from replicate.protocol.model import SourceRef
 
 NAMING = Naming("replica")
 
@@ -29,11 +30,11 @@ NAMING = Naming("replica")
         "\x00\x01",
     ],
 )
-def test_a_key_is_the_replicas_name_as_it_is(key: str) -> None:
+def test_replica_has_the_name_of_the_key(key: str) -> None:
     assert NAMING.name(SourceRef("source", key)) == key
 
 
-def test_a_prefix_stands_in_front_of_every_name() -> None:
+def test_prefix_is_put_before_the_key() -> None:
     assert Naming("replica", "backup/").name(SourceRef("source", "k")) == "backup/k"
 
 
@@ -50,18 +51,18 @@ def test_a_prefix_stands_in_front_of_every_name() -> None:
         ("\ud800", "not valid Unicode"),
     ],
 )
-def test_a_key_that_gcs_cannot_hold_is_refused_with_the_reason(key: str, reason: str) -> None:
+def test_key_that_is_no_valid_gcs_name_is_rejected_with_the_reason(key: str, reason: str) -> None:
     with pytest.raises(InvalidNameError, match=reason.replace(".", r"\.")):
         NAMING.name(SourceRef("source", key))
 
 
-def test_a_prefix_counts_towards_the_longest_name() -> None:
+def test_prefix_counts_towards_the_name_limit() -> None:
     with pytest.raises(InvalidNameError, match="1025 bytes"):
         Naming("replica", "p").name(SourceRef("source", "k" * 1024))
 
 
 def test_provenance_names_the_source_version() -> None:
-    source = a_source(
+    source = make_source(
         etag="abc", size=7, version_id="v1", last_modified=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     )
     assert mapping.provenance(source) == {
@@ -76,27 +77,27 @@ def test_provenance_names_the_source_version() -> None:
 
 @pytest.mark.usefixtures("in_tokyo")
 @pytest.mark.parametrize("hours", [-8, 0, 9])
-def test_provenance_states_utc_whatever_the_time_zones_are(hours: int) -> None:
+def test_provenance_has_the_time_in_utc_in_every_time_zone(hours: int) -> None:
     zone = timezone(timedelta(hours=hours))
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).astimezone(zone)
-    stated = mapping.provenance(a_source(last_modified=moment))["s3-source-last-modified"]
-    assert stated == "2026-01-02T03:04:05Z"
+    provenance = mapping.provenance(make_source(last_modified=moment))
+    assert provenance["s3-source-last-modified"] == "2026-01-02T03:04:05Z"
 
 
 @pytest.mark.parametrize(
     ("code", "is_character"),
     [(0xD7FF, True), (0xD800, False), (0xDFFF, False), (0xE000, True), (0x1F642, True)],
 )
-def test_half_a_character_is_no_unicode(code: int, *, is_character: bool) -> None:
+def test_half_of_a_character_is_not_unicode(code: int, *, is_character: bool) -> None:
     assert is_unicode(f"a{chr(code)}") == is_character
 
 
-def test_an_unversioned_source_has_no_version_in_its_provenance() -> None:
-    assert "s3-source-version-id" not in mapping.provenance(a_source(version_id=None))
+def test_provenance_has_no_version_id_when_the_source_is_unversioned() -> None:
+    assert "s3-source-version-id" not in mapping.provenance(make_source(version_id=None))
 
 
-def test_what_describes_the_content_is_carried_over() -> None:
-    source = a_source(
+def test_headers_and_metadata_are_copied() -> None:
+    source = make_source(
         content_type="text/plain",
         cache_control="no-store",
         content_disposition='attachment; filename="ü.txt"',
@@ -115,7 +116,7 @@ def test_what_describes_the_content_is_carried_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "stored"),
+    ("source_encoding", "stored"),
     [
         ("aws-chunked", None),
         ("aws-chunked,gzip", "gzip"),
@@ -125,21 +126,23 @@ def test_what_describes_the_content_is_carried_over() -> None:
         (None, None),
     ],
 )
-def test_how_the_bytes_travelled_is_not_what_they_are(
-    stated: str | None, stored: str | None
+def test_aws_chunked_is_removed_from_the_content_encoding(
+    source_encoding: str | None, stored: str | None
 ) -> None:
-    assert mapping.attributes(a_source(content_encoding=stated)).content_encoding == stored
+    assert (
+        mapping.attributes(make_source(content_encoding=source_encoding)).content_encoding == stored
+    )
 
 
-def test_user_metadata_cannot_pose_as_provenance() -> None:
-    posing = a_source(metadata={"s3-source-etag": "forged", "s3-source-note": "x", "kept": "y"})
-    assert mapping.attributes(posing).metadata == {"kept": "y"} | mapping.provenance(posing)
+def test_user_metadata_cannot_override_provenance() -> None:
+    source = make_source(metadata={"s3-source-etag": "forged", "s3-source-note": "x", "kept": "y"})
+    assert mapping.attributes(source).metadata == {"kept": "y"} | mapping.provenance(source)
 
 
-def test_user_metadata_cannot_pose_as_tags_where_tags_are_metadata() -> None:
-    posing = a_source(metadata={"s3-tag-team": "forged"}, tags={"owner": "me"})
+def test_user_metadata_cannot_override_tags_that_are_stored_as_metadata() -> None:
+    source = make_source(metadata={"s3-tag-team": "forged"}, tags={"owner": "me"})
     stored = {
-        tags: dict(mapping.attributes(posing, tags).metadata.items() - provenance(posing).items())
+        tags: dict(mapping.attributes(source, tags).metadata.items() - provenance(source).items())
         for tags in Tags
     }
     assert stored == {
@@ -149,10 +152,18 @@ def test_user_metadata_cannot_pose_as_tags_where_tags_are_metadata() -> None:
     }
 
 
-def test_only_a_replica_of_this_very_key_is_ours() -> None:
-    source = a_source()
+def test_replica_is_recognized_by_bucket_and_key() -> None:
+    source = make_source()
     written = mapping.attributes(source).metadata
     assert mapping.is_replica_of(written, source.ref)
     assert not mapping.is_replica_of(written, replace(source.ref, key="other"))
     assert not mapping.is_replica_of(written, replace(source.ref, bucket="other"))
     assert not mapping.is_replica_of({}, source.ref)
+
+
+@pytest.mark.parametrize(("prefix", "key"), [("", ".staging/x"), (".st", "aging/x")])
+def test_name_of_a_staged_object_is_refused_with_the_reason(prefix: str, key: str) -> None:
+    naming = Naming("replica", prefix, ".staging/")
+    with pytest.raises(InvalidNameError, match="are for parts of large objects"):
+        naming.name(SourceRef("source", key))
+    assert naming.name(SourceRef("source", "x" + key)) == f"{prefix}x{key}"

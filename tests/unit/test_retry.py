@@ -1,4 +1,4 @@
-"""How often a request is repeated, how long each wait takes, and what ends it."""
+"""Retries: the number of attempts, the length of the waits, and when they end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,12 +32,12 @@ from replicate.retry import (
 POLICY = RetryPolicy(attempts=5, first_delay_s=0.1, longest_delay_s=1.0, longest_retry_after_s=30.0)
 NO_WAIT = RetryPolicy(attempts=5, first_delay_s=0.0)
 DRAWS = 300
-"""So many random delays come near their limit: 0.9 of it is missed once in 10^13 times."""
+"""Random delays per check. All of them stay below 0.9 of their limit once in 10^13 checks."""
 
 
 @dataclass
-class Time:
-    """A clock that moves when somebody sleeps."""
+class FakeTime:
+    """A clock that advances when `sleep` is called."""
 
     now: float = 0.0
     slept: list[float] = field(default_factory=list)
@@ -51,11 +51,11 @@ class Time:
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> FakeTime:
+    return FakeTime()
 
 
-def down(retry_after_s: float | None = None) -> UnavailableError:
+def unavailable(retry_after_s: float | None = None) -> UnavailableError:
     return UnavailableError("down", retry_after_s=retry_after_s)
 
 
@@ -66,7 +66,7 @@ def down(retry_after_s: float | None = None) -> UnavailableError:
     ("failures", "limit"),
     [(0, 0.1), (1, 0.2), (2, 0.4), (3, 0.8), (4, 1.0), (50, 1.0)],
 )
-def test_a_delay_is_drawn_from_zero_to_a_limit_that_doubles_up_to_a_cap(
+def test_delay_is_random_up_to_a_limit_that_doubles_until_the_cap(
     failures: int, limit: float
 ) -> None:
     drawn = [POLICY.delay_s(failures) for _ in range(DRAWS)]
@@ -79,24 +79,24 @@ def test_a_delay_is_drawn_from_zero_to_a_limit_that_doubles_up_to_a_cap(
 
 
 def failures_until_given_up(backoff: Backoff, retry_after_s: float | None = None) -> int:
-    failures = [down(retry_after_s) for _ in range(100)]
+    failures = [unavailable(retry_after_s) for _ in range(100)]
 
     def fail() -> None:
         for error in failures:
             backoff.failed(error)
 
-    with pytest.raises(UnavailableError) as given_up:
+    with pytest.raises(UnavailableError) as caught:
         fail()
-    return failures.index(given_up.value) + 1
+    return failures.index(caught.value) + 1
 
 
-def test_a_request_is_made_as_often_as_the_policy_says(time: Time) -> None:
+def test_request_is_made_as_often_as_the_policy_says(time: FakeTime) -> None:
     backoff = Backoff(POLICY, time.deadline(1000), time.sleep)
     assert failures_until_given_up(backoff) == 5
     assert len(time.slept) == 4, "nobody waits after the last attempt"
 
 
-def test_each_wait_may_be_longer_than_the_one_before(time: Time) -> None:
+def test_limit_of_each_wait_is_longer_than_the_one_before(time: FakeTime) -> None:
     for _ in range(DRAWS):
         failures_until_given_up(Backoff(POLICY, time.deadline(1000), time.sleep))
     for nth, limit in enumerate((0.2, 0.4, 0.8, 1.0)):
@@ -104,56 +104,56 @@ def test_each_wait_may_be_longer_than_the_one_before(time: Time) -> None:
         assert limit * 0.9 < max(waits) <= limit
 
 
-def test_progress_resets_the_count_and_the_delays(time: Time) -> None:
+def test_progress_resets_the_count_and_the_delays(time: FakeTime) -> None:
     backoff = Backoff(POLICY, time.deadline(1000), time.sleep)
     for _ in range(DRAWS):
-        backoff.failed(down())
+        backoff.failed(unavailable())
         backoff.progressed()
     assert max(time.slept) <= 0.2
     assert failures_until_given_up(backoff) == 5
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 29.9, 30.0])
-def test_a_wait_that_the_store_asks_for_is_kept_to(time: Time, seconds: float) -> None:
+def test_retry_after_of_the_store_is_respected(time: FakeTime, seconds: float) -> None:
     backoff = Backoff(POLICY, time.deadline(1000), time.sleep)
-    backoff.failed(down(retry_after_s=seconds))
+    backoff.failed(unavailable(retry_after_s=seconds))
     assert time.slept == [seconds]
 
 
-def test_a_longer_wait_than_that_is_left_to_redelivery(time: Time) -> None:
+def test_request_fails_when_retry_after_is_too_long(time: FakeTime) -> None:
     backoff = Backoff(POLICY, time.deadline(1000), time.sleep)
     with pytest.raises(UnavailableError):
-        backoff.failed(down(retry_after_s=30.1))
+        backoff.failed(unavailable(retry_after_s=30.1))
     assert time.slept == []
 
 
-def test_a_store_that_names_a_wait_each_time_is_not_asked_more_often(time: Time) -> None:
+def test_retry_after_does_not_add_attempts(time: FakeTime) -> None:
     backoff = Backoff(POLICY, time.deadline(1000), time.sleep)
     assert failures_until_given_up(backoff, retry_after_s=1.0) == 5
     assert time.slept == [1.0] * 4
 
 
 @pytest.mark.parametrize(("left", "waits"), [(5.1, True), (5.0, False), (1.0, False)])
-def test_no_wait_goes_beyond_the_deadline(time: Time, left: float, *, waits: bool) -> None:
+def test_wait_does_not_exceed_the_deadline(time: FakeTime, left: float, *, waits: bool) -> None:
     backoff = Backoff(POLICY, time.deadline(left), time.sleep)
     if waits:
-        backoff.failed(down(retry_after_s=5.0))
+        backoff.failed(unavailable(retry_after_s=5.0))
     else:
         with pytest.raises(UnavailableError):
-            backoff.failed(down(retry_after_s=5.0))
+            backoff.failed(unavailable(retry_after_s=5.0))
     assert time.slept == [5.0] * waits
 
 
-def test_a_deadline_that_is_over_ends_it_with_what_went_wrong(time: Time) -> None:
+def test_last_error_is_raised_when_the_deadline_has_passed(time: FakeTime) -> None:
     with pytest.raises(UnavailableError, match="down"):
-        Backoff(NO_WAIT, time.deadline(0), time.sleep).failed(down())
+        Backoff(NO_WAIT, time.deadline(0), time.sleep).failed(unavailable())
 
 
 # retrying
 
 
 def failing_with(*errors: Exception) -> tuple[Callable[[], str], list[Exception]]:
-    """Something that fails like this, then succeeds; and what it has yet to fail with."""
+    """Return a function that raises these errors and then succeeds, and the errors left."""
     left = [*errors]
 
     def attempt() -> str:
@@ -164,8 +164,8 @@ def failing_with(*errors: Exception) -> tuple[Callable[[], str], list[Exception]
     return attempt, left
 
 
-def test_it_ends_with_the_first_success(time: Time) -> None:
-    attempt, left = failing_with(down(), ThrottledError("slow down"))
+def test_retrying_ends_with_the_first_success(time: FakeTime) -> None:
+    attempt, left = failing_with(unavailable(), ThrottledError("slow down"))
     assert retrying(attempt, NO_WAIT, time.deadline(10)) == "done"
     assert left == []
 
@@ -173,8 +173,8 @@ def test_it_ends_with_the_first_success(time: Time) -> None:
 @pytest.mark.parametrize(
     "error", [ThrottledError, UnavailableError, SourceUnavailableError, DestinationUnavailableError]
 )
-def test_what_may_pass_is_repeated_until_it_is_given_up(
-    time: Time, error: type[ThrottledError]
+def test_transient_error_is_retried_until_the_attempts_run_out(
+    time: FakeTime, error: type[ThrottledError]
 ) -> None:
     attempt, left = failing_with(*(error(f"number {number}") for number in range(1, 10)))
     with pytest.raises(error, match="number 5"):
@@ -196,8 +196,8 @@ def test_what_may_pass_is_repeated_until_it_is_given_up(
         ValueError,
     ],
 )
-def test_nothing_else_is_repeated(time: Time, error: type[Exception]) -> None:
-    """Some of these a redelivery may heal, but no second request at once."""
+def test_other_error_is_not_retried(time: FakeTime, error: type[Exception]) -> None:
+    """Some of these may succeed at a redelivery, but not at an immediate second request."""
     attempt, left = failing_with(error("once"), error("twice"))
     with pytest.raises(error, match="once"):
         retrying(attempt, NO_WAIT, time.deadline(10))
@@ -209,9 +209,7 @@ def test_nothing_else_is_repeated(time: Time, error: type[Exception]) -> None:
     [(500, True), (502, True), (503, True), (504, True), (599, True), (408, True), (429, True)]
     + [(status, False) for status in (200, 308, 400, 401, 403, 404, 409, 410, 412, 499)],
 )
-def test_a_status_says_whether_the_same_request_may_succeed(
-    status: int, *, transient: bool
-) -> None:
+def test_status_is_transient_or_permanent(status: int, *, transient: bool) -> None:
     assert is_transient(status) is transient
 
 
@@ -219,7 +217,7 @@ def test_a_status_says_whether_the_same_request_may_succeed(
     ("value", "seconds"),
     [("0", 0.0), ("17", 17.0), ("", None), ("-1", None), ("1.5", None), ("Wed, 25 Nov", None)],
 )
-def test_only_a_number_of_seconds_is_read(value: str, seconds: float | None) -> None:
+def test_retry_after_is_read_only_as_a_number_of_seconds(value: str, seconds: float | None) -> None:
     assert retry_after({"Retry-After": value}) == seconds
     assert retry_after({}) is None
 
@@ -230,8 +228,8 @@ def test_only_a_number_of_seconds_is_read(value: str, seconds: float | None) -> 
 @pytest.mark.parametrize(
     ("lost_races", "limit"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.0), (40, 1.0)]
 )
-def test_the_pause_after_a_lost_race_may_grow_up_to_a_cap(
-    time: Time, lost_races: int, limit: float
+def test_pause_after_a_lost_race_grows_up_to_the_cap(
+    time: FakeTime, lost_races: int, limit: float
 ) -> None:
     clock = RoundClock(POLICY, time.deadline(10_000), time.sleep)
     for _ in range(DRAWS):
@@ -239,7 +237,7 @@ def test_the_pause_after_a_lost_race_may_grow_up_to_a_cap(
     assert limit * 0.9 < max(time.slept) <= limit
 
 
-def test_no_pause_goes_beyond_the_deadline_and_no_round_begins_after_it(time: Time) -> None:
+def test_pause_ends_at_the_deadline_and_no_round_begins_after_it(time: FakeTime) -> None:
     deadline = time.deadline(0.05)
     clock = RoundClock(POLICY, deadline, time.sleep)
     clock.require()

@@ -15,21 +15,21 @@ from urllib3.exceptions import ProtocolError
 from replicate import errors
 from replicate.errors import ReplicationError, SourceChangedError
 from replicate.protocol.model import SourceRef
-from replicate.s3.errors import SourceAbsentError, translated
+from replicate.s3.errors import SourceAbsentError, translate_errors
 
 REF = SourceRef("source", "key")
 URI = "s3://source/key"
 
 DENIED = (
-    "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on it,"
-    " s3:ListBucket on the bucket, and kms:Decrypt on the object's key, if it has one"
+    "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on the object,"
+    " s3:ListBucket on the bucket, and kms:Decrypt on the object's KMS key, if it has one"
 )
 ARCHIVED = (
-    "it is archived. Restore it (aws s3api restore-object), then ask again; the event of the"
-    " completed restore does so by itself"
+    "the object is archived. Restore it (aws s3api restore-object), then try again. If the bucket"
+    " sends its events to the function, the completed restore replicates the object"
 )
-SLOW_DOWN = "S3 asks for fewer requests. Try again later"
-FAILED = "S3 failed. Try again"
+SLOW_DOWN = "S3 throttles requests. Try again later"
+UNAVAILABLE = "S3 is unavailable. Try again"
 
 
 def a_refusal(status: int, code: str | None, message: str = "", **headers: str) -> ClientError:
@@ -45,7 +45,12 @@ def a_refusal(status: int, code: str | None, message: str = "", **headers: str) 
 @pytest.mark.parametrize(
     ("status", "code", "kind", "why"),
     [
-        (400, "KeyTooLongError", errors.InvalidNameError, "the key is too long"),
+        (
+            400,
+            "KeyTooLongError",
+            errors.InvalidNameError,
+            "the key is too long. S3 allows 1,024 bytes of UTF-8",
+        ),
         (
             400,
             "RequestTimeout",
@@ -65,18 +70,18 @@ def a_refusal(status: int, code: str | None, message: str = "", **headers: str) 
             403,
             "RequestTimeTooSkewed",
             errors.SourceUnavailableError,
-            "the clocks differ. Try again",
+            "the clocks of S3 and of the function differ. Try again",
         ),
         (
             404,
             "NoSuchBucket",
             errors.SourceBucketNotFoundError,
-            "there is no such bucket. Check its name",
+            "the bucket does not exist. Check its name",
         ),
-        (408, "Other", errors.SourceUnavailableError, FAILED),
+        (408, "Other", errors.SourceUnavailableError, UNAVAILABLE),
         (429, "Other", errors.ThrottledError, SLOW_DOWN),
         (499, "Other", errors.SourceForbiddenError, DENIED),
-        (500, "InternalError", errors.SourceUnavailableError, FAILED),
+        (500, "InternalError", errors.SourceUnavailableError, UNAVAILABLE),
         (503, "SlowDown", errors.ThrottledError, SLOW_DOWN),
     ],
 )
@@ -84,33 +89,33 @@ def test_a_refusal_has_its_kind_and_says_why(
     status: int, code: str | None, kind: type[ReplicationError], why: str
 ) -> None:
     error = a_refusal(status, code)
-    with pytest.raises(kind) as caught, translated(REF):
+    with pytest.raises(kind) as caught, translate_errors(REF):
         raise error
     assert type(caught.value) is kind
     said = f"{status} {code}" if code else f"{status}"
-    assert caught.value.message == f"S3 did not give {URI}: {why}. (S3 said {said})"
+    assert caught.value.message == f"Reading {URI} failed: {why}. (S3 responded with {said})"
     assert caught.value.__cause__ is error
 
 
 def test_a_refusal_has_the_request_id_and_the_time_to_wait() -> None:
     headers = {"retry-after": "7", "x-amz-request-id": "ID"}
-    with pytest.raises(ReplicationError) as caught, translated(REF):
+    with pytest.raises(ReplicationError) as caught, translate_errors(REF):
         raise a_refusal(503, "SlowDown", **headers)
     assert (caught.value.retry_after_s, caught.value.request_id) == (7.0, "ID")
-    with pytest.raises(ReplicationError) as caught, translated(REF):
+    with pytest.raises(ReplicationError) as caught, translate_errors(REF):
         raise a_refusal(503, "SlowDown")
     assert (caught.value.retry_after_s, caught.value.request_id) == (None, None)
 
 
 def test_a_failed_precondition_is_a_lost_race_with_s3_s_own_sentence() -> None:
-    with pytest.raises(SourceChangedError) as caught, translated(REF):
+    with pytest.raises(SourceChangedError) as caught, translate_errors(REF):
         raise a_refusal(412, "PreconditionFailed", "At least one")
     assert caught.value.message == "At least one"
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "404", None])
 def test_what_is_not_found_is_absent(code: str | None) -> None:
-    with pytest.raises(SourceAbsentError), translated(REF):
+    with pytest.raises(SourceAbsentError), translate_errors(REF):
         raise a_refusal(404, code)
 
 
@@ -120,7 +125,7 @@ def test_what_is_not_found_is_absent(code: str | None) -> None:
         (
             NoCredentialsError(),
             errors.SettingsError,
-            "There are no AWS credentials: give the function a role.",
+            "The function has no AWS credentials. Give it an execution role.",
         ),
         (
             CredentialRetrievalError(provider="x", error_msg="SECRET"),
@@ -130,7 +135,10 @@ def test_what_is_not_found_is_absent(code: str | None) -> None:
         (
             ParamValidationError(report="bad"),
             errors.InvalidNameError,
-            f"S3 cannot have an object {URI}: Parameter validation failed:\nbad",
+            (
+                f"The bucket name or the key of {URI} is not valid in S3:"
+                " Parameter validation failed:\nbad"
+            ),
         ),
         (
             OSError("reset"),
@@ -154,7 +162,7 @@ def test_what_is_not_found_is_absent(code: str | None) -> None:
             (
                 error,
                 errors.SourceUnavailableError,
-                f"S3's description of {URI} is malformed ({error!r}). Try again.",
+                f"S3's response for {URI} is malformed ({error!r}). Try again.",
             )
             for error in (ValueError("v"), LookupError("l"), TypeError("t"), AttributeError("a"))
         ),
@@ -164,7 +172,7 @@ def test_what_is_not_found_is_absent(code: str | None) -> None:
 def test_other_errors_are_translated(
     error: Exception, kind: type[ReplicationError], message: str
 ) -> None:
-    with pytest.raises(kind) as caught, translated(REF):
+    with pytest.raises(kind) as caught, translate_errors(REF):
         raise error
     assert type(caught.value) is kind
     assert caught.value.message == message

@@ -1,18 +1,24 @@
-"""Environment variables, read once."""
+"""`Settings` reads the environment variables."""
 
 import pytest
 
 from replicate.errors import SettingsError
 from replicate.protocol.mapping import Naming, Tags
+from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.settings import Settings
 
-LEAST = {"GCS_BUCKET_NAME": "replica", "GCP_CREDENTIALS_SECRET": "gcp", "AWS_REGION": "eu-west-1"}
+REQUIRED = {
+    "GCS_BUCKET_NAME": "replica",
+    "GCP_CREDENTIALS_SECRET": "gcp",
+    "AWS_REGION": "eu-west-1",
+}
 
 
-def test_the_least_that_is_needed_gives_the_documented_defaults() -> None:
-    settings = Settings.from_environ(LEAST)
-    assert settings.naming == Naming("replica", "")
+def test_required_variables_give_the_documented_defaults() -> None:
+    settings = Settings.from_environ(REQUIRED)
+    assert settings.naming == Naming("replica", "", ".s3-to-gcs-replicator/staging/")
+    assert settings.sizes == Sizes()
     assert settings.credentials_secret == "gcp"
     assert settings.policy == Policy(Overwrite.CHANGED, deletes=False, tags=Tags.OFF)
     assert settings.lifecycle_deletes is False
@@ -23,19 +29,19 @@ def test_the_least_that_is_needed_gives_the_documented_defaults() -> None:
     assert settings.metrics_namespace == "S3ToGcsReplicator"
 
 
-@pytest.mark.parametrize("missing", sorted(LEAST))
+@pytest.mark.parametrize("missing", sorted(REQUIRED))
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_what_is_missing_is_named(missing: str, value: str | None) -> None:
-    environ = {k: v for k, v in LEAST.items() if k != missing}
+def test_missing_variable_is_named(missing: str, value: str | None) -> None:
+    environ = {k: v for k, v in REQUIRED.items() if k != missing}
     if value is not None:
         environ[missing] = value
     with pytest.raises(SettingsError, match=missing):
         Settings.from_environ(environ)
 
 
-def test_everything_can_be_set() -> None:
+def test_all_variables_are_read() -> None:
     settings = Settings.from_environ(
-        LEAST
+        REQUIRED
         | {
             "SOURCE_BUCKETS": "a, b,,",
             "GCS_KEY_PREFIX": "backup/",
@@ -63,11 +69,55 @@ def test_everything_can_be_set() -> None:
         ("REPLICATE_DELETES", "yes", "true or false"),
         ("REPLICATE_LIFECYCLE_DELETES", "1", "true or false"),
         ("REPLICATE_TAGS", "on", "off, contexts or metadata"),
-        ("STORAGE_CLASS_MAP", "STANDARD", "GCS classes ARCHIVE, COLDLINE, NEARLINE, STANDARD"),
+        ("STORAGE_CLASS_MAP", "STANDARD", "ARCHIVE, COLDLINE, NEARLINE, STANDARD"),
         ("STORAGE_CLASS_MAP", "STANDARD=FAST", "pairs"),
         ("STORAGE_CLASS_MAP", "=NEARLINE", "pairs"),
     ],
 )
-def test_what_is_wrong_is_named_with_what_is_possible(name: str, value: str, expected: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name} is '{value}': expected .*{expected}"):
-        Settings.from_environ(LEAST | {name: value})
+def test_invalid_value_is_named_with_the_allowed_values(
+    name: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{name}.*{expected}"):
+        Settings.from_environ(REQUIRED | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("262144", 262144),
+        ("64 KiB", 65536),
+        ("256MiB", 1024**2 * 256),
+        ("5 TiB", 5 * 1024**4),
+    ],
+)
+def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
+    environ = REQUIRED | {
+        "PARALLEL_FROM": text,
+        "LARGE_FROM": text,
+        "PART_SIZE": text,
+        "SLICE_SIZE": text,
+    }
+    sizes = Settings.from_environ(environ).sizes
+    assert (sizes.parallel_from, sizes.large_from, sizes.part, sizes.slice) == (size,) * 4
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1 GB", "many", "1.5 GiB", "GiB"])
+@pytest.mark.parametrize("name", ["PARALLEL_FROM", "LARGE_FROM", "PART_SIZE", "SLICE_SIZE"])
+def test_invalid_size_is_named_with_an_example(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}.*256 MiB"):
+        Settings.from_environ(REQUIRED | {name: text})
+
+
+@pytest.mark.parametrize("text", ["-1", "901", "soon"])
+def test_invalid_watch_delay_is_named_with_its_range(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"WATCH_DELAY_SECONDS.*0 to 900"):
+        Settings.from_environ(REQUIRED | {"WATCH_DELAY_SECONDS": text})
+
+
+def test_state_machine_requires_the_event_queue() -> None:
+    machine = {"LARGE_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:1:stateMachine:large"}
+    with pytest.raises(SettingsError, match="EVENT_QUEUE_URL is not set"):
+        Settings.from_environ(REQUIRED | machine)
+    settings = Settings.from_environ(REQUIRED | machine | {"EVENT_QUEUE_URL": "queue"})
+    assert (settings.event_queue_url, settings.watch_delay_s) == ("queue", 300)

@@ -1,83 +1,73 @@
-"""What is counted and logged of a change: names, units, values, ids, and nothing besides."""
+"""The metrics and the log line of a change: names, units, values and request ids."""
 
 import json
 import logging
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 import pytest
-from builders import MODIFIED, REF, a_replica, a_source
+from builders import MODIFIED, REF, make_replica, make_source
 
-from replicate.entry import report
+from replicate.entry.invocation import Change
 from replicate.errors import (
     CredentialsError,
     DestinationForbiddenError,
     IntegrityError,
+    InternalError,
+    InvalidEventError,
     ReplicationError,
 )
-from replicate.protocol.mapping import Naming
-from replicate.protocol.model import Outcome, Reason, Status, VerifiedBy
-from replicate.telemetry import Observer, silence_libraries
+from replicate.protocol.model import Reason, Result, VerifiedBy
+from replicate.telemetry import Telemetry, silence_libraries
 
 NOW = MODIFIED + timedelta(seconds=90, milliseconds=500)
 
 
-def an_outcome(status: Status, **said: Any) -> Outcome:  # noqa: ANN401 - any of its fields
-    fields: dict[str, Any] = {
+def make_result(reason: Reason = Reason.CREATED, **fields: Any) -> Result:  # noqa: ANN401 - any of its fields
+    defaults: dict[str, Any] = {
         "ref": REF,
-        "name": "key",
-        "status": status,
-        "reason": Reason.CREATED,
-        "source": a_source(request_id="S3ID"),
-        "replica": a_replica(request_id="GCSID"),
+        "uri": "gs://replica/key",
+        "reason": reason,
+        "source": make_source(request_id="S3ID"),
+        "replica": make_replica(request_id="GCSID"),
         "bytes_copied": 5,
         "verified_by": VerifiedBy("etag-md5", "crc32c"),
     }
-    return Outcome(**(fields | said))
+    return Result(**(defaults | fields))
 
 
-class Told:
-    """All that an observer wrote about one change."""
+class TelemetryReader:
+    """Records one change, and reads what was written to standard output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
-    @cached_property
-    def observer(self) -> Observer:
-        """Made in the test itself, whose standard output it writes to."""
-        observer = Observer(f"test-{uuid.uuid4()}", "Test")
-        observer.begin("an-invocation")
-        return observer
-
-    def read(self) -> tuple[dict[str, Any], dict[str, tuple[str, list[float]]]]:
-        """The log line; and each metric's unit and values."""
-        self.observer.end()
-        line, *counted = [json.loads(text) for text in self._capsys.readouterr().out.splitlines()]
-        if not counted:
+    def record(
+        self, result: Result | ReplicationError, occurred_at: datetime | None = MODIFIED
+    ) -> tuple[dict[str, Any], dict[str, tuple[str, list[float]]]]:
+        """Return the log line, and each metric's unit and values."""
+        telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
+        with telemetry.invocation("an-invocation"):
+            telemetry.record(Change(REF, occurred_at), result, NOW)
+        line, *metric_lines = [
+            json.loads(text) for text in self._capsys.readouterr().out.splitlines()
+        ]
+        if not metric_lines:
             return line, {}
-        (metrics,) = counted
-        (described,) = metrics["_aws"]["CloudWatchMetrics"]
-        return line, {m["Name"]: (m["Unit"], metrics[m["Name"]]) for m in described["Metrics"]}
-
-    def done(self, outcome: Outcome, occurred_at: datetime | None = MODIFIED) -> None:
-        told = report.outcome(outcome, Naming("replica"), 0.123456)
-        self.observer.done(outcome, told, occurred_at, NOW)
-
-    def failed(self, error: ReplicationError) -> None:
-        self.observer.failed(REF, error, report.error(error))
+        (metrics,) = metric_lines
+        (directive,) = metrics["_aws"]["CloudWatchMetrics"]
+        return line, {m["Name"]: (m["Unit"], metrics[m["Name"]]) for m in directive["Metrics"]}
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Told:
-    return Told(capsys)
+def reader(capsys: pytest.CaptureFixture[str]) -> TelemetryReader:
+    return TelemetryReader(capsys)
 
 
-def test_a_replication_is_counted_with_its_bytes_and_its_lag(told: Told) -> None:
-    told.done(an_outcome(Status.REPLICATED, bytes_copied=1234))
-    _, metrics = told.read()
+def test_replication_is_counted_with_its_bytes_and_its_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(bytes_copied=1234))
     assert metrics == {
         "Replicated": ("Count", [1.0]),
         "BytesReplicated": ("Bytes", [1234.0]),
@@ -85,33 +75,28 @@ def test_a_replication_is_counted_with_its_bytes_and_its_lag(told: Told) -> None
     }
 
 
-def test_a_deletion_is_counted_with_its_lag(told: Told) -> None:
-    told.done(an_outcome(Status.DELETED, bytes_copied=0))
-    _, metrics = told.read()
+def test_deletion_is_counted_with_its_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(Reason.DELETED, bytes_copied=0))
     assert metrics == {"Deleted": ("Count", [1.0]), "ReplicationLag": ("Seconds", [90.5])}
 
 
-def test_what_was_skipped_has_no_lag(told: Told) -> None:
-    told.done(an_outcome(Status.SKIPPED, fields_dropped=("tag a",)))
-    _, metrics = told.read()
+def test_skipped_change_has_no_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(Reason.CURRENT, fields_dropped=("tag a",)))
     assert metrics == {"Skipped": ("Count", [1.0])}
 
 
-def test_a_change_without_a_time_has_no_lag(told: Told) -> None:
-    told.done(an_outcome(Status.REPLICATED), occurred_at=None)
-    _, metrics = told.read()
+def test_change_without_a_time_has_no_lag(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(), occurred_at=None)
     assert set(metrics) == {"Replicated", "BytesReplicated"}
 
 
-def test_a_clock_that_is_behind_makes_no_negative_lag(told: Told) -> None:
-    told.done(an_outcome(Status.REPLICATED), occurred_at=NOW + timedelta(seconds=1))
-    _, metrics = told.read()
+def test_lag_is_not_negative_when_the_clock_is_behind(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(), occurred_at=NOW + timedelta(seconds=1))
     assert metrics["ReplicationLag"] == ("Seconds", [0.0])
 
 
-def test_fields_that_were_dropped_are_counted_and_named(told: Told) -> None:
-    told.done(an_outcome(Status.REPLICATED, fields_dropped=("tag a", "content-type")))
-    line, metrics = told.read()
+def test_dropped_fields_are_counted_and_named(reader: TelemetryReader) -> None:
+    line, metrics = reader.record(make_result(fields_dropped=("tag a", "content-type")))
     assert metrics["FieldsDropped"] == ("Count", [2.0])
     assert line["fields_dropped"] == ["tag a", "content-type"]
 
@@ -124,33 +109,28 @@ def test_fields_that_were_dropped_are_counted_and_named(told: Told) -> None:
         (DestinationForbiddenError("x"), set()),
     ],
 )
-def test_a_failure_is_counted_and_some_have_an_alarm_of_their_own(
-    told: Told, error: ReplicationError, alarms: set[str]
+def test_failure_is_counted_and_some_errors_have_their_own_metric(
+    reader: TelemetryReader, error: ReplicationError, alarms: set[str]
 ) -> None:
-    told.failed(error)
-    _, metrics = told.read()
+    _, metrics = reader.record(error)
     assert metrics == dict.fromkeys({"Failed"} | alarms, ("Count", [1.0]))
 
 
-def test_the_line_of_a_success_has_both_request_ids(told: Told) -> None:
-    told.done(an_outcome(Status.REPLICATED))
-    line, _ = told.read()
+def test_success_is_logged_with_both_request_ids(reader: TelemetryReader) -> None:
+    line, _ = reader.record(make_result())
     assert line["request_ids"] == {"s3": "S3ID", "gcs": "GCSID"}
     assert line["function_request_id"] == "an-invocation"
-    assert line["elapsed_ms"] == 123.5
     assert line["level"] == "INFO"
 
 
 @pytest.mark.usefixtures("in_tokyo")
-def test_the_time_of_the_source_is_utc_wherever_the_function_runs(told: Told) -> None:
-    told.done(an_outcome(Status.REPLICATED))
-    line, _ = told.read()
+def test_time_of_the_source_is_logged_in_utc_in_every_time_zone(reader: TelemetryReader) -> None:
+    line, _ = reader.record(make_result())
     assert line["source"]["last_modified"] == "2026-11-22T12:00:00Z"
 
 
-def test_the_line_of_a_failure_has_the_request_id_of_the_store_that_refused(told: Told) -> None:
-    told.failed(DestinationForbiddenError("no", request_id="GCSID"))
-    line, _ = told.read()
+def test_failure_is_logged_with_the_request_id_of_the_store(reader: TelemetryReader) -> None:
+    line, _ = reader.record(DestinationForbiddenError("no", request_id="GCSID"))
     assert line["request_id"] == "GCSID"
     assert line["error"] == {"code": "destination_forbidden", "message": "no", "retryable": False}
     assert (line["status"], line["level"]) == ("failed", "ERROR")
@@ -158,9 +138,12 @@ def test_the_line_of_a_failure_has_the_request_id_of_the_store_that_refused(told
     assert line["message"] == "failed: destination_forbidden"
 
 
-def test_a_defect_is_counted_and_its_line_names_the_object_and_the_stack(told: Told) -> None:
-    told.observer.bug(REF, ZeroDivisionError("surprise"))
-    line, metrics = told.read()
+def test_defect_is_counted_and_logged_with_the_object_and_the_stack(
+    reader: TelemetryReader,
+) -> None:
+    error = InternalError("a defect")
+    error.__cause__ = ZeroDivisionError("surprise")
+    line, metrics = reader.record(error)
     assert metrics == {"Failed": ("Count", [1.0])}
     assert (line["status"], line["level"]) == ("failed", "ERROR")
     assert line["message"] == "failed: internal_error"
@@ -168,13 +151,16 @@ def test_a_defect_is_counted_and_its_line_names_the_object_and_the_stack(told: T
     assert "ZeroDivisionError: surprise" in line["exception"]
 
 
-def test_a_failure_before_any_object_is_known_names_none(told: Told) -> None:
-    told.observer.failed(None, ReplicationError("no"), report.error(ReplicationError("no")))
-    line, metrics = told.read()
-    assert metrics == {"Failed": ("Count", [1.0])}
-    assert line["status"] == "failed"
+def test_rejected_event_is_counted_and_logged_without_an_object(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
+    with telemetry.invocation("an-invocation"):
+        telemetry.reject(InvalidEventError("no"))
+    line, metrics = (json.loads(text) for text in capsys.readouterr().out.splitlines())
+    assert metrics["Failed"] == [1.0]
+    assert (line["status"], line["message"]) == ("failed", "failed: invalid_event")
     assert "source" not in line
-    assert line["message"] == "failed: internal_error"
 
 
 @pytest.mark.parametrize("name", ["boto3", "botocore", "google", "requests", "urllib3"])
@@ -189,17 +175,15 @@ def test_libraries_log_errors_only(name: str) -> None:
         logger.setLevel(before)
 
 
-def test_no_metadata_tag_or_header_of_the_object_is_logged(told: Told) -> None:
-    source = a_source(
+def test_no_metadata_tag_or_header_of_the_object_is_logged(reader: TelemetryReader) -> None:
+    source = make_source(
         metadata={"private": "PRIVATE"}, tags={"private": "PRIVATE"}, cache_control="PRIVATE"
     )
-    told.done(an_outcome(Status.REPLICATED, source=source, replica=a_replica(source)))
-    line, _ = told.read()
+    line, _ = reader.record(make_result(source=source, replica=make_replica(source)))
     assert "PRIVATE" not in json.dumps(line)
 
 
-def test_a_source_that_is_gone_has_no_ids(told: Told) -> None:
-    gone = replace(an_outcome(Status.DELETED), source=None, replica=None)
-    told.done(gone, occurred_at=datetime(2026, 1, 1, tzinfo=UTC))
-    line, _ = told.read()
+def test_deletion_is_logged_without_request_ids(reader: TelemetryReader) -> None:
+    gone = replace(make_result(Reason.DELETED), source=None, replica=None)
+    line, _ = reader.record(gone, occurred_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert line["request_ids"] == {"s3": None, "gcs": None}

@@ -1,40 +1,67 @@
-"""The table of the wire tests: what a run asks for, request by request, and how a case must end.
+"""The cases of the wire tests: scenarios, their requests, and faults.
 
-A case is one way of getting an object to the destination (`Scenario`), one request of it (`Step`),
-and what happens there. It ends well (`heals`), or in a failure that may be retried and after which
-nothing wrong is visible and no upload is left open; then a second delivery of the event ends well.
+A case is a scenario, one request of it (`Step`), and a fault at a place in the exchange. Either the
+run succeeds, or it fails with a retryable error, nothing wrong is visible, and no upload session is
+left open. In the second case the next delivery of the event succeeds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wire.proxy import AnswerError, Exchange, Fault, Phase, Place, answer
-from wire.stage import Invocation, Stage
+from wire.harness import Harness, Invocation
+from wire.proxy import CannedResponseError, Exchange, Fault, Phase, Place, response
 
-Blow = Callable[[Stage, Exchange], None]
-"""What happens at a place: it raises, waits, or does something behind the run's back."""
+Action = Callable[[Harness, Exchange], None]
+"""The action of a fault: it raises, waits, or makes a concurrent change."""
 
 BEFORE, INSIDE, AFTER = 0.0, 0.5, 1.0
 
-SENDS = frozenset({"token", "gcs.insert", "gcs.start", "gcs.put", "gcs.final", "gcs.patch"})
+WITH_REQUEST_BODY = frozenset(
+    {
+        "token",
+        "gcs.insert",
+        "gcs.start",
+        "gcs.put",
+        "gcs.final",
+        "gcs.patch",
+        "gcs.staged-patch",
+        "gcs.join",
+        "gcs.compose",
+    }
+)
 """Steps whose request has a body."""
 
-ANSWERS = frozenset({"token", "s3.get", "gcs.get", "gcs.insert", "gcs.final", "gcs.patch"})
-"""Steps whose answer has one."""
+WITH_RESPONSE_BODY = frozenset(
+    {
+        "token",
+        "s3.get",
+        "s3.resume",
+        "gcs.get",
+        "gcs.staged-get",
+        "gcs.list",
+        "gcs.insert",
+        "gcs.final",
+        "gcs.patch",
+        "gcs.staged-patch",
+        "gcs.join",
+        "gcs.compose",
+    }
+)
+"""Steps whose response has a body."""
 
-FOREVER = 1000
+ALWAYS = 1000
 
-ARRIVAL = Place(Phase.REQUEST_HEAD, BEFORE)
-"""Nothing of the request has come through."""
+BEFORE_REQUEST = Place(Phase.REQUEST_HEAD, BEFORE)
+"""The server has received nothing of the request."""
 
-ANSWERED = Place(Phase.RESPONSE_HEAD, BEFORE)
-"""The server has done what it was asked, and nobody knows."""
+BEFORE_RESPONSE = Place(Phase.RESPONSE_HEAD, BEFORE)
+"""The server has processed the request, and the client has received nothing of the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request of a run; `nth` counts those of the same kind before it."""
+    """One request of a run. `nth` is the number of requests of the same kind before it."""
 
     name: str
     nth: int = 0
@@ -47,28 +74,28 @@ class Step:
         return "source" if self.name.startswith("s3.") else "destination"
 
     def places(self) -> Iterator[Place]:
-        """Every kind of place in this exchange, each once: after a head is before its body."""
-        sends, answers = self.name in SENDS, self.name in ANSWERS
+        """Yield every place in this exchange once. After the headers is before the body."""
+        sends_body, receives_body = self.name in WITH_REQUEST_BODY, self.name in WITH_RESPONSE_BODY
         yield Place(Phase.REQUEST_HEAD, BEFORE)
         yield Place(Phase.REQUEST_HEAD, INSIDE)
-        yield Place(Phase.REQUEST_BODY if sends else Phase.REQUEST_HEAD, AFTER)
-        if sends:
+        yield Place(Phase.REQUEST_BODY if sends_body else Phase.REQUEST_HEAD, AFTER)
+        if sends_body:
             yield Place(Phase.REQUEST_BODY, BEFORE)
             yield Place(Phase.REQUEST_BODY, INSIDE)
         yield Place(Phase.RESPONSE_HEAD, BEFORE)
         yield Place(Phase.RESPONSE_HEAD, INSIDE)
-        yield Place(Phase.RESPONSE_BODY if answers else Phase.RESPONSE_HEAD, AFTER)
-        if answers:
+        yield Place(Phase.RESPONSE_BODY if receives_body else Phase.RESPONSE_HEAD, AFTER)
+        if receives_body:
             yield Place(Phase.RESPONSE_BODY, BEFORE)
             yield Place(Phase.RESPONSE_BODY, INSIDE)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One way for an object to come, change or go, and all requests of a run without trouble."""
+    """One kind of change, and the requests of its run when there is no fault."""
 
     name: str
-    prepare: Callable[[Stage], dict[str, Any]]
+    prepare: Callable[[Harness], dict[str, Any]]
     steps: tuple[Step, ...]
 
     def __str__(self) -> str:
@@ -77,16 +104,16 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of a table. An empty `codes` means that the run must heal by itself."""
+    """One case. An empty `codes` means that the run must succeed despite the fault."""
 
     scenario: Scenario
     step: Step
     place: Place
     what: str
-    blow: Blow
+    action: Action
     times: int = 1
     flip: bool = False
-    drip: float = 0.0
+    chunk_delay_s: float = 0.0
     codes: frozenset[str] = frozenset()
     leaves_session: bool = False
 
@@ -94,102 +121,105 @@ class Case:
         return f"{self.scenario}-{self.step}-{self.place}-{self.what}"
 
 
-def play(stage: Stage, case: Case, *besides: Case, in_time: bool = True) -> Invocation:
-    """Prepare, strike, deliver, look, deliver again. Returns how the first delivery ended."""
-    event = case.scenario.prepare(stage)
-    for other in besides:
-        stage.spoil(fault_of(stage, other))
-    fault = stage.spoil(fault_of(stage, case))
-    first = stage.invoke(event)
-    stage.settle()
-    assert fault.struck, "the table is wrong about this run"
-    stage.look()
+def run_case(harness: Harness, case: Case, *other_faults: Case, in_time: bool = True) -> Invocation:
+    """Prepare, inject the faults, deliver, check, and deliver again if the run failed.
+
+    Returns the end of the first delivery.
+    """
+    event = case.scenario.prepare(harness)
+    for other in other_faults:
+        harness.inject(fault_of(harness, other))
+    fault = harness.inject(fault_of(harness, case))
+    first = harness.invoke(event)
+    harness.stop_faults()
+    assert fault.triggered, "the run did not reach the fault"
+    harness.observe()
     if not case.leaves_session:
-        assert stage.open_sessions() == []
+        assert harness.open_sessions() == []
     assert first.in_time or not in_time
     if case.codes:
-        assert first.failure in case.codes, first
+        assert first.error_code in case.codes, first
         assert first.is_retryable
-        assert stage.invoke(event).failure == ""
+        assert harness.invoke(event).error_code == ""
     else:
-        assert first.failure == "", first.text
-    stage.assert_equal()
+        assert first.error_code == "", first.message
+    harness.assert_equal()
     return first
 
 
-def fault_of(stage: Stage, case: Case) -> Fault:
-    """What the proxy is to do for a case."""
+def fault_of(harness: Harness, case: Case) -> Fault:
+    """Return the fault of a case."""
     return Fault(
         case.step.name,
         case.place,
-        lambda exchange: case.blow(stage, exchange),
+        lambda exchange: case.action(harness, exchange),
         skip=case.step.nth,
         times=case.times,
         flip=case.flip,
-        drip=case.drip,
+        chunk_delay_s=case.chunk_delay_s,
     )
 
 
-def nothing(_stage: Stage, _exchange: Exchange) -> None:
-    """Leave it to what else the fault says."""
+def nothing(_harness: Harness, _exchange: Exchange) -> None:
+    """Do nothing. The fault flips a bit or delays the body."""
 
 
-def stall(stage: Stage, exchange: Exchange) -> None:
-    """Stand still until the run has given up."""
-    stage.proxy(exchange.seen.step).stall(exchange)
+def stall(harness: Harness, exchange: Exchange) -> None:
+    """Stall the exchange until the run has ended."""
+    harness.proxy(exchange.request.step).stall(exchange)
 
 
-def refuse(status: int, headers: Mapping[str, str] | None = None) -> Blow:
-    """Answer in place of the server, whether it has seen the request or not."""
+def refuse(status: int, headers: Mapping[str, str] | None = None) -> Action:
+    """Respond in place of the server."""
 
-    def blow(_stage: Stage, _exchange: Exchange) -> None:
-        raise AnswerError(answer(status, headers))
+    def action(_harness: Harness, _exchange: Exchange) -> None:
+        raise CannedResponseError(response(status, headers))
 
-    return blow
+    return action
 
 
 SMALL_ONE, SMALL_TWO = b"one " * 2500, b"two " * 2600
 
 
-def _create_small(stage: Stage) -> dict[str, Any]:
-    stage.put(SMALL_ONE, colour="red")
-    return stage.event()
+def _create_small(harness: Harness) -> dict[str, Any]:
+    harness.put(SMALL_ONE, colour="red")
+    return harness.event()
 
 
-def _overwrite_small(stage: Stage) -> dict[str, Any]:
-    _present(stage)
-    stage.put(SMALL_TWO, colour="green")
-    return stage.event(fresh=False)
+def _overwrite_small(harness: Harness) -> dict[str, Any]:
+    _create_replica(harness)
+    harness.put(SMALL_TWO, colour="green")
+    return harness.event(fresh=False)
 
 
-def _create_large(stage: Stage) -> dict[str, Any]:
-    stage.put_large("one", colour="red")
-    return stage.event()
+def _create_large(harness: Harness) -> dict[str, Any]:
+    harness.put_large("one", colour="red")
+    return harness.event()
 
 
-def _overwrite_large(stage: Stage) -> dict[str, Any]:
-    _present(stage)
-    stage.put_large("two", colour="green")
-    return stage.event()
+def _overwrite_large(harness: Harness) -> dict[str, Any]:
+    _create_replica(harness)
+    harness.put_large("two", colour="green")
+    return harness.event()
 
 
-def _patch(stage: Stage) -> dict[str, Any]:
-    _present(stage)
-    stage.describe(colour="blue", shape="round")
-    return stage.event(fresh=False)
+def _patch(harness: Harness) -> dict[str, Any]:
+    _create_replica(harness)
+    harness.replace_metadata(colour="blue", shape="round")
+    return harness.event(fresh=False)
 
 
-def _delete(stage: Stage) -> dict[str, Any]:
-    _present(stage)
-    stage.remove()
-    return stage.event(kind="ObjectRemoved:Delete")
+def _delete(harness: Harness) -> dict[str, Any]:
+    _create_replica(harness)
+    harness.remove()
+    return harness.event(kind="ObjectRemoved:Delete")
 
 
-def _present(stage: Stage) -> None:
-    """Have the first version at the destination."""
-    stage.put(SMALL_ONE, colour="red")
-    assert stage.invoke(stage.event()).failure == ""
-    stage.forget_steps()
+def _create_replica(harness: Harness) -> None:
+    """Replicate a first version."""
+    harness.put(SMALL_ONE, colour="red")
+    assert harness.invoke(harness.event()).error_code == ""
+    harness.clear_requests()
 
 
 def _steps(*names: str) -> tuple[Step, ...]:
@@ -213,21 +243,21 @@ DELETE = Scenario(
 )
 SCENARIOS = (CREATE_SMALL, OVERWRITE_SMALL, CREATE_LARGE, OVERWRITE_LARGE, PATCH, DELETE)
 ALL_STEPS = [(scenario, step) for scenario in SCENARIOS for step in scenario.steps]
-"""Every request there is."""
+"""Every request of every scenario."""
 
-EACH_STEP = [
+STEP_KINDS = [
     (scenario, step)
     for scenario, step in ALL_STEPS
     if scenario in {CREATE_SMALL, OVERWRITE_LARGE, PATCH, DELETE}
 ]
-"""Every kind of request once, where it makes no difference in what circumstances."""
+"""Every kind of request once, for faults that do not depend on the scenario."""
 
-CHANGES = [
+WRITE_STEPS = [
     (scenario, step)
-    for scenario, step in EACH_STEP
+    for scenario, step in STEP_KINDS
     if step.name in {"gcs.insert", "gcs.start", "gcs.put", "gcs.final", "gcs.patch", "gcs.delete"}
 ]
-"""Every request that changes something."""
+"""Every request that writes."""
 
 COLD = Scenario("cold", _create_small, _steps("s3.get", "secret", "token"))
-"""The first run of an execution environment, as far as it differs."""
+"""The first requests of an execution environment that differ from those of later runs."""

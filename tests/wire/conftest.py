@@ -1,9 +1,9 @@
-"""Both clouds behind their proxies, once; the stage for each test."""
+"""Both clouds behind their proxies, built once, and a harness for each test."""
 
 from collections.abc import Iterator
 
 import pytest
-from wire.stage import Clouds, Stage, staged
+from wire.harness import Clouds, Harness, harness_for_new_key
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +15,7 @@ def clouds() -> Iterator[Clouds]:
 
 
 @pytest.fixture
-def stage(clouds: Clouds) -> Iterator[Stage]:
-    """Return a key of the test's own, and a function that is warm already."""
-    with staged(clouds) as stage:
-        yield stage
+def harness(clouds: Clouds) -> Iterator[Harness]:
+    """Return a harness with a key of its own and a function that is warm already."""
+    with harness_for_new_key(clouds) as harness:
+        yield harness

@@ -1,4 +1,4 @@
-"""A proxy that understands as much HTTP as it takes to break an exchange at a chosen place.
+"""A proxy that parses enough HTTP to inject a fault at a chosen place in an exchange.
 
 The client's side of it is TLS, as S3's and GCS's are.
 """
@@ -17,13 +17,13 @@ from enum import StrEnum
 from typing import Any
 
 PIECE_BYTES = 64 * 1024
-DRIP_BYTES = 1024
-PATIENCE_S = 20.0
+SLOW_CHUNK_BYTES = 1024
+TIMEOUT_S = 20.0
 _NO_BODY = frozenset({b"204", b"304"})
 
 
 class Phase(StrEnum):
-    """The four things that travel in an exchange, in order."""
+    """The four parts of an exchange, in order."""
 
     REQUEST_HEAD = "request-head"
     REQUEST_BODY = "request-body"
@@ -33,7 +33,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A moment in an exchange: when this part of that phase has been passed on."""
+    """A moment in an exchange, when the fraction `part` of a phase has been forwarded."""
 
     phase: Phase
     part: float
@@ -51,38 +51,38 @@ class CutError(Exception):
         self.reset = reset
 
 
-class AnswerError(Exception):
-    """Ends an exchange with an answer of the proxy's own."""
+class CannedResponseError(Exception):
+    """Ends an exchange with a response of the proxy."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, response: bytes) -> None:
         super().__init__()
-        self.answer = answer
+        self.response = response
 
 
-Strike = Callable[["Exchange"], None]
+ExchangeAction = Callable[["Exchange"], None]
 
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to one request, or several in a row: `strike` raises, waits or does something.
+    """A fault in one request, or in several: `action` raises, waits or does something.
 
-    With `flip`, one bit of the byte at the place is flipped besides. With `drip`, what follows
-    comes a KiB at a time, with so many seconds between.
+    With `flip`, one bit of the byte at the place is flipped. With `chunk_delay_s`, the rest of
+    the phase is forwarded in chunks of 1 KiB, with this delay between them.
     """
 
     step: str
     place: Place
-    strike: Strike = lambda _: None
+    action: ExchangeAction = lambda _: None
     skip: int = 0
     times: int = 1
     flip: bool = False
-    drip: float = 0.0
-    struck: int = 0
+    chunk_delay_s: float = 0.0
+    triggered: int = 0
 
 
 @dataclass(slots=True)
-class Seen:
-    """One request in the proxy's journal; `sent` counts the bytes of its body that went on."""
+class RecordedRequest:
+    """One request. `sent` is the number of bytes of its body that were forwarded."""
 
     step: str
     method: str
@@ -94,7 +94,7 @@ class Seen:
 
 
 class Proxy:
-    """Listens on a free port in front of `upstream`. `close` it."""
+    """Listens on a free port in front of `upstream`. Call `close` at the end."""
 
     def __init__(
         self,
@@ -105,12 +105,12 @@ class Proxy:
         self.upstream = upstream
         self.tls = tls
         self.step_of = step_of
-        self.seen: list[Seen] = []
+        self.requests: list[RecordedRequest] = []
         self.watch: Callable[[], None] = lambda: None
-        """Called whenever upstream has answered, before the client can know."""
+        """Called after each response of upstream, before it is forwarded."""
         self._faults: list[Fault] = []
-        self._calm = threading.Event()
-        self._flying = 0
+        self._released = threading.Event()
+        self._in_flight = 0
         self._changed = threading.Condition()
         self._sockets: set[socket.socket] = set()
         self._server = _Server(self)
@@ -119,39 +119,39 @@ class Proxy:
         self._thread.start()
 
     def add(self, fault: Fault) -> None:
-        """Let a fault wait for its step."""
+        """Add a fault, which waits for its step."""
         self._faults.append(fault)
 
     def stall(self, _: "Exchange") -> None:
-        """Stand still until the test has seen enough; then cut. To be used as a strike."""
-        self._calm.wait(PATIENCE_S)
+        """Wait until the test stops the faults, and then cut. An action for a fault."""
+        self._released.wait(TIMEOUT_S)
         raise CutError
 
     @property
-    def is_calm(self) -> bool:
-        """Whether the test has seen enough."""
-        return self._calm.is_set()
+    def is_released(self) -> bool:
+        """Return whether the test has stopped the faults."""
+        return self._released.is_set()
 
-    def settle(self) -> None:
-        """Forget all faults, let stalled exchanges go and wait until none is under way."""
+    def stop_faults(self) -> None:
+        """Remove all faults, release stalled exchanges, and wait until none is under way."""
         self._faults.clear()
-        self._calm.set()
+        self._released.set()
         with self._changed:
-            assert self._changed.wait_for(lambda: not self._flying, PATIENCE_S), "still busy"
-        self._calm = threading.Event()
+            assert self._changed.wait_for(lambda: not self._in_flight, TIMEOUT_S), "still busy"
+        self._released = threading.Event()
 
     def close(self) -> None:
-        """Break off whatever is open and stop listening."""
+        """Close all connections and stop listening."""
         self._server.shutdown()
         self._thread.join()
-        self._calm.set()
+        self._released.set()
         for each in list(self._sockets):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
 
     def take(self, step: str) -> Fault | None:
-        """The fault for this request, if one waits for it."""
+        """Return the fault for this step, if one waits for it."""
         with self._changed:
             for fault in self._faults:
                 if fault.step == step:
@@ -162,20 +162,20 @@ class Proxy:
         return None
 
     @contextmanager
-    def flight(self) -> Iterator[None]:
+    def in_flight(self) -> Iterator[None]:
         """Count an exchange as under way."""
         with self._changed:
-            self._flying += 1
+            self._in_flight += 1
         try:
             yield
         finally:
             with self._changed:
-                self._flying -= 1
+                self._in_flight -= 1
                 self._changed.notify_all()
 
     @contextmanager
     def connected(self, client: socket.socket) -> Iterator[None]:
-        """Know a connection while it is open."""
+        """Track a connection while it is open."""
         self._sockets.add(client)
         try:
             yield
@@ -192,7 +192,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a client; he shakes hands with the first read, which is the connection's own."""
+        """Accept a client. The TLS handshake happens at the first read, in its own thread."""
         client, address = super().get_request()
         tls = self.proxy.tls
         return tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False), address
@@ -210,7 +210,7 @@ class _Connection(socketserver.StreamRequestHandler):
         with proxy.connected(self.request), suppress(OSError):
             while head := _read_head(self.rfile):
                 exchange = Exchange(proxy, self.request, self.rfile, head)
-                with proxy.flight():
+                with proxy.in_flight():
                     whole = exchange.relay()
                 if not whole:
                     _drain(self.request)
@@ -229,62 +229,66 @@ class _Head:
 
 
 class Exchange:
-    """One request on its way to upstream, and its answer on the way back."""
+    """One request to upstream and its response."""
 
     def __init__(
         self, proxy: Proxy, client: socket.socket, rfile: io.BufferedIOBase, head: _Head
     ) -> None:
         method, target = (word.decode("latin-1") for word in head.first[:2])
-        self.seen = Seen(proxy.step_of(method, target, head.headers), method, target, head.headers)
-        proxy.seen.append(self.seen)
+        self.request = RecordedRequest(
+            proxy.step_of(method, target, head.headers), method, target, head.headers
+        )
+        proxy.requests.append(self.request)
         self._proxy = proxy
         self._client = client
         self._rfile = rfile
         self._body: io.BufferedIOBase = rfile
         self._body_left = head.length
         self._head = head
-        self._fault = proxy.take(self.seen.step)
+        self._fault = proxy.take(self.request.step)
 
     def read_ahead(self) -> None:
-        """Take the whole request off the client's hands: it then arrives whatever becomes of him.
+        """Read the whole request, so that it reaches upstream even when the client disconnects.
 
-        For strikes before the request's body.
+        For actions before the request body.
         """
         self._body = io.BytesIO(self._rfile.read(self._head.length))
 
     def relay(self) -> bool:
-        """Whether the client's connection can carry another request."""
-        upstream = socket.create_connection(self._proxy.upstream, PATIENCE_S)
-        answers = upstream.makefile("rb")
+        """Forward the exchange. Return whether the connection can carry another request."""
+        upstream = socket.create_connection(self._proxy.upstream, TIMEOUT_S)
+        from_upstream = upstream.makefile("rb")
         try:
-            self._pass_on(upstream, answers)
-        except AnswerError as own:
+            self._pass_on(upstream, from_upstream)
+        except CannedResponseError as own:
             self._copy(self._body, self._body_left, None)
-            self._client.sendall(own.answer)
+            self._client.sendall(own.response)
         except CutError as cut:
             _cut(self._client, self._rfile, reset=cut.reset)
-            _cut(upstream, answers, reset=cut.reset)
+            _cut(upstream, from_upstream, reset=cut.reset)
             if not cut.reset:
                 _drain(upstream)
             return False
         finally:
-            answers.close()
+            from_upstream.close()
             upstream.close()
         return True
 
-    def _pass_on(self, upstream: socket.socket, answers: io.BufferedIOBase) -> None:
+    def _pass_on(self, upstream: socket.socket, from_upstream: io.BufferedIOBase) -> None:
         head = self._head
         self._pass(Phase.REQUEST_HEAD, io.BytesIO(head.raw), len(head.raw), upstream)
         self._pass(Phase.REQUEST_BODY, self._body, head.length, upstream)
-        answer = _read_head(answers)
+        response = _read_head(from_upstream)
         self._proxy.watch()
-        if answer is None:
+        if response is None:
             raise CutError
-        status = answer.first[1]
-        self.seen.status = int(status)
-        empty = self.seen.method == "HEAD" or status in _NO_BODY
-        self._pass(Phase.RESPONSE_HEAD, io.BytesIO(answer.raw), len(answer.raw), self._client)
-        self._pass(Phase.RESPONSE_BODY, answers, 0 if empty else answer.length, self._client)
+        status = response.first[1]
+        self.request.status = int(status)
+        empty = self.request.method == "HEAD" or status in _NO_BODY
+        self._pass(Phase.RESPONSE_HEAD, io.BytesIO(response.raw), len(response.raw), self._client)
+        self._pass(
+            Phase.RESPONSE_BODY, from_upstream, 0 if empty else response.length, self._client
+        )
 
     def _pass(
         self, phase: Phase, source: io.BufferedIOBase, count: int, sink: socket.socket
@@ -295,15 +299,15 @@ class Exchange:
             return
         at = int(count * fault.place.part)
         self._copy(source, at, sink)
-        fault.struck += 1
-        fault.strike(self)
+        fault.triggered += 1
+        fault.action(self)
         if fault.flip:
             sink.sendall(bytes([source.read(1)[0] ^ 1]))
             at += 1
-        while fault.drip and at < count and not self._proxy.is_calm:
-            time.sleep(fault.drip)
-            self._copy(source, min(DRIP_BYTES, count - at), sink)
-            at += min(DRIP_BYTES, count - at)
+        while fault.chunk_delay_s and at < count and not self._proxy.is_released:
+            time.sleep(fault.chunk_delay_s)
+            self._copy(source, min(SLOW_CHUNK_BYTES, count - at), sink)
+            at += min(SLOW_CHUNK_BYTES, count - at)
         self._copy(source, count - at, sink)
 
     def _copy(self, source: io.BufferedIOBase, count: int, sink: socket.socket | None) -> None:
@@ -314,7 +318,7 @@ class Exchange:
             count -= len(piece)
             if source is self._body:
                 self._body_left -= len(piece)
-                self.seen.sent += len(piece)
+                self.request.sent += len(piece)
             if sink:
                 try:
                     sink.sendall(piece)
@@ -322,15 +326,15 @@ class Exchange:
                     raise CutError from None
 
 
-def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
-    """An answer on the wire."""
-    said = {"Content-Length": str(len(body)), **(headers or {})}
-    lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {said[name]}" for name in said)]
+def response(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
+    """Return the bytes of an HTTP response."""
+    fields = {"Content-Length": str(len(body)), **(headers or {})}
+    lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {fields[name]}" for name in fields)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
 
 
 def _read_head(stream: io.BufferedIOBase) -> _Head | None:
-    """The next head, without what it says about the connection; None where there is none."""
+    """Return the next request or status line with headers, but without `Connection`, or None."""
     lines: list[bytes] = []
     while (line := stream.readline(PIECE_BYTES)) not in {b"\r\n", b""}:
         if not line.lower().startswith(b"connection:"):
@@ -353,8 +357,8 @@ def _cut(end: socket.socket, stream: io.BufferedIOBase, *, reset: bool) -> None:
 
 
 def _drain(end: socket.socket) -> None:
-    """Let the other side hang up by itself: closing on unread bytes would be a reset."""
+    """Wait until the peer closes. To close with unread bytes would reset the connection."""
     with suppress(OSError):
-        end.settimeout(PATIENCE_S)
+        end.settimeout(TIMEOUT_S)
         while end.recv(PIECE_BYTES):
             pass

@@ -1,4 +1,4 @@
-"""Keys and headers of any kind, through the real adapters: carried over exactly, or refused."""
+"""Keys and headers of any kind are replicated literally by the real adapters, or rejected."""
 
 import gc
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from wire.cases import ARRIVAL, FOREVER
-from wire.proxy import AnswerError, Exchange, Fault, answer
-from wire.stage import SOURCE, Context, Stage
+from wire.cases import ALWAYS, BEFORE_REQUEST
+from wire.harness import SOURCE, Context, Harness
+from wire.proxy import CannedResponseError, Exchange, Fault, response
 
 from replicate.errors import BatchFailedError
 
@@ -23,35 +23,35 @@ WHOLE = {
     "Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT",
     "Content-Type": "text/plain",
 }
-"""What S3 says about an object with the bytes `abc`."""
+"""The headers of S3 for an object with the bytes `abc`."""
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 VALUES = st.binary(max_size=60).map(
     lambda raw: raw.translate(None, b"\r\n\0").decode("latin-1").strip()
 )
-"""Whatever a header can hold: any bytes but those that end it."""
+"""Any bytes that a header can hold: all but line breaks and NUL."""
 
 
-def deliver(stage: Stage, key: str, headers: dict[str, str]) -> str:
-    """Let S3 hold `abc` under any key, described like this; returns why its run failed."""
+def deliver(harness: Harness, key: str, headers: dict[str, str]) -> str:
+    """Replicate an object `abc` with this key and these headers; return the error message."""
 
-    def describe(exchange: Exchange) -> None:
-        body = b"abc" if exchange.seen.method == "GET" else b""
-        raise AnswerError(answer(200, {"Content-Length": "3", **headers}, body))
+    def respond(exchange: Exchange) -> None:
+        body = b"abc" if exchange.request.method == "GET" else b""
+        raise CannedResponseError(response(200, {"Content-Length": "3", **headers}, body))
 
-    stage.settle()
-    stage.forget_steps()
+    harness.stop_faults()
+    harness.clear_requests()
     for step in ("s3.get", "s3.head"):
-        stage.spoil(Fault(step, ARRIVAL, describe, times=FOREVER))
+        harness.inject(Fault(step, BEFORE_REQUEST, respond, times=ALWAYS))
     try:
-        stage.function.handle(an_event(key), Context(60, stage.clock))
+        harness.function.handle(an_event(key), Context(60, harness.clock))
     except BatchFailedError as error:
         return error.message
     return ""
 
 
 def an_event(key: str) -> dict[str, Any]:
-    """EventBridge says keys as they are."""
+    """Return an event of EventBridge, which does not encode keys."""
     return {
         "source": "aws.s3",
         "detail-type": "Object Created",
@@ -66,18 +66,16 @@ def an_event(key: str) -> dict[str, Any]:
 @example("ü/ü/日本\U0001f600?#&=;\\\"'")
 @example("tab\tbell\x07")
 @given(KEYS)
-def test_a_key_arrives_exactly_as_it_is_called_or_is_refused_by_name(
-    stage: Stage, key: str
-) -> None:
-    failure = deliver(stage, key, WHOLE)
-    if failure:
-        assert ": invalid_name: " in failure
+def test_any_key_is_replicated_literally_or_rejected(harness: Harness, key: str) -> None:
+    error_message = deliver(harness, key, WHOLE)
+    if error_message:
+        assert ": invalid_name: " in error_message
         assert {"\r", "\n"} & set(key) or key in {".", ".."}
         return
-    (path, *others) = {urlsplit(seen.target).path for seen in stage.clouds.aws.seen}
+    (path, *others) = {urlsplit(request.target).path for request in harness.clouds.aws.requests}
     assert others == []
     assert unquote(path, errors="strict") == f"/{SOURCE}/{key}"
-    assert stage.clouds.gcs.download(key).body == b"abc"
+    assert harness.clouds.gcs.download(key).body == b"abc"
 
 
 @often
@@ -87,19 +85,19 @@ def test_a_key_arrives_exactly_as_it_is_called_or_is_refused_by_name(
         st.sampled_from(["Content-Type", "Content-Disposition", "Content-Language"]), VALUES
     ),
 )
-def test_any_bytes_in_metadata_are_carried_over_or_left_out(
-    stage: Stage, first: dict[str, str], second: dict[str, str]
+def test_any_metadata_bytes_are_copied_or_dropped(
+    harness: Harness, first: dict[str, str], second: dict[str, str]
 ) -> None:
-    """What decodes to control characters is left out: it must not block the object."""
-    assert deliver(stage, stage.key, WHOLE | first | second) == ""
-    stored = stage.clouds.gcs.get(stage.key).json
+    """Metadata that decodes to control characters is dropped, and the object is replicated."""
+    assert deliver(harness, harness.key, WHOLE | first | second) == ""
+    stored = harness.clouds.gcs.get(harness.key).json
     plain = {name[11:] for name, value in first.items() if "meta" in name and value.isprintable()}
     assert stored["metadata"].keys() >= plain
 
 
 @pytest.fixture
 def left_connections() -> Iterator[None]:
-    """Collect here what botocore leaves open when it cannot read the head of a response."""
+    """Collect connections that botocore leaves open when it cannot parse response headers."""
     yield
     gc.collect()
 
@@ -120,7 +118,7 @@ def left_connections() -> Iterator[None]:
         min_size=1,
     )
 )
-def test_a_description_that_makes_no_sense_is_a_failure_of_s3_and_not_of_ours(
-    stage: Stage, nonsense: dict[str, str]
+def test_malformed_description_is_not_an_internal_error(
+    harness: Harness, malformed: dict[str, str]
 ) -> None:
-    assert "internal_error" not in deliver(stage, stage.key, WHOLE | nonsense)
+    assert "internal_error" not in deliver(harness, harness.key, WHOLE | malformed)

@@ -1,4 +1,4 @@
-"""Connections that end where they should not: once, and the run heals; always, and it fails."""
+"""Connections that are cut. The run succeeds after one cut, and fails after repeated cuts."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,55 +6,55 @@ import pytest
 from wire.cases import (
     AFTER,
     ALL_STEPS,
-    ANSWERED,
-    ARRIVAL,
+    ALWAYS,
     BEFORE,
-    CHANGES,
-    EACH_STEP,
-    FOREVER,
+    BEFORE_REQUEST,
+    BEFORE_RESPONSE,
     INSIDE,
     SCENARIOS,
+    STEP_KINDS,
+    WRITE_STEPS,
     Case,
     Scenario,
     Step,
-    play,
+    run_case,
 )
+from wire.harness import Harness
 from wire.proxy import CutError, Exchange, Phase, Place
-from wire.stage import Stage
 
 
-def fin(_stage: Stage, _exchange: Exchange) -> None:
-    """End the connections in good order, in the middle of something."""
+def fin(_harness: Harness, _exchange: Exchange) -> None:
+    """Close the connections with FIN."""
     raise CutError
 
 
-def rst(_stage: Stage, _exchange: Exchange) -> None:
-    """Break the connections."""
+def rst(_harness: Harness, _exchange: Exchange) -> None:
+    """Reset the connections with RST."""
     raise CutError(reset=True)
 
 
 RESET_PLACES = {
     Place(Phase.REQUEST_BODY, INSIDE),
-    ANSWERED,
+    BEFORE_RESPONSE,
     Place(Phase.RESPONSE_BODY, INSIDE),
 }
-"""A reset anywhere else looks like one of these."""
+"""A reset at any other place looks to the client like one of these."""
 
 ORPHANED = {
     Place(Phase.REQUEST_BODY, AFTER),
     *(Place(Phase.RESPONSE_HEAD, part) for part in (BEFORE, INSIDE, AFTER)),
 }
-"""Cut off here, GCS may have opened an upload whose address is lost: nobody can cancel it."""
+"""After a cut here, GCS may have opened a session whose address is lost, so it stays open."""
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-def test_the_table_names_every_request_of_an_untroubled_run(
-    stage: Stage, scenario: Scenario
+def test_scenario_lists_every_request_of_a_run_without_faults(
+    harness: Harness, scenario: Scenario
 ) -> None:
-    event = scenario.prepare(stage)
-    assert stage.invoke(event).failure == ""
-    assert stage.steps == [step.name for step in scenario.steps]
-    stage.assert_equal()
+    event = scenario.prepare(harness)
+    assert harness.invoke(event).error_code == ""
+    assert harness.steps == [step.name for step in scenario.steps]
+    harness.assert_equal()
 
 
 def cuts(steps: Iterable[tuple[Scenario, Step]]) -> Iterator[Case]:
@@ -67,23 +67,30 @@ def cuts(steps: Iterable[tuple[Scenario, Step]]) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", [*cuts(ALL_STEPS)], ids=str)
-def test_a_run_survives_one_cut_anywhere(stage: Stage, case: Case) -> None:
-    play(stage, case)
+def test_run_survives_one_cut_at_any_place(harness: Harness, case: Case) -> None:
+    run_case(harness, case)
 
 
 def lasting_cuts() -> Iterator[Case]:
-    for scenario, step in EACH_STEP:
+    for scenario, step in STEP_KINDS:
         codes = frozenset({f"{step.side}_unavailable"})
-        yield Case(scenario, step, ARRIVAL, "always", fin, times=FOREVER, codes=codes)
-    for scenario, step in CHANGES:
-        heals = step.name in {"gcs.put", "gcs.final"}  # the session can be asked what became of it
+        yield Case(scenario, step, BEFORE_REQUEST, "always", fin, times=ALWAYS, codes=codes)
+    for scenario, step in WRITE_STEPS:
+        heals = step.name in {"gcs.put", "gcs.final"}  # the status of the session can be queried
         codes = frozenset() if heals else frozenset({"destination_unavailable"})
         orphan = step.name == "gcs.start"
         yield Case(
-            scenario, step, ANSWERED, "always", fin, FOREVER, codes=codes, leaves_session=orphan
+            scenario,
+            step,
+            BEFORE_RESPONSE,
+            "always",
+            fin,
+            ALWAYS,
+            codes=codes,
+            leaves_session=orphan,
         )
 
 
 @pytest.mark.parametrize("case", [*lasting_cuts()], ids=str)
-def test_a_run_that_is_cut_off_again_and_again_can_be_repeated(stage: Stage, case: Case) -> None:
-    play(stage, case)
+def test_run_can_be_repeated_after_repeated_cuts(harness: Harness, case: Case) -> None:
+    run_case(harness, case)

@@ -1,12 +1,12 @@
-"""Bytes that change on the way: never visible, not for a moment, and right the next time."""
+"""Corrupted bytes are never visible, and the next delivery succeeds."""
 
 from dataclasses import replace
 
 import pytest
 from contract.gcs_http import noise
 from wire.cases import (
-    ARRIVAL,
     BEFORE,
+    BEFORE_REQUEST,
     CREATE_LARGE,
     CREATE_SMALL,
     INSIDE,
@@ -16,10 +16,19 @@ from wire.cases import (
     Scenario,
     Step,
     nothing,
-    play,
+    run_case,
 )
-from wire.proxy import AnswerError, CutError, Exchange, Fault, Phase, Place, Strike, answer
-from wire.stage import KIB, MIB, Stage
+from wire.harness import KIB, MIB, Harness
+from wire.proxy import (
+    CannedResponseError,
+    CutError,
+    Exchange,
+    ExchangeAction,
+    Fault,
+    Phase,
+    Place,
+    response,
+)
 
 from tools.local.gcs import Fault as ServerFault
 
@@ -28,7 +37,7 @@ MID_BODY = Place(Phase.RESPONSE_BODY, INSIDE)
 
 
 def flips() -> list[Case]:
-    """One bit, wherever bytes of the object travel."""
+    """Return cases that flip one bit wherever bytes of the object are transferred."""
     read = [
         Case(scenario, Step("s3.get"), Place(Phase.RESPONSE_BODY, part), "flip", nothing)
         for scenario in (CREATE_SMALL, OVERWRITE_SMALL, CREATE_LARGE, OVERWRITE_LARGE)
@@ -49,137 +58,164 @@ def flips() -> list[Case]:
 
 
 @pytest.mark.parametrize("case", flips(), ids=str)
-def test_a_flipped_bit_is_never_visible_and_gone_the_next_time(stage: Stage, case: Case) -> None:
-    play(stage, case)
+def test_flipped_bit_is_never_visible_and_the_next_delivery_succeeds(
+    harness: Harness, case: Case
+) -> None:
+    run_case(harness, case)
 
 
 def cut(_: Exchange) -> None:
     raise CutError
 
 
-def whole_instead_of_the_rest(_: Exchange) -> None:
-    raise AnswerError(answer(200, {"ETag": '"any"'}, b"from the very beginning"))
+def full_object(_: Exchange) -> None:
+    raise CannedResponseError(response(200, {"ETag": '"any"'}, b"from the very beginning"))
 
 
-def nothing_at_all(_: Exchange) -> None:
-    raise AnswerError(answer(206))
+def empty_body(_: Exchange) -> None:
+    raise CannedResponseError(response(206))
 
 
-def another_range(exchange: Exchange) -> None:
-    """As many bytes as were asked for, from elsewhere in the object."""
+def other_range(exchange: Exchange) -> None:
+    """Respond with as many bytes as requested, but from another range."""
     del exchange
-    raise AnswerError(answer(206, {"Content-Range": "bytes 0-22/23"}, b"from the very beginning"))
+    raise CannedResponseError(
+        response(206, {"Content-Range": "bytes 0-22/23"}, b"from the very beginning")
+    )
 
 
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
-@pytest.mark.parametrize("rest", [whole_instead_of_the_rest, nothing_at_all, another_range])
-def test_what_is_not_the_rest_of_a_broken_body_is_not_taken_for_it(
-    stage: Stage, scenario: Scenario, rest: Strike
+@pytest.mark.parametrize("rest", [full_object, empty_body, other_range])
+def test_run_fails_when_the_resumed_response_is_not_the_requested_range(
+    harness: Harness, scenario: Scenario, rest: ExchangeAction
 ) -> None:
-    event = scenario.prepare(stage)
-    stage.spoil(Fault("s3.get", MID_BODY, cut))
-    fault = stage.spoil(Fault("s3.resume", ARRIVAL, rest, times=100))
-    first = stage.invoke(event)
-    stage.settle()
-    assert fault.struck
-    assert (first.failure, first.is_retryable) == ("source_unavailable", True)
-    assert stage.look() is None
-    assert stage.open_sessions() == []
-    assert stage.invoke(event).failure == ""
-    stage.assert_equal()
+    event = scenario.prepare(harness)
+    harness.inject(Fault("s3.get", MID_BODY, cut))
+    fault = harness.inject(Fault("s3.resume", BEFORE_REQUEST, rest, times=100))
+    first = harness.invoke(event)
+    harness.stop_faults()
+    assert fault.triggered
+    assert (first.error_code, first.is_retryable) == ("source_unavailable", True)
+    assert harness.observe() is None
+    assert harness.open_sessions() == []
+    assert harness.invoke(event).error_code == ""
+    harness.assert_equal()
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (
+            Place(Phase.RESPONSE_HEAD, INSIDE),
+            cut,
+        ),  # it looks complete, but some headers are missing
+        (BEFORE_REQUEST, full_object),
+        (BEFORE_REQUEST, empty_body),
+        (BEFORE_REQUEST, other_range),
+    ],
+)
+def test_range_is_requested_again_after_a_wrong_response(
+    harness: Harness, place: Place, wrong: ExchangeAction
+) -> None:
+    event = CREATE_LARGE.prepare(harness)
+    harness.inject(Fault("s3.get", MID_BODY, cut))
+    fault = harness.inject(Fault("s3.resume", place, wrong))
+    assert harness.invoke(event).error_code == ""
+    assert fault.triggered == 1
+    harness.assert_equal()
 
 
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
-def test_a_bit_flipped_in_the_rest_of_a_broken_body_is_found(
-    stage: Stage, scenario: Scenario
-) -> None:
-    stage.spoil(Fault("s3.get", MID_BODY, cut))
+def test_flipped_bit_in_a_resumed_body_is_detected(harness: Harness, scenario: Scenario) -> None:
+    harness.inject(Fault("s3.get", MID_BODY, cut))
     rest = Case(scenario, Step("s3.resume"), MID_BODY, "flip", nothing, flip=True, codes=INTEGRITY)
-    play(stage, rest)
+    run_case(harness, rest)
 
 
-def test_a_corrupt_tail_that_gcs_kept_when_the_connection_broke_is_never_visible(
-    stage: Stage,
+def test_corrupt_tail_is_never_visible_when_the_connection_breaks(
+    harness: Harness,
 ) -> None:
-    """GCS then has all bytes of an upload that is not complete, and a question may complete it."""
-    stage.put(noise(8 * MIB + 256 * KIB))
+    """GCS then has all bytes of an incomplete upload, and a status query could complete it."""
+    harness.put(noise(8 * MIB + 256 * KIB))
     corrupt_and_cut = ServerFault(operation="upload.final", corrupt=True, cut_after=256 * KIB)
-    stage.clouds.server.add_fault(corrupt_and_cut)
-    event = stage.event()
-    first = stage.invoke(event)
-    stage.settle()
-    assert stage.look() is None
-    assert (first.failure, first.is_retryable) == ("integrity", True)
-    assert stage.open_sessions() == []
-    assert stage.invoke(event).failure == ""
-    stage.assert_equal()
+    harness.clouds.server.add_fault(corrupt_and_cut)
+    event = harness.event()
+    first = harness.invoke(event)
+    harness.stop_faults()
+    assert harness.observe() is None
+    assert (first.error_code, first.is_retryable) == ("integrity", True)
+    assert harness.open_sessions() == []
+    assert harness.invoke(event).error_code == ""
+    harness.assert_equal()
 
 
-def test_gcs_holds_no_last_byte_before_the_source_s_checksum_agreed(stage: Stage) -> None:
-    """The mismatch is found with the last byte from S3: no request could have completed it."""
-    event = CREATE_LARGE.prepare(stage)
-    stage.spoil(Fault("s3.get", MID_BODY, flip=True))
-    assert stage.invoke(event).failure == "integrity"
-    assert stage.steps == ["gcs.get", "s3.get", "gcs.start", "gcs.put", "gcs.cancel"]
-    (sent,) = [seen.sent for seen in stage.seen if seen.step == "gcs.put"]
-    assert stage.current
-    assert 0 < sent < stage.current[1]
+def test_last_byte_is_not_sent_before_the_source_checksum_matches(harness: Harness) -> None:
+    """The mismatch is found with the last byte from S3, before the last request to GCS."""
+    event = CREATE_LARGE.prepare(harness)
+    harness.inject(Fault("s3.get", MID_BODY, flip=True))
+    assert harness.invoke(event).error_code == "integrity"
+    assert harness.steps == ["gcs.get", "s3.get", "gcs.start", "gcs.put", "gcs.cancel"]
+    (sent,) = [request.sent for request in harness.requests if request.step == "gcs.put"]
+    assert harness.current
+    assert 0 < sent < harness.current[1]
 
 
-IN_PARTS = (bytes(6 * MIB), b"and a tail")
-CUT_OTHERWISE = (noise(5 * MIB), noise(MIB + len(b"and a tail")))
+PARTS = (bytes(6 * MIB), b"and a tail")
+OTHER_PARTS = (noise(5 * MIB), noise(MIB + len(b"and a tail")))
 
 
-def test_an_upload_in_parts_is_checked_part_by_part(stage: Stage) -> None:
-    stage.put_in_parts(*IN_PARTS)
-    run = stage.invoke(stage.event())
-    assert run.told["verified_by"]["source"].endswith(" of 2 parts"), run
-    stage.assert_equal()
+def test_multipart_object_is_verified_part_by_part(harness: Harness) -> None:
+    harness.put_multipart(*PARTS)
+    run = harness.invoke(harness.event())
+    assert run.result["verified_by"]["source"].endswith(" of 2 parts"), run
+    harness.assert_equal()
 
 
-def test_parts_of_a_later_version_are_not_taken_for_those_of_the_one_that_is_read(
-    stage: Stage,
+def test_part_layout_of_a_later_version_is_not_used(
+    harness: Harness,
 ) -> None:
-    stage.put_in_parts(*IN_PARTS)
-    event = stage.event()
-    stage.spoil(Fault("s3.part", ARRIVAL, lambda _: stage.put_in_parts(*CUT_OTHERWISE)))
-    run = stage.invoke(event)
-    assert run.failure == "", run.text
-    assert run.told["verified_by"]["source"].endswith(" of 2 parts"), run
-    stage.assert_equal()
+    harness.put_multipart(*PARTS)
+    event = harness.event()
+    harness.inject(Fault("s3.part", BEFORE_REQUEST, lambda _: harness.put_multipart(*OTHER_PARTS)))
+    run = harness.invoke(event)
+    assert run.error_code == "", run.message
+    assert run.result["verified_by"]["source"].endswith(" of 2 parts"), run
+    harness.assert_equal()
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_a_flipped_bit_is_not_excused_by_parts_that_nobody_tells_of(
-    stage: Stage, status: int
+def test_flipped_bit_is_not_accepted_when_the_part_layout_is_unavailable(
+    harness: Harness, status: int
 ) -> None:
     def refuse(_: Exchange) -> None:
-        raise AnswerError(answer(status))
+        raise CannedResponseError(response(status))
 
-    stage.put_in_parts(*IN_PARTS)
-    event = stage.event()
-    stage.spoil(Fault("s3.get", MID_BODY, flip=True))
-    fault = stage.spoil(Fault("s3.part", ARRIVAL, refuse, skip=1, times=100))
-    first = stage.invoke(event)
-    stage.settle()
-    assert fault.struck
-    assert (first.failure, first.is_retryable) == ("source_unavailable", True)
-    assert stage.look() is None
-    assert stage.invoke(event).failure == ""
-    stage.assert_equal()
+    harness.put_multipart(*PARTS)
+    event = harness.event()
+    harness.inject(Fault("s3.get", MID_BODY, flip=True))
+    fault = harness.inject(Fault("s3.part", BEFORE_REQUEST, refuse, skip=1, times=100))
+    first = harness.invoke(event)
+    harness.stop_faults()
+    assert fault.triggered
+    assert (first.error_code, first.is_retryable) == ("source_unavailable", True)
+    assert harness.observe() is None
+    assert harness.invoke(event).error_code == ""
+    harness.assert_equal()
 
 
 @pytest.mark.parametrize("length", ["", "many"])
-def test_a_part_whose_size_makes_no_sense_is_a_failure_of_s3(stage: Stage, length: str) -> None:
-    def answer_nonsense(_: Exchange) -> None:
-        raise AnswerError(answer(206, {"x-amz-mp-parts-count": "2", "Content-Length": length}))
+def test_source_is_unavailable_when_a_part_size_is_malformed(harness: Harness, length: str) -> None:
+    def respond_malformed(_: Exchange) -> None:
+        raise CannedResponseError(
+            response(206, {"x-amz-mp-parts-count": "2", "Content-Length": length})
+        )
 
-    stage.put_in_parts(*IN_PARTS)
-    event = stage.event()
-    fault = stage.spoil(Fault("s3.part", ARRIVAL, answer_nonsense, times=100))
-    assert stage.invoke(event).failure == "source_unavailable"
-    stage.settle()
-    assert fault.struck
-    assert stage.look() is None
-    assert stage.invoke(event).failure == ""
-    stage.assert_equal()
+    harness.put_multipart(*PARTS)
+    event = harness.event()
+    fault = harness.inject(Fault("s3.part", BEFORE_REQUEST, respond_malformed, times=100))
+    assert harness.invoke(event).error_code == "source_unavailable"
+    harness.stop_faults()
+    assert fault.triggered
+    assert harness.observe() is None
+    assert harness.invoke(event).error_code == ""
+    harness.assert_equal()

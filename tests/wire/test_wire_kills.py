@@ -1,4 +1,4 @@
-"""SIGKILL at every step: nobody cleans up, and the event's second delivery ends equal."""
+"""SIGKILL at every step. Nothing cleans up, and the second delivery of the event succeeds."""
 
 import json
 import os
@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from wire import killed
+from wire import invocation_process
 from wire.cases import (
-    ANSWERED,
-    ARRIVAL,
+    BEFORE_REQUEST,
+    BEFORE_RESPONSE,
     CREATE_LARGE,
     CREATE_SMALL,
     DELETE,
@@ -20,54 +20,54 @@ from wire.cases import (
     PATCH,
     Scenario,
 )
-from wire.proxy import PATIENCE_S, CutError, Exchange, Fault, Phase, Place
-from wire.stage import Stage
+from wire.harness import Harness
+from wire.proxy import TIMEOUT_S, CutError, Exchange, Fault, Phase, Place
 
 KILLS = [
     (CREATE_SMALL, "s3.get", Place(Phase.RESPONSE_BODY, INSIDE)),
     (CREATE_SMALL, "gcs.insert", Place(Phase.REQUEST_BODY, INSIDE)),
-    (CREATE_SMALL, "gcs.insert", ANSWERED),
-    (CREATE_LARGE, "gcs.start", ANSWERED),
+    (CREATE_SMALL, "gcs.insert", BEFORE_RESPONSE),
+    (CREATE_LARGE, "gcs.start", BEFORE_RESPONSE),
     (CREATE_LARGE, "gcs.put", Place(Phase.REQUEST_BODY, INSIDE)),
-    (CREATE_LARGE, "gcs.final", ARRIVAL),
-    (OVERWRITE_LARGE, "gcs.final", ANSWERED),
-    (OVERWRITE_LARGE, "s3.head", ARRIVAL),
-    (PATCH, "gcs.patch", ANSWERED),
-    (DELETE, "gcs.delete", ARRIVAL),
-    (DELETE, "gcs.delete", ANSWERED),
+    (CREATE_LARGE, "gcs.final", BEFORE_REQUEST),
+    (OVERWRITE_LARGE, "gcs.final", BEFORE_RESPONSE),
+    (OVERWRITE_LARGE, "s3.head", BEFORE_REQUEST),
+    (PATCH, "gcs.patch", BEFORE_RESPONSE),
+    (DELETE, "gcs.delete", BEFORE_REQUEST),
+    (DELETE, "gcs.delete", BEFORE_RESPONSE),
 ]
 
 
 @pytest.mark.parametrize(("scenario", "step", "place"), KILLS, ids=str)
-def test_a_run_that_is_killed_leaves_nothing_wrong_and_can_be_repeated(
-    stage: Stage, scenario: Scenario, step: str, place: Place
+def test_killed_run_leaves_nothing_wrong_and_can_be_repeated(
+    harness: Harness, scenario: Scenario, step: str, place: Place
 ) -> None:
-    event = scenario.prepare(stage)
+    event = scenario.prepare(harness)
     reached, dead = threading.Event(), threading.Event()
 
     def wait_for_the_end(_: Exchange) -> None:
         reached.set()
-        dead.wait(PATIENCE_S)
-        raise CutError(reset=True)  # what the kernel does with a dead process's connections
+        dead.wait(TIMEOUT_S)
+        raise CutError(reset=True)  # the kernel resets the connections of a killed process
 
-    stage.spoil(Fault(step, place, wait_for_the_end))
+    harness.inject(Fault(step, place, wait_for_the_end))
     run = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, killed.__file__, json.dumps(event)],
+        [sys.executable, invocation_process.__file__, json.dumps(event)],
         env={
-            **stage.clouds.environ,
+            **harness.clouds.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "PATH": os.environ["PATH"],
         },
-        cwd=Path(killed.__file__).parent,
+        cwd=Path(invocation_process.__file__).parent,
         stdout=subprocess.DEVNULL,
     )
     try:
-        assert reached.wait(PATIENCE_S), "the run never came there"
+        assert reached.wait(TIMEOUT_S), "the run did not reach the fault"
     finally:
         run.kill()
         run.wait()
         dead.set()
-    stage.settle()
-    stage.look()
-    assert stage.invoke(event).failure == ""
-    stage.assert_equal()
+    harness.stop_faults()
+    harness.observe()
+    assert harness.invoke(event).error_code == ""
+    harness.assert_equal()

@@ -1,19 +1,19 @@
-"""Refusals that wear the status of a lost race: a policy of the store answers 412 for ever."""
+"""Refusals by policy, which have the status of a lost race (412) but never end."""
 
 import pytest
 from wire.cases import (
-    ARRIVAL,
+    ALWAYS,
+    BEFORE_REQUEST,
     CREATE_LARGE,
     CREATE_SMALL,
     DELETE,
-    FOREVER,
     OVERWRITE_LARGE,
     OVERWRITE_SMALL,
     PATCH,
     Scenario,
 )
-from wire.proxy import AnswerError, Exchange, Fault, answer
-from wire.stage import DESTINATION, SOURCE, Stage
+from wire.harness import Harness
+from wire.proxy import CannedResponseError, Exchange, Fault, response
 
 from tools.local.gcs import Fault as ServerFault
 
@@ -32,12 +32,12 @@ REFUSED = [
 ]
 
 
-def forbid(stage: Stage, operation: str, times: int | None = None) -> None:
+def forbid(harness: Harness, operation: str, times: int | None = None) -> None:
     """Let GCS refuse an operation by policy."""
-    stage.clouds.server.add_fault(
+    harness.clouds.server.add_fault(
         ServerFault(
             operation=operation,
-            name=stage.key,
+            name=harness.key,
             status=412,
             reason="conditionNotMet",
             message=SENTENCE,
@@ -46,48 +46,43 @@ def forbid(stage: Stage, operation: str, times: int | None = None) -> None:
     )
 
 
-def uploads(stage: Stage) -> int:
-    return sum(step in UPLOADS for step in stage.steps)
+def uploads(harness: Harness) -> int:
+    return sum(step in UPLOADS for step in harness.steps)
 
 
 @pytest.mark.parametrize(("scenario", "operation", "most_uploads"), REFUSED, ids=str)
-def test_a_policy_of_gcs_ends_the_run_for_good_with_its_own_sentence(
-    stage: Stage, scenario: Scenario, operation: str, most_uploads: int
+def test_run_fails_permanently_with_the_message_of_gcs_when_a_policy_refuses(
+    harness: Harness, scenario: Scenario, operation: str, most_uploads: int
 ) -> None:
-    event = scenario.prepare(stage)
-    before = stage.look()
-    forbid(stage, operation)
-    ended = stage.invoke(event)
-    stage.clouds.server.clear_faults()
-    assert ended.failure == "destination_forbidden", ended
+    event = scenario.prepare(harness)
+    before = harness.observe()
+    forbid(harness, operation)
+    ended = harness.invoke(event)
+    harness.clouds.server.clear_faults()
+    assert ended.error_code == "destination_forbidden", ended
     assert not ended.is_retryable
-    replica = f"gs://{DESTINATION}/{stage.key}, although it has not changed"
-    creation = f"to create the replica of s3://{SOURCE}/{stage.key}, although there is none"
-    refused = creation if before is None else replica
-    assert ended.text.endswith(
-        f": GCS refuses {refused}: {SENTENCE}"
-        " Look for a policy on the bucket, project or organization."
+    assert SENTENCE in ended.message
+    assert "Look for a policy" in ended.message
+    assert uploads(harness) == most_uploads
+    assert harness.steps.count("gcs.patch") + harness.steps.count("gcs.delete") == (
+        not most_uploads
     )
-    assert uploads(stage) == most_uploads
-    assert stage.steps.count("gcs.patch") + stage.steps.count("gcs.delete") == (not most_uploads)
-    assert stage.open_sessions() == []
-    assert stage.look() == before
-    assert stage.violations == []
-    assert stage.invoke(event).failure == "", "nothing that stays is broken"
-    stage.assert_equal()
+    assert harness.open_sessions() == []
+    assert harness.observe() == before
+    assert harness.violations == []
+    assert harness.invoke(event).error_code == "", "the refusal left something behind"
+    harness.assert_equal()
 
 
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
-def test_one_refusal_of_a_new_object_is_no_proof_of_a_policy(
-    stage: Stage, scenario: Scenario
-) -> None:
-    """Another program may have created the object, and deleted it before anybody looked."""
-    event = scenario.prepare(stage)
-    forbid(stage, {"create-small": "objects.insert"}.get(scenario.name, "upload.final"), times=1)
-    assert stage.invoke(event).failure == ""
-    assert uploads(stage) == 2
-    assert stage.open_sessions() == []
-    stage.assert_equal()
+def test_new_object_is_retried_after_one_refusal(harness: Harness, scenario: Scenario) -> None:
+    """Another program may have created the object and deleted it again."""
+    event = scenario.prepare(harness)
+    forbid(harness, {"create-small": "objects.insert"}.get(scenario.name, "upload.final"), times=1)
+    assert harness.invoke(event).error_code == ""
+    assert uploads(harness) == 2
+    assert harness.open_sessions() == []
+    harness.assert_equal()
 
 
 @pytest.mark.parametrize(
@@ -100,61 +95,65 @@ def test_one_refusal_of_a_new_object_is_no_proof_of_a_policy(
     ],
     ids=str,
 )
-def test_a_refusal_after_a_broken_request_is_one_by_policy_too(
-    stage: Stage, scenario: Scenario, step: str, operation: str
+def test_refusal_after_a_failed_request_is_reported_as_a_policy(
+    harness: Harness, scenario: Scenario, step: str, operation: str
 ) -> None:
-    """The run does not know what became of its first request: the object itself tells."""
-    event = scenario.prepare(stage)
+    """The run reads the object to find out whether its first request took effect."""
+    event = scenario.prepare(harness)
 
     def break_off(_: Exchange) -> None:
-        raise AnswerError(answer(503))
+        raise CannedResponseError(response(503))
 
-    stage.spoil(Fault(step, ARRIVAL, break_off))
-    forbid(stage, operation)
-    ended = stage.invoke(event)
-    stage.clouds.server.clear_faults()
-    assert ended.failure == "destination_forbidden", ended
-    assert stage.open_sessions() == []
+    harness.inject(Fault(step, BEFORE_REQUEST, break_off))
+    forbid(harness, operation)
+    ended = harness.invoke(event)
+    harness.clouds.server.clear_faults()
+    assert ended.error_code == "destination_forbidden", ended
+    assert harness.open_sessions() == []
 
 
-def test_s3_that_refuses_the_version_it_describes_ends_the_run_for_good(stage: Stage) -> None:
-    event = OVERWRITE_SMALL.prepare(stage)
-    before = stage.look()
+def test_run_fails_permanently_when_s3_refuses_an_unchanged_version(harness: Harness) -> None:
+    event = OVERWRITE_SMALL.prepare(harness)
+    before = harness.observe()
 
     def refuse(_: Exchange) -> None:
         body = b"<Error><Code>PreconditionFailed</Code><Message>Not this one.</Message></Error>"
-        raise AnswerError(answer(412, body=body))
+        raise CannedResponseError(response(412, body=body))
 
-    stage.spoil(Fault("s3.get", ARRIVAL, refuse, times=FOREVER))
-    ended = stage.invoke(event)
-    stage.settle()
-    assert ended.failure == "source_forbidden", ended
+    harness.inject(Fault("s3.get", BEFORE_REQUEST, refuse, times=ALWAYS))
+    ended = harness.invoke(event)
+    harness.stop_faults()
+    assert ended.error_code == "source_forbidden", ended
     assert not ended.is_retryable
-    assert "Not this one." in ended.text
-    assert stage.steps.count("s3.get") == 2
-    assert uploads(stage) == 0
-    assert stage.look() == before
-    assert stage.invoke(event).failure == ""
-    stage.assert_equal()
+    assert "Not this one." in ended.message
+    assert harness.steps.count("s3.get") == 2
+    assert uploads(harness) == 0
+    assert harness.observe() == before
+    assert harness.invoke(event).error_code == ""
+    harness.assert_equal()
 
 
 @pytest.mark.parametrize("scenario", [OVERWRITE_SMALL, OVERWRITE_LARGE], ids=str)
-def test_many_lost_races_are_no_policy(stage: Stage, scenario: Scenario) -> None:
-    """Somebody else writes in between again and again; when they stop, the run ends equal."""
-    event = scenario.prepare(stage)
+def test_many_lost_races_are_not_reported_as_a_policy(harness: Harness, scenario: Scenario) -> None:
+    """Another program writes in between four times."""
+    event = scenario.prepare(harness)
     step = "gcs.insert" if scenario is OVERWRITE_SMALL else "gcs.final"
-    fault = stage.spoil(Fault(step, ARRIVAL, lambda _: stage.meddle(), times=4))
-    assert stage.invoke(event).failure == ""
-    assert fault.struck == 4
-    assert uploads(stage) == 5
-    assert stage.open_sessions() == []
-    stage.assert_equal()
+    fault = harness.inject(
+        Fault(step, BEFORE_REQUEST, lambda _: harness.overwrite_destination(), times=4)
+    )
+    assert harness.invoke(event).error_code == ""
+    assert fault.triggered == 4
+    assert uploads(harness) == 5
+    assert harness.open_sessions() == []
+    harness.assert_equal()
 
 
-def test_many_lost_races_for_a_new_object_are_no_policy(stage: Stage) -> None:
-    """Somebody else creates the object, and overwrites it again and again."""
-    event = CREATE_SMALL.prepare(stage)
-    stage.spoil(Fault("gcs.insert", ARRIVAL, lambda _: stage.meddle(), times=4))
-    assert stage.invoke(event).failure == ""
-    assert uploads(stage) == 5
-    stage.assert_equal()
+def test_many_lost_races_for_a_new_object_are_not_reported_as_a_policy(harness: Harness) -> None:
+    """Another program creates the object, and overwrites it three times."""
+    event = CREATE_SMALL.prepare(harness)
+    harness.inject(
+        Fault("gcs.insert", BEFORE_REQUEST, lambda _: harness.overwrite_destination(), times=4)
+    )
+    assert harness.invoke(event).error_code == ""
+    assert uploads(harness) == 5
+    harness.assert_equal()

@@ -1,11 +1,11 @@
-"""Others who change source or destination while a run is at work: it ends equal all the same."""
+"""Concurrent changes of source or destination. The destination equals the source in the end."""
 
 from collections.abc import Callable
 
 import pytest
 from wire.cases import (
-    ANSWERED,
-    ARRIVAL,
+    BEFORE_REQUEST,
+    BEFORE_RESPONSE,
     CREATE_LARGE,
     CREATE_SMALL,
     DELETE,
@@ -17,121 +17,134 @@ from wire.cases import (
     Case,
     Scenario,
     Step,
-    play,
+    run_case,
 )
+from wire.harness import Harness
 from wire.proxy import CutError, Exchange, Fault, Phase, Place
-from wire.stage import Stage
 
-Deed = Callable[[Stage], None]
+ConcurrentChange = Callable[[Harness], None]
 
-MID_ANSWER = Place(Phase.RESPONSE_BODY, INSIDE)
+MID_RESPONSE = Place(Phase.RESPONSE_BODY, INSIDE)
 MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 
 
-def source_overwritten(stage: Stage) -> None:
-    stage.put(b"three " * 2700, colour="yellow")
+def source_overwritten(harness: Harness) -> None:
+    harness.put(b"three " * 2700, colour="yellow")
 
 
-def source_described(stage: Stage) -> None:
-    stage.describe(colour="black")
+def source_described(harness: Harness) -> None:
+    harness.replace_metadata(colour="black")
 
 
-def source_deleted(stage: Stage) -> None:
-    stage.remove()
+def source_deleted(harness: Harness) -> None:
+    harness.remove()
 
 
-def source_overwritten_and_back(stage: Stage) -> None:
-    stage.put(b"four")
-    stage.put(SMALL_ONE, colour="red")
+def source_overwritten_and_restored(harness: Harness) -> None:
+    harness.put(b"four")
+    harness.put(SMALL_ONE, colour="red")
 
 
-def destination_overwritten(stage: Stage) -> None:
-    stage.meddle()
+def destination_overwritten(harness: Harness) -> None:
+    harness.overwrite_destination()
 
 
-def destination_deleted(stage: Stage) -> None:
-    stage.clouds.gcs.delete(stage.key)
+def destination_deleted(harness: Harness) -> None:
+    harness.clouds.gcs.delete(harness.key)
 
 
-def destination_described(stage: Stage) -> None:
-    """Only the metageneration moves, and only where there is an object."""
-    reply = stage.clouds.gcs.patch(stage.key, {"metadata": {"mine": "now"}})
+def destination_described(harness: Harness) -> None:
+    """Change only the metageneration, if there is an object."""
+    reply = harness.clouds.gcs.patch(harness.key, {"metadata": {"mine": "now"}})
     if reply.status == 200:
-        stage.allow(reply.json)
+        harness.allow(reply.json)
 
 
-SOURCE_DEEDS = (source_overwritten, source_described, source_deleted, source_overwritten_and_back)
-DESTINATION_DEEDS = (destination_overwritten, destination_deleted, destination_described)
+SOURCE_CHANGES = (
+    source_overwritten,
+    source_described,
+    source_deleted,
+    source_overwritten_and_restored,
+)
+DESTINATION_CHANGES = (destination_overwritten, destination_deleted, destination_described)
 BEFORE_THE_CHANGE = {
-    CREATE_SMALL: [("s3.get", MID_ANSWER), ("gcs.insert", ARRIVAL)],
-    OVERWRITE_SMALL: [("gcs.get", ANSWERED), ("s3.head", ANSWERED), ("gcs.insert", ARRIVAL)],
-    CREATE_LARGE: [("gcs.put", MID_REQUEST), ("gcs.final", ARRIVAL)],
-    OVERWRITE_LARGE: [("s3.get", MID_ANSWER), ("gcs.final", ARRIVAL)],
-    PATCH: [("gcs.get", ANSWERED), ("gcs.patch", ARRIVAL)],
+    CREATE_SMALL: [("s3.get", MID_RESPONSE), ("gcs.insert", BEFORE_REQUEST)],
+    OVERWRITE_SMALL: [
+        ("gcs.get", BEFORE_RESPONSE),
+        ("s3.head", BEFORE_RESPONSE),
+        ("gcs.insert", BEFORE_REQUEST),
+    ],
+    CREATE_LARGE: [("gcs.put", MID_REQUEST), ("gcs.final", BEFORE_REQUEST)],
+    OVERWRITE_LARGE: [("s3.get", MID_RESPONSE), ("gcs.final", BEFORE_REQUEST)],
+    PATCH: [("gcs.get", BEFORE_RESPONSE), ("gcs.patch", BEFORE_REQUEST)],
 }
 AFTER_THE_CHANGE = {
     CREATE_SMALL: "gcs.insert",
     OVERWRITE_LARGE: "gcs.final",
     PATCH: "gcs.patch",
 }
-"""Too late to see what others do to the destination: no event of S3 tells of that."""
+"""Here a run does not notice changes at the destination, for which S3 sends no event."""
 
 
-def once(deed: Deed) -> Callable[[Stage, Exchange], None]:
-    return lambda stage, _: deed(stage)
+def once(change: ConcurrentChange) -> Callable[[Harness, Exchange], None]:
+    return lambda harness, _: change(harness)
 
 
 RACES = [
     *(
-        Case(scenario, Step(step), place, deed.__name__, once(deed))
+        Case(scenario, Step(step), place, change.__name__, once(change))
         for scenario, moments in BEFORE_THE_CHANGE.items()
         for step, place in moments
-        for deed in SOURCE_DEEDS + DESTINATION_DEEDS
+        for change in SOURCE_CHANGES + DESTINATION_CHANGES
     ),
     *(
-        Case(scenario, Step(step), ANSWERED, deed.__name__, once(deed))
+        Case(scenario, Step(step), BEFORE_RESPONSE, change.__name__, once(change))
         for scenario, step in AFTER_THE_CHANGE.items()
-        for deed in SOURCE_DEEDS
+        for change in SOURCE_CHANGES
     ),
     *(
-        Case(DELETE, Step(step), place, deed.__name__, once(deed))
+        Case(DELETE, Step(step), place, change.__name__, once(change))
         for step, place in (
-            ("gcs.get", ANSWERED),
-            ("gcs.delete", ARRIVAL),
-            ("gcs.delete", ANSWERED),
+            ("gcs.get", BEFORE_RESPONSE),
+            ("gcs.delete", BEFORE_REQUEST),
+            ("gcs.delete", BEFORE_RESPONSE),
         )
-        for deed in (source_overwritten, source_overwritten_and_back, destination_deleted)
+        for change in (source_overwritten, source_overwritten_and_restored, destination_deleted)
     ),
 ]
 
 
 @pytest.mark.parametrize("case", RACES, ids=str)
-def test_a_run_ends_equal_whoever_interferes(stage: Stage, case: Case) -> None:
-    play(stage, case)
+def test_destination_equals_the_source_after_a_concurrent_change(
+    harness: Harness, case: Case
+) -> None:
+    run_case(harness, case)
 
 
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
-@pytest.mark.parametrize("deed", [source_overwritten, source_deleted])
-def test_a_broken_body_is_not_continued_with_bytes_of_another_version(
-    stage: Stage, scenario: Scenario, deed: Deed
+@pytest.mark.parametrize("change", [source_overwritten, source_deleted])
+def test_broken_body_is_not_resumed_with_bytes_of_another_version(
+    harness: Harness, scenario: Scenario, change: ConcurrentChange
 ) -> None:
-    event = scenario.prepare(stage)
+    event = scenario.prepare(harness)
 
     def change_and_cut(_: Exchange) -> None:
-        deed(stage)
+        change(harness)
         raise CutError
 
-    fault = stage.spoil(Fault("s3.get", MID_ANSWER, change_and_cut))
-    assert stage.invoke(event).failure == ""
-    stage.settle()
-    assert fault.struck
-    assert stage.open_sessions() == []
-    stage.assert_equal()
+    fault = harness.inject(Fault("s3.get", MID_RESPONSE, change_and_cut))
+    assert harness.invoke(event).error_code == ""
+    harness.stop_faults()
+    assert fault.triggered
+    assert harness.open_sessions() == []
+    harness.assert_equal()
 
 
-def test_an_object_of_somebody_else_is_not_deleted(stage: Stage) -> None:
-    event = DELETE.prepare(stage)
-    stage.spoil(Fault("gcs.delete", ARRIVAL, lambda _: stage.meddle(b"theirs")))
-    assert stage.invoke(event).told["reason"] == "source_gone"
-    assert stage.look() is not None
-    assert stage.violations == []
+def test_foreign_object_is_not_deleted(harness: Harness) -> None:
+    event = DELETE.prepare(harness)
+    harness.inject(
+        Fault("gcs.delete", BEFORE_REQUEST, lambda _: harness.overwrite_destination(b"theirs"))
+    )
+    assert harness.invoke(event).result["reason"] == "source_gone"
+    assert harness.observe() is not None
+    assert harness.violations == []

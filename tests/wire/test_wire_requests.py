@@ -1,10 +1,10 @@
-"""What the adapters ask for, request by request, as it is seen on the wire."""
+"""The requests of the adapters, as recorded by the proxy."""
 
 import pytest
 from contract.gcs_http import crc32c
 from wire.cases import (
-    ANSWERED,
-    ARRIVAL,
+    BEFORE_REQUEST,
+    BEFORE_RESPONSE,
     CREATE_LARGE,
     CREATE_SMALL,
     DELETE,
@@ -13,8 +13,17 @@ from wire.cases import (
     PATCH,
     Scenario,
 )
-from wire.proxy import AnswerError, CutError, Exchange, Fault, Phase, Place, Seen, answer
-from wire.stage import SOURCE, Stage
+from wire.harness import SOURCE, Harness
+from wire.proxy import (
+    CannedResponseError,
+    CutError,
+    Exchange,
+    Fault,
+    Phase,
+    Place,
+    RecordedRequest,
+    response,
+)
 
 from replicate.errors import (
     ReplicationError,
@@ -23,13 +32,12 @@ from replicate.errors import (
     SourceForbiddenError,
     ThrottledError,
 )
-from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Checksum, SourceObject, SourceRef
 from replicate.s3 import S3Source
 from tools.local.gcs import Fault as ServerFault
 
 KIB = 1024
-MID_ANSWER = Place(Phase.RESPONSE_BODY, INSIDE)
+MID_RESPONSE = Place(Phase.RESPONSE_BODY, INSIDE)
 MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 DESCRIPTION = {
     "ETag": '"0123456789abcdef0123456789abcdef"',
@@ -41,77 +49,79 @@ def cut(_: Exchange) -> None:
     raise CutError
 
 
-def requests(stage: Stage, step: str) -> list[Seen]:
-    return [seen for seen in stage.seen if seen.step == step]
+def requests_of(harness: Harness, step: str) -> list[RecordedRequest]:
+    return [request for request in harness.requests if request.step == step]
 
 
 @pytest.fixture
-def s3(stage: Stage) -> S3Source:
-    """Return the source's adapter alone."""
-    return stage.clouds.environment.source(Deadline(30))
+def s3(harness: Harness) -> S3Source:
+    """Return the adapter of the source."""
+    harness.clouds.environment.deadline.restart(30)
+    return harness.clouds.environment.source
 
 
 # S3
 
 
-def test_a_decided_copy_reads_the_version_it_was_decided_on(stage: Stage) -> None:
-    assert stage.invoke(OVERWRITE_SMALL.prepare(stage)).failure == ""
-    (get,) = requests(stage, "s3.get")
-    assert get.headers["if-match"] == f'"{_etag(stage)}"'
+def test_copy_reads_the_version_that_was_described(harness: Harness) -> None:
+    assert harness.invoke(OVERWRITE_SMALL.prepare(harness)).error_code == ""
+    (get,) = requests_of(harness, "s3.get")
+    assert get.headers["if-match"] == f'"{_etag(harness)}"'
 
 
-def test_the_rest_of_a_broken_body_is_asked_for_by_place_and_version(stage: Stage) -> None:
-    event = CREATE_LARGE.prepare(stage)
-    stage.spoil(Fault("s3.get", MID_ANSWER, cut))
-    assert stage.invoke(event).failure == ""
-    (rest,) = requests(stage, "s3.resume")
-    assert stage.current
-    assert rest.headers["range"] == f"bytes={stage.current[1] // 2}-"
-    assert rest.headers["if-match"] == f'"{_etag(stage)}"'
+def test_broken_body_is_resumed_with_range_and_if_match(harness: Harness) -> None:
+    event = CREATE_LARGE.prepare(harness)
+    harness.inject(Fault("s3.get", MID_RESPONSE, cut))
+    assert harness.invoke(event).error_code == ""
+    (rest,) = requests_of(harness, "s3.resume")
+    assert harness.current
+    size = harness.current[1]
+    assert rest.headers["range"] == f"bytes={size // 2}-{size - 1}"
+    assert rest.headers["if-match"] == f'"{_etag(harness)}"'
 
 
-def test_a_versioned_object_is_read_by_its_version(stage: Stage, s3: S3Source) -> None:
-    client, bucket = stage.clouds.s3, f"versioned-{stage.key.split('/')[0]}"
+def test_versioned_object_is_read_by_its_version_id(harness: Harness, s3: S3Source) -> None:
+    client, bucket = harness.clouds.s3, f"versioned-{harness.key.split('/')[0]}"
     client.create_bucket(Bucket=bucket)
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     version = client.put_object(Bucket=bucket, Key="k", Body=b"x" * 100)["VersionId"]
     ref = SourceRef(bucket, "k")
-    stage.spoil(Fault("s3.get", MID_ANSWER, cut))
-    found = s3.head(ref)
-    assert found
-    assert found.version_id == version
-    with s3.open(ref, found) as body:
+    harness.inject(Fault("s3.get", MID_RESPONSE, cut))
+    source = s3.head(ref)
+    assert source
+    assert source.version_id == version
+    with s3.open(ref, source) as body:
         assert body
         assert body.readinto(memoryview(bytearray(100))) == 100
     for step in ("s3.get", "s3.resume"):
-        (read,) = requests(stage, step)
+        (read,) = requests_of(harness, step)
         assert read.target.endswith(f"?versionId={version}")
-        assert read.headers["if-match"] == f'"{found.etag}"'
+        assert read.headers["if-match"] == f'"{source.etag}"'
 
 
-def described(stage: Stage, s3: S3Source, **headers: str) -> SourceObject:
-    """How the adapter understands an answer with these headers."""
-    said = DESCRIPTION | {name.replace("_", "-"): value for name, value in headers.items()}
+def described(harness: Harness, s3: S3Source, **headers: str) -> SourceObject:
+    """Return the description that the adapter reads from these headers."""
+    fields = DESCRIPTION | {name.replace("_", "-"): value for name, value in headers.items()}
 
-    def say(_: Exchange) -> None:
-        raise AnswerError(answer(200, said))
+    def respond(_: Exchange) -> None:
+        raise CannedResponseError(response(200, fields))
 
-    stage.spoil(Fault("s3.head", ARRIVAL, say))
-    found = s3.head(SourceRef(SOURCE, stage.key))
-    assert found
-    return found
+    harness.inject(Fault("s3.head", BEFORE_REQUEST, respond))
+    source = s3.head(SourceRef(SOURCE, harness.key))
+    assert source
+    return source
 
 
-def test_metadata_that_s3_encoded_is_decoded(stage: Stage, s3: S3Source) -> None:
-    found = described(
-        stage,
+def test_encoded_metadata_is_decoded(harness: Harness, s3: S3Source) -> None:
+    source = described(
+        harness,
         s3,
         x_amz_meta_base64="=?UTF-8?B?Z3LDvG4=?=",
         x_amz_meta_quoted="=?UTF-8?Q?gr=C3=BCn?= und =?UTF-8?Q?blau?=",
         x_amz_meta_plain="green",
         x_amz_meta_odd="=?what?=",
     )
-    assert found.metadata == {
+    assert source.metadata == {
         "base64": "grün",
         "quoted": "grün und blau",
         "plain": "green",
@@ -126,18 +136,18 @@ def test_metadata_that_s3_encoded_is_decoded(stage: Stage, s3: S3Source) -> None
         {"x_amz_checksum_crc32": "AAAAAA==", "x_amz_checksum_type": "COMPOSITE"},
     ],
 )
-def test_a_composite_checksum_is_not_taken_for_the_whole_object_s(
-    stage: Stage, s3: S3Source, headers: dict[str, str]
+def test_composite_checksum_is_recognized(
+    harness: Harness, s3: S3Source, headers: dict[str, str]
 ) -> None:
-    (checksum,) = described(stage, s3, **headers).checksums
+    (checksum,) = described(harness, s3, **headers).checksums
     assert checksum.composite
 
 
-def test_a_whole_object_s_checksum_is_recognised(stage: Stage, s3: S3Source) -> None:
-    found = described(
-        stage, s3, x_amz_checksum_crc64nvme="AAAAAAAAAAA=", x_amz_checksum_type="FULL_OBJECT"
+def test_full_object_checksum_is_recognized(harness: Harness, s3: S3Source) -> None:
+    source = described(
+        harness, s3, x_amz_checksum_crc64nvme="AAAAAAAAAAA=", x_amz_checksum_type="FULL_OBJECT"
     )
-    assert found.checksums == (Checksum("CRC64NVME", "AAAAAAAAAAA="),)
+    assert source.checksums == (Checksum("CRC64NVME", "AAAAAAAAAAA="),)
 
 
 @pytest.mark.parametrize(
@@ -151,16 +161,16 @@ def test_a_whole_object_s_checksum_is_recognised(stage: Stage, s3: S3Source) -> 
         ({"ETag": '"0123456789abcdef0123456789abcdef-2"'}, False),
     ],
 )
-def test_an_etag_is_an_md5_only_where_s3_says_so(
-    stage: Stage, s3: S3Source, headers: dict[str, str], *, is_md5: bool
+def test_etag_is_an_md5_unless_the_object_is_kms_encrypted_or_multipart(
+    harness: Harness, s3: S3Source, headers: dict[str, str], *, is_md5: bool
 ) -> None:
-    assert described(stage, s3, **headers).etag_is_md5 is is_md5
+    assert described(harness, s3, **headers).etag_is_md5 is is_md5
 
 
-def test_a_missing_object_is_absent_and_a_missing_bucket_is_an_error(
-    stage: Stage, s3: S3Source
+def test_missing_object_is_absent_and_a_missing_bucket_is_an_error(
+    harness: Harness, s3: S3Source
 ) -> None:
-    assert s3.head(SourceRef(SOURCE, stage.key)) is None
+    assert s3.head(SourceRef(SOURCE, harness.key)) is None
     with pytest.raises(SourceBucketNotFoundError):
         s3.head(SourceRef("no-such-bucket-anywhere", "k"))
 
@@ -175,78 +185,80 @@ def test_a_missing_object_is_absent_and_a_missing_bucket_is_an_error(
         (404, "NoSuchBucket", SourceBucketNotFoundError),
     ],
 )
-def test_a_refusal_of_s3_is_understood_by_its_code(
-    stage: Stage, s3: S3Source, status: int, code: str, error: type[ReplicationError]
+def test_s3_error_is_mapped_by_its_code(
+    harness: Harness, s3: S3Source, status: int, code: str, error: type[ReplicationError]
 ) -> None:
-    """An answer to HEAD has no body, so the adapter asks again with GET."""
+    """A response to HEAD has no body, so the adapter repeats the request with GET."""
 
-    def say(exchange: Exchange) -> None:
-        body = f"<Error><Code>{code}</Code></Error>" if exchange.seen.method == "GET" else ""
-        raise AnswerError(answer(status, {"x-amz-request-id": "REQUEST7"}, body.encode()))
+    def respond(exchange: Exchange) -> None:
+        body = f"<Error><Code>{code}</Code></Error>" if exchange.request.method == "GET" else ""
+        raise CannedResponseError(response(status, {"x-amz-request-id": "REQUEST7"}, body.encode()))
 
     for step in ("s3.head", "s3.get"):
-        stage.spoil(Fault(step, ARRIVAL, say, times=100))
-    with pytest.raises(error) as raised, s3.open(SourceRef(SOURCE, stage.key)):
+        harness.inject(Fault(step, BEFORE_REQUEST, respond, times=100))
+    with pytest.raises(error) as raised, s3.open(SourceRef(SOURCE, harness.key)):
         pass
     assert raised.value.request_id == "REQUEST7"
     if status < 500:
         with pytest.raises(error):
-            s3.head(SourceRef(SOURCE, stage.key))
+            s3.head(SourceRef(SOURCE, harness.key))
 
 
-def test_a_bucket_elsewhere_is_asked_in_its_own_region_from_then_on(stage: Stage) -> None:
-    s3 = stage.clouds.cold().source(Deadline(30))  # what it learns is not for other tests
-    stage.put(b"elsewhere")
+def test_region_of_a_bucket_is_learned_from_a_redirect(harness: Harness) -> None:
+    environment = harness.clouds.new_environment()  # because the client keeps the region
+    environment.deadline.restart(30)
+    s3 = environment.source
+    harness.put(b"elsewhere")
 
     def redirect(_: Exchange) -> None:
-        raise AnswerError(answer(301, {"x-amz-bucket-region": "eu-north-1"}))
+        raise CannedResponseError(response(301, {"x-amz-bucket-region": "eu-north-1"}))
 
-    stage.spoil(Fault("s3.head", ARRIVAL, redirect))
+    harness.inject(Fault("s3.head", BEFORE_REQUEST, redirect))
     for _ in range(2):
-        assert s3.head(SourceRef(SOURCE, stage.key))
-    regions = [seen.headers["authorization"].split("/")[2] for seen in stage.seen]
+        assert s3.head(SourceRef(SOURCE, harness.key))
+    regions = [request.headers["authorization"].split("/")[2] for request in harness.requests]
     assert regions == ["us-east-1", "eu-north-1", "eu-north-1"]
 
 
 # GCS
 
 
-def test_every_change_is_conditioned_on_what_was_seen(stage: Stage) -> None:
-    assert stage.invoke(CREATE_SMALL.prepare(stage)).failure == ""
-    (insert,) = requests(stage, "gcs.insert")
+def test_every_write_has_the_preconditions_of_the_replica(harness: Harness) -> None:
+    assert harness.invoke(CREATE_SMALL.prepare(harness)).error_code == ""
+    (insert,) = requests_of(harness, "gcs.insert")
     assert "&ifGenerationMatch=0" in insert.target
-    stage.forget_steps()
-    seen = stage.clouds.gcs.get(stage.key).json
-    stage.describe(other="metadata")
-    assert stage.invoke(stage.event(fresh=False)).failure == ""
-    stage.put_large("one")
-    assert stage.invoke(stage.event(fresh=False)).failure == ""
-    stage.remove()
-    assert stage.invoke(stage.event(kind="ObjectRemoved:Delete")).failure == ""
-    (patch,), (start,) = requests(stage, "gcs.patch"), requests(stage, "gcs.start")
-    (delete,) = requests(stage, "gcs.delete")
+    harness.clear_requests()
+    described = harness.clouds.gcs.get(harness.key).json
+    harness.replace_metadata(other="metadata")
+    assert harness.invoke(harness.event(fresh=False)).error_code == ""
+    harness.put_large("one")
+    assert harness.invoke(harness.event(fresh=False)).error_code == ""
+    harness.remove()
+    assert harness.invoke(harness.event(kind="ObjectRemoved:Delete")).error_code == ""
+    (patch,), (start,) = requests_of(harness, "gcs.patch"), requests_of(harness, "gcs.start")
+    (delete,) = requests_of(harness, "gcs.delete")
     for change, metageneration in ((patch, 1), (start, 2)):
-        assert f"ifGenerationMatch={seen['generation']}" in change.target
+        assert f"ifGenerationMatch={described['generation']}" in change.target
         assert f"ifMetagenerationMatch={metageneration}" in change.target
     assert "ifGenerationMatch=" in delete.target
     assert "ifMetagenerationMatch=1" in delete.target
 
 
-def test_the_hash_of_all_bytes_goes_with_the_last_of_them_only(stage: Stage) -> None:
-    assert stage.invoke(CREATE_LARGE.prepare(stage)).failure == ""
-    (put,), (final,) = requests(stage, "gcs.put"), requests(stage, "gcs.final")
+def test_hash_of_the_object_is_sent_with_the_last_bytes_only(harness: Harness) -> None:
+    assert harness.invoke(CREATE_LARGE.prepare(harness)).error_code == ""
+    (put,), (final,) = requests_of(harness, "gcs.put"), requests_of(harness, "gcs.final")
     assert "x-goog-hash" not in put.headers
-    assert final.headers["x-goog-hash"] == f"crc32c={crc32c(stage.clouds.blobs['one'])}"
-    assert put.sent + final.sent == len(stage.clouds.blobs["one"])
+    assert final.headers["x-goog-hash"] == f"crc32c={crc32c(harness.clouds.blobs['one'])}"
+    assert put.sent + final.sent == len(harness.clouds.blobs["one"])
     assert put.sent % (256 * KIB) == 0
     assert 0 < final.sent <= 256 * KIB
 
 
-def test_what_gcs_did_not_keep_is_read_from_s3_again_and_sent_again(stage: Stage) -> None:
-    """It answers 308 with fewer bytes than it was sent."""
-    event = CREATE_LARGE.prepare(stage)
+def test_bytes_that_gcs_did_not_persist_are_read_and_sent_again(harness: Harness) -> None:
+    """GCS returns 308 with a range that is shorter than what was sent."""
+    event = CREATE_LARGE.prepare(harness)
     kept = 3 * 256 * KIB
-    stage.clouds.server.add_fault(
+    harness.clouds.server.add_fault(
         ServerFault(
             operation="upload.put",
             persist_then_status=kept // KIB,
@@ -254,22 +266,22 @@ def test_what_gcs_did_not_keep_is_read_from_s3_again_and_sent_again(stage: Stage
             headers={"Range": f"bytes=0-{kept - 1}"},
         )
     )
-    assert stage.invoke(event).failure == ""
-    stage.assert_equal()
-    assert stage.steps.count("gcs.put") == 2
-    assert stage.steps.count("gcs.ask") == 0
-    (rest,) = requests(stage, "s3.resume")
-    assert rest.headers["range"] == f"bytes={kept}-"
-    again = requests(stage, "gcs.put")[1]
+    assert harness.invoke(event).error_code == ""
+    harness.assert_equal()
+    assert harness.steps.count("gcs.put") == 2
+    assert harness.steps.count("gcs.query") == 0
+    (rest,) = requests_of(harness, "s3.resume")
+    assert rest.headers["range"] == f"bytes={kept}-{len(harness.clouds.blobs['one']) - 1}"
+    again = requests_of(harness, "gcs.put")[1]
     assert again.headers["content-range"].startswith(f"bytes {kept}-")
 
 
-def test_a_lost_last_answer_is_asked_for_and_nothing_is_sent_twice(stage: Stage) -> None:
-    event = CREATE_LARGE.prepare(stage)
-    stage.spoil(Fault("gcs.final", ANSWERED, cut))
-    assert stage.invoke(event).failure == ""
-    assert stage.steps[-3:] == ["gcs.final", "gcs.ask", "s3.head"]
-    stage.assert_equal()
+def test_upload_status_is_queried_when_the_last_response_is_lost(harness: Harness) -> None:
+    event = CREATE_LARGE.prepare(harness)
+    harness.inject(Fault("gcs.final", BEFORE_RESPONSE, cut))
+    assert harness.invoke(event).error_code == ""
+    assert harness.steps[-3:] == ["gcs.final", "gcs.query", "s3.head"]
+    harness.assert_equal()
 
 
 @pytest.mark.parametrize(
@@ -283,20 +295,20 @@ def test_a_lost_last_answer_is_asked_for_and_nothing_is_sent_twice(stage: Stage)
     ],
     ids=str,
 )
-def test_a_change_whose_answer_was_lost_is_told_as_what_it_was(
-    stage: Stage, scenario: Scenario, step: str, reason: str
+def test_reason_is_correct_when_the_response_is_lost(
+    harness: Harness, scenario: Scenario, step: str, reason: str
 ) -> None:
-    event = scenario.prepare(stage)
-    stage.spoil(Fault(step, ANSWERED, cut))
-    assert stage.invoke(event).told["reason"] == reason
-    stage.assert_equal()
+    event = scenario.prepare(harness)
+    harness.inject(Fault(step, BEFORE_RESPONSE, cut))
+    assert harness.invoke(event).result["reason"] == reason
+    harness.assert_equal()
 
 
-def test_an_upload_that_is_given_up_is_cancelled_by_its_own_address(stage: Stage) -> None:
-    event = CREATE_LARGE.prepare(stage)
-    stage.spoil(Fault("s3.get", MID_ANSWER, flip=True))
-    assert stage.invoke(event).failure == "integrity"
-    (put,), (cancel,) = requests(stage, "gcs.put"), requests(stage, "gcs.cancel")
+def test_abandoned_upload_is_cancelled_at_its_session_address(harness: Harness) -> None:
+    event = CREATE_LARGE.prepare(harness)
+    harness.inject(Fault("s3.get", MID_RESPONSE, flip=True))
+    assert harness.invoke(event).error_code == "integrity"
+    (put,), (cancel,) = requests_of(harness, "gcs.put"), requests_of(harness, "gcs.cancel")
     assert cancel.target == put.target
     assert cancel.status == 499
 
@@ -319,22 +331,22 @@ def test_an_upload_that_is_given_up_is_cancelled_by_its_own_address(stage: Stage
         ),
     ],
 )
-def test_a_new_object_takes_no_more_requests_than_this(
-    stage: Stage, size: int, expected: list[str], *, fresh: bool
+def test_new_object_takes_exactly_these_requests(
+    harness: Harness, size: int, expected: list[str], *, fresh: bool
 ) -> None:
-    stage.put(b"z" * size)
-    assert stage.invoke(stage.event(fresh=fresh)).failure == ""
-    assert stage.steps == expected
+    harness.put(b"z" * size)
+    assert harness.invoke(harness.event(fresh=fresh)).error_code == ""
+    assert harness.steps == expected
 
 
-def test_an_unchanged_object_takes_one_request_of_each_side(stage: Stage) -> None:
-    stage.put(b"the same")
-    assert stage.invoke(stage.event()).failure == ""
-    stage.forget_steps()
-    told = stage.invoke(stage.event(fresh=False)).told
-    assert (told["status"], told["reason"]) == ("skipped", "current")
-    assert stage.steps == ["gcs.get", "s3.head"]
+def test_unchanged_object_takes_one_request_to_each_store(harness: Harness) -> None:
+    harness.put(b"the same")
+    assert harness.invoke(harness.event()).error_code == ""
+    harness.clear_requests()
+    result = harness.invoke(harness.event(fresh=False)).result
+    assert (result["status"], result["reason"]) == ("skipped", "current")
+    assert harness.steps == ["gcs.get", "s3.head"]
 
 
-def _etag(stage: Stage) -> str:
-    return str(stage.clouds.s3.head_object(Bucket=SOURCE, Key=stage.key)["ETag"]).strip('"')
+def _etag(harness: Harness) -> str:
+    return str(harness.clouds.s3.head_object(Bucket=SOURCE, Key=harness.key)["ETag"]).strip('"')

@@ -1,4 +1,4 @@
-"""What may be said and what not: no log line, error or answer holds anything secret."""
+"""No log line, error or response contains a secret."""
 
 import io
 import json
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from wire.cases import ARRIVAL, CREATE_LARGE, Case, Step, fault_of, refuse
-from wire.proxy import AnswerError, CutError, Exchange, Fault
-from wire.stage import SOURCE, Context, Stage
+from wire.cases import BEFORE_REQUEST, CREATE_LARGE, Case, Step, fault_of, refuse
+from wire.harness import SOURCE, Context, Harness
+from wire.proxy import CannedResponseError, CutError, Exchange, Fault
 
 from replicate.errors import ReplicationError
 from replicate.handler import Function
@@ -23,27 +23,29 @@ SIGNATURE = re.compile(r"Signature=|AWS4-HMAC-SHA256")
 
 
 @dataclass
-class Ear:
-    """Hears all that a function says, in whatever way, while it is made to fail."""
+class OutputRecorder:
+    """Records all output of a function: responses, errors, standard output and logs."""
 
-    stage: Stage
+    harness: Harness
     capfd: pytest.CaptureFixture[str]
     log: io.StringIO
-    heard: list[str] = field(default_factory=list)
+    recorded: list[str] = field(default_factory=list)
 
     def deliver(self) -> str:
-        """Deliver the source's event; what Lambda would log of its failure is heard as well."""
+        """Deliver the event of the source; record the traceback that Lambda would log."""
         text = ""
         try:
-            self.heard.append(repr(self.stage.function.handle(self.stage.event(), self._context())))
+            self.recorded.append(
+                repr(self.harness.function.handle(self.harness.event(), self._context()))
+            )
         except ReplicationError as error:
             text = str(error)
-            self.heard += traceback.format_exception(error)
+            self.recorded += traceback.format_exception(error)
         return text
 
-    def ask(self) -> int:
-        """Ask the API for the source; returns the status of its answer."""
-        body = json.dumps({"s3_bucket": SOURCE, "s3_key": self.stage.key})
+    def call_api(self) -> int:
+        """Request the replication through the API; return the status of the response."""
+        body = json.dumps({"s3_bucket": SOURCE, "s3_key": self.harness.key})
         request = {
             "version": "2.0",
             "rawPath": "/v1/replicate",
@@ -55,25 +57,25 @@ class Ear:
             "body": body,
             "isBase64Encoded": False,
         }
-        answer = self.stage.function.handle(request, self._context())
-        self.heard.append(repr(answer))
-        return int(answer["statusCode"])
+        response = self.harness.function.handle(request, self._context())
+        self.recorded.append(repr(response))
+        return int(response["statusCode"])
 
-    def everything(self) -> str:
+    def output(self) -> str:
         output = self.capfd.readouterr()
-        self.heard += [output.out, output.err, self.log.getvalue()]
-        return "\n".join(self.heard)
+        self.recorded += [output.out, output.err, self.log.getvalue()]
+        return "\n".join(self.recorded)
 
     def _context(self) -> Context:
-        context = self.stage.context = Context(60, self.stage.clock)
+        context = self.harness.context = Context(60, self.harness.clock)
         return context
 
 
 @pytest.fixture
-def ear(
-    stage: Stage, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ear]:
-    """Return an ear, with all loggers told to say as much as they can.
+def recorder(
+    harness: Harness, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[OutputRecorder]:
+    """Return a recorder, with the level of all loggers set to DEBUG.
 
     With ApplicationLogLevel=DEBUG Lambda does the same to the root logger.
     """
@@ -84,113 +86,119 @@ def ear(
     before = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    yield Ear(stage, capfd, log)
+    yield OutputRecorder(harness, capfd, log)
     root.setLevel(before)
     root.removeHandler(handler)
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret of the test's own, and all that was ever in it."""
+    """A secret, and every content that it had."""
 
-    stage: Stage
+    harness: Harness
     contents: list[str] = field(default_factory=list)
 
     def store(self, text: str) -> None:
-        secrets, name = self.stage.clouds.secrets, self.stage.key.split("/")[0]
+        secrets, name = self.harness.clouds.secrets, self.harness.key.split("/")[0]
         if self.contents:
             secrets.put_secret_value(SecretId=name, SecretString=text)
         else:
             secrets.create_secret(Name=name, SecretString=text)
-            environment = self.stage.clouds.cold(GCP_CREDENTIALS_SECRET=name)
-            self.stage.function = Function(environment)
+            environment = self.harness.clouds.new_environment(GCP_CREDENTIALS_SECRET=name)
+            self.harness.function = Function(environment)
         self.contents.append(text)
 
     def pieces(self) -> Iterator[str]:
-        """Every line of a private key, and whatever else looks like a part of one."""
+        """Yield every line of a private key, and other text that looks like a part of a key."""
         for text in self.contents:
             yield from re.findall(r"[A-Za-z0-9+/=]{24,}", text.replace("\\n", "\n"))
 
 
 @pytest.fixture
-def secret(stage: Stage) -> Secret:
-    return Secret(stage)
+def secret(harness: Harness) -> Secret:
+    return Secret(harness)
 
 
-def test_nothing_secret_is_said_through_a_rotation_and_faults(ear: Ear, secret: Secret) -> None:
-    stage = ear.stage
-    old = stage.clouds.new_key()
+def test_no_secret_is_written_during_a_rotation_and_faults(
+    recorder: OutputRecorder, secret: Secret
+) -> None:
+    harness = recorder.harness
+    old = harness.clouds.new_key()
     secret.store(json.dumps(old))
-    CREATE_LARGE.prepare(stage)
+    CREATE_LARGE.prepare(harness)
 
     def cut(_: Exchange) -> None:
         raise CutError
 
-    for step in ("gcs.get", "gcs.start", "gcs.put", "gcs.final", "gcs.ask"):
-        stage.spoil(Fault(step, ARRIVAL, cut, times=100))
-        assert "_unavailable" in ear.deliver() or step == "gcs.ask"
-        assert ear.ask() in {200, 201, 503}
-        stage.settle()
-        stage.clouds.gcs.delete(stage.key)
+    for step in ("gcs.get", "gcs.start", "gcs.put", "gcs.final", "gcs.query"):
+        harness.inject(Fault(step, BEFORE_REQUEST, cut, times=100))
+        assert "_unavailable" in recorder.deliver() or step == "gcs.query"
+        assert recorder.call_api() in {200, 201, 503}
+        harness.stop_faults()
+        harness.clouds.gcs.delete(harness.key)
     for status, code in ((400, "destination_rejected"), (403, "destination_forbidden")):
-        stage.spoil(fault_of(stage, refused(status)))
-        assert code in ear.deliver()
-        stage.settle()
-    stage.clouds.server.revoke_key(old["private_key_id"])
-    assert "credentials_invalid" in ear.deliver()
-    assert ear.ask() == 500
-    secret.store(json.dumps(stage.clouds.new_key()))
-    assert ear.ask() == 201
-    said = ear.everything()
+        harness.inject(fault_of(harness, refused(status)))
+        assert code in recorder.deliver()
+        harness.stop_faults()
+    harness.clouds.server.revoke_key(old["private_key_id"])
+    assert "credentials_invalid" in recorder.deliver()
+    assert recorder.call_api() == 500
+    secret.store(json.dumps(harness.clouds.new_key()))
+    assert recorder.call_api() == 201
+    output_text = recorder.output()
     tokens = {
-        s.headers["authorization"] for s in stage.clouds.google.seen if "authorization" in s.headers
+        s.headers["authorization"]
+        for s in harness.clouds.google.requests
+        if "authorization" in s.headers
     }
-    assert len(tokens) == 2, "there was something to give away"
-    assert not TOKEN.search(said)
-    assert not SESSION.search(said)
-    assert [piece for piece in secret.pieces() if piece in said] == []
-    assert not SIGNATURE.search(said)
+    assert len(tokens) == 2, "two tokens could have been logged"
+    assert not TOKEN.search(output_text)
+    assert not SESSION.search(output_text)
+    assert [piece for piece in secret.pieces() if piece in output_text] == []
+    assert not SIGNATURE.search(output_text)
 
 
-def test_the_libraries_say_nothing_secret_when_everything_is_logged(
-    ear: Ear, secret: Secret
+def test_no_secret_is_logged_by_the_libraries_at_debug_level(
+    recorder: OutputRecorder, secret: Secret
 ) -> None:
-    """They log requests, responses and addresses at the level DEBUG."""
-    secret.store(json.dumps(ear.stage.clouds.new_key()))
-    CREATE_LARGE.prepare(ear.stage)
-    assert ear.deliver() == ""
-    assert ear.ask() == 200
-    logging.getLogger("somebody").debug("this was heard")
-    said = ear.everything()
-    assert "this was heard" in said
-    assert not TOKEN.search(said)
-    assert not SESSION.search(said)
-    assert not SIGNATURE.search(said)
-    assert "not-a-secret" not in said
-    assert CALLERS_KEY not in said
-    assert [piece for piece in secret.pieces() if piece in said] == []
+    """The libraries log requests, responses and addresses at the level DEBUG."""
+    secret.store(json.dumps(recorder.harness.clouds.new_key()))
+    CREATE_LARGE.prepare(recorder.harness)
+    assert recorder.deliver() == ""
+    assert recorder.call_api() == 200
+    logging.getLogger("somebody").debug("this was recorded")
+    output_text = recorder.output()
+    assert "this was recorded" in output_text
+    assert not TOKEN.search(output_text)
+    assert not SESSION.search(output_text)
+    assert not SIGNATURE.search(output_text)
+    assert "not-a-secret" not in output_text
+    assert CALLERS_KEY not in output_text
+    assert [piece for piece in secret.pieces() if piece in output_text] == []
 
 
 @pytest.mark.parametrize("step", ["gcs.put", "gcs.final"])
-def test_a_response_with_malformed_headers_gives_no_address_away(ear: Ear, step: str) -> None:
-    """urllib3 warns of such headers, with the address of the request."""
-    CREATE_LARGE.prepare(ear.stage)
+def test_no_session_address_is_logged_when_response_headers_are_malformed(
+    recorder: OutputRecorder, step: str
+) -> None:
+    """urllib3 logs a warning about such headers with the address of the request."""
+    CREATE_LARGE.prepare(recorder.harness)
 
     def garble(_: Exchange) -> None:
-        raise AnswerError(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nno header\r\n\r\n")
+        raise CannedResponseError(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nno header\r\n\r\n")
 
-    fault = ear.stage.spoil(Fault(step, ARRIVAL, garble))
-    assert ear.deliver() == ""
-    assert fault.struck
-    assert not SESSION.search(ear.everything())
+    fault = recorder.harness.inject(Fault(step, BEFORE_REQUEST, garble))
+    assert recorder.deliver() == ""
+    assert fault.triggered
+    assert not SESSION.search(recorder.output())
 
 
 def refused(status: int) -> Case:
-    """GCS does not start an upload."""
-    return Case(CREATE_LARGE, Step("gcs.start"), ARRIVAL, str(status), refuse(status))
+    """Return the case in which GCS refuses to start an upload."""
+    return Case(CREATE_LARGE, Step("gcs.start"), BEFORE_REQUEST, str(status), refuse(status))
 
 
-WRONG: dict[str, tuple[Callable[[dict[str, str]], str], str]] = {
+MALFORMED_SECRETS: dict[str, tuple[Callable[[dict[str, str]], str], str]] = {
     "not-json": (lambda key: json.dumps(key)[:-200], "it is not JSON"),
     "a-list": (lambda key: json.dumps([key]), "it is not a JSON object"),
     "a-text": (lambda key: json.dumps(key["private_key"]), "it is not a JSON object"),
@@ -212,16 +220,16 @@ WRONG: dict[str, tuple[Callable[[dict[str, str]], str], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_malformed_secret_names_the_field_and_not_the_content(
-    ear: Ear, secret: Secret, name: str
+@pytest.mark.parametrize("name", MALFORMED_SECRETS)
+def test_error_names_the_malformed_field_without_its_content(
+    recorder: OutputRecorder, secret: Secret, name: str
 ) -> None:
-    spoil, field_name = WRONG[name]
-    secret.store(spoil(ear.stage.clouds.new_key()))
-    ear.stage.put(b"anything")
-    failure = ear.deliver()
-    assert "credentials_invalid" in failure
-    assert field_name in failure
-    assert ear.ask() == 500
-    said = ear.everything()
-    assert [piece for piece in secret.pieces() if piece in said] == []
+    corrupt, field_name = MALFORMED_SECRETS[name]
+    secret.store(corrupt(recorder.harness.clouds.new_key()))
+    recorder.harness.put(b"anything")
+    error_code = recorder.deliver()
+    assert "credentials_invalid" in error_code
+    assert field_name in error_code
+    assert recorder.call_api() == 500
+    output_text = recorder.output()
+    assert [piece for piece in secret.pieces() if piece in output_text] == []

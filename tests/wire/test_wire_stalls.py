@@ -1,69 +1,69 @@
-"""Connections that stand still, and time that runs out."""
+"""Stalled connections, and deadlines that pass."""
 
 from collections.abc import Iterator
 
 import pytest
 from wire.cases import (
-    ANSWERED,
+    ALWAYS,
+    BEFORE_RESPONSE,
     COLD,
     CREATE_LARGE,
     CREATE_SMALL,
     DELETE,
-    EACH_STEP,
-    FOREVER,
     INSIDE,
     OVERWRITE_LARGE,
     OVERWRITE_SMALL,
     PATCH,
+    STEP_KINDS,
     Case,
     Step,
     nothing,
-    play,
+    run_case,
     stall,
 )
+from wire.harness import Clouds, Harness
 from wire.proxy import Exchange, Phase, Place
-from wire.stage import Clouds, Stage
 
 from replicate.handler import Function
 
 TOO_LATE = frozenset({"out_of_time", "source_unavailable", "destination_unavailable"})
-STALLING = {Place(Phase.REQUEST_BODY, INSIDE), ANSWERED, Place(Phase.RESPONSE_BODY, INSIDE)}
+STALLING = {Place(Phase.REQUEST_BODY, INSIDE), BEFORE_RESPONSE, Place(Phase.RESPONSE_BODY, INSIDE)}
 
 
 def stalls() -> Iterator[Case]:
     for scenario in (CREATE_SMALL, OVERWRITE_LARGE, PATCH, DELETE):
         for step in scenario.steps:
             for place in STALLING.intersection(step.places()):
-                orphan = step.name == "gcs.start" and place == ANSWERED
+                orphan = step.name == "gcs.start" and place == BEFORE_RESPONSE
                 yield Case(scenario, step, place, "stall", stall, leaves_session=orphan)
 
 
 @pytest.mark.parametrize("case", sorted(stalls(), key=str), ids=str)
-def test_a_run_survives_one_stall_longer_than_its_patience(stage: Stage, case: Case) -> None:
-    stage.function = Function(stage.clouds.impatient)
-    play(stage, case)
+def test_run_survives_one_stall_longer_than_its_timeout(harness: Harness, case: Case) -> None:
+    harness.function = Function(harness.clouds.short_timeout)
+    run_case(harness, case)
 
 
-def out_of_time(stage: Stage, _exchange: Exchange) -> None:
-    """Let the working time be over while the answer is on its way."""
-    stage.leave(0.0)
+def out_of_time(harness: Harness, _exchange: Exchange) -> None:
+    """End the working time while the response is under way."""
+    harness.limit_time(0.0)
 
 
-def late_answers() -> Iterator[Case]:
-    for scenario, step in EACH_STEP:
-        is_last = step == scenario.steps[-1]  # then there is nothing left to do
+def late_responses() -> Iterator[Case]:
+    for scenario, step in STEP_KINDS:
+        is_last = step == scenario.steps[-1]  # then no request is left
         codes = frozenset() if is_last else frozenset({"out_of_time"})
-        yield Case(scenario, step, ANSWERED, "out-of-time", out_of_time, codes=codes)
+        yield Case(scenario, step, BEFORE_RESPONSE, "out-of-time", out_of_time, codes=codes)
 
 
-@pytest.mark.parametrize("case", [*late_answers()], ids=str)
-def test_a_run_out_of_time_ends_in_good_order_and_can_be_repeated(stage: Stage, case: Case) -> None:
-    play(stage, case)
+@pytest.mark.parametrize("case", [*late_responses()], ids=str)
+def test_run_out_of_time_ends_cleanly_and_can_be_repeated(harness: Harness, case: Case) -> None:
+    run_case(harness, case)
 
 
-def nearly_out_of_time(stage: Stage, _exchange: Exchange) -> None:
-    """Let just enough time remain for one more request, if it is answered."""
-    stage.leave(0.5)
+def nearly_out_of_time(harness: Harness, _exchange: Exchange) -> None:
+    """Leave just enough time for one more request."""
+    harness.limit_time(0.5)
 
 
 def last_stalls() -> Iterator[Case]:
@@ -73,47 +73,54 @@ def last_stalls() -> Iterator[Case]:
             yield Case(
                 scenario,
                 step,
-                ANSWERED,
+                BEFORE_RESPONSE,
                 "stall",
                 stall,
-                FOREVER,
+                ALWAYS,
                 codes=TOO_LATE,
                 leaves_session=orphan,
             )
 
 
 @pytest.mark.parametrize("case", [*last_stalls()], ids=str)
-def test_no_stall_keeps_a_run_beyond_its_time(stage: Stage, case: Case) -> None:
-    """Whoever is waited for: Lambda would kill the run, and it could not clean up any more."""
-    play(stage, case, shortly_before(case))
+def test_run_ends_in_time_when_a_connection_stalls(harness: Harness, case: Case) -> None:
+    """Otherwise Lambda would kill the run, which could then not cancel its upload."""
+    run_case(harness, case, shortly_before(case))
 
 
-def drips() -> Iterator[Case]:
-    for scenario, drip in ((OVERWRITE_SMALL, 0.5), (CREATE_LARGE, 0.001)):
+def slow_bodies() -> Iterator[Case]:
+    for scenario, chunk_delay_s in ((OVERWRITE_SMALL, 0.5), (CREATE_LARGE, 0.001)):
         body = Place(Phase.RESPONSE_BODY, INSIDE)
         yield Case(
-            scenario, Step("s3.get"), body, "drip", nothing, FOREVER, drip=drip, codes=TOO_LATE
+            scenario,
+            Step("s3.get"),
+            body,
+            "slow",
+            nothing,
+            ALWAYS,
+            chunk_delay_s=chunk_delay_s,
+            codes=TOO_LATE,
         )
 
 
-@pytest.mark.parametrize("case", [*drips()], ids=str)
-def test_a_body_that_drips_beyond_the_time_leaves_nothing_wrong(stage: Stage, case: Case) -> None:
-    """Each wait is bounded, their sum is not: Lambda may end the run first (GUARANTEES.md)."""
-    play(stage, case, shortly_before(case), in_time=False)
+@pytest.mark.parametrize("case", [*slow_bodies()], ids=str)
+def test_slow_body_beyond_the_deadline_leaves_nothing_wrong(harness: Harness, case: Case) -> None:
+    """Each wait is limited, but their sum is not: Lambda may end the run (GUARANTEES.md)."""
+    run_case(harness, case, shortly_before(case), in_time=False)
 
 
 def shortly_before(case: Case) -> Case:
-    """Nearly no time is left when the step before this one is answered."""
+    """Return the case that leaves nearly no time after the step before this one."""
     steps = case.scenario.steps
     before = steps[steps.index(case.step) - 1]
-    return Case(case.scenario, before, ANSWERED, "", nearly_out_of_time)
+    return Case(case.scenario, before, BEFORE_RESPONSE, "", nearly_out_of_time)
 
 
 @pytest.mark.parametrize("step", ["secret", "token"])
-def test_no_wait_for_credentials_keeps_a_run_beyond_its_time(
-    clouds: Clouds, stage: Stage, step: str
+def test_run_ends_in_time_when_a_request_for_credentials_stalls(
+    clouds: Clouds, harness: Harness, step: str
 ) -> None:
-    stage.function = Function(clouds.cold())
+    harness.function = Function(clouds.new_environment())
     codes = TOO_LATE | {"credentials_invalid"}
-    case = Case(COLD, Step(step), ANSWERED, "stall", stall, FOREVER, codes=codes)
-    play(stage, case, shortly_before(case))
+    case = Case(COLD, Step(step), BEFORE_RESPONSE, "stall", stall, ALWAYS, codes=codes)
+    run_case(harness, case, shortly_before(case))

@@ -1,1 +1,1 @@
-"""The data path, measured against its peers in one run: `make bench`, docs/PERFORMANCE.md."""
+"""`make bench`: the replicator measured against its peers in one run. See docs/PERFORMANCE.md."""

@@ -1,20 +1,20 @@
-"""Measure everything, in turns, and write a page. `make bench` runs it."""
+"""`make bench`: measure all clients in turns, and write a page and a picture."""
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from tools.benchmarks import site
 from tools.benchmarks.clients.base import PER_EVENT, Client, Phase
 from tools.benchmarks.clients.lambdas import LambdaFunction
-from tools.benchmarks.clients.rclone import RcloneCopy, RcloneDaemon, version
+from tools.benchmarks.clients.rclone import RcloneCopy, RcloneDaemon
 from tools.benchmarks.figures import (
     AS_SHIPPED,
     COPY,
@@ -26,127 +26,113 @@ from tools.benchmarks.figures import (
     TUTORIAL,
     Results,
 )
-from tools.benchmarks.measure import GIB, MIB, ColdStart, Sample, Workload, measure, measure_start
+from tools.benchmarks.measure import ColdStart, Sample, Workload, measure, measure_start
+from tools.benchmarks.picture import compare, draw
 from tools.benchmarks.report import page
+from tools.benchmarks.series import GIB, MIB
+from tools.common.rclone import version
 
 _FUNCTIONS = [LambdaFunction(OURS, "replicator"), LambdaFunction(TUTORIAL, "tutorial")]
 CLIENTS: list[Client] = [*_FUNCTIONS, RcloneDaemon(DAEMON), RcloneCopy(COPY)]
 STARTED: list[Client] = [*_FUNCTIONS, LambdaFunction(AS_SHIPPED, "tutorial", compiled=False)]
 _EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
 
+_Step = tuple[str, Callable[[], None]]
 
-@dataclass(slots=True)
-class Plan:
-    """What is measured, and what came of it so far."""
+FULL = [
+    Workload(SMALL, 1000, 50, _EVENTS),
+    Workload(MIB, 200, 20),
+    Workload(EACH_OF_TEN, 50, 20, (Phase.BATCHES,)),
+    Workload(FLAT_FROM, 1, 1),
+    Workload(GIB, 1, 1),
+    Workload(4 * GIB, 1, 1),
+]
+QUICK = [
+    Workload(SMALL, 200, 10, _EVENTS),
+    Workload(EACH_OF_TEN, 10, 10, (Phase.BATCHES,)),
+    Workload(FLAT_FROM, 1, 1),
+    Workload(GIB // 4, 1, 1),
+    Workload(GIB // 2, 1, 1),
+]
 
-    workloads: list[Workload]
-    delays: list[int]
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What is measured, and the results so far."""
+
+    workloads: Sequence[Workload]
+    delays_ms: Sequence[int]
     rounds: int
     samples: list[Sample] = field(default_factory=list)
     starts: list[ColdStart] = field(default_factory=list)
 
-    def steps(self, running: site.Site) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Round by round, and each of them begins with another client."""
+    def steps(self, running: site.Site) -> Iterator[_Step]:
+        """Yield all measurements with their titles. Each round begins with another client."""
+        for number, delay in product(range(self.rounds), self.delays_ms):
+            for client, objects in product(_rotated(STARTED, number), (1, PER_EVENT)):
+                step = partial(self._start, running, client, delay, number, objects)
+                yield f"cold start, {objects}, {delay} ms: {client.name}", step
         for number in range(self.rounds):
-            yield from self._starts(running, number)
-        for number in range(self.rounds):
-            for workload in self.workloads:
-                yield from self._measurements(running, workload, number)
-
-    def _starts(self, running: site.Site, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
-        for delay in self.delays:
-            for client in _in_turn(STARTED, number):
-                for objects in (1, PER_EVENT):
-                    start = partial(self.start, running, client, delay, number, objects)
-                    yield f"cold start, {objects}, {delay} ms: {client.name}", start
-
-    def _measurements(
-        self, running: site.Site, workload: Workload, number: int
-    ) -> Iterator[tuple[str, Callable[[], None]]]:
-        for delay in self.delays:
-            for client in _in_turn(CLIENTS, number):
-                if client.phases.isdisjoint(workload.phases):
-                    continue
-                step = partial(self.measure, running, client, workload, delay, number)
+            for workload, delay, client in product(
+                self.workloads, self.delays_ms, _rotated(CLIENTS, number)
+            ):
+                step = partial(self._measure, running, client, workload, delay, number)
                 yield f"{workload.title}, {delay} ms: {client.name}", step
 
-    def measure(
+    def _measure(
         self, running: site.Site, client: Client, workload: Workload, delay: int, number: int
     ) -> None:
-        self.samples += measure(running, client, workload, delay, f"round-{number}")
+        if not client.phases.isdisjoint(workload.phases):
+            self.samples.extend(measure(running, client, workload, delay, f"round-{number}"))
 
-    def start(
+    def _start(
         self, running: site.Site, client: Client, delay: int, number: int, objects: int
     ) -> None:
         name = f"round-{number}-of-{objects}"
         self.starts.append(measure_start(running, client, delay, name, objects))
 
 
-def _in_turn(clients: list[Client], number: int) -> list[Client]:
-    turn = number % len(clients)
-    return clients[turn:] + clients[:turn]
-
-
-def full(rounds: int) -> Plan:
-    """What is worth quoting."""
-    workloads = [
-        Workload(SMALL, 1000, 50, _EVENTS),
-        Workload(MIB, 200, 20),
-        Workload(EACH_OF_TEN, 50, 20, (Phase.BATCHES,)),
-        Workload(FLAT_FROM, 1, 1),
-        Workload(GIB, 1, 1),
-        Workload(4 * GIB, 1, 1),
-    ]
-    return Plan(workloads, [0, 30, 80], rounds)
-
-
-def quick(rounds: int) -> Plan:
-    """What tells in a minute whether something went wrong."""
-    workloads = [
-        Workload(SMALL, 200, 10, _EVENTS),
-        Workload(EACH_OF_TEN, 10, 10, (Phase.BATCHES,)),
-        Workload(FLAT_FROM, 1, 1),
-        Workload(GIB // 4, 1, 1),
-        Workload(GIB // 2, 1, 1),
-    ]
-    return Plan(workloads, [0, 30], rounds)
+def _rotated(clients: list[Client], number: int) -> list[Client]:
+    first = number % len(clients)
+    return clients[first:] + clients[:first]
 
 
 def main() -> None:
     """Run all rounds."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: nothing to quote")
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a check only")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, help="the page to write; without it, it is printed")
+    parser.add_argument("--output", type=Path, help="the page to write; by default it is printed")
     options = parser.parse_args()
-    plan = (quick if options.quick else full)(options.rounds)
+    benchmark = (
+        Benchmark(QUICK, [0, 30], options.rounds)
+        if options.quick
+        else Benchmark(FULL, [0, 30, 80], options.rounds)
+    )
     console = Console(soft_wrap=True)
-    with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
-        running = stack.enter_context(site.running(Path(directory)))
-        _run(plan, running, console)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
+        site.running(Path(directory)) as running,
+    ):
+        ciphers = f"{running.aws.cipher()} from S3, {running.gcs.cipher()} to GCS"
+        _run([*benchmark.steps(running)], console)
     setting = {
-        "TLS 1.3": f"{running.aws.cipher} from S3, {running.gcs.cipher} to GCS",
+        "TLS 1.3": ciphers,
         "Peers": f"{version()}; boto3 and google-cloud-storage as in `requirements/bench.txt`",
-        "Rounds": str(plan.rounds),
+        "Rounds": str(benchmark.rounds),
     }
-    results = Results(tuple(plan.samples), tuple(plan.starts))
-    text = page(results, plan.workloads, plan.delays, setting)
+    results = Results(tuple(benchmark.samples), tuple(benchmark.starts))
+    text = page(results, benchmark.workloads, benchmark.delays_ms, setting)
     if options.output is None:
         console.print(text, markup=False, highlight=False)
     else:
         options.output.write_text(text, encoding="utf-8")
+        large, largest = (workload.size for workload in benchmark.workloads[-2:])
+        draw(options.output.with_name("benchmark.svg"), compare(results, large, largest))
 
 
-def _run(plan: Plan, running: site.Site, console: Console) -> None:
-    steps = [*plan.steps(running)]
-    columns = (
-        TextColumn("{task.description:<44}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+def _run(steps: Sequence[_Step], console: Console) -> None:
+    with Progress(console=console) as progress:
         task = progress.add_task("", total=len(steps))
         for title, step in steps:
             progress.update(task, description=title)

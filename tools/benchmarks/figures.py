@@ -1,64 +1,36 @@
-"""Medians of all rounds, and what they are held to."""
+"""Medians of all rounds, and the limits that they must keep."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from statistics import median
+from typing import TypeVar
 
 from tools.benchmarks.clients.base import PER_EVENT, Phase
-from tools.benchmarks.measure import GIB, KIB, MIB, ColdStart, Sample, size_text
+from tools.benchmarks.measure import ColdStart, Sample
+from tools.benchmarks.series import KIB, MIB
+from tools.common.tables import size as size_text
 
 OURS, TUTORIAL, DAEMON, COPY = "replicator", "tutorial Lambda", "rclone rcd", "rclone copy"
 AS_SHIPPED = "tutorial Lambda, as sam builds it"
 
 SMALL = 10 * KIB
 FLAT_FROM = 64 * MIB
+"""The smallest object of those whose peak memory must be the same."""
+
 EACH_OF_TEN = 8 * MIB
 """Size of the objects of one event whose memory is measured."""
 
 LATENCY_MS = 30
-"""The round trip at which times are compared; without one, CPU is."""
+"""The round trip at which times are compared. CPU is compared without one."""
+
+T = TypeVar("T", Sample, ColdStart)
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """The median of one client at one workload, phase and round-trip time."""
-
-    client: str
-    size: int
-    count: int
-    cpu_s: float
-    wall_s: float
-    rss_idle: float
-    rss_peak: float
-    requests: tuple[float, float]
-    trips: float
-
-    @classmethod
-    def of(cls, samples: list[Sample]) -> "Figure":
-        """Time and requests are per object."""
-        one = samples[0]
-
-        def middle(figure: Callable[[Sample], float]) -> float:
-            return median(map(figure, samples))
-
-        return cls(
-            client=one.client,
-            size=one.size,
-            count=one.count,
-            cpu_s=middle(lambda sample: sample.cpu_s / sample.count),
-            wall_s=middle(lambda sample: sample.wall_s / sample.count),
-            rss_idle=middle(lambda sample: sample.rss_idle),
-            rss_peak=middle(lambda sample: sample.rss_peak),
-            requests=(
-                middle(lambda sample: sample.requests[0] / sample.count),
-                middle(lambda sample: sample.requests[1] / sample.count),
-            ),
-            trips=middle(lambda sample: sample.trips / sample.count),
-        )
-
-    @property
-    def cpu_s_per_gib(self) -> float:
-        return self.cpu_s / self.size * GIB
+def medians(samples: Sequence[T]) -> T:
+    """Return the first sample with the median of every measured field."""
+    measured = [field.name for field in fields(samples[0]) if field.type is float]
+    values = {name: median(getattr(each, name) for each in samples) for name in measured}
+    return replace(samples[0], **values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +40,14 @@ class Results:
     samples: tuple[Sample, ...]
     starts: tuple[ColdStart, ...]
 
-    def figure(self, client: str, size: int, phase: Phase, delay_ms: int = 0) -> Figure | None:
-        """None where nothing was measured."""
+    def figure(self, client: str, size: int, phase: Phase, delay_ms: int = 0) -> Sample | None:
+        """Return the medians of all rounds; None where nothing was measured."""
         wanted = (client, size, phase, delay_ms)
         found = [s for s in self.samples if (s.client, s.size, s.phase, s.delay_ms) == wanted]
-        return Figure.of(found) if found else None
+        return medians(found) if found else None
 
     def peak_mib(self, client: str, phase: Phase, size: int | None = None) -> float | None:
-        """Most memory that any process of a client ever held, up to the end of such a phase."""
+        """Return the most memory that any process of a client held by the end of a phase."""
         peaks = [
             s.rss_peak
             for s in self.samples
@@ -84,9 +56,9 @@ class Results:
         return max(peaks) / MIB if peaks else None
 
     def start(self, client: str, delay_ms: int | None = None, objects: int = 1) -> ColdStart | None:
-        """Medians of all starts, or of those at one round-trip time: CPU does not depend on it.
+        """Return the medians of all starts, or of those at one round-trip time.
 
-        Of the requests it is the maximum: one start that asked for more is one too many.
+        Of the requests it returns the most: no start may send more than it needs.
         """
         found = [
             s
@@ -96,26 +68,20 @@ class Results:
         if not found:
             return None
         return replace(
-            found[0],
-            init_cpu_s=median(start.init_cpu_s for start in found),
-            init_wall_s=median(start.init_wall_s for start in found),
-            event_cpu_s=median(start.event_cpu_s for start in found),
-            event_wall_s=median(start.event_wall_s for start in found),
-            requests=(
-                max(start.requests[0] for start in found),
-                max(start.requests[1] for start in found),
-            ),
+            medians(found),
+            aws_requests=max(start.aws_requests for start in found),
+            google_requests=max(start.google_requests for start in found),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Something that was promised, and what came of it."""
+    """A limit and what was measured."""
 
     what: str
     limit: float
-    unit: str
     measured: float
+    unit: str = ""
 
     @property
     def met(self) -> bool:
@@ -123,40 +89,19 @@ class Bar:
 
 
 def bars(results: Results, large: int, largest: int) -> Iterator[Bar]:
-    """What is measured of the bars; `large` and `largest` are 1 and 4 GiB in a full run."""
-    yield from _small(results)
-    yield from _delayed(results)
-    yield from _large(results, large, largest)
-    yield from _memory(results, largest)
-    yield from _requests(results, SMALL, Phase.NEW, (2, 1), 3)
-    yield from _requests(results, SMALL, Phase.AGAIN, (1, 1), 2)
-    for size in (large, largest):
-        yield from _requests(results, size, Phase.NEW, (3, 4), 6)
-    yield from _cold(results)
-
-
-def _small(results: Results) -> Iterator[Bar]:
-    for phase, limit in ((Phase.NEW, 1.0), (Phase.AGAIN, 3.0)):
-        yield from _cpu(results, limit, TUTORIAL, SMALL, phase)
-
-
-def _delayed(results: Results) -> Iterator[Bar]:
-    one = results.figure(OURS, SMALL, Phase.NEW, LATENCY_MS)
-    if one is None:
-        return
-    for peer in (TUTORIAL, DAEMON):
-        if theirs := results.figure(peer, SMALL, Phase.NEW, LATENCY_MS):
-            what = f"10 KiB, new, at {LATENCY_MS} ms: time, times that of `{peer}`"
-            yield Bar(what, 0.8, "", one.wall_s / theirs.wall_s)
-    if ten := results.figure(OURS, SMALL, Phase.BATCHES, LATENCY_MS):
-        times = PER_EVENT * ten.wall_s / one.wall_s
-        yield Bar(f"{PER_EVENT} in an event at {LATENCY_MS} ms: time, times one", 1.4, "", times)
-
-
-def _large(results: Results, large: int, largest: int) -> Iterator[Bar]:
+    """Yield every bar that was measured. `large` and `largest` are 1 and 4 GiB in a full run."""
+    yield from _cpu(results, 1.0, TUTORIAL, SMALL)
+    yield from _cpu(results, 3.0, TUTORIAL, SMALL, Phase.AGAIN)
+    yield from _time(results)
     for size in (large, largest):
         yield from _cpu(results, 1.25, COPY, size)
         yield from _cpu(results, 0.8, TUTORIAL, size)
+    yield from _memory(results, largest)
+    yield from _requests(results, SMALL, Phase.NEW, (2, 1, 3))
+    yield from _requests(results, SMALL, Phase.AGAIN, (1, 1, 2))
+    for size in (large, largest):
+        yield from _requests(results, size, Phase.NEW, (3, 4, 6))
+    yield from _cold_start(results)
 
 
 def _cpu(
@@ -165,47 +110,56 @@ def _cpu(
     ours, theirs = results.figure(OURS, size, phase), results.figure(peer, size, phase)
     if ours and theirs:
         what = f"{size_text(size)}, {phase}: CPU, times that of `{peer}`"
-        yield Bar(what, limit, "", ours.cpu_s / theirs.cpu_s)
+        yield Bar(what, limit, ours.cpu_s / theirs.cpu_s)
+
+
+def _time(results: Results) -> Iterator[Bar]:
+    one = results.figure(OURS, SMALL, Phase.NEW, LATENCY_MS)
+    for peer in (TUTORIAL, DAEMON):
+        theirs = results.figure(peer, SMALL, Phase.NEW, LATENCY_MS)
+        if one and theirs:
+            what = f"10 KiB, new, at {LATENCY_MS} ms: time, times that of `{peer}`"
+            yield Bar(what, 0.8, one.wall_s / theirs.wall_s)
+    ten = results.figure(OURS, SMALL, Phase.BATCHES, LATENCY_MS)
+    if one and ten:
+        what = f"{PER_EVENT} in an event at {LATENCY_MS} ms: time, times one"
+        yield Bar(what, 1.4, PER_EVENT * ten.wall_s / one.wall_s)
 
 
 def _memory(results: Results, largest: int) -> Iterator[Bar]:
-    one = results.peak_mib(OURS, Phase.NEW)
-    if one is not None:
-        yield Bar("one object of any size: peak memory", 100, "MiB", one)
+    if one := results.peak_mib(OURS, Phase.NEW):
+        yield Bar("one object of any size: peak memory", 100, one, "MiB")
     low = results.figure(OURS, FLAT_FROM, Phase.NEW)
     high = results.figure(OURS, largest, Phase.NEW)
     if low and high:
         what = f"{size_text(FLAT_FROM)} to {size_text(largest)}: growth of peak memory"
-        yield Bar(what, 8, "MiB", (high.rss_peak - low.rss_peak) / MIB)
-    ten = results.peak_mib(OURS, Phase.BATCHES, EACH_OF_TEN)
-    if ten is not None:
+        yield Bar(what, 8, (high.rss_peak - low.rss_peak) / MIB, "MiB")
+    if ten := results.peak_mib(OURS, Phase.BATCHES, EACH_OF_TEN):
         what = f"{PER_EVENT} of {size_text(EACH_OF_TEN)} in an event: peak memory"
-        yield Bar(what, 140, "MiB", ten)
+        yield Bar(what, 140, ten, "MiB")
 
 
 def _requests(
-    results: Results, size: int, phase: Phase, limits: tuple[int, int], trips: int
+    results: Results, size: int, phase: Phase, limits: tuple[int, int, int]
 ) -> Iterator[Bar]:
-    ours = results.figure(OURS, size, phase)
-    if ours is None:
-        return
-    what = f"{size_text(size)}, {phase}"
-    for store, limit, count in zip(("S3", "GCS"), limits, ours.requests, strict=True):
-        yield Bar(f"{what}: requests to {store}", limit, "", count)
-    yield Bar(f"{what}: round trips in sequence", trips, "", ours.trips)
+    """Limit the requests to S3, the requests to GCS, and the round trips."""
+    if ours := results.figure(OURS, size, phase):
+        names = ("requests to S3", "requests to GCS", "round trips in sequence")
+        counts = (ours.s3_requests, ours.gcs_requests, ours.round_trips)
+        for name, limit, count in zip(names, limits, counts, strict=True):
+            yield Bar(f"{size_text(size)}, {phase}: {name}", limit, count)
 
 
-def _cold(results: Results) -> Iterator[Bar]:
+def _cold_start(results: Results) -> Iterator[Bar]:
     if ten := results.start(OURS, objects=PER_EVENT):
         what = f"first event of {PER_EVENT} after init"
-        times = ten.event_cpu_s / ten.init_cpu_s
-        yield Bar(f"{what}: CPU, times that of init", 250 / 400, "", times)
-        aws, google = ten.requests
-        yield Bar(f"{what}: requests to S3, and for the secret", 2 * PER_EVENT + 1, "", aws)
-        yield Bar(f"{what}: requests to GCS, and for the token", PER_EVENT + 1, "", google)
+        yield Bar(f"{what}: CPU, times that of init", 0.625, ten.event_cpu_s / ten.init_cpu_s)
+        limits = (2 * PER_EVENT + 1, PER_EVENT + 1)
+        yield Bar(f"{what}: requests to S3, and for the secret", limits[0], ten.aws_requests)
+        yield Bar(f"{what}: requests to GCS, and for the token", limits[1], ten.google_requests)
     ours = results.start(OURS)
     for peer, limit in ((TUTORIAL, 0.85), (AS_SHIPPED, 0.4)):
         theirs = results.start(peer)
         if ours and theirs:
             what = f"cold start to the first object: CPU, times that of `{peer}`"
-            yield Bar(what, limit, "", ours.first_cpu_s / theirs.first_cpu_s)
+            yield Bar(what, limit, ours.total_cpu_s / theirs.total_cpu_s)

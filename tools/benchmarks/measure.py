@@ -1,37 +1,39 @@
-"""One client, one workload, one round-trip time: what it cost."""
+"""Measures one client with one workload at one round-trip time."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tools.benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Session
-from tools.benchmarks.series import Series
-from tools.benchmarks.servers.journal import Taken, in_sequence
+from tools.benchmarks.series import KIB, Series
+from tools.benchmarks.servers.journal import round_trips
 from tools.benchmarks.site import Site
+from tools.common.tables import size
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
 WARM_UP = Series(10 * KIB, 20, "warm-up")
 _FIRST_BATCHES = 3
+"""Batches that are not measured, because they open the connections."""
+
 _WRITES = frozenset({Phase.NEW, Phase.BATCHES})
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Objects of one size; fewer of them where each request waits."""
+    """Objects of one size. There are fewer of them where each request waits."""
 
     size: int
     count: int
-    delayed: int
+    count_with_delay: int
     phases: tuple[Phase, ...] = (Phase.NEW,)
 
     @property
     def title(self) -> str:
-        return f"{self.count:,} x {size_text(self.size)}"
+        return f"{self.count:,} x {size(self.size)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One phase of one round. Sizes in bytes; `trips` are the requests that had to wait in turn."""
+    """One phase of one round. CPU, time, requests and round trips are those per object."""
 
     client: str
     size: int
@@ -40,18 +42,22 @@ class Sample:
     delay_ms: int
     cpu_s: float
     wall_s: float
-    rss_idle: int
-    rss_peak: int
-    requests: tuple[int, int]
-    trips: int
+    rss_idle: float
+    """Bytes."""
+    rss_peak: float
+    """Bytes."""
+    s3_requests: float
+    gcs_requests: float
+    round_trips: float
+    """Requests that had to wait for an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """From a new process to the end of its first event: the clients made, the objects replicated.
+    """From a new process to the end of its first event.
 
-    `requests` are those to AWS and to Google: of the whole life of the process, so the secret, the
-    token and whatever a library asks in the background are among them.
+    Requests are those of the whole life of the process: with the secret, the token, and what a
+    library sends in the background.
     """
 
     client: str
@@ -61,59 +67,46 @@ class ColdStart:
     init_wall_s: float
     event_cpu_s: float
     event_wall_s: float
-    requests: tuple[int, int]
+    aws_requests: float
+    google_requests: float
 
     @property
-    def first_cpu_s(self) -> float:
-        """CPU from the start of the process to the end of its first event."""
+    def total_cpu_s(self) -> float:
         return self.init_cpu_s + self.event_cpu_s
 
     @property
-    def first_wall_s(self) -> float:
-        """Time from the start of the process to the end of its first event."""
+    def total_wall_s(self) -> float:
         return self.init_wall_s + self.event_wall_s
-
-
-def slug(client: Client) -> str:
-    """Its name, as part of a key."""
-    return re.sub("[^a-z0-9]+", "-", client.name.lower())
-
-
-def size_text(size: int) -> str:
-    """Bytes, as people say it."""
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if size >= unit:
-            return f"{size // unit} {name}"
-    return f"{size} B"
 
 
 def measure(
     site: Site, client: Client, workload: Workload, delay_ms: int, name: str
 ) -> Iterator[Sample]:
     """Run the phases of a workload that the client knows, in one process where it stays."""
-    count = workload.delayed if delay_ms else workload.count
-    tag = f"{slug(client)}-{workload.size}-{delay_ms}-{name}"
+    count = workload.count_with_delay if delay_ms else workload.count
+    tag = f"{_slug(client)}-{workload.size}-{delay_ms}-{name}"
     with client.open(site) as session:
-        _take(site, delay_ms=0, prime=workload.size)
+        site.take(delay_ms=0, size=workload.size)
         if Phase.WARM_UP in client.phases:
-            session.run(Series(WARM_UP.size, WARM_UP.count, f"warm-{tag}"), Phase.WARM_UP)
-        _take(site, delay_ms=delay_ms)
+            session.run(replace(WARM_UP, tag=f"warm-{tag}"), Phase.WARM_UP)
+        site.take(delay_ms=delay_ms)
         for phase in workload.phases:
-            if phase in client.phases:
-                series = Series(workload.size, count, tag)
-                if phase is Phase.BATCHES:  # the first few of them make the connections
-                    first = PER_EVENT * _FIRST_BATCHES
-                    session.run(replace(series, count=first, tag=f"first-{tag}"), phase)
-                    series = replace(series, tag=f"batches-{tag}")
-                    _take(site)
-                yield _run(site, client.name, session, series, phase, delay_ms)
+            series = Series(workload.size, count, tag)
+            if phase not in client.phases:
+                continue
+            if phase is Phase.BATCHES:
+                first = PER_EVENT * _FIRST_BATCHES
+                session.run(replace(series, count=first, tag=f"first-{tag}"), phase)
+                series = replace(series, tag=f"batches-{tag}")
+                site.take()
+            yield _run(site, client.name, session, series, phase, delay_ms)
 
 
 def _run(
     site: Site, client: str, session: Session, series: Series, phase: Phase, delay_ms: int
 ) -> Sample:
     used = session.run(series, phase)
-    s3, gcs = _take(site)
+    s3, gcs = site.take()
     if gcs.written != (series.count if phase in _WRITES else 0):
         raise ClientError(f"{client}, {phase}: {gcs.written} objects written of {series.count}")
     return Sample(
@@ -122,37 +115,38 @@ def _run(
         count=series.count,
         phase=phase,
         delay_ms=delay_ms,
-        cpu_s=used.cpu_s,
-        wall_s=used.wall_s,
+        cpu_s=used.cpu_s / series.count,
+        wall_s=used.wall_s / series.count,
         rss_idle=session.start.rss,
-        rss_peak=used.rss_peak,
-        requests=(len(s3.entries), len(gcs.entries)),
-        trips=in_sequence([*s3.entries, *gcs.entries]),
+        rss_peak=used.rss,
+        s3_requests=len(s3.entries) / series.count,
+        gcs_requests=len(gcs.entries) / series.count,
+        round_trips=round_trips([*s3.entries, *gcs.entries]) / series.count,
     )
 
 
 def measure_start(
     site: Site, client: Client, delay_ms: int, name: str, objects: int = 1
 ) -> ColdStart:
-    """Start a client, and let it replicate small objects: one, or an event of `PER_EVENT`."""
-    _take(site, delay_ms=delay_ms, prime=WARM_UP.size)
+    """Start a client and let it replicate new small objects: one, or an event of `PER_EVENT`."""
+    site.take(delay_ms=delay_ms, size=WARM_UP.size)
     with client.open(site) as session:
-        tag = f"cold-{slug(client)}-{delay_ms}-{name}"
-        phase = Phase.NEW if objects == 1 else Phase.BATCHES
-        first = session.run(Series(WARM_UP.size, objects, tag), phase)
-        start = session.start
-    aws, google = _take(site)  # the process has ended: nothing that it asks can come later
+        series = Series(WARM_UP.size, objects, f"cold-{_slug(client)}-{delay_ms}-{name}")
+        first = session.run(series, Phase.NEW if objects == 1 else Phase.BATCHES)
+    aws, google = site.take()  # the process has ended: no request can follow
     return ColdStart(
         client=client.name,
         objects=objects,
         delay_ms=delay_ms,
-        init_cpu_s=start.cpu_s,
-        init_wall_s=start.wall_s,
+        init_cpu_s=session.start.cpu_s,
+        init_wall_s=session.start.wall_s,
         event_cpu_s=first.cpu_s,
         event_wall_s=first.wall_s,
-        requests=(len(aws.entries), len(google.entries)),
+        aws_requests=len(aws.entries),
+        google_requests=len(google.entries),
     )
 
 
-def _take(site: Site, **settings: int) -> tuple[Taken, Taken]:
-    return site.aws.take(**settings), site.gcs.take(**settings)
+def _slug(client: Client) -> str:
+    """Return the client's name as a part of a key."""
+    return re.sub("[^a-z0-9]+", "-", client.name.lower())

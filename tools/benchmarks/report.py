@@ -1,11 +1,10 @@
-"""The figures as a page of markdown."""
+"""The figures as a page of Markdown."""
 
-import os
 import platform
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import product
 
 from tools.benchmarks.clients.base import PER_EVENT, Phase
 from tools.benchmarks.figures import (
@@ -15,32 +14,15 @@ from tools.benchmarks.figures import (
     FLAT_FROM,
     OURS,
     TUTORIAL,
-    Figure,
     Results,
     bars,
 )
-from tools.benchmarks.measure import MIB, Workload, size_text
+from tools.benchmarks.measure import ColdStart, Sample, Workload
+from tools.benchmarks.series import GIB, MIB
+from tools.common.machine import processor
+from tools.common.tables import size, table
 
 CLIENTS = (OURS, TUTORIAL, DAEMON, COPY)
-
-_ABOUT = """\
-# Measured
-
-Written by `make bench`; what it means and how it is measured: [PERFORMANCE.md](PERFORMANCE.md).
-Medians of all rounds. "times" is the ratio to the replicator's CPU in the same run: only ratios are
-worth quoting. Requests are those to S3 + those to GCS."""
-
-_ABOUT_BARS = """\
-Limits on CPU and time are ratios within this run: they hold on any machine. For the CPU of a new
-object of 10 KiB the goal beyond the bar is 0.8; the tutorial's function checks nothing."""
-
-_SMALL = """\
-Per object. All clients but `rclone copy` are told of one object after the other."""
-
-_COLD = """\
-Init: imports, and all clients made (the tutorial's reads its secret then). First event: token,
-connections, and its new objects of 10 KiB. Requests are those to AWS + those to Google, from the
-start of the process to its end. `sam build` ships no .pyc files."""
 
 
 def page(
@@ -49,41 +31,57 @@ def page(
     delays: Sequence[int],
     setting: Mapping[str, str],
 ) -> str:
-    """All tables, the machine and the date."""
+    """Return all tables, with the machine and the date."""
     large = [workload for workload in workloads if workload.size >= FLAT_FROM]
     small = [workload for workload in workloads if workload.size < FLAT_FROM]
-    facts = [f"- {name}: {value}" for name, value in {**_machine(), **setting}.items()]
-    parts = [
-        _ABOUT,
-        "\n".join(facts),
-        "## Bars",
-        _ABOUT_BARS,
-        _bars(results, large),
-        "## Large objects",
-        _large(results, large, delays),
-        "## Small objects",
-        _SMALL,
-        _small(results, small, delays),
-        "## Cold start",
-        _COLD,
-        _cold(results, delays),
-    ]
-    return "\n\n".join(parts) + "\n"
+    facts = "\n".join(f"- {k}: {v}" for k, v in {**_machine(), **setting}.items())
+    return f"""\
+# Measured
+
+Written by `make bench`; [PERFORMANCE.md](PERFORMANCE.md) says what it means and how it is measured.
+Figures are medians of all rounds. "times" is the ratio to the replicator's CPU in the same run:
+only ratios are worth quoting. Requests are those to S3 + those to GCS.
+
+{facts}
+
+![CPU and time of the peers, times the replicator's](benchmark.svg)
+
+## Bars
+
+Limits on CPU and time are ratios within this run: they hold on any machine. For the CPU of a new
+object of 10 KiB the goal beyond the bar is 0.8; the tutorial's function checks nothing.
+
+{_bars(results, large)}
+
+## Large objects
+
+{_large(results, large, delays)}
+
+## Small objects
+
+Per object. All clients but `rclone copy` get one object after the other.
+
+{_small(results, small, delays)}
+
+## Cold start
+
+Init: imports, and all clients made (the tutorial's reads its secret then). First event: token,
+connections, and its new objects of 10 KiB. Requests are those to AWS + those to Google, from the
+start of the process to its end. `sam build` ships no .pyc files.
+
+{_cold_starts(results, delays)}
+"""
 
 
 def _machine() -> dict[str, str]:
-    model = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
+    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    optimised = "with" if "--enable-optimizations" in options else "without"
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
     return {
         "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "Machine": f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, {system}",
-        "Python": f"{platform.python_version()}, {_optimised()} profile-guided optimisation",
+        "Machine": f"{processor()}, Linux {platform.release()}, {system}",
+        "Python": f"{platform.python_version()}, {optimised} profile-guided optimisation",
     }
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _bars(results: Results, large: Sequence[Workload]) -> str:
@@ -96,94 +94,87 @@ def _bars(results: Results, large: Sequence[Workload]) -> str:
         )
         for bar in bars(results, large[-2].size, large[-1].size)
     ]
-    return _table(["what", "bar", "measured", ""], rows)
-
-
-def _figures(
-    results: Results, size: int, phase: Phase, delays: Sequence[int]
-) -> Iterator[tuple[int, Figure, float]]:
-    """Of every client, and its CPU as a multiple of ours."""
-    for delay in delays:
-        found = [results.figure(client, size, phase, delay) for client in CLIENTS]
-        present = [figure for figure in found if figure is not None]
-        for figure in present:
-            yield delay, figure, figure.cpu_s / present[0].cpu_s
+    return table(["what", "bar", "measured", ""], rows)
 
 
 def _large(results: Results, workloads: Sequence[Workload], delays: Sequence[int]) -> str:
+    head = ["object", "round trip", "client", "CPU-s/GiB", "times", "time s", "peak RSS MiB"]
     rows = [
         (
-            size_text(workload.size),
-            f"{delay} ms",
-            figure.client,
-            f"{figure.cpu_s_per_gib:.2f}",
-            f"{times:.2f}",
+            size(figure.size),
+            *_delay_and_client(figure),
+            f"{figure.cpu_s / figure.size * GIB:.2f}",
+            times,
             f"{figure.wall_s:.1f}",
             f"{figure.rss_peak / MIB:.0f}",
             f"{(figure.rss_peak - figure.rss_idle) / MIB:.0f}" if figure.rss_idle else "",
-            _requests(figure),
-            _number(figure.trips),
+            *_requests(figure),
         )
-        for workload in workloads
-        for delay, figure, times in _figures(results, workload.size, Phase.NEW, delays)
+        for figure, _, times in _figures(results, workloads, delays)
     ]
-    head = ["object", "round trip", "client", "CPU-s/GiB", "times", "time s", "peak RSS MiB"]
-    return _table([*head, "above idle", "requests", "in sequence"], rows)
+    return table([*head, "above idle", "requests", "in sequence"], rows, text_columns=3)
 
 
 def _small(results: Results, workloads: Sequence[Workload], delays: Sequence[int]) -> str:
+    head = ["objects", "round trip", "client", "CPU ms", "times", "time ms", "peak RSS MiB"]
     rows = [
         (
-            f"{figure.count:,} x {size_text(workload.size)}, {phase}",
-            f"{delay} ms",
-            figure.client,
+            f"{figure.count:,} x {size(figure.size)}, {phase}",
+            *_delay_and_client(figure),
             f"{figure.cpu_s * 1000:.2f}",
-            f"{times:.2f}",
+            times,
             f"{figure.wall_s * 1000:.1f}",
             f"{figure.rss_peak / MIB:.0f}",
-            _requests(figure),
-            _number(figure.trips),
+            *_requests(figure),
         )
-        for workload in workloads
-        for phase in workload.phases
-        for delay, figure, times in _figures(results, workload.size, phase, delays)
+        for figure, phase, times in _figures(results, workloads, delays)
     ]
-    head = ["objects", "round trip", "client", "CPU ms", "times", "time ms", "peak RSS MiB"]
-    return _table([*head, "requests", "in sequence"], rows)
+    return table([*head, "requests", "in sequence"], rows, text_columns=3)
 
 
-def _cold(results: Results, delays: Sequence[int]) -> str:
+def _figures(
+    results: Results, workloads: Sequence[Workload], delays: Sequence[int]
+) -> Iterator[tuple[Sample, Phase, str]]:
+    """Yield the figure of every client, and its CPU as a multiple of ours."""
+    for workload in workloads:
+        for phase, delay in product(workload.phases, delays):
+            found = [results.figure(client, workload.size, phase, delay) for client in CLIENTS]
+            present = [figure for figure in found if figure]
+            for figure in present:
+                yield figure, phase, f"{figure.cpu_s / present[0].cpu_s:.2f}"
+
+
+def _cold_starts(results: Results, delays: Sequence[int]) -> str:
+    head = ["objects", "round trip", "client", "init: CPU ms", "time ms", "first event: CPU ms"]
+    head += ["time ms", "both: CPU ms", "time ms", "requests"]
     rows = [
         (
-            str(objects),
-            f"{delay} ms",
-            client,
-            f"{start.init_cpu_s * 1000:.0f}",
-            f"{start.init_wall_s * 1000:.0f}",
-            f"{start.event_cpu_s * 1000:.0f}",
-            f"{start.event_wall_s * 1000:.0f}",
-            f"{start.first_cpu_s * 1000:.0f}",
-            f"{start.first_wall_s * 1000:.0f}",
-            " + ".join(map(str, start.requests)),
+            objects,
+            *_delay_and_client(start),
+            *(
+                f"{seconds * 1000:.0f}"
+                for seconds in (
+                    *(start.init_cpu_s, start.init_wall_s),
+                    *(start.event_cpu_s, start.event_wall_s),
+                    *(start.total_cpu_s, start.total_wall_s),
+                )
+            ),
+            f"{start.aws_requests:g} + {start.google_requests:g}",
         )
-        for objects in (1, PER_EVENT)
-        for delay in delays
-        for client in (*CLIENTS, AS_SHIPPED)
-        if (start := results.start(client, delay, objects)) is not None
+        for objects, delay, client in product((1, PER_EVENT), delays, (*CLIENTS, AS_SHIPPED))
+        if (start := results.start(client, delay, objects))
     ]
-    head = ["objects", "round trip", "client", "init: CPU ms", "time ms", "first event: CPU ms"]
-    return _table([*head, "time ms", "both: CPU ms", "time ms", "requests"], rows)
+    return table(head, rows, text_columns=3)
 
 
-def _requests(figure: Figure) -> str:
-    return " + ".join(map(_number, figure.requests))
+def _delay_and_client(measured: Sample | ColdStart) -> tuple[str, str]:
+    return f"{measured.delay_ms} ms", measured.client
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def _optimised() -> str:
-    """Whether this interpreter was built as distributions build it: it is much faster then."""
-    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    return "with" if "--enable-optimizations" in options else "without"
+def _requests(figure: Sample) -> tuple[str, str]:
+    """Return requests and round trips with up to two digits."""
+    s3, gcs, trips = (
+        f"{round(value, 2):g}"
+        for value in (figure.s3_requests, figure.gcs_requests, figure.round_trips)
+    )
+    return f"{s3} + {gcs}", trips

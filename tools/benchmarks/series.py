@@ -1,4 +1,4 @@
-"""Objects that nobody stores: everything about one is in its key, so both servers know it."""
+"""Generated objects: a key states size and content, so neither server stores anything."""
 
 import functools
 import hashlib
@@ -10,18 +10,22 @@ from typing import Any, Self
 
 from awscrt import checksums
 
-BLOCK = random.Random(0).randbytes(1024 * 1024)  # noqa: S311 - a pattern that does not compress
-"""Every object consists of this block, over and over."""
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
-SINGLE_PART_BYTES = 16 * 1024 * 1024
-"""What is larger was a multipart upload: its ETag is no MD5, as for most large objects of S3."""
+BLOCK = random.Random(0).randbytes(MIB)  # noqa: S311 - bytes that do not compress
+"""Every object repeats this block."""
+
+SINGLE_PART_BYTES = 16 * MIB
+"""Larger objects are multipart uploads: their ETag is no MD5, as for most large objects of S3."""
+
+PART_BYTES = 8 * MIB
 
 _KEY = re.compile(r"(\d+)x(\d+)-([a-z0-9-]+)/(?:(\d{6})?)")
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """`count` objects of `size` bytes; the tag makes their names new."""
+    """`count` objects of `size` bytes. The tag makes their keys unique."""
 
     size: int
     count: int
@@ -29,7 +33,7 @@ class Series:
 
     @classmethod
     def of(cls, key: str) -> Self | None:
-        """The series that a key or a prefix belongs to."""
+        """Return the series of a key or a prefix; None when there is no such object."""
         found = _KEY.fullmatch(key)
         if found is None or int(found[4] or 0) >= int(found[2]):
             return None
@@ -45,49 +49,47 @@ class Series:
 
 
 def content(start: int, end: int) -> Iterator[memoryview]:
-    """The bytes of any object from `start` to before `end`."""
+    """Yield the bytes of any object from `start` to before `end`."""
     view = memoryview(BLOCK)
     while start < end:
-        at = start % len(BLOCK)
-        piece = view[at : at + end - start]
+        offset = start % len(BLOCK)
+        piece = view[offset : offset + end - start]
         yield piece
         start += len(piece)
 
 
 @functools.cache
 def crc32c(size: int) -> bytes:
-    """As GCS has it, before base64."""
+    """Return the checksum of an object as GCS has it, before base64."""
     return _crc(checksums.crc32c, size).to_bytes(4, "big")
 
 
 @functools.cache
 def crc64nvme(size: int) -> bytes:
-    """As S3 has it, before base64."""
+    """Return the checksum of an object as S3 has it, before base64."""
     return _crc(checksums.crc64nvme, size).to_bytes(8, "big")
 
 
 @functools.cache
 def md5(size: int) -> bytes | None:
-    """None for large objects: nobody who uploads in parts knows it."""
+    """Return None for multipart uploads: neither store knows their MD5."""
     if size > SINGLE_PART_BYTES:
         return None
     return hashlib.md5(b"".join(content(0, size)), usedforsecurity=False).digest()
 
 
 def etag(size: int) -> str:
-    """The ETag, without its quotes."""
-    digest = md5(size)
-    if digest is not None:
+    """Return the ETag without its quotes."""
+    if digest := md5(size):
         return digest.hex()
-    parts = -(-size // (8 * 1024 * 1024))
+    parts = -(-size // PART_BYTES)
     return f"{hashlib.md5(str(size).encode(), usedforsecurity=False).hexdigest()}-{parts}"
 
 
-def prime(size: int) -> None:
-    """Compute once what every answer needs, before anything is measured."""
-    crc32c(size)
-    crc64nvme(size)
-    md5(size)
+def precompute(size: int) -> None:
+    """Fill the caches before anything is measured."""
+    for function in (crc32c, crc64nvme, md5):
+        function(size)
 
 
 def _crc(function: Callable[[Any, int], int], size: int) -> int:

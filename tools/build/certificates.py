@@ -1,7 +1,7 @@
-"""Put certificate authorities beside the function: `certificates.py ARTIFACT`.
+"""Add certificate authorities to the function's artifact: `certificates.py ARTIFACT`.
 
-Makes of certifi's file `certificates/all.pem`, `certificates/all/` (a file for each authority, by
-the hash of its name, as `openssl rehash` does it) and `certificates/amazon.pem`.
+Writes `certificates/all.pem`, which is certifi's file, `certificates/all/` with a file for each
+authority named by `openssl rehash`, and `certificates/amazon.pem`.
 functions/replicate/certificates.py says what they are for.
 """
 
@@ -16,13 +16,13 @@ AMAZON = ("Amazon Root CA", "Starfield Services Root Certificate Authority")
 
 
 def main() -> None:
-    """Write the folder into the artifact that was given."""
+    """Write the folder into the artifact."""
     artifact = Path(sys.argv[1])
     write((artifact / "certifi" / "cacert.pem").read_text("utf-8"), artifact / "certificates")
 
 
 def write(bundle: str, folder: Path, amazon: tuple[str, ...] = AMAZON) -> None:
-    """Write the three forms of a bundle; nothing where there is no openssl command."""
+    """Write the three forms of a bundle; nothing without an openssl command."""
     openssl = shutil.which("openssl")
     if openssl is None:
         sys.stderr.write("No openssl command found: new connections will cost 20 ms more CPU.\n")
@@ -47,7 +47,7 @@ def write(bundle: str, folder: Path, amazon: tuple[str, ...] = AMAZON) -> None:
 
 
 def _certificates(bundle: str) -> Iterator[tuple[str, str]]:
-    """Yield each certificate of a bundle, with the comment before it."""
+    """Yield each certificate of a bundle with the comment before it."""
     end = "-----END CERTIFICATE-----\n"
     for part in bundle.split(end)[:-1]:
         label, _, body = part.partition("-----BEGIN CERTIFICATE-----")

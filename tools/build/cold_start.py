@@ -1,10 +1,11 @@
 """Measure what the build's steps are worth: `python -m tools.build.cold_start ARTIFACT [RUNS]`.
 
-For the artifact and what would be shipped without each step: size, files, and the time of the
-first invocation in Lambda's runtime, which begins with the start of the interpreter. The runs of
-all variants take turns, so that a busy machine is busy for each of them.
+Prints size, files, and the time of the first invocation in Lambda's runtime, which starts the
+interpreter: for the artifact, and for what would be shipped without each step. The runs of all
+variants take turns, so that other load on the machine slows down all of them.
 """
 
+import argparse
 import json
 import shutil
 import statistics
@@ -12,16 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from tools.build.sealed import sealed
+from tools.common.tables import table
 from tools.local.runtime import REPOSITORY, LambdaRuntime
 
-RUNS = 10
 EVENTS = {"event": "s3-test-event.json", "request": "api-v2-malformed-body.json"}
-"""Neither needs a store: what remains is the start, on the event path and on the API's."""
+"""For the event path and the API's. Neither needs a store, so the time is that of the start."""
 
 ENVIRONMENT = {
     "AWS_REGION": "eu-central-1",
@@ -30,40 +32,64 @@ ENVIRONMENT = {
     "GCS_BUCKET_NAME": "replica",
     "GCP_CREDENTIALS_SECRET": "gcp",
     "SOURCE_BUCKETS": "source",
+    "PYTHONDONTWRITEBYTECODE": "1",  # code is read-only in Lambda
 }
-NOTHING = "def handler(event, context):\n    return {}\n"
+EMPTY_HANDLER = "def lambda_handler(event, context):\n    return {}\n"
+
+_Times = dict[tuple[str, str], list[float]]
 
 
 def main() -> None:
-    """Make the variants, let them take turns, and print a table."""
-    artifact = Path(sys.argv[1]).resolve()
-    runs = int(sys.argv[2]) if len(sys.argv) > 2 else RUNS  # noqa: PLR2004 - both arguments
+    """Build the variants, measure them in turns, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m tools.build.cold_start")
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("runs", type=int, nargs="?", default=10)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        variants = _variants(artifact, Path(name))
-        sizes = {variant: _size(folder) for variant, folder in variants.items()}
-        times = _measured(variants, Path(name), runs)
-    print("| artifact | MB | files | event ms | request ms |\n|---|---|---|---|---|")
-    for variant, (size, files) in sizes.items():
-        columns = " | ".join(_told(times[variant, event]) for event in EVENTS)
-        print(f"| {variant} | {size / 1e6:.1f} | {files} | {columns} |")
-    print(f"\nFastest (median) of {runs} first invocations.")
+        variants = build_variants(options.artifact.resolve(), Path(name))
+        files = {
+            variant: [path for path in folder.rglob("*") if path.is_file()]
+            for variant, folder in variants.items()
+        }
+        sizes = {
+            variant: sum(path.stat().st_size for path in paths) for variant, paths in files.items()
+        }
+        times = measure(variants, Path(name), options.runs)
+    rows = [
+        (
+            variant,
+            f"{sizes[variant] / 1e6:.1f}",
+            len(files[variant]),
+            *(_fastest_and_median(times[variant, event]) for event in EVENTS),
+        )
+        for variant in variants
+    ]
+    print(table(("artifact", "MB", "files", "event ms", "request ms"), rows))
+    print(f"\nFastest (median) of {options.runs} first invocations.")
 
 
-def _variants(artifact: Path, folder: Path) -> dict[str, Path]:
-    plain = folder / "plain"
-    _install(plain)
-    shutil.copytree(artifact / "replicate", plain / "replicate", ignore=_compiled)
-    whole = folder / "whole"
-    shutil.copytree(plain, whole)
-    subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", whole],
-        check=True,
+def build_variants(artifact: Path, folder: Path) -> dict[str, Path]:
+    """Return the folder of each variant."""
+    without_compiled = shutil.ignore_patterns("__pycache__")
+    plain, whole, source, empty = (folder / name for name in ("plain", "whole", "source", "empty"))
+    _run(
+        "pip",
+        "install",
+        "-qq",
+        "--no-compile",
+        "--no-deps",
+        "--require-hashes",
+        "--target",
+        plain,
+        "-r",
+        REPOSITORY / "functions" / "requirements.txt",
     )
-    source = folder / "source"
-    shutil.copytree(artifact, source, ignore=_compiled)
-    empty = folder / "empty"
+    shutil.copytree(artifact / "replicate", plain / "replicate", ignore=without_compiled)
+    shutil.copytree(plain, whole)
+    _run("compileall", "-q", "--invalidation-mode", "unchecked-hash", whole)
+    shutil.copytree(artifact, source, ignore=without_compiled)
     (empty / "replicate").mkdir(parents=True)
-    (empty / "replicate" / "handler.py").write_text(NOTHING.replace("handler", "lambda_handler"))
+    (empty / "replicate" / "handler.py").write_text(EMPTY_HANDLER)
     return {
         "as built": artifact,
         "without .pyc": source,
@@ -73,55 +99,36 @@ def _variants(artifact: Path, folder: Path) -> dict[str, Path]:
     }
 
 
-def _install(folder: Path) -> None:
-    lock = REPOSITORY / "functions" / "requirements.txt"
-    subprocess.run(  # noqa: S603 - our own command
-        [
-            *(sys.executable, "-m", "pip", "install", "-qq", "--no-compile", "--no-deps"),
-            *("--require-hashes", "--target", folder, "-r", lock),
-        ],
-        check=True,
-    )
-
-
-def _measured(
-    variants: Mapping[str, Path], folder: Path, runs: int
-) -> dict[tuple[str, str], list[float]]:
+def measure(variants: Mapping[str, Path], folder: Path, runs: int) -> _Times:
+    """Return the seconds of each first invocation by variant and event."""
     events = {
         kind: json.loads((REPOSITORY / "events" / name).read_text())
         for kind, name in EVENTS.items()
     }
-    cases = [(variant, event) for variant in variants for event in EVENTS]
-    times: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
+    times: _Times = defaultdict(list)
     with ExitStack() as stack:
         functions = {}
         for number, (variant, artifact) in enumerate(variants.items()):
             own = folder / f"run-{number}"
             own.mkdir()
-            # Code is read-only in Lambda: nothing is compiled for the next start.
-            environment = ENVIRONMENT | sealed(artifact, own) | {"PYTHONDONTWRITEBYTECODE": "1"}
-            function = LambdaRuntime(environment, folder=own, code=artifact)
-            stack.callback(function.close)
-            functions[variant] = function
+            environment = ENVIRONMENT | sealed(artifact, own)
+            functions[variant] = LambdaRuntime(environment, folder=own, code=artifact)
+            stack.callback(functions[variant].close)
         for _ in range(runs):
-            for variant, event in cases:
-                functions[variant].restart()
-                started = time.monotonic()
-                functions[variant].invoke(events[event])
-                times[variant, event].append(time.monotonic() - started)
+            for variant, function in functions.items():
+                for kind, event in events.items():
+                    function.restart()
+                    started = time.monotonic()
+                    function.invoke(event)
+                    times[variant, kind].append(time.monotonic() - started)
     return times
 
 
-def _compiled(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name == "__pycache__"]
+def _run(module: str, *arguments: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", module, *arguments], check=True)  # noqa: S603 - our own command
 
 
-def _size(folder: Path) -> tuple[int, int]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files), len(files)
-
-
-def _told(times: list[float]) -> str:
+def _fastest_and_median(times: list[float]) -> str:
     return f"{min(times) * 1000:.0f} ({statistics.median(times) * 1000:.0f})"
 
 

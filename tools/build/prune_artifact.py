@@ -1,6 +1,6 @@
 """Remove from the function's artifact what it never reads: `prune_artifact.py FOLDER`.
 
-A list, not a tracer: each entry says why it is safe, and tests/sam proves the rest still runs.
+The list states why each entry is safe to remove. tests/sam runs the pruned artifact.
 """
 
 import shutil
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-AWS_SERVICES = frozenset({"s3", "secretsmanager"})
-"""The services that the function makes boto3 clients for."""
+AWS_SERVICES = frozenset({"s3", "secretsmanager", "sqs", "stepfunctions"})
+"""The services for which the function makes boto3 clients."""
 
 UNUSED = {
     "bin": "command lines of packages",
@@ -19,23 +19,23 @@ UNUSED = {
     "google/cloud/storage/asyncio": "the client for the gRPC API",
     "**/tests": "tests of packages",
     "**/testdata": "data of tests",
-    "**/__pycache__": "compiled for somebody else: the build compiles everything at its end",
+    "**/__pycache__": "compiled by pip; the build compiles everything at its end",
     "**/*.pyi": "for type checkers",
     "**/*.pxd": "for building extensions",
     "*.dist-info/RECORD": "for pip",
 }
-"""Patterns below the artifact, and why nothing misses them. *.dist-info stays: it has the licences,
-and packages look up their own version there."""
+"""Patterns below the artifact, and why nothing needs them. *.dist-info stays: it has the licences,
+and packages read their own version from it."""
 
 
 def main() -> None:
-    """Prune the folder that was given."""
+    """Prune the folder."""
     (folder,) = map(Path, sys.argv[1:])
     for path in [*_unused(folder), *_models(folder / "botocore" / "data")]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)  # a folder above it may be gone already
+            path.unlink(missing_ok=True)  # a folder above it may be removed already
 
 
 def _unused(folder: Path) -> Iterator[Path]:
@@ -44,7 +44,7 @@ def _unused(folder: Path) -> Iterator[Path]:
 
 
 def _models(data: Path) -> Iterator[Path]:
-    """Models of the services that have no client. The files beside them describe every service."""
+    """Return the models of services without a client. The files beside them serve all clients."""
     return (path for path in data.iterdir() if path.is_dir() and path.name not in AWS_SERVICES)
 
 

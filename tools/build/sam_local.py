@@ -1,8 +1,8 @@
-"""Run the function in Docker, as sam does it: `python -m tools.build.sam_local TEMPLATE`.
+"""Run the function in Docker by sam: `python -m tools.build.sam_local TEMPLATE`.
 
-Every sample in events/ goes through `sam local invoke`, and requests go through `sam local
-start-api`, against an S3, a Secrets Manager and a GCS on this machine. sam exits with 0
-whatever the function did: so what it printed is compared with what is expected.
+`sam local invoke` gets every sample in events/, and `sam local start-api` gets requests, with an
+S3, a Secrets Manager and a GCS on this machine. sam exits with 0 whatever the function responds, so
+its output is compared with what is expected.
 """
 
 import json
@@ -10,34 +10,34 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tools.build import docker_engine
-from tools.build.docker_cloud import BUCKET, REPLICA, DockerCloud, docker_cloud
+from tools.build.docker_cloud import BUCKET, CONTAINERS_SEE, DockerCloud, docker_cloud
 from tools.build.docker_engine import NoDockerError
-from tools.local import processes
-from tools.local.processes import Child, free_port
+from tools.common import http, processes
+from tools.common.processes import Child, free_port
+from tools.local.audit import audit
+from tools.local.aws import REGION
+from tools.local.runtime import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 EVENTS = REPOSITORY / "events"
 SAM = REPOSITORY / ".venv" / "sam" / "bin" / "sam"
 FUNCTION = "ReplicateFunction"
 NOT_RUN = 3
-"""Exit code where there is no Docker: neither a success nor a failure."""
+"""Exit code without Docker: neither a success nor a failure."""
 
 CONTENT = b"a small object"
 LARGE = bytes(10 * 1024 * 1024) + b"end"
-"""More than fits in one request."""
+"""More than fits into one request."""
 
-ENCODED = "reports/2026 Q4/a+b = 100% of café, 東京 & %2F.txt"
 OBJECTS = {
     "photos/2026/11/harbour.jpg": CONTENT,
     "photos/2026/11/pier.jpg": CONTENT,
-    ENCODED: CONTENT,
+    "reports/2026 Q4/a+b = 100% of café, 東京 & %2F.txt": CONTENT,
     "logs/app.log": CONTENT,
     "logs/audit.log": b"",
     "videos/long.mp4": LARGE,
@@ -77,7 +77,7 @@ INVOCATIONS = {
     "batch-operations-1.0.json": "Succeeded: skipped",
     "batch-operations-2.0.json": "Succeeded: skipped",
 }
-"""Each sample event and how what the function says begins, in an order in which they make sense."""
+"""The sample events in an order that works, each with the beginning of the function's response."""
 
 DELETED_BEFORE = {
     "s3-delete.json": "photos/2026/11/harbour.jpg",
@@ -85,17 +85,17 @@ DELETED_BEFORE = {
 }
 
 REQUESTS = [
-    (json.dumps({"s3_bucket": BUCKET, "s3_key": "by-request.txt"}), "201 replicated (created)"),
-    (json.dumps({"s3_bucket": BUCKET, "s3_key": "by-request.txt"}), "200 skipped (current)"),
-    (json.dumps({"s3_bucket": BUCKET, "s3_key": "nothing"}), "404 object_not_found"),
-    (json.dumps({"s3_bucket": "another", "s3_key": "a"}), "403 source_not_allowed"),
-    (json.dumps({"s3_bucket": BUCKET}), "400 invalid_request"),
+    ({"s3_bucket": BUCKET, "s3_key": "by-request.txt"}, "201 replicated (created)"),
+    ({"s3_bucket": BUCKET, "s3_key": "by-request.txt"}, "200 skipped (current)"),
+    ({"s3_bucket": BUCKET, "s3_key": "nothing"}, "404 object_not_found"),
+    ({"s3_bucket": "another", "s3_key": "a"}, "403 source_not_allowed"),
+    ({"s3_bucket": BUCKET}, "400 invalid_request"),
 ]
-"""Bodies for the API and how its answers begin."""
+"""Bodies for the API, each with the beginning of the response."""
 
 
 def main() -> int:
-    """Run everything; the number of answers that were not as expected, if any, fails it."""
+    """Run everything; return 0 when all responses are as expected."""
     (template,) = sys.argv[1:]
     try:
         docker_engine.require_image()
@@ -106,15 +106,15 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sam-local-")))
         cloud = stack.enter_context(docker_cloud(folder, docker_engine.gateway()))
         for key, content in OBJECTS.items():
-            cloud.put(key, content)
+            cloud.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
         sam = Sam(template, folder, cloud)
-        results = [*sam.invocations(), *sam.requests(), _compared(cloud)]
+        results = [*sam.invoke_samples(), *sam.send_requests(), is_replicated(cloud)]
     print(f"\n{sum(results)} of {len(results)} as expected.")
     return 0 if all(results) else 1
 
 
 class Sam:
-    """sam's commands on one template, with the function pointed at a cloud."""
+    """sam's commands for one template. The function uses a cloud on this machine."""
 
     def __init__(self, template: str, folder: Path, cloud: DockerCloud) -> None:
         self._cloud = cloud
@@ -123,22 +123,22 @@ class Sam:
         variables.write_text(json.dumps({FUNCTION: cloud.function_environment}))
         self._options = [
             *("--template", template, "--env-vars", str(variables), "--skip-pull-image"),
-            *("--add-host", "host.docker.internal:host-gateway"),
+            *("--add-host", f"{CONTAINERS_SEE}:host-gateway"),
         ]
-        # No credentials and no profile: the function gets made-up ones, which these stores take.
+        # Without credentials sam gives the function made-up ones, which these stores accept.
         self._environment = {
             **processes.plain_environment(),
             "HOME": str(folder),
             "DOCKER_HOST": docker_engine.host(),
-            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": REGION,
             "SAM_CLI_TELEMETRY": "0",
         }
 
-    def invocations(self) -> Iterator[bool]:
-        """Invoke the function with each sample; whether it said what it should."""
+    def invoke_samples(self) -> Iterator[bool]:
+        """Invoke the function with each sample; yield whether it responds as expected."""
         for name, expected in INVOCATIONS.items():
             if key := DELETED_BEFORE.get(name):
-                self._cloud.delete(key)
+                self._cloud.aws.s3.delete_object(Bucket=BUCKET, Key=key)
             arguments = ["local", "invoke", FUNCTION, "--event", f"events/{name}"]
             print(f"\n$ sam {shlex.join(arguments)}")
             done = subprocess.run(  # noqa: S603 - sam, with our own arguments
@@ -150,52 +150,43 @@ class Sam:
                 check=False,
             )
             print(done.stdout.strip() or done.stderr.strip())
-            with suppress(ValueError):  # not JSON: the function did not even start
-                yield _as_expected(_told(json.loads(done.stdout)), expected)
-                continue
-            yield _as_expected("no answer", expected)
+            try:
+                summary = summarize(json.loads(done.stdout))
+            except ValueError:
+                summary = "no response"
+            yield _is_expected(summary, expected)
 
-    def requests(self) -> Iterator[bool]:
-        """Post each request to the API; whether it answered what it should."""
+    def send_requests(self) -> Iterator[bool]:
+        """Post each body to the API; yield whether it responds as expected."""
         with self._api() as url:
             for body, expected in REQUESTS:
-                arguments = ["-sS", "-X", "POST", url, "-H", "Content-Type: application/json"]
-                arguments += ["-d", body, "-w", r"\n%{http_code}"]
-                print(f"\n$ curl {shlex.join(arguments)}")
-                done = subprocess.run(  # noqa: S603 - curl, with our own arguments
-                    ["curl", *arguments],  # noqa: S607 - wherever it is
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                print(done.stdout)
-                answer, _, status = done.stdout.rpartition("\n")
-                told = _told({"statusCode": int(status), "body": answer})
-                yield _as_expected(told, expected)
+                print(f"\n$ POST {url} {json.dumps(body)}")
+                response = http.send("POST", url, json=body)
+                print(response.text)
+                result = {"statusCode": response.status_code, "body": response.text}
+                yield _is_expected(summarize(result), expected)
 
     @contextmanager
     def _api(self) -> Iterator[str]:
-        """`sam local start-api` while the block lasts; its route's address."""
+        """Run `sam local start-api`; yield the URL of its route."""
         port = free_port()
-        print(f"\n$ sam local start-api --port {port} --warm-containers EAGER")
+        arguments = ["local", "start-api", "--warm-containers", "EAGER", "--port", str(port)]
+        print(f"\n$ sam {shlex.join(arguments)}")
         api = Child(
-            [
-                *(SAM, "local", "start-api", "--warm-containers", "EAGER", "--port", str(port)),
-                *self._options,
-            ],
+            [SAM, *arguments, *self._options],
             env=self._environment,
             log=self._folder / "start-api.log",
             cwd=REPOSITORY,
         )
         try:
-            api.listening(port)
+            api.wait_for_port(port)
             yield f"http://127.0.0.1:{port}/v1/replicate"
         finally:
             api.stop()
 
 
-def _told(result: Mapping[str, Any]) -> str:
-    """What the function said, in a few words."""
+def summarize(result: Mapping[str, Any]) -> str:
+    """Return a short form of what the function returned or raised."""
     if "errorType" in result:
         return f"raised {result['errorType']}: {result['errorMessage']}"
     if "batchItemFailures" in result:
@@ -205,32 +196,29 @@ def _told(result: Mapping[str, Any]) -> str:
     if "statusCode" not in result:
         return ", ".join(map(_outcome, result["results"]))
     body = json.loads(result["body"])
-    said = body["error"]["code"] if "error" in body else _outcome(body)
-    return f"{result['statusCode']} {said}"
+    outcome = body["error"]["code"] if "error" in body else _outcome(body)
+    return f"{result['statusCode']} {outcome}"
 
 
-def _outcome(told: Mapping[str, Any]) -> str:
-    return f"{told['status']} ({told['reason']})"
+def _outcome(result: Mapping[str, Any]) -> str:
+    return f"{result['status']} ({result['reason']})"
 
 
-def _as_expected(told: str, expected: str) -> bool:
-    same = told.startswith(expected) and bool(told) == bool(expected)
+def _is_expected(summary: str, expected: str) -> bool:
+    same = summary.startswith(expected) and bool(summary) == bool(expected)
     print("-> as expected" if same else f"-> NOT AS EXPECTED: {expected or 'no changes'}")
     return same
 
 
-def _compared(cloud: DockerCloud) -> bool:
-    """Whether GCS holds what S3 holds, byte for byte."""
-    expected = {k: v for k, v in OBJECTS.items() if k not in DELETED_BEFORE.values()}
-    print(f"\nCompare s3://{BUCKET} with gs://{REPLICA}, byte for byte")
-    return _as_expected(
-        "equal" if cloud.replicas() == expected else f"different: {sorted(cloud.replicas())}",
-        "equal",
-    )
+def is_replicated(cloud: DockerCloud) -> bool:
+    """Download both sides; return whether every remaining object is equal."""
+    print("\nCompare both buckets, byte for byte")
+    pairs = audit(cloud.aws.s3, [BUCKET], cloud.google.bucket)
+    expected = OBJECTS.keys() - set(DELETED_BEFORE.values())
+    unequal = [pair.name for pair in pairs if not pair.equal]
+    complete = {pair.name for pair in pairs} == expected
+    return _is_expected("equal" if complete and not unequal else f"different: {unequal}", "equal")
 
 
 if __name__ == "__main__":
-    started = time.monotonic()
-    code = main()
-    print(f"{time.monotonic() - started:.0f} s")
-    sys.exit(code)
+    sys.exit(main())

@@ -1,10 +1,10 @@
-"""An artifact in the runtime's emulator as it is in Lambda: with no package but its own."""
+"""Runs an artifact in the runtime's emulator as Lambda does: with no package but its own."""
 
 import sysconfig
 from pathlib import Path
 
 CLIENT = ("awslambdaric", "simplejson", "snapshot_restore_py.py", "runtime_client*.so")
-"""What the runtime brings along: its client, and what that imports."""
+"""What Lambda's runtime adds: its client, and what that imports."""
 
 SITECUSTOMIZE = """\
 import sys
@@ -13,9 +13,9 @@ sys.path[:] = [path for path in sys.path if "site-packages" not in path] + [{cli
 
 
 def sealed(artifact: Path, folder: Path) -> dict[str, str]:
-    """Environment in which `tools.local.runtime.LambdaRuntime` hides this machine's packages.
+    """Return variables with which LambdaRuntime hides this machine's packages.
 
-    `folder` must last as long as the runtime does.
+    Writes to `folder`, which must exist as long as the runtime does.
     """
     client, start = folder / "client", folder / "start"
     for path in (client, start):

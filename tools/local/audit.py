@@ -1,4 +1,4 @@
-"""Compare S3 and GCS from outside, with nothing of the function's own: SDKs, bytes, CRC32C."""
+"""Compare S3 and GCS without the function's code: SDKs, bytes, CRC32C."""
 
 # Google's packages have no type hints.
 # mypy: allow-untyped-calls
@@ -14,12 +14,10 @@ from google.cloud import storage
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-CHUNK_BYTES = 1024 * 1024
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What one side holds. The CRC32C is computed here, from the bytes as they were downloaded."""
+    """An object on one side. The CRC32C is computed here, from the downloaded bytes."""
 
     size: int
     crc32c: str
@@ -37,7 +35,7 @@ class Pair:
 
     @property
     def equal(self) -> bool:
-        """Whether bytes and type are equal, and all user metadata arrived."""
+        """Whether bytes and type are equal, and the replica has all user metadata."""
         if not (self.source and self.replica):
             return False
         return (
@@ -51,7 +49,7 @@ class Pair:
 def audit(
     s3: "S3Client", buckets: Iterable[str], replica: storage.Bucket, prefix: str = ""
 ) -> list[Pair]:
-    """Download everything below `prefix` on both sides, and pair it by name."""
+    """Download every object below `prefix` on both sides, and pair them by name."""
     sources = {
         key: _source(s3, bucket, key) for bucket in buckets for key in _keys(s3, bucket, prefix)
     }
@@ -62,20 +60,9 @@ def audit(
     ]
 
 
-class _Crc32c:
-    """A file to download into that keeps only size and checksum."""
-
-    def __init__(self) -> None:
-        self._checksum = google_crc32c.Checksum()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self._checksum.update(data)
-        self.size += len(data)
-        return len(data)
-
-    def base64(self) -> str:
-        return base64.b64encode(self._checksum.digest()).decode()
+def crc32c(data: bytes) -> str:
+    """Return the checksum as GCS formats it."""
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
 def _keys(s3: "S3Client", bucket: str, prefix: str) -> list[str]:
@@ -84,24 +71,16 @@ def _keys(s3: "S3Client", bucket: str, prefix: str) -> list[str]:
 
 
 def _source(s3: "S3Client", bucket: str, key: str) -> Content:
-    answer = s3.get_object(Bucket=bucket, Key=key)
-    sink = _Crc32c()
-    for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
-        sink.write(chunk)
-    return Content(
-        size=sink.size,
-        crc32c=sink.base64(),
-        content_type=answer["ContentType"],
-        metadata=answer["Metadata"],
-    )
+    found = s3.get_object(Bucket=bucket, Key=key)
+    return _content(found["Body"].read(), found["ContentType"], found["Metadata"])
 
 
 def _replica(blob: storage.Blob) -> Content:
-    sink = _Crc32c()
-    blob.download_to_file(sink, raw_download=True)  # raw: a gzip object's bytes as they are stored
+    data = blob.download_as_bytes(raw_download=True)  # raw: the bytes as stored, also of gzip
+    return _content(data, blob.content_type, blob.metadata or {})
+
+
+def _content(data: bytes, content_type: str, metadata: Mapping[str, str]) -> Content:
     return Content(
-        size=sink.size,
-        crc32c=sink.base64(),
-        content_type=blob.content_type,
-        metadata=blob.metadata or {},
+        size=len(data), crc32c=crc32c(data), content_type=content_type, metadata=metadata
     )

@@ -1,41 +1,40 @@
-"""The whole thing on one machine: AWS, Google Cloud, and the function between them.
+"""The whole service on one machine: AWS, Google Cloud, and the function between them.
 
-    upload ──> S3 (moto) ──> SQS (moto) ──> BucketEvents ──> AsyncInvoker ──> LambdaRuntime ──> GCS
-    curl ────> ApiGateway ──────────────────────────────────────────────────────────┘
+    upload ──> S3 (moto) ──> SQS (moto) ──> BucketNotifications ──> LambdaService ──> GCS
+    curl ────> ApiGateway ──────────────────────────────────────────────^
 
-Every port is picked free, so that any number of these run side by side, and everything ends with
-the `with` block: also when this process is killed (see `guard`).
+Every port is a free one, so several local clouds can run side by side. All processes end with the
+`with` block, or with this process (see `tools.common.guard`).
 """
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.local import google_cloud
 from tools.local.api_gateway import ApiGateway
 from tools.local.aws import Aws
-from tools.local.delivery import AsyncInvoker, BucketEvents, Delivery
+from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.google_cloud import GoogleCloud
+from tools.local.lambda_api import LambdaApi
+from tools.local.lambda_service import Delivery, LambdaService
 from tools.local.runtime import LambdaRuntime
 
 SOURCE = "source"
-"""The bucket whose uploads replicate by themselves."""
+"""The bucket whose events reach the function."""
 
-SILENT = "source-silent"
-"""A bucket that sends no events: for the API, and for events sent by hand."""
+API_ONLY_BUCKET = "source-api-only"
+"""Sends no events: for the API, and for events that a test delivers itself."""
 
 VERSIONED = "source-versioned"
-"""The same with versioning."""
+"""Sends no events and has versioning."""
 
 REPLICA = "replica"
 """The bucket in GCS."""
-
-SECRET = "gcp-credentials"  # noqa: S105 - its name
-
-SETTLED_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +46,17 @@ class LocalCloud:
     google: GoogleCloud
     function: LambdaRuntime
     function_environment: dict[str, str]
-    invoker: AsyncInvoker
-    events: BucketEvents
+    service: LambdaService
+    notifications: BucketNotifications
     api: ApiGateway
+    lambda_api: LambdaApi
 
-    def settle(self, timeout_s: float = SETTLED_WITHIN_S) -> None:
-        """Wait until every upload so far has been delivered to the function."""
-        self.events.settle(timeout_s)
+    def settle(self) -> None:
+        """Wait until every event so far has ended. Raises TimeoutError."""
+        settle(self.notifications, self.service)
 
     def another_function(self, name: str) -> LambdaRuntime:
-        """A second execution environment of the same function. `close` it."""
+        """Start a second execution environment of the same function. `close` it."""
         return LambdaRuntime(self.function_environment, folder=self.folder, name=name)
 
 
@@ -64,28 +64,29 @@ class LocalCloud:
 def local_cloud(
     *,
     on_delivery: Callable[[Delivery], None] = lambda _: None,
-    deletes: bool = True,
-    memory_mb: int = 1024,
+    gcs_command: Sequence[str] = google_cloud.COMMAND,
 ) -> Iterator[LocalCloud]:
     """Run a local cloud with three source buckets, one replica bucket and the function."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-cloud-")))
-        with ThreadPoolExecutor() as both:  # they take a second each to start, mostly waiting
-            starting = both.submit(Aws, folder)
+        lambda_api = LambdaApi()
+        stack.callback(lambda_api.close)
+        with ThreadPoolExecutor() as executor:  # each takes a second to start
+            starting = executor.submit(Aws, folder, lambda_port=lambda_api.port)
             stack.callback(lambda: starting.result().close())
-            google = GoogleCloud(folder, REPLICA)
+            google = GoogleCloud(folder, REPLICA, command=gcs_command)
             stack.callback(google.close)
         aws = starting.result()
-        environment = _function_environment(aws, google, deletes=deletes)
-        function = LambdaRuntime(environment, folder=folder, memory_mb=memory_mb)
-        stack.callback(function.close)
-        invoker = AsyncInvoker(function.invoke, on_delivery=on_delivery)
-        for name in (SOURCE, SILENT):
+        for name in (SOURCE, API_ONLY_BUCKET):
             aws.create_bucket(name)
         aws.create_bucket(VERSIONED, versioned=True)
-        events = BucketEvents(aws.sqs, aws.notify_queue(SOURCE), invoker.deliver)
-        stack.callback(events.close)
-        api = ApiGateway(function.invoke)
+        environment = _function_environment(aws, google)
+        function = LambdaRuntime(environment, folder=folder)
+        service = LambdaService([function], on_delivery=on_delivery)
+        stack.callback(service.close)
+        notifications = BucketNotifications(aws, aws.notify_queue(SOURCE), service.accept)
+        stack.callback(notifications.close)
+        api = ApiGateway(service.invoke)
         stack.callback(api.close)
         yield LocalCloud(
             folder=folder,
@@ -93,22 +94,23 @@ def local_cloud(
             google=google,
             function=function,
             function_environment=environment,
-            invoker=invoker,
-            events=events,
+            service=service,
+            notifications=notifications,
             api=api,
+            lambda_api=lambda_api,
         )
 
 
-def _function_environment(aws: Aws, google: GoogleCloud, *, deletes: bool) -> dict[str, str]:
-    """What template.yaml and Lambda itself set on the function."""
+def _function_environment(aws: Aws, google: GoogleCloud) -> dict[str, str]:
+    """Return the variables that template.yaml and Lambda set on the function."""
     return {
         **aws.environment,
         "AWS_DEFAULT_REGION": aws.environment["AWS_REGION"],
         "STORAGE_EMULATOR_HOST": google.url,
         "GCS_BUCKET_NAME": REPLICA,
-        "GCP_CREDENTIALS_SECRET": aws.create_secret(SECRET, json.dumps(google.key)),
-        "SOURCE_BUCKETS": f"{SOURCE},{SILENT},{VERSIONED}",
-        "REPLICATE_DELETES": str(deletes).lower(),
+        "GCP_CREDENTIALS_SECRET": aws.create_secret("gcp-credentials", json.dumps(google.key)),
+        "SOURCE_BUCKETS": f"{SOURCE},{API_ONLY_BUCKET},{VERSIONED}",
+        "REPLICATE_DELETES": "true",
         "POWERTOOLS_SERVICE_NAME": "replicate",
         "POWERTOOLS_METRICS_NAMESPACE": "S3ToGcs",
         "POWERTOOLS_LOG_LEVEL": "INFO",

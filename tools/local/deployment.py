@@ -1,253 +1,251 @@
-"""What template.yaml wires between a bucket and the function, on the local cloud.
+"""Deploys template.yaml onto the local cloud.
 
     upload ──> S3 ──> (EventBridge ──>) EventQueue ──> batches ──> function ──> GCS
-                                         ▲    └── failed too often ──> FailureQueue
-                                         └──────────── redrive ───────────┘
+                          or directly ─────────────────────────────^    │ failed too often
+                                            ^──────── redrive ──── FailureQueue
 
-moto's CloudFormation drops bucket notifications, so each resource is set up from what the template
-says about it. Lambda's event source mapping is played here: batches, partial answers, nothing else.
+A large object: function ──> execution of the state machine ──> LambdaApi ──> function, in slices
+
+moto's CloudFormation ignores bucket notifications, so each resource is created here from the
+properties that the transformed template has for it.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus
 
-import boto3
+from tools.local.aws import ACCOUNT, REGION, Aws
+from tools.local.bucket_notifications import BucketNotifications, settle
+from tools.local.cloud import REPLICA, LocalCloud
+from tools.local.event_source_mapping import EventSourceMapping
+from tools.local.lambda_service import RETRY_DELAYS_S, Delivery, LambdaService
+from tools.local.notifications import SAMPLES, Json
+from tools.local.runtime import REPOSITORY, LambdaRuntime
+from tools.local.template import Stack
 
-from tools.local.aws import REGION
-from tools.local.notifications import Json, as_s3_sends_it, is_of_moto_only
-from tools.local.runtime import FunctionError
+ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
+TIMEOUT_S = 60
+"""The template's is 15 minutes: a function that waits so long in a test is defective."""
 
-if TYPE_CHECKING:
-    from types_boto3_sqs.type_defs import MessageTypeDef
+WATCH_DELAY_S = 1
+MACHINE = REPOSITORY / "statemachines/large-object.asl.json"
+QUICK_RETRIES = {"IntervalSeconds": 1, "BackoffRate": 1, "MaxDelaySeconds": 2}
+"""Instead of minutes: moto waits as long as Step Functions."""
 
-    from tools.local.aws import Aws
-
-MAX_BATCHES = 1000
-"""An event that comes back for ever is a defect, here or in the template."""
+FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """One invocation by the queue, and its answer: of a function that raised, its error."""
+class LargeObjects:
+    """How a deployment copies large objects. By default, an object of 1 MiB is large."""
 
-    event: Json
-    answer: Json | FunctionError
-    partial: bool
-    """Whether Lambda reads the answer at all: the mapping's `ReportBatchItemFailures`."""
-
-    def failed(self) -> set[str]:
-        """Which messages Lambda leaves in the queue."""
-        if isinstance(self.answer, FunctionError):
-            return {record["messageId"] for record in self.event["Records"]}
-        if not self.partial:
-            return set()
-        return {failure["itemIdentifier"] for failure in self.answer["batchItemFailures"]}
-
-    def failed_keys(self) -> set[str]:
-        """Of which objects these messages tell."""
-        failed = self.failed()
-        return {_key(r["body"]) for r in self.event["Records"] if r["messageId"] in failed}
-
-
-class Deployment:
-    """The queues, the bucket or the rule, and the mapping of one transformed template."""
-
-    def __init__(
-        self,
-        aws: "Aws",
-        resources: Mapping[str, Mapping[str, Any]],
-        invoke: Callable[[object], Any],
-        *,
-        name: str,
-    ) -> None:
-        """`resources` are properties by logical name; `name` tells stacks on one cloud apart."""
-        self.batches: list[Batch] = []
-        self._sqs = aws.sqs
-        self._invoke = invoke
-        self._arns: dict[str, str] = {}
-        self.failure_queue = self._make_queue(f"{name}-failures", "FailureQueue", resources)
-        self.event_queue = self._make_queue(f"{name}-events", "EventQueue", resources)
-        self._mapping = self._known(resources["EventQueueMapping"])
-        if "SourceBucket" in resources:
-            self._notify(aws, self._known(resources["SourceBucket"]))
-        else:
-            self._bridge(aws, f"{name}-rule", self._known(resources["BucketRule"]))
-
-    def deliver(self) -> Batch | None:
-        """Hand over one batch as Lambda does; None when no event waits.
-
-        What failed can be received again at once: in AWS, after the queue's visibility timeout.
-        """
-        received = self._sqs.receive_message(
-            QueueUrl=self.event_queue,
-            MaxNumberOfMessages=self._mapping["BatchSize"],
-            MessageSystemAttributeNames=["All"],
-        )
-        messages = {m["MessageId"]: m for m in received.get("Messages", [])}
-        if not messages:
-            return None
-        batch = self._run({"Records": [self._record(m) for m in messages.values()]})
-        for message_id, message in messages.items():
-            handle = message["ReceiptHandle"]
-            if message_id in batch.failed():
-                self._sqs.change_message_visibility(
-                    QueueUrl=self.event_queue, ReceiptHandle=handle, VisibilityTimeout=0
-                )
-            else:
-                self._sqs.delete_message(QueueUrl=self.event_queue, ReceiptHandle=handle)
-        return batch
-
-    def drain(self) -> list[Batch]:
-        """Deliver until no event waits: each is carried out, or rests in the failure queue."""
-        batches: list[Batch] = []
-        while batch := self.deliver():
-            batches.append(batch)
-            if len(batches) > MAX_BATCHES:
-                raise TimeoutError(f"Events still wait after {MAX_BATCHES} batches.")
-        return batches
-
-    def keep_failure(self, event: Json, error: FunctionError) -> None:
-        """Send what Lambda sends to a failure destination after the last asynchronous attempt."""
-        record = {
-            "version": "1.0",
-            "timestamp": datetime.now(UTC).isoformat(),
-            "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
-            "requestPayload": event,
-            "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
-            "responsePayload": {"errorType": error.error_type, "errorMessage": error.message},
+    sizes: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "PARALLEL_FROM": "256 KiB",
+            "LARGE_FROM": "1 MiB",
+            "PART_SIZE": "64 KiB",
+            "SLICE_SIZE": "256 KiB",
         }
-        self._sqs.send_message(QueueUrl=self.failure_queue, MessageBody=json.dumps(record))
+    )
+    runtimes: int = 3
+    """Slices that are staged at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A deployed template. Build it with `deployed`."""
+
+    aws: Aws
+    bucket: str
+    function: LambdaRuntime
+    """The first of the runtimes; the only one where there is no state machine."""
+    runtimes: tuple[LambdaRuntime, ...]
+    service: LambdaService
+    notifications: BucketNotifications
+    """Of S3 or EventBridge to the function, where the template's Delivery is `direct`."""
+    mapping: EventSourceMapping
+    event_queue: str
+    failure_queue: str
+    state_machine: str
+    """Its ARN; empty without one."""
+
+    def settle(self) -> None:
+        """Wait until every event that goes to the function directly has ended."""
+        settle(self.notifications, self.service)
 
     def redrive(self) -> int:
-        """`make redrive`: move what failed to the event queue, as new messages."""
-        moved = 0
-        while received := self._sqs.receive_message(
+        """Move the events of the failure queue to the event queue, as `make redrive` does."""
+        sqs, moved = self.aws.sqs, 0
+        while messages := sqs.receive_message(
             QueueUrl=self.failure_queue, MaxNumberOfMessages=10
         ).get("Messages"):
-            for message in received:
-                self._sqs.send_message(QueueUrl=self.event_queue, MessageBody=message["Body"])
-                self._sqs.delete_message(
+            for message in messages:
+                sqs.send_message(QueueUrl=self.event_queue, MessageBody=message["Body"])
+                sqs.delete_message(
                     QueueUrl=self.failure_queue, ReceiptHandle=message["ReceiptHandle"]
                 )
                 moved += 1
         return moved
 
     def waiting(self) -> int:
-        """Events in the event queue."""
-        return self._count(self.event_queue)
+        """Count the events in the event queue."""
+        return self.aws.queue_length(self.event_queue)
 
     def failed(self) -> int:
-        """Events in the failure queue."""
-        return self._count(self.failure_queue)
+        """Count the events in the failure queue."""
+        return self.aws.queue_length(self.failure_queue)
 
-    def _run(self, event: Json) -> Batch:
-        answer: Json | FunctionError
-        try:
-            answer = self._invoke(event)
-        except FunctionError as error:
-            answer = error
-        types = self._mapping.get("FunctionResponseTypes", [])
-        batch = Batch(event=event, answer=answer, partial="ReportBatchItemFailures" in types)
-        self.batches.append(batch)
-        return batch
 
-    def _record(self, message: "MessageTypeDef") -> Json:
-        """One record of the event with which Lambda hands over a queue's messages."""
-        return {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": json.dumps(_as_aws_sends_it(json.loads(message["Body"]))),
-            "attributes": message.get("Attributes", {}),
-            "messageAttributes": {},
-            "md5OfBody": message["MD5OfBody"],
-            "eventSource": "aws:sqs",
-            "eventSourceARN": self._mapping["EventSourceArn"],
-            "awsRegion": REGION,
+@contextmanager
+def deployed(
+    cloud: LocalCloud,
+    bucket: str,
+    large: LargeObjects | None = None,
+    /,
+    **parameters: str | float,
+) -> Iterator[Deployment]:
+    """Deploy the template with a source bucket of this name and these parameters.
+
+    Without `large` there is no state machine.
+    """
+    stack = Stack(
+        SourceBucketName=bucket,
+        GcsBucketName=REPLICA,
+        GcpCredentialsSecretArn=cloud.function_environment["GCP_CREDENTIALS_SECRET"],
+        **parameters,
+    )
+    aws = cloud.aws
+    described = json.dumps({name: each.properties for name, each in stack.resources.items()})
+    for logical_id in ("FailureQueue", "EventQueue", "ReplicateFunction"):
+        arn = aws.queue_arn(f"{bucket}-{logical_id}")  # of the function, too: moto cannot invoke it
+        described = described.replace(f"${{{logical_id}.Arn}}", arn)
+    resources: dict[str, Json] = json.loads(described)
+    failure_queue = _create_queue(aws, f"{bucket}-FailureQueue", resources["FailureQueue"])
+    event_queue = _create_queue(aws, f"{bucket}-EventQueue", resources["EventQueue"])
+    direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
+    machine, settings = "", {}
+    if large:
+        machine = aws.create_state_machine(bucket, _definition(bucket))
+        settings = {
+            **large.sizes,
+            "LARGE_STATE_MACHINE_ARN": machine,
+            "EVENT_QUEUE_URL": event_queue,
+            "WATCH_DELAY_SECONDS": str(WATCH_DELAY_S),
         }
-
-    def _make_queue(
-        self, name: str, logical: str, resources: Mapping[str, Mapping[str, Any]]
-    ) -> str:
-        attributes = {
-            attribute: json.dumps(value) if isinstance(value, dict) else str(value).lower()
-            for attribute, value in self._known(resources[logical]).items()
-            if attribute != "RedrivePolicy"
-        }
-        if policy := resources[logical].get("RedrivePolicy"):
-            attributes["RedrivePolicy"] = json.dumps(self._known(policy))
-        url = self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-        found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        self._arns[f"${{{logical}.Arn}}"] = found["Attributes"]["QueueArn"]
-        return url
-
-    def _notify(self, aws: "Aws", bucket: Json) -> None:
-        """Make the bucket. What invokes the function directly is not played: moto cannot."""
-        aws.create_bucket(bucket["BucketName"])
-        queues = bucket["NotificationConfiguration"].get("QueueConfigurations", [])
-        aws.s3.put_bucket_notification_configuration(
-            Bucket=bucket["BucketName"],
-            NotificationConfiguration={"QueueConfigurations": [_notified(q) for q in queues]},
+    functions = tuple(
+        _function(cloud, f"{bucket}-{number}", resources["ReplicateFunction"], settings)
+        for number in range(large.runtimes if large else 1)
+    )
+    with closing(
+        LambdaService(
+            functions,
+            retry_delays_s=RETRY_DELAYS_S[: resources["AsyncInvocations"]["MaximumRetryAttempts"]],
+            on_failure=lambda delivery: _send_failure(aws, failure_queue, delivery),
         )
-
-    def _bridge(self, aws: "Aws", name: str, rule: Json) -> None:
-        """The user's part, a bucket that sends its events to EventBridge; and the template's."""
-        (bucket,) = rule["EventPattern"]["detail"]["bucket"]["name"]
-        aws.create_bucket(bucket)
-        aws.s3.put_bucket_notification_configuration(
-            Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
+    ) as service:
+        if "SourceBucket" in resources:
+            _create_bucket(aws, resources["SourceBucket"])
+        else:
+            _create_rule(aws, f"{bucket}-rule", resources["BucketRule"])
+        mapping = EventSourceMapping(
+            aws, event_queue, resources["EventQueueMapping"], service.invoke
         )
-        events = boto3.client(
-            "events",
-            region_name=REGION,
-            endpoint_url=aws.endpoint_url,
-            aws_access_key_id=aws.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=aws.environment["AWS_SECRET_ACCESS_KEY"],
-        )
-        events.put_rule(Name=name, EventPattern=json.dumps(rule["EventPattern"]))
-        targets = [{"Id": t["Id"], "Arn": t["Arn"]} for t in rule["Targets"]]
-        events.put_targets(Rule=name, Targets=targets)
-        events.close()
-
-    def _count(self, url: str) -> int:
-        found = self._sqs.get_queue_attributes(
-            QueueUrl=url,
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-        )
-        return sum(int(count) for count in found["Attributes"].values())
-
-    def _known(self, value: Any) -> Any:  # noqa: ANN401 - any part of a template
-        """Put in the ARNs that are known by now."""
-        if isinstance(value, Mapping):
-            return {name: self._known(item) for name, item in value.items()}
-        if isinstance(value, list):
-            return [self._known(item) for item in value]
-        return self._arns.get(value, value) if isinstance(value, str) else value
+        with (
+            closing(BucketNotifications(aws, direct_queue, service.accept)) as notifications,
+            cloud.lambda_api.serving(bucket, service.invoke),
+        ):
+            yield Deployment(
+                aws=aws,
+                bucket=bucket,
+                function=functions[0],
+                runtimes=functions,
+                service=service,
+                notifications=notifications,
+                mapping=mapping,
+                event_queue=event_queue,
+                failure_queue=failure_queue,
+                state_machine=machine,
+            )
 
 
-def _key(body: str) -> str:
-    """The key in an event: as it is from EventBridge, encoded from S3."""
-    told = json.loads(body)
-    if "detail" in told:
-        return str(told["detail"]["object"]["key"])
-    return unquote_plus(told["Records"][0]["s3"]["object"]["key"])
+def _definition(function: str) -> str:
+    """Return the state machine that invokes a function, with short waits."""
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
+    text = MACHINE.read_text().replace("${FunctionArn}", arn)
+    return json.dumps(json.loads(text, object_hook=_quicken))
 
 
-def _notified(described: Json) -> Any:  # noqa: ANN401 - boto3's words for what the template says
-    """Say for S3 what CloudFormation's words mean."""
-    found = {"QueueArn": described["Queue"], "Events": [described["Event"]]}
+def _quicken(described: Json) -> Json:
+    return {name: QUICK_RETRIES.get(name, value) for name, value in described.items()}
+
+
+def _function(
+    cloud: LocalCloud, name: str, properties: Json, settings: Mapping[str, str]
+) -> LambdaRuntime:
+    """Run the template's function, with the endpoints of this cloud and these further settings."""
+    variables = {n: v for n, v in properties["Environment"]["Variables"].items() if v != ""}
+    return LambdaRuntime(
+        {
+            **cloud.aws.environment,
+            **{name: cloud.function_environment[name] for name in ENDPOINTS},
+            **variables,
+            **settings,
+        },
+        folder=cloud.folder,
+        handler=properties["Handler"],
+        name=name,
+        timeout_s=TIMEOUT_S,
+        memory_mb=properties["MemorySize"],
+    )
+
+
+def _create_queue(aws: Aws, name: str, properties: Json) -> str:
+    attributes = {
+        attribute: json.dumps(value) if isinstance(value, dict) else str(value).lower()
+        for attribute, value in properties.items()
+    }
+    return aws.create_queue(name, attributes)
+
+
+def _create_bucket(aws: Aws, properties: Json) -> None:
+    """Create the template's bucket; a notification to the function goes to its direct queue."""
+    name, notifications = properties["BucketName"], properties["NotificationConfiguration"]
+    found = [
+        (described, described.get("Queue") or described["Function"])
+        for kind in ("QueueConfigurations", "LambdaConfigurations")
+        for described in notifications.get(kind, [])
+    ]
+    aws.create_bucket(name)
+    aws.notify(name, {"QueueConfigurations": [_notification(*each) for each in found]})
+
+
+def _notification(described: Json, arn: str) -> Json:
+    """Translate CloudFormation's words into those of S3's API."""
+    found = {"QueueArn": arn, "Events": [described["Event"]]}
     if "Filter" not in described:
         return found
     return {**found, "Filter": {"Key": {"FilterRules": described["Filter"]["S3Key"]["Rules"]}}}
 
 
-def _as_aws_sends_it(body: Json) -> Json:
-    """Repair moto's notifications; all else stays as it is."""
-    records = body.get("Records", [])
-    if records and all("sequencer" not in r["s3"]["object"] for r in records):
-        kept = [as_s3_sends_it(r) for r in records if not is_of_moto_only(r)]
-        return {**body, "Records": kept} if kept else {"Event": "s3:TestEvent"}
-    return body
+def _create_rule(aws: Aws, name: str, properties: Json) -> None:
+    """Create the user's bucket, which sends its events to EventBridge, and the template's rule."""
+    (bucket,) = properties["EventPattern"]["detail"]["bucket"]["name"]
+    aws.create_bucket(bucket)
+    aws.notify(bucket, {"EventBridgeConfiguration": {}})
+    aws.events.put_rule(Name=name, EventPattern=json.dumps(properties["EventPattern"]))
+    targets = [{"Id": target["Id"], "Arn": target["Arn"]} for target in properties["Targets"]]
+    aws.events.put_targets(Rule=name, Targets=targets)
+
+
+def _send_failure(aws: Aws, failure_queue: str, delivery: Delivery) -> None:
+    """Send what Lambda sends to a failure destination after the last attempt."""
+    error = delivery.errors[-1]
+    failure = {
+        **FAILURE,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "requestPayload": delivery.event,
+        "responsePayload": {"errorType": error.error_type, "errorMessage": error.message},
+    }
+    aws.sqs.send_message(QueueUrl=failure_queue, MessageBody=json.dumps(failure))

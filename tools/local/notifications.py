@@ -1,22 +1,23 @@
 """S3's event notifications, in the shape in which S3 sends them to a Lambda function."""
 
-import secrets
+import json
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 from tools.local.aws import REGION
+from tools.local.runtime import REPOSITORY
 
 Json = dict[str, Any]
 """An event, or a part of one."""
 
-ACCOUNT = "123456789012"
+SAMPLES = REPOSITORY / "events"
+RECORD: Json = json.loads((SAMPLES / "s3-put.json").read_text())["Records"][0]
 
 
 def notification(*records: Json) -> Json:
-    """One event. S3 sends one record in each, and promises only that there is at least one."""
+    """Return one event. S3 sends one record in each; its documentation promises at least one."""
     return {"Records": list(records)}
 
 
@@ -29,7 +30,7 @@ def record(
     etag: str | None = None,
     version_id: str | None = None,
 ) -> Json:
-    """Describe one change. The key is the object's own; S3 encodes it as HTML forms do."""
+    """Return one change's record. `key` is the object's own; S3 encodes it as HTML forms do."""
     described = {
         "key": quote_plus(key, safe="/"),
         "size": size,
@@ -37,45 +38,48 @@ def record(
         "versionId": version_id,
         "sequencer": f"{time.time_ns():018X}",
     }
+    source = {**RECORD["s3"]["bucket"], "name": bucket, "arn": f"arn:aws:s3:::{bucket}"}
+    found = {name: value for name, value in described.items() if value is not None}
     return {
-        "eventVersion": "2.1",
-        "eventSource": "aws:s3",
+        **RECORD,
         "awsRegion": REGION,
         "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
         "eventName": event,
-        "userIdentity": {"principalId": "AWS:AIDALOCALLOCALLOCAL0"},
-        "requestParameters": {"sourceIPAddress": "127.0.0.1"},
-        "responseElements": {
-            "x-amz-request-id": secrets.token_hex(8).upper(),
-            "x-amz-id-2": secrets.token_urlsafe(48),
-        },
-        "s3": {
-            "s3SchemaVersion": "1.0",
-            "configurationId": "replicate",
-            "bucket": {
-                "name": bucket,
-                "ownerIdentity": {"principalId": ACCOUNT},
-                "arn": f"arn:aws:s3:::{bucket}",
-            },
-            "object": {name: value for name, value in described.items() if value is not None},
-        },
+        "s3": {**RECORD["s3"], "bucket": source, "object": found},
     }
 
 
-def as_s3_sends_it(moto_record: Mapping[str, Any]) -> Json:
+def object_key(event: Json) -> str:
+    """Return the key in an event's first record: encoded by S3, not encoded by EventBridge."""
+    if "detail" in event:
+        return str(event["detail"]["object"]["key"])
+    return unquote_plus(event["Records"][0]["s3"]["object"]["key"])
+
+
+def as_aws_sends(body: Json) -> Json:
+    """Return a notification of moto as S3 sends it, and every other message unchanged."""
+    records = body.get("Records", [])
+    if not records or "sequencer" in records[0]["s3"]["object"]:
+        return body
+    kept = [from_moto(each) for each in records if not is_moto_duplicate(each)]
+    return notification(*kept) if kept else {"Event": "s3:TestEvent"}
+
+
+def from_moto(moto_record: Json) -> Json:
     """Rebuild moto's record: it encodes `/` in keys and has neither sequencer nor identities."""
     removed = moto_record["eventName"].startswith("ObjectRemoved")
     described = moto_record["s3"]["object"]
-    return record(
+    rebuilt = record(
         moto_record["s3"]["bucket"]["name"],
         unquote_plus(described["key"]),
         event=moto_record["eventName"],
         size=None if removed else described["size"],
         etag=None if removed else described["eTag"],
     )
+    return {**rebuilt, "eventTime": moto_record["eventTime"]}
 
 
-def is_of_moto_only(moto_record: Mapping[str, Any]) -> bool:
-    """Whether S3 would not send this: moto reports the end of a multipart upload as a Put, too."""
+def is_moto_duplicate(moto_record: Json) -> bool:
+    """Whether S3 does not send this: moto reports the end of a multipart upload as a Put, too."""
     composite = "-" in moto_record["s3"]["object"]["eTag"]
     return composite and moto_record["eventName"] == "ObjectCreated:Put"

@@ -1,36 +1,36 @@
 """The function in Lambda's own runtime: its Runtime Interface Emulator and `awslambdaric`."""
 
-import http.client
 import json
-import os
 import platform
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tools.local import processes
-from tools.local.processes import Child, ChildError, free_port
+import psutil
+import requests
+
+from tools.common import http, processes
+from tools.common.processes import Child, ChildError, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = REPOSITORY / "functions"
 HANDLER = "replicate.handler.lambda_handler"
 
-EMULATOR_VARIABLE = "LAMBDA_EMULATOR"
-"""Environment variable that names another emulator than the one in the aws-sam-cli package."""
-
 PATH = "/2015-03-31/functions/function/invocations"
 STARTS = 3
-"""Attempts: the emulator cannot pick a port itself, and one that was free may be taken by now."""
+"""Attempts to start: the emulator cannot choose a free port, and another program may take ours."""
 
-ANSWER_MARGIN_S = 15.0
-"""The emulator ends a function at its timeout: whoever takes this much longer hangs."""
+RESPONSE_MARGIN_S = 15.0
+"""Added to the function's timeout: an emulator that is silent for longer hangs."""
+
+EXITED = "Runtime.ExitError"
+"""Error type when the function's process ended during an invocation."""
 
 
 class FunctionError(Exception):
-    """The function raised, ended or ran out of time. The text is the error's own."""
+    """The function raised an error, exited or timed out."""
 
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(f"{error_type}: {message}")
@@ -39,11 +39,10 @@ class FunctionError(Exception):
 
 
 class LambdaRuntime:
-    """One execution environment: it starts cold at the first invocation and then stays warm.
+    """One execution environment: the first invocation is a cold start. `close` it.
 
-    Safe across threads, one invocation at a time: the emulator crashes when it gets a second one.
-    Faithful in loading, context, timeouts and errors; the memory size is declared, not enforced.
-    `close` it.
+    Loading, context, timeouts and errors are those of Lambda; the memory size is not enforced.
+    Thread-safe: invocations run one at a time, because the emulator crashes when it gets two.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class LambdaRuntime:
         self._handler = handler
         self._environment = {
             **processes.plain_environment(),
-            "HOME": str(folder),  # not the developer's, with profiles and credentials in it
+            "HOME": str(folder),  # the developer's has profiles and credentials
             "PYTHONPATH": str(code),
             "LAMBDA_TASK_ROOT": str(code),
             "AWS_EXECUTION_ENV": "AWS_Lambda_python{}.{}".format(*sys.version_info),
@@ -73,40 +72,48 @@ class LambdaRuntime:
             **environment,
         }
         self._lock = threading.Lock()
+        self._closed = False
         self._emulator, self._port = self._start()
 
     def invoke(self, event: object) -> Any:  # noqa: ANN401 - JSON
-        """Hand over an event; returns what the function returned. Raises FunctionError."""
+        """Invoke the function; return its result. Raises FunctionError."""
         with self._lock:
-            answer = self._post(json.dumps(event).encode())
-        return _result(answer)
+            try:
+                body = self._post(json.dumps(event).encode())
+            except requests.RequestException as error:
+                if self._closed:
+                    raise
+                self._restart()
+                raise FunctionError("Emulator.Crash", type(error).__name__) from error
+        return _result(body)
 
     def restart(self) -> None:
         """Make the next invocation a cold start."""
         with self._lock:
-            self._emulator.stop()
-            self._emulator, self._port = self._start()
+            self._restart()
+
+    def process(self) -> psutil.Process | None:
+        """Return the function's process; None before its cold start."""
+        for process in processes.descendants(self._emulator.pid):
+            if processes.command_line(process)[1:3] == ["-m", "awslambdaric"]:
+                return process
+        return None
 
     def peak_rss_bytes(self) -> int:
-        """The most memory the function's process held since its cold start; 0 before that."""
-        for pid in processes.descendants(self._emulator.pid):
-            line = processes.command_line(pid)
-            if "awslambdaric" in line and line[0] == sys.executable:
-                return processes.peak_rss_bytes(pid) or 0
-        return 0
+        """Return the most memory the function has held since its cold start; 0 before that."""
+        process = self.process()
+        return processes.peak_rss_bytes(process.pid) if process else 0
 
     def close(self) -> None:
+        """Stop the function. An invocation in progress fails. May be called again."""
+        self._closed = True
         self._emulator.stop()
 
-    def _start(self) -> tuple[Child, int]:
-        for _ in range(STARTS - 1):
-            try:
-                return self._start_once()
-            except ChildError:
-                continue
-        return self._start_once()
+    def _restart(self) -> None:
+        self._emulator.stop()
+        self._emulator, self._port = self._start()
 
-    def _start_once(self) -> tuple[Child, int]:
+    def _start(self, attempts: int = STARTS) -> tuple[Child, int]:
         port, runtime_port = free_port(), free_port()
         emulator = Child(
             [
@@ -120,36 +127,40 @@ class LambdaRuntime:
             cwd=self._code,
             log=self.log,
         )
-        emulator.listening(port)
+        try:
+            emulator.wait_for_port(port)
+        except ChildError:
+            if attempts == 1:
+                raise
+            return self._start(attempts - 1)
         return emulator, port
 
     def _post(self, body: bytes) -> bytes:
-        timeout_s = self._timeout_s + ANSWER_MARGIN_S
-        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout_s)) as connection:
-            connection.request("POST", PATH, body)
-            return connection.getresponse().read()
+        url = f"http://127.0.0.1:{self._port}{PATH}"
+        timeout_s = self._timeout_s + RESPONSE_MARGIN_S
+        return http.send("POST", url, data=body, timeout_s=timeout_s).content
 
 
-def _result(answer: bytes) -> Any:  # noqa: ANN401 - JSON
-    """What the function returned. The emulator says only in the body that something failed."""
-    text = answer.decode()
+def _result(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Read the function's result; the emulator reports an error in the body, with status 200."""
+    text = body.decode()
+    if not text:
+        raise FunctionError(EXITED, "the process ended during its cold start")
     if text.startswith("Task timed out after"):
         raise FunctionError("Sandbox.Timedout", text)
-    result = json.loads(text) if text else None
+    result = json.loads(text)
     if isinstance(result, dict) and "errorType" in result:
         raise FunctionError(result["errorType"], result.get("errorMessage", ""))
     return result
 
 
 def _emulator_path() -> Path:
-    """The emulator's binary. Raises ChildError, which says how to get it."""
-    if override := os.environ.get(EMULATOR_VARIABLE):
-        return Path(override)
+    """Find the emulator's binary. Raises ChildError, which says how to get it."""
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "unknown")
     pattern = f".venv/sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"
     if found := sorted(REPOSITORY.glob(pattern)):
         return found[0]
     raise ChildError(
-        f"No Lambda Runtime Interface Emulator at {pattern}: run `make setup` (it comes with the"
-        f" aws-sam-cli package and runs on Linux), or name one in {EMULATOR_VARIABLE}."
+        f"No Lambda Runtime Interface Emulator at {pattern}: run `make setup`. The emulator is"
+        " part of aws-sam-cli and runs on Linux."
     )

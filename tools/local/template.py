@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,11 +19,11 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-from tools.local.aws import REGION
-from tools.local.notifications import ACCOUNT
+from tools.local.aws import ACCOUNT, REGION
 from tools.local.runtime import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template.yaml"
+MONITORING = REPOSITORY / "monitoring.yaml"
 
 PSEUDO = {
     "AWS::Partition": "aws",
@@ -30,8 +31,6 @@ PSEUDO = {
     "AWS::AccountId": ACCOUNT,
     "AWS::StackName": "stack",
 }
-
-ALIAS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:${{ReplicateFunction}}:live"
 
 _NO_VALUE = object()
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
@@ -48,16 +47,15 @@ class Resource:
 
 
 class Stack:
-    """Resources and outputs of the template; all parameters without a default must be given."""
+    """Resources and outputs of a template; all parameters without a default must be given."""
 
-    def __init__(self, **parameters: str | float) -> None:
-        self._document = _transformed(tuple(sorted(parameters.items())))
+    def __init__(self, path: Path = TEMPLATE, /, **parameters: str | float) -> None:
+        self._document = _transformed(path, tuple(sorted(parameters.items())))
         defaults = {n: p.get("Default") for n, p in self._document["Parameters"].items()}
         values: dict[str, Any] = {**PSEUDO, **defaults, **parameters}
         for name, parameter in self._document["Parameters"].items():
             if parameter["Type"] == "CommaDelimitedList":
                 values[name] = values[name].split(",")
-        values["LiveAlias"] = ALIAS  # the one ARN that the template takes apart
         self._values: Mapping[str, Any] = values
         self.resources = {
             name: _resource(self._resolve(described))
@@ -122,35 +120,33 @@ class Stack:
                 return separator.join(values)
             case "FindInMap", [mapping, first, second]:
                 return self._document["Mappings"][mapping][str(first)][second]
-            case "Split", [separator, text]:
-                return text.split(separator)
-            case "Select", [number, values]:
-                return values[int(number)]
         raise NotImplementedError(function)
 
     def _substituted(self, text: str, variables: Mapping[str, Any]) -> str:
         return _VARIABLE.sub(lambda m: str(variables.get(m[1]) or self._call("Ref", m[1])), text)
 
 
-def document() -> dict[str, Any]:
-    """The template as it is written; a copy, as the translator changes what it is given."""
-    return copy.deepcopy(_parsed())
+def document(path: Path = TEMPLATE) -> dict[str, Any]:
+    """Return the template as it is written: a copy, because the translator changes its argument."""
+    return copy.deepcopy(_parsed(path))
 
 
 def parameters() -> dict[str, dict[str, Any]]:
-    """The template's parameters as they are written."""
+    """Return the template's parameters as they are written."""
     return dict(document()["Parameters"])
 
 
 @functools.cache
-def _parsed() -> dict[str, Any]:
-    return dict(yaml_parse(TEMPLATE.read_text()))
+def _parsed(path: Path) -> dict[str, Any]:
+    return dict(yaml_parse(path.read_text()))
 
 
 @functools.cache
-def _transformed(values: tuple[tuple[str, str | float], ...]) -> dict[str, Any]:
-    template = document()
-    template["Resources"]["ReplicateFunction"]["Properties"]["CodeUri"] = "s3://artifacts/function"
+def _transformed(path: Path, values: tuple[tuple[str, str | float], ...]) -> dict[str, Any]:
+    template = document(path)
+    for resource in template["Resources"].values():  # `sam deploy` uploads what is named by a path
+        for local in {"CodeUri", "DefinitionUri"} & resource.get("Properties", {}).keys():
+            resource["Properties"][local] = f"s3://artifacts/{local}"
     # It asks the session for a region; and IAM for AWS's managed policies, of which there are none.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
     return dict(translator.translate(template, {**PSEUDO, **dict(values)}))

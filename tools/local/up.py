@@ -1,4 +1,4 @@
-"""`make up`: the same cloud as the demo's, to play with until Ctrl-C."""
+"""`make up`: run the local cloud until Ctrl-C."""
 
 import shlex
 import shutil
@@ -9,38 +9,36 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
-from tools.local import report
-from tools.local.cloud import REPLICA, SILENT, SOURCE, LocalCloud, local_cloud
-from tools.local.command import end_on_signals, forget_other_clouds
-from tools.local.delivery import Delivery
+from tools.common.command import end_on_signals, forget_other_clouds
+from tools.common.processes import ChildError
+from tools.common.tables import duration, size
+from tools.local import output
+from tools.local.cloud import API_ONLY_BUCKET, REPLICA, SOURCE, LocalCloud, local_cloud
+from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json
-from tools.local.processes import ChildError
-from tools.local.report import duration, size
 from tools.local.runtime import REPOSITORY
-
-GCS_LISTING = "/storage/v1/b/{bucket}/o?fields=items(name,size,crc32c,generation,metadata)"
 
 
 def main() -> int:
-    """Stay up until told to end; every event is shown as it is carried out."""
+    """Run until a signal; print a line for each change that the function replicates."""
     end_on_signals()
     forget_other_clouds()
-    console = report.console()
+    console = output.console()
     try:
-        with local_cloud(on_delivery=lambda done: _show(console, done)) as cloud:
-            _introduce(console, cloud)
+        with local_cloud(on_delivery=lambda delivery: _show(console, delivery)) as cloud:
+            console.print(_introduction(cloud), markup=False, soft_wrap=True)  # to be copied
             signal.pause()
     except KeyboardInterrupt:
-        console.print("\nEverything is stopped again.")
+        console.print("\nEvery process has been stopped.")
     except ChildError as error:
         console.print(str(error), style="red", markup=False)
         return 1
     return 0
 
 
-def _introduce(console: Console, cloud: LocalCloud) -> None:
-    """Print the environment and commands: as they are, without wrapping, to be copied."""
-    exports = {
+def _introduction(cloud: LocalCloud) -> str:
+    """Return lines to paste into a shell: the environment and some commands."""
+    variables = {
         **cloud.aws.environment,
         "AWS_DEFAULT_REGION": cloud.aws.environment["AWS_REGION"],
         "SOURCE_BUCKET": SOURCE,
@@ -48,39 +46,37 @@ def _introduce(console: Console, cloud: LocalCloud) -> None:
         "GCS_URL": cloud.google.url,
         "NO_PROXY": "127.0.0.1",
     }
+    exports = "\n".join(f"export {name}={shlex.quote(v)}" for name, v in variables.items())
     aws = f"{_aws_command()} --endpoint-url {cloud.aws.endpoint_url}"
-    body = f'{{"s3_bucket": "{SILENT}", "s3_key": "asked.txt"}}'
-    token = f"$(curl -s -X POST {cloud.google.url}/_local/tokens | cut -d'\"' -f4)"
-    for line in (
-        "# S3 → Lambda → GCS on this machine. For another terminal:",
-        *(f"export {name}={shlex.quote(value)}" for name, value in exports.items()),
-        "",
-        f"# An upload to s3://{SOURCE} replicates by itself:",
-        f"echo hello | {aws} s3 cp - s3://{SOURCE}/hello.txt",
-        "",
-        f"# s3://{SILENT} sends no events, so ask for the object:",
-        f"echo please | {aws} s3 cp - s3://{SILENT}/asked.txt",
-        f"curl -i {cloud.api.url}/v1/replicate -H 'Content-Type: application/json' -d '{body}'",
-        "",
-        f"# What gs://{REPLICA} holds:",
-        f'curl -s -H "Authorization: Bearer {token}" \'{cloud.google.url}'
-        + GCS_LISTING.format(bucket=REPLICA)
-        + "'",
-        "",
-        f"# The function's log: {cloud.function.log}",
-        "# Ctrl-C ends everything.",
-    ):
-        console.print(line, markup=False, soft_wrap=True)
+    return f"""\
+# S3 → Lambda → GCS on this machine. For another terminal:
+{exports}
+
+# An upload to s3://{SOURCE} replicates by itself:
+echo hello | {aws} s3 cp - s3://{SOURCE}/hello.txt
+
+# s3://{API_ONLY_BUCKET} sends no events; the API replicates an object of it:
+echo please | {aws} s3 cp - s3://{API_ONLY_BUCKET}/requested.txt
+curl -i $API_URL/v1/replicate -H 'Content-Type: application/json' \\
+  -d '{{"s3_bucket": "{API_ONLY_BUCKET}", "s3_key": "requested.txt"}}'
+
+# The objects in gs://{REPLICA}:
+TOKEN=$(curl -s -X POST $GCS_URL/_local/tokens | cut -d'"' -f4)
+curl -s -H "Authorization: Bearer $TOKEN" \\
+  "$GCS_URL/storage/v1/b/{REPLICA}/o?fields=items(name,size,crc32c,generation,metadata)"
+
+# The function's log: {cloud.function.log}
+# Ctrl-C stops everything."""
 
 
 def _show(console: Console, delivery: Delivery) -> None:
-    """One line for each change that an event told of."""
+    """Print a line for each result, or the error."""
     now = time.strftime("%H:%M:%S")
     for result in delivery.results:
-        console.print(f"{now} [green]✓[/] {escape(_line(result))}", soft_wrap=True)
+        console.print(f"{now} {output.GOOD} {escape(_line(result))}", soft_wrap=True)
     if delivery.error:
         failure = f"after {delivery.attempts} attempts: {delivery.error}"
-        console.print(f"{now} [red]✗[/] {escape(failure)}", soft_wrap=True)
+        console.print(f"{now} {output.BAD} {escape(failure)}", soft_wrap=True)
 
 
 def _line(result: Json) -> str:
@@ -93,7 +89,7 @@ def _line(result: Json) -> str:
 
 
 def _aws_command() -> str:
-    """The AWS command line: the user's own, or the one that `make setup` installed."""
+    """Return the AWS command line: the user's, or the one that `make setup` installs."""
     return "aws" if shutil.which("aws") else shlex.quote(str(REPOSITORY / ".venv/sam/bin/aws"))
 
 

@@ -1,19 +1,19 @@
-"""`make soak`: run it, print the report and keep it; exit code 1 where not all is well."""
+"""`make soak`: run, print the report and write it; exit code 1 when a problem was found."""
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
-from tools.local.command import end_on_signals, forget_other_clouds
-from tools.soak import options, plot, report
-from tools.soak.run import Result, soak
+from tools.common.command import end_on_signals, forget_other_clouds
+from tools.soak import options, report
+from tools.soak.picture import draw
+from tools.soak.run import soak
 
 INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run the soak; 0 when both sides are equal and nothing was left behind."""
+    """Run the soak; return its exit code."""
     chosen = options.parse()
     end_on_signals()
     forget_other_clouds()
@@ -24,16 +24,13 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\nInterrupted: everything is stopped again.")
         return INTERRUPTED
-    _keep(result, chosen.out)
-    console.print(report.markdown(result), markup=False, soft_wrap=True)
-    console.print(f"Kept: {chosen.out}/SOAK.md, soak-lag.svg")
-    return 1 if result.verdict.problems else 0
-
-
-def _keep(result: Result, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "SOAK.md").write_text(report.markdown(result))
-    (folder / "soak-lag.svg").write_text(plot.svg(result))
+    text = report.markdown(result)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "SOAK.md").write_text(text)
+    draw(chosen.out / "soak-lag.svg", result.stats, result.faults)
+    console.print(text, markup=False, soft_wrap=True)
+    console.print(f"Written: {chosen.out}/SOAK.md, soak-lag.svg")
+    return 1 if result.findings.problems else 0
 
 
 if __name__ == "__main__":

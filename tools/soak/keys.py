@@ -1,4 +1,4 @@
-"""Keys of all kinds: everyday ones, odd ones, and those that rclone cannot name."""
+"""Object keys of all kinds: ordinary ones, odd ones, and those that rclone cannot name."""
 
 from random import Random
 
@@ -18,7 +18,7 @@ ODD = (
 )
 
 BEYOND_RCLONE = "beyond-rclone"
-"""Prefix of keys that rclone takes for folders or does not list: only our own audit sees them."""
+"""Prefix of the keys that rclone takes for folders or does not list. Only our audit sees them."""
 
 UNNAMEABLE = ("folder/", "double//slash", "../dots", "a/./b", "//")
 
@@ -27,7 +27,7 @@ FOLDERS = 40
 
 
 def key(number: int, rng: Random) -> str:
-    """A key nobody else has."""
+    """Return a key that is unique by its number."""
     if rng.random() >= ODD_SHARE:
         return f"folder-{number % FOLDERS:02}/object-{number:06}"
     if rng.random() < len(UNNAMEABLE) / (len(UNNAMEABLE) + len(ODD)):

@@ -1,72 +1,60 @@
-"""What one run of the soak is like."""
+"""The parameters of a soak run."""
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from tools.local.runtime import REPOSITORY
 
 
+def _option(default: Any, text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
+    return field(default=default, metadata={"help": f"{text} (default: %(default)s)"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The parameters of a run, printed with its report so that it can be repeated."""
+    """Parameters with their defaults. The report states those that differ, to repeat the run."""
 
-    objects: int = 2000
-    changes: int = 3000
-    workers: int = 3
-    faults: float = 0.05
-    duplicates: float = 0.15
-    delayed: float = 0.2
-    batched: float = 0.1
-    kill_every_s: float = 4.0
-    storm_every_s: float = 100.0
-    largest_mib: int = 20
-    window: int = 24
-    seed: int = 1
-    out: Path = REPOSITORY / ".cache/soak"
+    objects: int = _option(2000, "objects to create")
+    changes: int = _option(3000, "changes besides creating the objects")
+    workers: int = _option(3, "Lambda runtimes that run at the same time")
+    faults: float = _option(0.05, "share of the requests to GCS that fail; 0 for none")
+    duplicates: float = _option(0.15, "share of the events that are delivered twice")
+    delayed: float = _option(0.2, "share of the events that are delayed by up to ten seconds")
+    batched: float = _option(0.1, "share of the deliveries that carry several records")
+    kill_every_s: float = _option(4.0, "mean seconds between two kills; 0 for none")
+    outage_every_s: float = _option(100.0, "seconds from one outage of GCS to the next; 0 for none")
+    largest_mib: int = _option(20, "size of the largest objects in MiB")
+    window: int = _option(24, "most events that wait for a runtime before the source pauses")
+    seed: int = _option(1, "seed of the changes; without it, a random one")
+    out: Path = _option(REPOSITORY / ".cache/soak", "folder of the report")  # noqa: RUF009 - a field
 
     @property
     def command(self) -> str:
-        """What repeats the run; what is at its default is left out."""
-        usual = Options()
-        said = [
-            f"--{name.replace('_', '-')} {getattr(self, name)}"
-            for name in _HELP
-            if name != "out" and getattr(self, name) != getattr(usual, name)
+        """The command that repeats the run."""
+        changed = [
+            f"{_flag(each.name)} {getattr(self, each.name)}"
+            for each in fields(self)
+            if each.name not in {"seed", "out"} and getattr(self, each.name) != each.default
         ]
-        return " ".join(["python -m tools.soak", f"--seed {self.seed}", *said])
-
-
-_HELP = {
-    "objects": "objects that are created",
-    "changes": "changes on top of that",
-    "workers": "Lambda runtimes at once",
-    "faults": "share of the requests to GCS that are spoiled; 0 for none",
-    "duplicates": "share of events that are delivered twice",
-    "delayed": "share of events that are held back for up to ten seconds",
-    "batched": "share of deliveries that carry several records",
-    "kill_every_s": "mean seconds between two kills; 0 for none",
-    "storm_every_s": "seconds from one outage of GCS to the next; 0 for none",
-    "largest_mib": "size of the largest objects",
-    "window": "the source waits while so many events are due",
-    "out": "folder of the report",
-}
+        return " ".join(["python -m tools.soak", f"--seed {self.seed}", *changed])
 
 
 def parse(arguments: list[str] | None = None) -> Options:
-    """Read the command line. Without a seed, one is drawn."""
-    usual = Options()
-    parser = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
-    for name, text in _HELP.items():
-        value = getattr(usual, name)
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.soak")
+    for each in fields(Options):
         parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=type(value) if not isinstance(value, Path) else Path,
-            default=value,
-            help=f"{text} (default: %(default)s)",
+            _flag(each.name),
+            type=type(each.default),
+            default=each.default,
+            help=each.metadata["help"],
         )
-    parser.add_argument(
-        "--seed", type=int, default=int.from_bytes(os.urandom(3)), help="repeats a run"
-    )
+    parser.set_defaults(seed=int.from_bytes(os.urandom(3)))
     return Options(**vars(parser.parse_args(arguments)))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,168 +1,136 @@
-"""The report: Markdown that also reads well in a terminal."""
+"""The report in Markdown."""
 
-import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 
-from tools.local.report import duration, size
+from tools.common.machine import processor
+from tools.common.tables import duration, size, table
+from tools.local.runtime import EXITED
+from tools.soak.event_shuffler import LONGEST_DELAY_S
+from tools.soak.fault_injector import FUNCTION_OPERATIONS, OUTAGE_S, UPLOAD_FACTOR
 from tools.soak.keys import BEYOND_RCLONE
-from tools.soak.percentiles import percentile
-from tools.soak.run import Result
-from tools.soak.weather import STORM_S, STRUCK, UPLOADS
-from tools.soak.workers import RETRY_DELAYS_S
-
-SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+from tools.soak.run import RETRY_DELAYS_S, Result
+from tools.soak.stats import percentile
 
 
 def markdown(result: Result) -> str:
-    """The whole report."""
+    """Return the whole report."""
+    stats = result.stats
+    outcomes = Counter(each.reason for each in stats.successes)
+    faults = Counter(fault["kind"] for fault in result.faults)
+    requests = {k: n for k, n in result.requests.items() if k in FUNCTION_OPERATIONS}
     parts = [
         "# Soak",
         _introduction(result),
-        _table(("compared by", "objects", "missing", "different", "extra"), _comparisons(result)),
-        _left(result),
+        table(("compared by", "objects", "missing", "different", "extra"), _comparisons(result)),
+        _leftovers(result),
         "![Lag and throughput over time](soak-lag.svg)",
-        _table(("lag of a change", *SHARES), _lags(result)),
-        _LAG,
-        "## What was done",
-        _table(("changes in S3", "number"), _sorted(result.ledger.changes)),
-        _table(("deliveries", "number"), _deliveries(result)),
-        _table(("faults of GCS", "number"), _sorted(Counter(f["kind"] for f in result.faults))),
-        "## What came of it",
-        _table(("changes found done or carried out", "number"), _sorted(_outcomes(result))),
-        _table(("failures, by code", "number"), _sorted(result.ledger.failures)),
-        _table(("requests to GCS", "number"), _sorted(_of_the_function(result.requests))),
-        _figures(result),
+        table(("lag of a change", "p50", "p95", "p99", "max"), _lags(result)),
+        """\
+The lag is the time from the change in S3 to the end of the first successful run for its own event.
+It includes waiting, retries and redriving. *Without delays* leaves out what the soak delayed.""",
+        "## Load and faults",
+        _counts("changes in S3", stats.changes),
+        table(("deliveries", "number"), _deliveries(result)),
+        _counts("faults of GCS", faults),
+        "## Results",
+        _counts("results", outcomes),
+        _counts("failures, by code", stats.failures),
+        _counts("requests to GCS", requests),
+        _totals(result),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_LAG = """\
-From the moment of the change in S3 to the end of the first successful run for its own event: with
-all waiting, retries and redriving. *Own* leaves out what the soak held back on purpose."""
-
-
 def _introduction(result: Result) -> str:
     options = result.options
-    verdict = "NOT EQUAL, or something is left." if result.verdict.problems else "Equal."
+    verdict = "NOT EQUAL, or something is left open." if result.findings.problems else "Equal."
     retries = " and ".join(f"{seconds:g} s" for seconds in RETRY_DELAYS_S)
     return f"""\
-What `make soak` prints, and keeps in `.cache/soak`.
+`make soak` prints this report and writes it to `.cache/soak`.
 
-**{verdict}** `{options.command}`, {result.when:%Y-%m-%d %H:%M} UTC, on {_machine()}.
+**{verdict}** `{options.command}`, {result.when:%Y-%m-%d %H:%M} UTC, on {processor()}, \
+Python {platform.python_version()}.
 
-- {options.workers} Lambda runtimes at once, in AWS's emulator; `REPLICATE_DELETES=true`
-- the source goes on changing while events are delivered: {options.duplicates:.0%} of them twice,
-  {options.delayed:.0%} held back for up to 10 s, and so in any order
-- {options.faults:.0%} of the requests to GCS spoiled, {options.faults * UPLOADS:.0%} of those of \
-resumable uploads; and an outage
-  of {STORM_S:g} s every {options.storm_every_s:g} s
-- a SIGKILL for a function's process every {options.kill_every_s:g} s on average
-- Lambda's two retries after {retries} (there it is one and two minutes), then the failure list;
-  what is on it is delivered again when the faults have stopped
+- {options.workers} Lambda runtimes run at the same time in AWS's emulator; \
+`REPLICATE_DELETES=true`
+- The source changes while events are delivered: {options.duplicates:.0%} of them twice,
+  {options.delayed:.0%} up to {LONGEST_DELAY_S:g} s late, so in any order
+- {options.faults:.0%} of the requests to GCS fail, {options.faults * UPLOAD_FACTOR:.0%} of those \
+of resumable uploads; an outage
+  of {OUTAGE_S:g} s starts every {options.outage_every_s:g} s
+- A function's process gets a SIGKILL every {options.kill_every_s:g} s on average
+- A failed event is retried after {retries} (Lambda: one and two minutes), then stored in the
+  failure list; the list is redriven after the faults have stopped
 
-The same seed makes the same changes; which request meets which fault is up to the machine, too."""
-
-
-def _comparisons(result: Result) -> Iterable[tuple[object, ...]]:
-    for each in result.verdict.comparisons:
-        yield each.name, each.compared, each.missing, each.different, each.extra
+The same seed makes the same changes. Which request gets which fault also depends on the machine."""
 
 
-def _left(result: Result) -> str:
-    counts, verdict = result.ledger.counts, result.verdict
-    found = f"""\
-- rclone is not asked about keys it takes for folders or does not list (`{BEYOND_RCLONE}/`)
-- looked at GCS {counts["looks"]} times during the run: {counts["seen"]} objects seen,
-  {len(result.ledger.wrong)} with bytes that S3 had never held under their name
-- upload sessions left open that somebody could have cancelled: {verdict.cancellable}
-- left open that nobody could have: {verdict.open_sessions - verdict.cancellable} (the process was \
-killed, or the answer was lost that
-  named the session, or the cancelling itself was spoiled)"""
-    return "\n".join([found, *(f"- **{problem}**" for problem in verdict.problems)])
+def _comparisons(result: Result) -> Iterator[tuple[object, ...]]:
+    for each in result.findings.comparisons:
+        yield each.method, each.compared, each.missing, each.different, each.extra
 
 
-def _lags(result: Result) -> Iterable[tuple[object, ...]]:
-    arrivals = result.ledger.arrivals()
-    for name, values in (
-        ("in all", [each.lag_s for each in arrivals]),
-        ("own", [max(0.0, each.lag_s - each.held_back_s) for each in arrivals]),
+def _leftovers(result: Result) -> str:
+    stats, findings = result.stats, result.findings
+    expected = findings.open_sessions - findings.unexpected_sessions
+    lines = f"""\
+- rclone does not compare keys that it takes for folders or does not list (`{BEYOND_RCLONE}/`)
+- GCS was listed {stats.counts["listings"]} times during the run: \
+{stats.counts["objects seen"]} objects seen,
+  {len(stats.never_in_source)} with bytes that S3 had never held under their name
+- Upload sessions left open that the function could have cancelled: {findings.unexpected_sessions}
+- Left open that it could not: {expected} (the process was killed, the response that named the
+  session was lost, or the request to cancel failed)"""
+    return "\n".join([lines, *(f"- **{problem}**" for problem in findings.problems)])
+
+
+def _lags(result: Result) -> Iterator[tuple[str, ...]]:
+    arrivals = result.stats.arrivals()
+    for name, lags in (
+        ("all", [each.lag_s for each in arrivals]),
+        ("without delays", [max(0.0, each.lag_s - each.held_back_s) for each in arrivals]),
     ):
-        yield name, *(duration(percentile(values, share)) for share in SHARES.values())
+        percentiles = [percentile(lags, percent) for percent in (50, 95, 99)]
+        yield name, *map(duration, [*percentiles, max(lags, default=0.0)])
 
 
-def _deliveries(result: Result) -> Iterable[tuple[object, ...]]:
-    counts = result.ledger.counts
+def _deliveries(result: Result) -> Iterator[tuple[str, int]]:
     for name in (
         "events",
         "duplicates",
-        "held back",
+        "delayed",
         "deliveries of several records",
         "invocations",
         "retries",
-        "kept as failed",
+        "stored in the failure list",
         "redriven",
     ):
-        yield name, counts[name]
-    yield "runtimes killed", len(result.ledger.kills)
-    yield "of these amid an invocation", result.ledger.failures["Runtime.ExitError"]
+        yield name, result.stats.counts[name]
+    yield "processes killed", len(result.stats.kills)
+    yield "of these during an invocation", result.stats.failures[EXITED]
 
 
-def _outcomes(result: Result) -> Counter[str]:
-    return Counter(each.reason for each in result.ledger.successes)
-
-
-def _figures(result: Result) -> str:
-    ledger = result.ledger
-    marks = ledger.marks
-    copied = sum(each.bytes_copied for each in ledger.successes)
-    rate = len(ledger.successes) / marks["settled"]
+def _totals(result: Result) -> str:
+    stats = result.stats
+    written_s, settled_s, end_s = (stats.marks[phase] for phase in ("written", "settled", "end"))
+    copied = sum(each.bytes_copied for each in stats.successes)
     return f"""\
-- {size(ledger.bytes_written)} written to S3, {size(copied)} copied to GCS
-- {rate:.1f} changes found done or carried out per second on average, duplicates included, and \
-{size(round(copied / marks["settled"]))} copied
-- {size(ledger.peak_rss_bytes)} held at most by a function's process
-- {duration(marks["written"])} of changes, {duration(marks["settled"])} until all had arrived, \
-{duration(marks["end"])} with the comparison"""
+- {size(stats.bytes_written)} written to S3, {size(copied)} copied to GCS
+- On average {len(stats.successes) / settled_s:.1f} results and {size(copied / settled_s)} per \
+second, duplicates included
+- Most memory that a function's process held: {size(stats.peak_rss_bytes)}
+- {duration(written_s)} of changes, {duration(settled_s)} until all had arrived, \
+{duration(end_s)} with the comparison"""
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table whose columns line up in a terminal, too; nothing of no rows."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    if not cells:
-        return ""
-    widths = [max(len(row[n]) for row in (list(heads), *cells)) for n in range(len(heads))]
-
-    def line(row: Sequence[str]) -> str:
-        first, *others = (
-            cell.ljust(width) if not n else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "| " + " | ".join([first, *others]) + " |"
-
-    rule = "| " + " | ".join(["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]) + " |"
-    return "\n".join([line(heads), rule, *(line(row) for row in cells)])
+def _counts(name: str, counts: Mapping[str, int]) -> str:
+    """Return a table, the largest count first, with the sum of several."""
+    return table((name, "number"), _with_sum(counts))
 
 
-def _of_the_function(requests: Mapping[str, int]) -> dict[str, int]:
-    return {name: count for name, count in requests.items() if name in STRUCK}
-
-
-def _sorted(counts: Mapping[str, int]) -> Iterable[tuple[object, ...]]:
+def _with_sum(counts: Mapping[str, int]) -> Iterable[tuple[str, int]]:
     yield from sorted(counts.items(), key=lambda each: -each[1])
     if len(counts) > 1:
         yield "**all**", sum(counts.values())
-
-
-def _machine() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}"

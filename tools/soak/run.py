@@ -1,171 +1,169 @@
-"""One run from beginning to end."""
+"""One run of the soak from beginning to end."""
 
+import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
 
-from tools.local.notifications import Json
-from tools.soak.carrier import Carrier
-from tools.soak.changes import Plan
+from tools.local.bucket_notifications import BucketNotifications
+from tools.local.lambda_service import LambdaService
+from tools.local.notifications import Json, object_key
+from tools.soak.changes import ChangePlan
 from tools.soak.cloud import SoakCloud, soak_cloud
-from tools.soak.killer import Killer
-from tools.soak.ledger import Ledger
+from tools.soak.comparison import Findings, compare
+from tools.soak.event_shuffler import EventShuffler
+from tools.soak.monitor import check_replica, monitor_replica
 from tools.soak.options import Options
-from tools.soak.source import Writer
-from tools.soak.threads import Threads
-from tools.soak.timetable import Timetable
-from tools.soak.verdict import Verdict, judge
-from tools.soak.watch import Watch
-from tools.soak.workers import FailureList, Worker
+from tools.soak.process_killer import ProcessKiller
+from tools.soak.stats import RunStats
+from tools.soak.writer import write_changes
+
+RETRY_DELAYS_S = (1.0, 2.0)
+"""Before Lambda's two retries. Lambda waits one minute and two."""
 
 LANES = 2
 REDRIVES = 3
-POLL_S = 0.1
-SAY_EVERY_S = 10.0
+POLL_S = 0.2
+PROGRESS_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Everything there is to report."""
+    """Everything that the report needs."""
 
     options: Options
     when: datetime
-    ledger: Ledger
-    verdict: Verdict
-    faults: list[Json]
-    requests: dict[str, int]
-    distinct_keys: int
+    stats: RunStats
+    findings: Findings
+    faults: Sequence[Json]
+    requests: Mapping[str, int]
 
 
 def soak(options: Options, console: Console) -> Result:
-    """Carry the plan out, let everything settle in calm weather, and compare both sides."""
+    """Make the changes, wait until all is delivered without faults, and compare both sides."""
     when = datetime.now(UTC)
-    plan = Plan(
+    plan = ChangePlan(
         objects=options.objects,
         changes=options.changes,
         largest_mib=options.largest_mib,
         seed=options.seed,
         lanes=LANES,
     )
+    stats = RunStats()
     with soak_cloud(options) as cloud:
-        ledger = Ledger()
-        run = _Run(cloud, plan, ledger, options, console)
-        run.play()
-        faults, requests = cloud.google.faults(), cloud.google.requests()
+        undelivered = _Run(cloud, plan, stats, options, console).play()
+        faults, requests = cloud.faults(), cloud.requests()
         console.print("Comparing both sides, byte by byte")
-        verdict = judge(cloud, ledger, plan.remaining(), faults)
-        verdict.problems += run.still_failing
-    ledger.mark("end")
+        findings = compare(cloud, stats, plan.remaining_keys(), faults, undelivered)
+    stats.mark("end")
     return Result(
         options=options,
         when=when,
-        ledger=ledger,
-        verdict=verdict,
+        stats=stats,
+        findings=findings,
         faults=faults,
-        requests=dict(requests),
-        distinct_keys=options.objects,
+        requests=requests,
     )
 
 
 class _Run:
+    """The phases of a run, and the threads that work in them."""
+
     def __init__(
-        self, cloud: SoakCloud, plan: Plan, ledger: Ledger, options: Options, console: Console
+        self,
+        cloud: SoakCloud,
+        plan: ChangePlan,
+        stats: RunStats,
+        options: Options,
+        console: Console,
     ) -> None:
         self._cloud = cloud
         self._plan = plan
-        self._ledger = ledger
+        self._stats = stats
         self._options = options
         self._console = console
-        self._timetable = Timetable()
-        self._failures = FailureList()
-        self._threads = Threads()
-        self._said = 0.0
-        self.still_failing: list[str] = []
+        self._stopping = threading.Event()
+        self._service = LambdaService(
+            cloud.runtimes, retry_delays_s=RETRY_DELAYS_S, on_delivery=stats.record_delivery
+        )
+        shuffler = EventShuffler(self._service, stats, options)
+        self._notifications = BucketNotifications(cloud.aws, cloud.queue_url, shuffler.forward)
+        self._killer = ProcessKiller(
+            cloud.runtimes,
+            stats,
+            mean_s=options.kill_every_s,
+            seed=options.seed,
+            stopping=self._stopping,
+        )
+        self._threads = ThreadPoolExecutor(LANES + 2)
+        self._background = [
+            self._threads.submit(self._killer.run),
+            self._threads.submit(monitor_replica, cloud.google.bucket, stats, self._stopping),
+        ]
+        self._progress_at = 0.0
 
-    def play(self) -> None:
-        stopping = self._threads.stopping
-        carrier = Carrier(
-            self._cloud.aws.sqs,
-            self._cloud.queue_url,
-            self._timetable,
-            self._ledger,
-            self._options,
-            stopping,
-        )
-        killer = Killer(
-            self._ledger,
-            mean_s=self._options.kill_every_s,
-            seed=self._options.seed,
-            stopping=stopping,
-        )
-        watch = Watch(self._cloud.google.bucket, self._ledger, stopping)
-        for number, runtime in enumerate(self._cloud.runtimes):
-            worker = Worker(runtime, self._timetable, self._failures, self._ledger)
-            self._threads.start(worker.run, f"worker-{number}")
-        for name, run in (("carrier", carrier.run), ("killer", killer.run), ("watch", watch.run)):
-            self._threads.start(run, name)
+    def play(self) -> list[str]:
+        """Run all phases; return the keys of the events that still fail at the end."""
         try:
             self._write()
-            self._settle(carrier)
-            self._cloud.google.calm()
-            killer.spare()
-            self._ledger.mark("calm")
-            self._redrive(carrier)
-            watch.look()
+            self._settle("delivering the last events")
+            self._cloud.google.clear_faults()
+            self._killer.stop()
+            for _ in range(REDRIVES):
+                self._stats.count("redriven", len(self._service.redrive()))
+                self._settle("redriving")
+            self._stats.mark("settled")
+            check_replica(self._cloud.google.bucket, self._stats)
+            return [object_key(delivery.event) for delivery in self._service.failed]
         finally:
-            self._timetable.close()
-            self._threads.join()
-        self._ledger.mark("settled")
+            self._stopping.set()
+            self._threads.shutdown()
+            self._notifications.close()
+            self._service.close()
 
     def _write(self) -> None:
-        writers = [
-            self._threads.start(
-                Writer(
-                    self._cloud.aws.s3,
-                    [change for change in self._plan.changes if change.lane == lane],
-                    self._ledger,
-                    crowded=self._crowded,
-                    stopping=self._threads.stopping,
-                ).run,
-                f"writer-{lane}",
+        """Make all changes, while their events are delivered."""
+        writing = [
+            self._threads.submit(
+                write_changes,
+                self._cloud.aws.s3,
+                [change for change in self._plan.changes if change.lane == lane],
+                self._stats,
+                should_pause=self._is_window_full,
+                stopping=self._stopping,
             )
             for lane in range(LANES)
         ]
-        while any(writer.is_alive() for writer in writers):
-            self._wait("changing and delivering")
-        self._ledger.mark("written")
+        while not all(each.done() for each in writing):
+            self._poll("changing and delivering", *writing)
+        self._stats.mark("written")
 
-    def _crowded(self) -> bool:
-        """Whether events wait for a runtime, or are still on their way to the timetable."""
-        under_way = self._ledger.changes.total() - self._ledger.counts["events"]
-        return under_way + self._timetable.due() >= self._options.window
+    def _is_window_full(self) -> bool:
+        """Count the events that are on their way from S3, and those that wait for a runtime."""
+        on_the_way = self._stats.changes.total() - self._stats.counts["events"]
+        return on_the_way + self._service.backlog() >= self._options.window
 
-    def _settle(self, carrier: Carrier) -> None:
-        """Wait until every event has been delivered, or was kept as failed."""
-        while carrier.waiting() or not self._timetable.idle():
-            self._wait("delivering what is left")
+    def _settle(self, phase: str) -> None:
+        """Wait until every event was delivered or is in the failure list."""
+        while not self._poll(phase):
+            pass
 
-    def _redrive(self, carrier: Carrier) -> None:
-        """As a person does it: deliver again what was kept, until nothing is."""
-        for _ in range(REDRIVES):
-            for job in self._failures.empty():
-                self._ledger.count("redriven")
-                self._timetable.put(replace(job, attempt=1), 0.0)
-            self._settle(carrier)
-        self.still_failing = [
-            f"still failing: {told.key}" for job in self._failures.empty() for told in job.records
-        ]
-
-    def _wait(self, doing: str) -> None:
-        self._threads.check()
-        time.sleep(POLL_S)
-        if time.monotonic() - self._said > SAY_EVERY_S:
-            self._said = time.monotonic()
-            counts, ledger = self._ledger.counts, self._ledger
+    def _poll(self, phase: str, *futures: Future[None]) -> bool:
+        """Wait for a moment; return whether every event has ended. Raises what broke a thread."""
+        ended, _ = wait([*self._background, *futures], POLL_S, FIRST_EXCEPTION)
+        for each in ended:
+            each.result()
+        if time.monotonic() > self._progress_at + PROGRESS_EVERY_S:
+            self._progress_at = time.monotonic()
+            stats = self._stats
             self._console.print(
-                f"[dim]{ledger.now():5.0f} s[/]  {doing}: {ledger.changes.total()} of"
-                f" {len(self._plan.changes)} changes, {counts['invocations']} invocations,"
-                f" {counts['retries']} retries, {len(ledger.kills)} kills"
+                f"[dim]{stats.now():5.0f} s[/]  {phase}: {stats.changes.total()} of"
+                f" {len(self._plan.changes)} changes, {stats.counts['invocations']} invocations,"
+                f" {stats.counts['retries']} retries, {len(stats.kills)} kills"
             )
+        idle = [self._notifications.is_idle(), self._service.is_idle()]  # in the events' order
+        return all(idle)

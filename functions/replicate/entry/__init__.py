@@ -1,1 +1,5 @@
-"""What invokes the function: what each invoker sends, and what it is answered."""
+"""The invokers. Each has a module for the events that it sends and the response that it gets."""
+
+from replicate.entry.dispatch import parse
+
+__all__ = ["parse"]

@@ -1,150 +1,154 @@
-"""`POST /v1/replicate` behind API Gateway: HTTP APIs (payload 2.0) and REST APIs (1.0).
-
-Imported with the first request only: the event path has no need of a router.
-"""
+"""`POST /v1/replicate` through API Gateway: HTTP APIs (payload 2.0) and REST APIs (payload 1.0)."""
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from aws_lambda_powertools.event_handler import (
-    APIGatewayHttpResolver,
-    APIGatewayRestResolver,
-    Response,
-    content_types,
+from aws_lambda_powertools.utilities.data_classes import (
+    APIGatewayProxyEvent,
+    APIGatewayProxyEventV2,
 )
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
-from replicate.entry import report
+from replicate import report
+from replicate.entry.invocation import Change, Invocation, Message, Results, is_unicode, reading
 from replicate.errors import (
-    InvalidEventError,
     InvalidRequestError,
     MethodNotAllowedError,
+    ObjectNotFoundError,
     ReplicationError,
     RouteNotFoundError,
     SourceNotAllowedError,
     UnsupportedMediaTypeError,
 )
-from replicate.protocol.model import SourceRef, Status, is_unicode
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
+from replicate.protocol.model import Reason, Result, SourceRef, Status
 
 ROUTE = "/v1/replicate"
 MAX_BODY_CHARACTERS = 16 * 1024
+"""Room for the longest key, 1,024 bytes, in any JSON spelling."""
+
 RETRY_AFTER_S = 5.0
-"""What a client is asked to wait when the stores did not say."""
+"""`Retry-After` of a response when the store did not say how long to wait."""
 
 _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """Source: "General purpose bucket naming rules" in S3's user guide."""
 
-Replicate = Callable[[SourceRef], dict[str, Any]]
-"""Make one object equal and tell about it. Raises ReplicationError."""
+_STATUS = {
+    Status.REPLICATED: HTTPStatus.CREATED,
+    Status.DELETED: HTTPStatus.CREATED,
+    Status.SKIPPED: HTTPStatus.OK,
+    Status.IN_PROGRESS: HTTPStatus.ACCEPTED,
+}
+
+_Request = APIGatewayProxyEvent | APIGatewayProxyEventV2
 
 
-class Api:
-    """Answers requests, one at a time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpInvocation(Invocation):
+    """One request. A request that is refused names no change."""
 
-    def __init__(self, source_buckets: frozenset[str]) -> None:
-        self._source_buckets = source_buckets
-        self._resolvers = {"1.0": APIGatewayRestResolver(), "2.0": APIGatewayHttpResolver()}
-        for app in self._resolvers.values():
-            app.post(ROUTE)(self._post)
-            app.exception_handler(ReplicationError)(self._refuse)
-            app.not_found(self._not_found)
+    request_id: str
+    refusal: ReplicationError | None = None
 
-    def answer(
-        self, event: Mapping[str, Any], context: object, replicate: Replicate
-    ) -> dict[str, Any]:
-        """The proxy response to a proxy event of either version. Raises InvalidEventError."""
-        self._replicate = replicate
-        self._app = self._resolvers["2.0" if event.get("version") == "2.0" else "1.0"]
-        try:
-            return self._app.resolve(event, cast("LambdaContext", context))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidEventError(
-                f"This is no request as API Gateway makes them: {type(error).__name__} while"
-                " reading it."
-            ) from error
+    def respond(self, results: Results) -> dict[str, Any]:
+        """Return the response: 201, 200 (skipped), 202 (in progress), or the error's status."""
+        result = self.refusal or next(iter(results.values()))
+        if isinstance(result, ReplicationError):
+            return self._refuse(result)
+        if result.source is None and result.reason is not Reason.DELETED:
+            return self._refuse(_object_not_found(result))
+        return _response(_STATUS[result.reason.status], report.result(result))
 
-    def _post(self) -> Response[str]:
-        told = self._replicate(self._requested())
-        created = told["status"] != Status.SKIPPED
-        return _json(HTTPStatus.CREATED if created else HTTPStatus.OK, told)
-
-    def _requested(self) -> SourceRef:
-        """The object that the request names. Raises ReplicationError."""
-        event = self._app.current_event
-        media_type = (event.headers.get("content-type") or "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise UnsupportedMediaTypeError(
-                "The body's type is not JSON: send the header Content-Type: application/json."
-            )
-        try:
-            body = event.decoded_body
-        except ValueError:
-            raise InvalidRequestError("The body is not text in UTF-8.") from None
-        ref = _ref(_parsed(body))
-        if ref.bucket not in self._source_buckets:
-            raise SourceNotAllowedError(
-                f"The bucket {ref.bucket} is not one that this API replicates from: its operator"
-                " lists them in SOURCE_BUCKETS."
-            )
-        return ref
-
-    def _refuse(self, error: ReplicationError) -> Response[str]:
-        request_id = self._app.lambda_context.aws_request_id
+    def _refuse(self, error: ReplicationError) -> dict[str, Any]:
         headers = {}
         if error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             headers["Retry-After"] = str(round(error.retry_after_s or RETRY_AFTER_S))
         if error.status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = "POST"
-        body = {"error": report.error(error), "request_id": request_id}
-        return _json(error.status, body, headers)
-
-    def _not_found(self, _: NotFoundError) -> Response[str]:
-        event = self._app.current_event
-        if event.path == ROUTE:
-            return self._refuse(
-                MethodNotAllowedError(f"{event.http_method} is not possible: POST to {ROUTE}.")
-            )
-        return self._refuse(RouteNotFoundError(f"There is no {event.path}: POST to {ROUTE}."))
+        body = {"error": report.error(error), "request_id": self.request_id}
+        return _response(error.status, body, headers)
 
 
-def _parsed(body: str | None) -> Mapping[str, Any]:
+def parse(
+    event: Mapping[str, Any], request_id: str, source_buckets: frozenset[str]
+) -> HttpInvocation:
+    """Read a request. Raise InvalidEventError if it is not of the shape that API Gateway sends."""
+    with reading("an API Gateway request"):
+        is_v2 = event.get("version") == "2.0"
+        request = (APIGatewayProxyEventV2 if is_v2 else APIGatewayProxyEvent)(dict(event))
+        try:
+            change = Change(_requested(request, source_buckets))
+        except ReplicationError as error:
+            return HttpInvocation(messages=(), request_id=request_id, refusal=error)
+        return HttpInvocation(messages=(Message(changes=(change,)),), request_id=request_id)
+
+
+def _requested(request: _Request, source_buckets: frozenset[str]) -> SourceRef:
+    """Return the object that a request names. Raise ReplicationError."""
+    if request.path.rstrip("/") != ROUTE:
+        raise RouteNotFoundError(f"There is no {request.path}. Use POST {ROUTE}.")
+    if request.http_method != "POST":
+        raise MethodNotAllowedError(f"{request.http_method} is not supported. Use POST {ROUTE}.")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaTypeError(
+            "The body's type is not JSON. Send the header Content-Type: application/json."
+        )
+    ref = _ref(_json(_text(request)))
+    if ref.bucket not in source_buckets:
+        raise SourceNotAllowedError(
+            f"This API does not replicate from the bucket {ref.bucket}. Its operator lists the"
+            " buckets in SOURCE_BUCKETS."
+        )
+    return ref
+
+
+def _text(request: _Request) -> str:
+    try:
+        body = request.decoded_body
+    except ValueError:
+        raise InvalidRequestError("The body is not text in UTF-8.") from None
     if not body or len(body) > MAX_BODY_CHARACTERS:
         raise InvalidRequestError(
-            f"The body is {'too long' if body else 'empty'}:"
-            ' send {"s3_bucket": "…", "s3_key": "…"}.'
+            f"The body is {'too long' if body else 'empty'}."
+            ' Send {"s3_bucket": "…", "s3_key": "…"}.'
         )
+    return body
+
+
+def _json(text: str) -> Mapping[str, Any]:
     try:
-        parsed = json.loads(body)
+        body = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"The body is not JSON: {error}.") from None
-    if not isinstance(parsed, dict):
+    if not isinstance(body, dict):
         raise InvalidRequestError("The body is not a JSON object.")
-    return parsed
+    return body
 
 
 def _ref(body: Mapping[str, Any]) -> SourceRef:
     for field in ("s3_bucket", "s3_key"):
         if not isinstance(body.get(field), str) or not body[field]:
-            raise InvalidRequestError(f"The field {field} is missing, empty or not a text.")
+            raise InvalidRequestError(f"The field {field} is missing, empty or not a string.")
         if not is_unicode(body[field]):
             raise InvalidRequestError(f"The field {field} is not valid Unicode.")
     if not _BUCKET.fullmatch(body["s3_bucket"]):
-        raise InvalidRequestError("The field s3_bucket is not a name that an S3 bucket can have.")
+        raise InvalidRequestError("The field s3_bucket is not a valid name of an S3 bucket.")
     return SourceRef(body["s3_bucket"], body["s3_key"])
 
 
-def _json(
+def _object_not_found(result: Result) -> ObjectNotFoundError:
+    return ObjectNotFoundError(f"There is no {result.ref.uri}. Check the bucket and the key.")
+
+
+def _response(
     status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> Response[str]:
-    return Response(
-        status_code=int(status),
-        content_type=content_types.APPLICATION_JSON,
-        body=json.dumps(body),
-        headers=dict(headers or {}),
-    )
+) -> dict[str, Any]:
+    return {
+        "statusCode": int(status),
+        "headers": {"Content-Type": "application/json", **(headers or {})},
+        "body": json.dumps(body),
+        "isBase64Encoded": False,
+    }

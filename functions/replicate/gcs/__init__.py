@@ -1,4 +1,4 @@
-"""The destination: objects in GCS, through google-cloud-storage."""
+"""The destination: GCS, through google-cloud-storage."""
 
 from replicate.gcs.destination import GcsDestination
 

@@ -1,6 +1,8 @@
-"""google-cloud-storage's client, for the life of the execution environment."""
+"""The client of google-cloud-storage, which lives as long as the execution environment."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import requests
 from google.cloud import storage
@@ -10,32 +12,47 @@ from replicate.gcs.credentials import SecretCredentials
 
 
 class GcsClient:
-    """Builds the client with the first request: only the secret knows the universe domain."""
+    """Builds the client at the first request, because the secret has the universe domain.
+
+    Safe across threads.
+    """
 
     def __init__(self, credentials: SecretCredentials) -> None:
         self.credentials = credentials
         self.uploads = requests.Session()
-        """For the bytes of resumable uploads. The address of a session authorizes by itself, and an
-        authorized session would send a stream that is used up again after a 401."""
+        """Sends the bytes of resumable uploads, without a token: the session URI is authorization
+        enough. An AuthorizedSession would resend a stream that is already consumed after a 401."""
         self._client: storage.Client | None = None
         self._lock = threading.Lock()
 
     def bucket(self, name: str) -> storage.Bucket:
-        """Return the bucket, without a request to it. Raises CredentialsError, SettingsError."""
+        """Return the bucket. It sends no request to GCS.
+
+        Raise CredentialsError when the secret is unusable, SettingsError for an invalid name.
+        """
         domain = self.credentials.universe_domain
         with self._lock:
             if self._client is None or self._client.universe_domain != domain:
-                self._client = storage.Client(
-                    project=None,  # no project is needed, and none is looked for
-                    credentials=self.credentials,
-                    client_options={"universe_domain": domain},
-                )
+                self._client = self._new_client(domain)
             client = self._client
-        try:
-            bucket: storage.Bucket = client.bucket(name)
-        except ValueError as error:
-            raise SettingsError(f"GCS_BUCKET_NAME is not a bucket's name: {error}") from None
-        return bucket
+        return _bucket(client, name)
+
+    @contextmanager
+    def bucket_to_read(self, name: str) -> Iterator[storage.Bucket]:
+        """Return the bucket with a client of its own, to read the bucket's settings.
+
+        A client remembers a bucket that was read. After a 404, for example of a deletion, it would
+        then ask in a background thread whether the bucket exists.
+        """
+        with closing(self._new_client(self.credentials.universe_domain)) as client:
+            yield _bucket(client, name)
+
+    def _new_client(self, domain: str) -> storage.Client:
+        return storage.Client(
+            project=None,  # otherwise the client searches for a project
+            credentials=self.credentials,
+            client_options={"universe_domain": domain},
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -43,3 +60,11 @@ class GcsClient:
         self.credentials.close()
         if self._client is not None:
             self._client.close()
+
+
+def _bucket(client: storage.Client, name: str) -> storage.Bucket:
+    try:
+        bucket: storage.Bucket = client.bucket(name)
+    except ValueError as error:
+        raise SettingsError(f"GCS_BUCKET_NAME is not a valid bucket name: {error}") from None
+    return bucket

@@ -1,7 +1,7 @@
-"""Google credentials that follow the secret: a rotation needs no deployment.
+"""Google credentials from a secret that may be rotated without a deployment.
 
-The secret is read once per execution environment, again after a while, and at once when Google
-refuses what it gave.
+The secret is read when it is first needed, every 15 minutes after that, and when Google refuses the
+credentials.
 """
 
 import json
@@ -28,41 +28,47 @@ from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, is_transient, retry_after
 
 MAX_AGE_S = 15 * 60.0
-"""After this time the secret is read again."""
+"""Age after which the secret is read again. It bounds how long a replaced secret stays in use.
+
+Not measured. It costs one request to Secrets Manager per environment in this time.
+"""
 
 RECHECK_S = 60.0
-"""After this time it is tried again to read the secret, when Secrets Manager was unavailable."""
+"""Time to the next attempt to read the secret again, after Secrets Manager was unavailable."""
 
 RECHECK_TIMEOUT_S = 5.0
-"""Longest time for reading the secret again while there are credentials that work."""
+"""Longest time to read the secret again while the current credentials still work.
+
+Not measured. It bounds what an outage of Secrets Manager adds to an invocation.
+"""
 
 _TRANSIENT_OAUTH = frozenset({"internal_failure", "server_error", "temporarily_unavailable"})
-"""OAuth's errors after which google-auth would sleep and repeat, without a look at any deadline."""
+"""OAuth errors that google-auth would retry. It sleeps between attempts and has no deadline."""
 
 
 class SecretSource(Protocol):
-    """What `gcs.secret.Secret` does."""
+    """The interface of `gcs.secret.Secret`."""
 
     def read(self, deadline: Deadline) -> str:
-        """Return the secret's text. Raises CredentialsError, UnavailableError."""
+        """Return the secret's text. Raise CredentialsError, UnavailableError."""
 
     def credentials(self, text: str) -> Credentials:
-        """Build Google credentials from the text. Raises CredentialsError."""
+        """Build Google credentials from the text. Raise CredentialsError."""
 
 
-class _Thread(threading.local):
-    """What one thread is doing with the credentials."""
+class _ThreadState(threading.local):
+    """The state of one thread that uses the credentials."""
 
     deadline: Deadline | None = None
     token: str | None = None
-    """The token of its last request."""
+    """The token of the thread's last request."""
 
 
 class SecretCredentials(Credentials):
     """Credentials for google-cloud-storage. Safe across threads.
 
-    The credentials behind them are refreshed, and never asked to authorize a request: so
-    google-auth starts none of its background requests to other services.
+    They wrap credentials of google-auth and take only tokens from them. Otherwise google-auth would
+    send requests to another service in the background.
     """
 
     def __init__(
@@ -77,14 +83,14 @@ class SecretCredentials(Credentials):
         self._session = requests.Session()
         self._transport = _TokenTransport(self._session, policy, self._deadline)
         self._lock = threading.RLock()
-        self._thread = _Thread()
+        self._thread = _ThreadState()
         self._text = ""
         self._inner: Credentials | None = None
         self._read_again_at = 0.0
 
     @contextmanager
     def within(self, deadline: Deadline) -> Iterator[None]:
-        """Bound by `deadline` what this thread's requests wait for tokens and for the secret."""
+        """Let this thread wait for the secret and for tokens until `deadline` at most."""
         self._thread.deadline = deadline
         try:
             yield
@@ -93,35 +99,35 @@ class SecretCredentials(Credentials):
 
     @property
     def universe_domain(self) -> str:
-        """The domain of Google's services that the secret names."""
+        """The domain of Google's services, from the secret."""
         with self._lock:
-            return str(self._current().universe_domain)
+            return str(self._current_credentials().universe_domain)
 
     @property
     def kind(self) -> str:
-        """What the secret holds. Raises CredentialsError."""
+        """What the secret holds, as text for the doctor."""
         with self._lock:
-            is_key = isinstance(self._current(), Signing)
+            is_key = isinstance(self._current_credentials(), Signing)
         return "key" if is_key else "federation configuration"
 
     def before_request(
         self, request: object, method: str, url: str, headers: dict[str, str]
     ) -> None:
-        """Authorize a request; with the secret as it is now, if it was read long ago."""
-        with self._lock:  # else another thread's renewal may take the token away meanwhile
+        """Authorize a request. Read the secret again first, if it is due."""
+        with self._lock:  # otherwise another thread may clear the token to renew it
             if self._clock() >= self._read_again_at:
-                self._current()
+                self._current_credentials()
             super().before_request(request, method, url, headers)  # type: ignore[no-untyped-call]
 
     def apply(self, headers: dict[str, str], token: str | None = None) -> None:
-        """Remember which token this thread's request carries."""
+        """Add the token to a request's headers, and remember which one this thread sent."""
         self._thread.token = token or self.token
         super().apply(headers, self._thread.token)  # type: ignore[no-untyped-call]
 
     def refresh(self, request: object) -> None:
-        """Get a new token: google-auth calls this when there is none, and when one was refused.
+        """Get a new token. google-auth calls this without a token and after GCS refused one.
 
-        `request` is not used: it waits up to five minutes. Raises CredentialsError,
+        `request` is not used, because it waits for up to five minutes. Raise CredentialsError,
         UnavailableError, OutOfTimeError.
         """
         del request
@@ -129,7 +135,7 @@ class SecretCredentials(Credentials):
             if self.valid and self.token != self._thread.token:
                 return  # another thread has renewed it
             refused = self.valid
-            inner = self._reload() if refused else self._current()
+            inner = self._reload() if refused else self._current_credentials()
             try:
                 self._renew(inner)
             except CredentialsError:
@@ -142,7 +148,7 @@ class SecretCredentials(Credentials):
         self._session.close()
 
     def _renew(self, inner: Credentials) -> None:
-        """Raises CredentialsError, DestinationUnavailableError, OutOfTimeError."""
+        """Get a token. Raise CredentialsError, DestinationUnavailableError, OutOfTimeError."""
         self.token = None
         try:
             inner.refresh(self._transport)
@@ -154,42 +160,46 @@ class SecretCredentials(Credentials):
                 ) from None
             raise CredentialsError(
                 f"Google does not accept the credentials in the secret ({_oauth_error(error)})."
-                " Check that the key exists and is enabled, or the federation's pool and provider."
+                " Check that the service account key exists and is enabled, or check the workload"
+                " identity pool and its provider."
             ) from None
-        except MALFORMED:  # google-auth trusts in what it is answered
+        except MALFORMED:  # google-auth does not validate responses
             raise DestinationUnavailableError(
                 "The response of Google's token service is malformed. Try again."
             ) from None
         self.token, self.expiry = token, expiry
 
-    def _current(self) -> Credentials:
-        """Return the credentials, built anew when the secret has changed."""
+    def _current_credentials(self) -> Credentials:
+        """Return the credentials. Read the secret again if it is due."""
         if self._inner is None:
             return self._reload()
         if self._clock() >= self._read_again_at:
-            self._recheck()
+            self._recheck_secret()
         return self._inner
 
-    def _recheck(self) -> None:
-        """Read the secret again; keep what there is while Secrets Manager is unavailable."""
+    def _recheck_secret(self) -> None:
+        """Read the secret again. Keep the credentials while Secrets Manager is unavailable."""
         deadline = Deadline(self._deadline().limit(RECHECK_TIMEOUT_S))
         try:
-            self._use(self._secret.read(deadline))
-        except (UnavailableError, OutOfTimeError):  # out of the seconds for this, not of all
+            self._load(self._secret.read(deadline))
+        except (UnavailableError, OutOfTimeError):  # out of RECHECK_TIMEOUT_S
             self._read_again_at = self._clock() + RECHECK_S
-        except CredentialsError:  # the secret is gone, malformed, or no longer ours to read
+        except CredentialsError:  # the secret is gone, malformed or forbidden
             self._inner = self.token = None
             raise
 
     def _reload(self) -> Credentials:
-        """Read the secret now. Raises CredentialsError, OutOfTimeError."""
+        """Read the secret now. Raise CredentialsError, also when Secrets Manager is unavailable.
+
+        Raise OutOfTimeError.
+        """
         try:
             text = self._secret.read(self._deadline())
         except UnavailableError as error:
             raise CredentialsError(error.message) from None
-        return self._use(text)
+        return self._load(text)
 
-    def _use(self, text: str) -> Credentials:
+    def _load(self, text: str) -> Credentials:
         self._read_again_at = self._clock() + MAX_AGE_S
         if self._inner is None or text != self._text:
             self._inner = self._secret.credentials(text)
@@ -202,9 +212,9 @@ class SecretCredentials(Credentials):
 
 
 class _TokenTransport(transport.Request):
-    """google-auth's transport, in the invocation's time.
+    """The transport of google-auth, bounded by the invocation's deadline.
 
-    What may pass by itself is raised at once, for google-auth would sleep over it.
+    It raises transient errors itself. google-auth would retry them without a deadline.
     """
 
     def __init__(
@@ -223,18 +233,18 @@ class _TokenTransport(transport.Request):
         timeout: float | None = None,
         **_: object,
     ) -> Any:  # noqa: ANN401 - a google.auth.transport.Response
-        """Send a request; the invocation's time counts, not google-auth's `timeout`.
+        """Send a request. The deadline bounds it, and `timeout` is ignored.
 
-        Raises CredentialsError, DestinationUnavailableError, OutOfTimeError.
+        Raise CredentialsError, DestinationUnavailableError, OutOfTimeError.
         """
         timeout = self._deadline().limit(self._policy.io_timeout_s)
         try:
             response = self._request(url, method, body, headers, timeout=timeout)
         except exceptions.TransportError as error:
-            if isinstance(error.__context__, ValueError):  # requests' errors about a URL are
+            if isinstance(error.__context__, ValueError):  # `requests` raises it for a bad URL
                 raise CredentialsError(
                     "The secret named by GCP_CREDENTIALS_SECRET cannot be used: it has an invalid"
-                    " URL. Store the key or the configuration as Google writes it."
+                    " URL. Store the file that Google Cloud created, without changes."
                 ) from None
             raise DestinationUnavailableError(
                 "Google's token service could not be reached"
@@ -256,7 +266,7 @@ def _is_transient_oauth(status: int, body: bytes) -> bool:
 
 
 def _oauth_error(error: exceptions.GoogleAuthError) -> str:
-    """The OAuth error's name only: what stands behind it may quote what was sent."""
+    """Return the name of the OAuth error. Its description may quote the request."""
     known = ("invalid_grant", "invalid_client", "unauthorized_client", "access_denied")
     text = str(error)
     return next((name for name in known if name in text), type(error).__name__)

@@ -1,4 +1,4 @@
-"""What Google's libraries raise, in the replicator's own terms."""
+"""Translate the exceptions of Google's libraries to the errors of the replicator."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,26 +23,26 @@ from replicate.errors import (
 from replicate.retry import is_transient, retry_after
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
-"""What code raises that reads a response, or a secret, of another shape than it expects."""
+"""What code raises when it reads a response or a secret that has an unexpected shape."""
 
 _RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 _HASH_MISMATCH = "doesn't match calculated"
-"""In GCS's message about a wrong checksum; the reason, `invalid`, says nothing."""
+"""A part of GCS's message about a wrong checksum. Its reason, `invalid`, is not specific."""
 
 
 @contextmanager
-def translated(uri: str) -> Iterator[None]:
-    """Translate what google-cloud-storage raises about the object `uri`.
+def translate_errors(uri: str) -> Iterator[None]:
+    """Translate what google-cloud-storage raises in a request about `uri`.
 
-    Raises ReplicationError, and DestinationChangedError for a failed precondition. After
-    DestinationUnavailableError nobody knows whether the request took effect.
+    Raise DestinationChangedError for a failed precondition, and ReplicationError for everything
+    else. After a DestinationUnavailableError the request may have taken effect.
     """
     try:
         yield
     except GoogleAPICallError as error:
-        raise _of_call(error, uri) from error
+        raise _from_api_error(error, uri) from error
     except (RequestException, OSError) as error:
-        raise unreachable(error) from None  # its text may hold the address of an upload's session
+        raise unreachable(error) from None  # its text may hold a session URI
     except GoogleAuthError:
         raise CredentialsError(
             "Google's libraries cannot use the credentials in the secret. Check the secret named"
@@ -51,65 +51,74 @@ def translated(uri: str) -> Iterator[None]:
 
 
 def unreachable(error: Exception) -> DestinationUnavailableError:
-    """Describe a connection that broke, or a response that is none."""
+    """Return the error for a broken connection or for a response that is not HTTP."""
     return DestinationUnavailableError(
         f"The connection to GCS broke ({type(error).__name__}). Try again."
     )
 
 
 def malformed(error: Exception) -> DestinationUnavailableError:
-    """Describe a response of another shape than documented."""
+    """Return the error for a response that does not have the documented shape."""
     return DestinationUnavailableError(f"GCS's response is malformed ({error!r}). Try again.")
 
 
-def _of_call(error: GoogleAPICallError, uri: str) -> Exception:
+def _from_api_error(error: GoogleAPICallError, uri: str) -> Exception:
     response = error.response
     if isinstance(response, Response):
-        return refusal(response, uri)
+        return from_response(response, uri)
     return DestinationUnavailableError(f"GCS failed for {uri} ({error.code}). Try again.")
 
 
-def refusal(response: Response, uri: str) -> Exception:
-    """Return what a response other than success means for the object `uri`."""
-    reason, message = _reason(response)
+def from_response(response: Response, uri: str) -> Exception:
+    """Return the error that an error response to a request about `uri` stands for."""
+    reason, message = _reason_and_message(response)
     if response.status_code == HTTPStatus.PRECONDITION_FAILED:
         return DestinationChangedError(message)
-    kind, why = _meaning(response.status_code, reason, message)
-    return kind(
-        f"GCS refused {uri}: {why}. (GCS said {response.status_code} {reason}".rstrip() + ")",
+    error_type, problem = _classify(response.status_code, reason, message)
+    status = f"{response.status_code} {reason}".rstrip()
+    return error_type(
+        f"The request to GCS for {uri} failed: {problem}. (GCS responded with {status})",
         retry_after_s=retry_after(response.headers),
         request_id=response.headers.get("X-GUploader-UploadID"),
     )
 
 
 _FORBIDDEN = (
-    "access denied. Give the credentials create, get, list, update and (to overwrite) delete on the"
-    " bucket's objects; and look for a retention policy or a hold on the object"
+    "access denied. Grant the credentials storage.objects.create, get, list, update and (to"
+    " overwrite) delete on the bucket. Check whether a retention policy or a hold protects the"
+    " object"
 )
-_SLOW_DOWN = "GCS asks for fewer requests. Try again later"
+_SLOW_DOWN = "GCS throttles requests. Try again later"
 
 _BY_STATUS: Mapping[int, tuple[type[ReplicationError], str]] = {
-    HTTPStatus.UNAUTHORIZED: (CredentialsError, "it does not accept the credentials in the secret"),
+    HTTPStatus.UNAUTHORIZED: (
+        CredentialsError,
+        "GCS does not accept the credentials. Check the secret named by GCP_CREDENTIALS_SECRET",
+    ),
     HTTPStatus.FORBIDDEN: (DestinationForbiddenError, _FORBIDDEN),
-    HTTPStatus.NOT_FOUND: (DestinationBucketNotFoundError, "no such bucket. See GCS_BUCKET_NAME"),
+    HTTPStatus.NOT_FOUND: (
+        DestinationBucketNotFoundError,
+        "the bucket does not exist. Check GCS_BUCKET_NAME",
+    ),
     HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, _SLOW_DOWN),
 }
 
 
-def _meaning(status: int, reason: str, message: str) -> tuple[type[ReplicationError], str]:
+def _classify(status: int, reason: str, message: str) -> tuple[type[ReplicationError], str]:
+    """Return the class of an error response, and what is wrong and what to do."""
     if reason in _RATE_LIMITS:
         return ThrottledError, _SLOW_DOWN
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if is_transient(status) or status < HTTPStatus.BAD_REQUEST:  # no success as documented
-        return DestinationUnavailableError, "it failed. Try again"
+    if is_transient(status) or status < HTTPStatus.BAD_REQUEST:  # GCS documents no such success
+        return DestinationUnavailableError, "GCS is unavailable. Try again"
     if _HASH_MISMATCH in message:
-        return IntegrityError, "the bytes that arrived are not those that were sent. Try again"
-    return DestinationRejectedError, message[:200] or "it does not say why"
+        return IntegrityError, "the bytes that GCS received do not match their checksum. Try again"
+    return DestinationRejectedError, message[:200] or "GCS gives no reason"
 
 
-def _reason(response: Response) -> tuple[str, str]:
-    """Google's reason and message; empty where the response has none."""
+def _reason_and_message(response: Response) -> tuple[str, str]:
+    """Return reason and message of an error response. Both are empty if it has none."""
     try:
         error: Mapping[str, Any] = response.json()["error"]
         return str(error["errors"][0]["reason"]), str(error["message"])

@@ -1,6 +1,6 @@
-"""GCS's object resource, to and from the replicator's own terms.
+"""Convert attributes to GCS's object resource, and the resource to a `Replica`.
 
-Source: the JSON API's reference, "Objects".
+Source: "Objects" in the reference of GCS's JSON API.
 """
 
 from datetime import UTC
@@ -13,7 +13,7 @@ from replicate.protocol.model import Attributes, Replica
 
 
 def describe(blob: Blob, attributes: Attributes, storage_class: str | None) -> None:
-    """Let a new object have these attributes; the bucket's default class when none is given."""
+    """Set the attributes of a new object. Without a storage class it gets the bucket's default."""
     for name, value in _texts(attributes).items():
         if value is not None:
             setattr(blob, name, value)
@@ -27,22 +27,22 @@ def describe(blob: Blob, attributes: Attributes, storage_class: str | None) -> N
 
 
 def change(blob: Blob, attributes: Attributes, current: Attributes) -> None:
-    """Let a patch turn `current` into `attributes`: None takes a value away."""
+    """Set the fields of a patch that turns `current` into `attributes`. None removes a field."""
     for name, value in _texts(attributes).items():
         setattr(blob, name, value)
     time = attributes.custom_time
     blob.custom_time = time and time.astimezone(UTC)
-    gone = dict.fromkeys(current.metadata.keys() - attributes.metadata.keys())
-    blob.metadata = {**gone, **attributes.metadata}
+    removed = dict.fromkeys(current.metadata.keys() - attributes.metadata.keys())
+    blob.metadata = {**removed, **attributes.metadata}
     if attributes.contexts or current.contexts:
-        removed = dict.fromkeys(current.contexts.keys() - attributes.contexts.keys())
+        removed_contexts = dict.fromkeys(current.contexts.keys() - attributes.contexts.keys())
         contexts = ObjectContexts(blob)
-        contexts.custom = {**removed, **_contexts(attributes)}
+        contexts.custom = {**removed_contexts, **_contexts(attributes)}
         blob.contexts = contexts
 
 
 def replica(blob: Blob) -> Replica:
-    """Read an object that GCS described. Raises DestinationUnavailableError if it is malformed."""
+    """Convert an object resource. Raise DestinationUnavailableError if it is malformed."""
     try:
         return Replica(
             name=blob.name,
@@ -59,14 +59,14 @@ def replica(blob: Blob) -> Replica:
                 metadata=blob.metadata or {},
                 contexts={name: found.value for name, found in blob.contexts.custom.items()},
             ),
-            crc32c=_stated(blob.crc32c),
+            crc32c=_required(blob.crc32c),
             md5=blob.md5_hash,
         )
     except MALFORMED as error:
         raise malformed(error) from error
 
 
-def _stated(value: str | None) -> str:
+def _required(value: str | None) -> str:
     if not value:
         raise LookupError("no crc32c")
     return value

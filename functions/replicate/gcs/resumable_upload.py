@@ -1,11 +1,15 @@
-"""One large object through one resumable session, without a barrier per chunk and in flat memory.
+"""Upload one large object in one resumable session, with constant memory.
 
-google-cloud-storage opens the session; its own upload would hold each chunk in memory and could
-neither wait for the source's checksum nor be cancelled. Everything but a tail is streamed in one
-PUT. The tail is held back until the source's checksum has agreed; it is sent with the CRC32C of the
-whole object, so that GCS refuses anything else before it becomes visible. An upload that breaks is
-continued at the offset that GCS says it holds; bytes in front of it are read again from S3 instead
-of being kept. Source: "Resumable uploads" in GCS's documentation.
+google-cloud-storage opens the session. Its own upload method is not used: it holds each chunk in
+memory, cannot wait for the source's checksum, and cannot cancel the session.
+
+One PUT streams all bytes except the tail, which has at most 256 KiB. A second PUT sends the tail
+when the bytes have matched the source's checksum. It carries the CRC32C of the whole object, so GCS
+refuses an object with other bytes before it becomes visible. A broken upload is resumed at the
+offset that GCS reports. The bytes that GCS did not store are read from S3 again, so none are kept
+in memory.
+
+Source: "Resumable uploads" in GCS's documentation.
 """
 
 import contextlib
@@ -17,28 +21,32 @@ from typing import Any
 import requests
 
 from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
-from replicate.gcs.errors import MALFORMED, malformed, refusal, unreachable
+from replicate.gcs.errors import MALFORMED, from_response, malformed, unreachable
 from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.model import Attributes, Replica
-from replicate.protocol.ports import CheckedBody
+from replicate.protocol.ports import GatedBody
 from replicate.retry import Backoff, RetryPolicy, retrying
 
 QUANTUM = 256 * 1024
-"""GCS keeps multiples of this, except at an object's end."""
+"""GCS stores multiples of this, except at the end of an object. Source: "Resumable uploads"."""
 
 BUFFER_BYTES = 1024 * 1024
-"""One read from S3 and one write to GCS; what is larger takes more memory and no less CPU."""
+"""Size of the one buffer between S3 and GCS. With it a copy of any size takes 86 MiB of memory.
+
+A larger buffer does not save calls, because Python's `ssl` reads at most one TLS record of 16 KiB
+in a call. Source: docs/PERFORMANCE.md.
+"""
 
 _RANGE = re.compile(r"bytes=0-(\d+)")
 
 
 class _SessionGoneError(Exception):
-    """GCS no longer knows the session: it expired, or was never stored."""
+    """GCS does not have the session: it expired, or was never stored."""
 
 
 class ResumableUpload:
-    """One upload of one body. `response_lost` says whether it may have succeeded unseen."""
+    """One upload of one body. If `response_lost`, it may have succeeded without a response."""
 
     def __init__(
         self,
@@ -46,7 +54,7 @@ class ResumableUpload:
         name: str,
         uri: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         open_session: Callable[[], str],
         http: requests.Session,
         deadline: Deadline,
@@ -60,16 +68,16 @@ class ResumableUpload:
         self._http = http
         self._deadline = deadline
         self._policy = policy
-        self._size = body.object.size
-        self._tail_at = (self._size - 1) // QUANTUM * QUANTUM
+        self._size = body.size
+        self._tail_offset = (self._size - 1) // QUANTUM * QUANTUM
         self._session = ""
         self._tail: memoryview | None = None
         self.response_lost = False
 
     def run(self) -> Replica:
-        """Upload, and cancel the session when that fails.
+        """Upload the body. Cancel the session if that fails.
 
-        Raises DestinationChangedError, SourceChangedError, ReplicationError.
+        Raise DestinationChangedError, SourceChangedError or ReplicationError.
         """
         backoff = Backoff(self._policy, self._deadline)
         while True:
@@ -79,7 +87,7 @@ class ResumableUpload:
             except _SessionGoneError:
                 backoff.failed(
                     DestinationUnavailableError(
-                        f"GCS no longer knows the upload of {self._uri}. Try again."
+                        f"GCS no longer has the upload session of {self._uri}. Try again."
                     )
                 )
             except BaseException:
@@ -87,38 +95,39 @@ class ResumableUpload:
                 raise
 
     def _transfer(self) -> Replica:
-        """Send what GCS does not hold yet, until it holds everything.
+        """Send the bytes that GCS has not stored yet, until it has stored all of them.
 
-        The session's address authorizes by itself: a 401 is trouble that passes.
+        The session URI is authorization enough, so a 401 is a transient error.
         """
         backoff = Backoff(self._policy, self._deadline)
-        held = 0
+        stored = 0
         while True:
             try:
-                state = self._send(held) if held < self._tail_at else self._finish(held)
+                send = self._send_body if stored < self._tail_offset else self._send_tail
+                state = send(stored)
             except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
-                state = retrying(self._ask, self._policy, self._deadline)
+                state = retrying(self._query_status, self._policy, self._deadline)
             if isinstance(state, Replica):
                 return state
-            if state > held:
+            if state > stored:
                 backoff.progressed()
-            held = state
+            stored = state
 
-    def _send(self, offset: int) -> int | Replica:
-        """Stream everything from `offset` to the tail in one request."""
+    def _send_body(self, offset: int) -> int | Replica:
+        """Stream the bytes from `offset` to the tail in one request."""
         self._body.rewind(offset)
         state = self._put(
-            _Pieces(self._body, self._tail_at - offset, self._deadline),
-            {"Content-Range": f"bytes {offset}-{self._tail_at - 1}/{self._size}"},
+            _RequestBody(self._body, self._tail_offset - offset, self._deadline),
+            {"Content-Range": f"bytes {offset}-{self._tail_offset - 1}/{self._size}"},
         )
         if state == 0:
-            raise DestinationUnavailableError(f"GCS kept nothing of {self._uri}. Try again.")
+            raise DestinationUnavailableError(f"GCS stored no bytes of {self._uri}. Try again.")
         return state
 
-    def _finish(self, offset: int) -> int | Replica:
-        """Send the tail, now that the source's checksum agreed. This makes the object visible."""
-        tail = self._checked_tail()[offset - self._tail_at :]
+    def _send_tail(self, offset: int) -> int | Replica:
+        """Verify all bytes and send the tail. This makes the object visible."""
+        tail = self._verified_tail()[offset - self._tail_offset :]
         sent = f"{offset}-{self._size - 1}" if tail else "*"
         try:
             return self._put(
@@ -132,82 +141,88 @@ class ResumableUpload:
             self.response_lost = True
             raise
 
-    def _ask(self) -> int | Replica:
-        """Ask how many bytes GCS holds; it returns the object when it is complete.
+    def _query_status(self) -> int | Replica:
+        """Return how many bytes GCS has stored, or the object if it is complete.
 
-        The question names no size. If it did, it would complete an upload of which GCS holds all
-        bytes, and nothing would hold these to their checksum.
+        The request does not name the object's size. If it did, it would complete an upload of which
+        GCS has all bytes, without the CRC32C that GCS must compare.
         """
-        return self._put(b"", {"Content-Range": "bytes */*"})
+        try:
+            return self._put(b"", {"Content-Range": "bytes */*"})
+        except CredentialsError:
+            # The session URI is authorization enough, unless it is not complete: http.client takes
+            # a response head for whole that ends inside the URI.
+            raise _SessionGoneError from None
 
-    def _put(self, data: "_Pieces | bytes", headers: Mapping[str, str]) -> int | Replica:
-        """Send one request to the session and read what it says of it."""
+    def _put(self, data: "_RequestBody | bytes", headers: Mapping[str, str]) -> int | Replica:
+        """Send one request to the session and parse its response."""
         try:
             response = self._http.put(
                 self._session,
-                data=data,  # type: ignore[arg-type] # buffers are sent as they are
+                data=data,  # type: ignore[arg-type] # `requests` sends buffers as they are
                 headers={**headers, "Content-Length": str(len(data))},
                 timeout=self._deadline.limit(self._policy.io_timeout_s),
-                allow_redirects=False,  # 308 says how far the upload got
+                allow_redirects=False,  # here 308 is no redirect: it has the number of stored bytes
             )
         except (requests.RequestException, OSError) as error:
-            raise unreachable(error) from None  # its text holds the session's address
-        return self._state(response)
+            raise unreachable(error) from None  # its text holds the session URI
+        return self._parse(response)
 
-    def _state(self, response: requests.Response) -> int | Replica:
-        """Return how many bytes GCS holds, or the object."""
+    def _parse(self, response: requests.Response) -> int | Replica:
+        """Return how many bytes GCS has stored, or the object if it is complete."""
         status = response.status_code
         if status == HTTPStatus.PERMANENT_REDIRECT:
-            held = _RANGE.fullmatch(response.headers.get("Range", ""))
-            return int(held[1]) + 1 if held else 0
+            stored = _RANGE.fullmatch(response.headers.get("Range", ""))
+            return int(stored[1]) + 1 if stored else 0
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return self._replica(response)
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise _SessionGoneError
-        raise refusal(response, self._uri)
+        raise from_response(response, self._uri)
 
     def _replica(self, response: requests.Response) -> Replica:
         try:
-            found: Mapping[str, Any] = response.json()
+            resource: Mapping[str, Any] = response.json()
             return Replica(
                 name=self._name,
-                generation=int(found["generation"]),
-                metageneration=int(found["metageneration"]),
-                size=int(found["size"]),
+                generation=int(resource["generation"]),
+                metageneration=int(resource["metageneration"]),
+                size=int(resource["size"]),
                 attributes=self._attributes,
-                crc32c=found["crc32c"],
-                md5=found.get("md5Hash"),
+                crc32c=resource["crc32c"],
+                md5=resource.get("md5Hash"),
                 request_id=response.headers.get("X-GUploader-UploadID"),
             )
         except MALFORMED as error:
             raise malformed(error) from None
 
-    def _checked_tail(self) -> memoryview:
-        """Return the bytes held back. Raises IntegrityError, if any byte of the object is wrong."""
+    def _verified_tail(self) -> memoryview:
+        """Return the tail. Raise IntegrityError if the bytes do not match their checksum."""
         if self._tail is None:
-            self._body.rewind(self._tail_at)
-            tail = memoryview(bytearray(self._size - self._tail_at))
+            self._body.rewind(self._tail_offset)
+            tail = memoryview(bytearray(self._size - self._tail_offset))
             self._body.readinto(tail)
             self._body.verify()
             self._tail = tail
         return self._tail
 
     def _cancel(self) -> None:
-        """Tell GCS to forget the session: an open one is invisible, but lives for a week.
+        """Cancel the session. GCS keeps an open one for a week, without a visible object.
 
-        Its address is authorization enough; a token may be the very thing that could not be had.
+        No token is sent: the session URI is authorization enough, and the upload may have failed
+        because no token was available.
         """
         with contextlib.suppress(requests.RequestException, OSError):
             self._http.delete(self._session, headers={"Content-Length": "0"}, timeout=MARGIN_S / 2)
 
 
-class _Pieces:
-    """The body of one PUT, read from the source as it is sent.
+class _RequestBody:
+    """The body of one PUT. It is read from the source while `requests` sends it.
 
-    `requests` takes an object with a length as it is; a file it would read in pieces of 16 KiB.
+    It is an iterable with a length. From a file `requests` would read pieces of 16 KiB.
     """
 
-    def __init__(self, body: CheckedBody, size: int, deadline: Deadline) -> None:
+    def __init__(self, body: GatedBody, size: int, deadline: Deadline) -> None:
         self._body = body
         self._size = size
         self._deadline = deadline
@@ -216,7 +231,7 @@ class _Pieces:
         return self._size
 
     def __iter__(self) -> Iterator[memoryview]:
-        """Yield pieces of one buffer; each is sent before the next is read."""
+        """Yield slices of one buffer. Each slice is sent before the next one is read."""
         buffer = memoryview(bytearray(min(BUFFER_BYTES, self._size)))
         left = self._size
         while left:
@@ -224,6 +239,6 @@ class _Pieces:
             piece = buffer[: min(left, len(buffer))]
             piece = piece[: self._body.readinto(piece)]
             if not piece:
-                return  # shorter than promised: the request breaks off, and `verify` says why
+                return  # too few bytes: the request fails, and `verify` raises IntegrityError
             yield piece
             left -= len(piece)

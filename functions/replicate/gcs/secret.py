@@ -1,7 +1,9 @@
-"""The secret that holds the Google credentials, and what is made of it.
+"""The secret that holds the Google credentials.
 
-It holds a service account key or a workload identity federation configuration for AWS, as Google's
-console and command line write them. Errors name the field that is wrong, and never what is in it.
+It holds a service account key, or a workload identity federation configuration for AWS, in the JSON
+format of Google's console and command line. Errors name a wrong field and never its content.
+
+Source: AIP-4112, "Service account keys", and AIP-4117, "External account credentials".
 """
 
 import json
@@ -28,21 +30,23 @@ from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, retrying
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.full_control",)
-"""The narrower devstorage.read_write may not change an object's metadata. What the credentials may
-do at all is decided by their role on the bucket."""
+"""With devstorage.read_write GCS refuses to change the metadata of an object.
+
+The scope only narrows what the role on the bucket allows.
+"""
 
 _KEY = "service_account"
 _FEDERATION = "external_account"
-_NEEDED = {
+_REQUIRED_FIELDS = {
     _KEY: ("client_email", "private_key", "token_uri"),
     _FEDERATION: ("audience", "subject_token_type", "token_url"),
 }
-_OPTIONAL = frozenset({"universe_domain"})
-_AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - the name of a type
+_OPTIONAL_FIELDS = frozenset({"universe_domain"})
+_AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - a type, not a token
 
 
 class Secret:
-    """The secret by its name or ARN, and the Google credentials that it describes."""
+    """A secret in Secrets Manager, by its name or ARN. Builds Google credentials from it."""
 
     def __init__(self, clients: AwsClients, name: str, region: str, policy: RetryPolicy) -> None:
         self._clients = clients
@@ -51,15 +55,15 @@ class Secret:
         self._policy = policy
 
     def read(self, deadline: Deadline) -> str:
-        """Return the text as it is now.
+        """Return the current text of the secret.
 
-        Raises UnavailableError, SettingsError without AWS credentials, and CredentialsError when
-        Secrets Manager refuses.
+        Raise CredentialsError when Secrets Manager refuses the request, UnavailableError when it
+        fails, SettingsError when the function has no AWS credentials.
         """
         return retrying(lambda: self._read(deadline), self._policy, deadline)
 
     def credentials(self, text: str) -> Credentials:
-        """Build Google credentials as the text describes them. Raises CredentialsError."""
+        """Build Google credentials from the text. Raise CredentialsError if it is malformed."""
         info = _parse(text)
         try:
             if info["type"] == _KEY:
@@ -67,21 +71,21 @@ class Secret:
             return _from_federation(info, _FunctionCredentials(self._clients, self._region))
         except MALFORMED:  # its text may quote the secret
             field = "private_key" if info["type"] == _KEY else "audience or token_url"
-            raise _malformed(f"its {field} is not what Google's libraries can read") from None
+            raise _malformed(f"Google's libraries cannot read its {field}") from None
 
     def _read(self, deadline: Deadline) -> str:
         provider = SecretsProvider(boto3_client=self._clients.client("secretsmanager", deadline))
         try:
             value = provider.get(self._name, force_fetch=True)
-        except GetParameterError as error:  # Powertools makes one kind of all that boto3 raises
-            raise self._refusal(error.__context__) from None
+        except GetParameterError as error:  # Powertools wraps what boto3 raises
+            raise self._translate(error.__context__) from None
         if isinstance(value, bytes):  # some tools store text as bytes
             return value.decode(errors="replace")
         if not isinstance(value, str):
             raise self._unavailable("its response is malformed")
         return value
 
-    def _refusal(self, error: BaseException | None) -> Exception:
+    def _translate(self, error: BaseException | None) -> Exception:
         if isinstance(error, NoCredentialsError):
             return SettingsError(NO_ROLE)
         if not isinstance(error, ClientError):
@@ -91,14 +95,14 @@ class Secret:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttling" in code:
             return self._unavailable(code)
         return CredentialsError(
-            f"Secrets Manager did not give the secret {self._name} ({code}). Check the name in"
-            " GCP_CREDENTIALS_SECRET, and that the function's role may"
-            " secretsmanager:GetSecretValue it (and kms:Decrypt with its key, if it has one)."
+            f"Secrets Manager refused to read the secret {self._name} ({code}). Check the name in"
+            " GCP_CREDENTIALS_SECRET. Allow the function's role secretsmanager:GetSecretValue on"
+            " the secret, and kms:Decrypt on its KMS key, if it has one."
         )
 
     def _unavailable(self, why: str) -> UnavailableError:
         return UnavailableError(
-            f"Secrets Manager could not be asked for the secret {self._name} ({why}). Try again."
+            f"The secret {self._name} could not be read from Secrets Manager ({why}). Try again."
         )
 
 
@@ -110,7 +114,11 @@ def _from_key(info: Mapping[str, Any]) -> Credentials:
 def _from_federation(
     info: Mapping[str, Any], supplier: aws.AwsSecurityCredentialsSupplier
 ) -> Credentials:
-    """The supplier replaces the credential source, which does not know SnapStart's container."""
+    """Build credentials that get AWS keys from `supplier` instead of from the credential source.
+
+    In Lambda google-auth reads environment variables only. `supplier` gets the keys wherever boto3
+    finds them, so that both clouds know the function as the same role.
+    """
     federation = {key: value for key, value in info.items() if key != "credential_source"}
     made: Credentials = aws.Credentials.from_info(
         federation, scopes=SCOPES, aws_security_credentials_supplier=supplier
@@ -126,11 +134,11 @@ def _parse(secret: str) -> Mapping[str, Any]:
     if not isinstance(info, dict):
         raise _malformed("it is not a JSON object")
     kind = info.get("type")
-    if not isinstance(kind, str) or kind not in _NEEDED:
+    if not isinstance(kind, str) or kind not in _REQUIRED_FIELDS:
         raise _malformed(f"its field type is neither {_KEY} nor {_FEDERATION}")
-    for field in (*_NEEDED[kind], *(_OPTIONAL & info.keys())):
+    for field in (*_REQUIRED_FIELDS[kind], *(_OPTIONAL_FIELDS & info.keys())):
         if not isinstance(info.get(field), str) or not info[field]:
-            raise _malformed(f"its field {field} is missing or not a text")
+            raise _malformed(f"its field {field} is missing, empty or not a string")
     if kind == _FEDERATION and info["subject_token_type"] != _AWS_TOKEN:
         raise _malformed(f"its field subject_token_type is not {_AWS_TOKEN}")
     return info
@@ -139,7 +147,7 @@ def _parse(secret: str) -> Mapping[str, Any]:
 def _malformed(why: str) -> CredentialsError:
     return CredentialsError(
         f"The secret named by GCP_CREDENTIALS_SECRET cannot be used: {why}. Store the service"
-        " account key or the federation configuration as Google writes it."
+        " account key or the federation configuration that Google Cloud created, without changes."
     )
 
 
@@ -153,11 +161,11 @@ class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
     def get_aws_security_credentials(
         self, context: object, request: object
     ) -> aws.AwsSecurityCredentials:
-        """See the base class. Raises DestinationUnavailableError, SettingsError."""
+        """See the base class. Raise DestinationUnavailableError, SettingsError."""
         del context, request
         try:
             keys = self._clients.keys()
-        except UnavailableError as error:  # then there is no way to GCS for now
+        except UnavailableError as error:  # without AWS keys there is no token for GCS
             raise DestinationUnavailableError(error.message) from None
         return aws.AwsSecurityCredentials(keys.access_key, keys.secret_key, keys.token)
 

@@ -1,1 +1,5 @@
-"""The protocol: make one destination object equal what the source holds now. No I/O."""
+"""The protocol: make one GCS object equal what S3 holds now. No I/O."""
+
+from replicate.protocol.replicator import Replicator
+
+__all__ = ["Replicator"]

@@ -1,4 +1,4 @@
-"""How much time an invocation has left."""
+"""The time that an invocation has left."""
 
 import time
 from collections.abc import Callable
@@ -6,26 +6,34 @@ from collections.abc import Callable
 from replicate.errors import OutOfTimeError
 
 MARGIN_S = 1.5
-"""Kept back from the invocation's time: to cancel what is open, to log and to answer."""
+"""Seconds at the end of an invocation that stay free to cancel uploads, to log and to respond."""
 
 
 class Deadline:
-    """A moment after which no new work is begun. Safe across threads."""
+    """A moment after which no new work begins. Safe across threads.
+
+    An execution environment has one. Each invocation restarts it, so that the adapters that hold it
+    are built once.
+    """
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._at = clock() + seconds
+        self.restart(seconds)
+
+    def restart(self, seconds: float) -> None:
+        """Set the deadline `seconds` from now."""
+        self._at = self._clock() + seconds
 
     def remaining(self) -> float:
-        """Seconds left; never negative."""
+        """Return the seconds left, never less than 0."""
         return max(0.0, self._at - self._clock())
 
     def limit(self, seconds: float) -> float:
-        """`seconds`, or what is left where that is less. Raise OutOfTimeError when nothing is."""
+        """Return `seconds` or the seconds left if these are fewer. Raise OutOfTimeError at 0."""
         return min(seconds, self.require())
 
     def require(self) -> float:
-        """Seconds left. Raise OutOfTimeError when none are."""
+        """Return the seconds left. Raise OutOfTimeError at 0."""
         remaining = self.remaining()
         if remaining <= 0:
             raise OutOfTimeError(

@@ -1,4 +1,7 @@
-"""How an S3 object is described in GCS. Pure functions; docs/GUARANTEES.md has the list."""
+"""Map the name and the metadata of an S3 object to GCS. Pure functions.
+
+docs/GUARANTEES.md lists all fields.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,25 +13,29 @@ from replicate.errors import InvalidNameError
 from replicate.protocol.model import Attributes, SourceObject, SourceRef
 
 PROVENANCE = "s3-source-"
-"""Prefix of the custom metadata that says which source version the bytes came from. It is ours:
-user metadata under it is not carried over."""
+"""Prefix of the custom metadata that identifies the source version.
+
+It is reserved: user metadata with this prefix is not replicated.
+"""
 
 TAG = "s3-tag-"
-"""Prefix of the custom metadata that holds tags, when they are kept there."""
+"""Prefix of the custom metadata that holds tags if REPLICATE_TAGS is `metadata`."""
 
 MAX_NAME_BYTES = 1024
+"""Object name in UTF-8. Source: "Object naming requirements" in GCS's documentation."""
 
 MAX_METADATA_BYTES = 8 * 1024
-"""Custom metadata of one object, keys and values. Source: "Cloud Storage quotas and limits"."""
+"""Custom metadata of one object, keys and values. Source: "Quotas & limits", same documentation."""
 
 MAX_CONTEXT_BYTES = 256
+"""Key or value of an object context, in UTF-8. Source: "Object contexts", same documentation."""
 
 MAX_LANGUAGE_CHARACTERS = 100
-""""contentLanguage" in the JSON API's reference."""
+"""Source: `contentLanguage` in the reference of GCS's JSON API."""
 
 
 class Tags(StrEnum):
-    """What S3 tags become: object contexts, custom metadata (where those lack), or nothing."""
+    """What S3 tags become in GCS: nothing, object contexts, or custom metadata."""
 
     OFF = "off"
     CONTEXTS = "contexts"
@@ -37,17 +44,24 @@ class Tags(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Which GCS object an S3 key becomes."""
+    """Maps S3 keys to names of GCS objects."""
 
     bucket: str
     prefix: str = ""
+    staging: str = ""
+    """Prefix of the names of staged objects, which no replica may have."""
 
     def name(self, ref: SourceRef) -> str:
-        """Name of the replica. Raises InvalidNameError."""
+        """Return the name of the replica. Raise InvalidNameError if GCS does not accept it."""
         name = self.prefix + ref.key
+        if self.staging and name.startswith(self.staging):
+            raise InvalidNameError(
+                f"{ref.uri} is not replicated: names that begin with {self.staging} are for parts"
+                " of large objects. Rename the object in S3, or set another STAGING_PREFIX."
+            )
         if problem := _name_problem(name):
             raise InvalidNameError(
-                f"GCS cannot hold {ref.uri} as gs://{self.bucket}/{name}: {problem}."
+                f"GCS does not accept the name gs://{self.bucket}/{name} for {ref.uri}: {problem}."
                 " Rename the object in S3."
             )
         return name
@@ -57,13 +71,13 @@ class Naming:
 
 
 def _name_problem(name: str) -> str | None:
-    """Why GCS refuses a name. Source: cloud.google.com/storage/docs/objects#naming."""
+    """Return why GCS refuses a name, or None. Source: "Object naming requirements"."""
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
         return "it is not valid Unicode"
     if not 1 <= size <= MAX_NAME_BYTES:
-        return f"it has {size} bytes of UTF-8, and 1 to {MAX_NAME_BYTES} are possible"
+        return f"it has {size} bytes of UTF-8, and GCS allows 1 to {MAX_NAME_BYTES}"
     if "\r" in name or "\n" in name:
         return "it contains a line break"
     if name in {".", ".."}:
@@ -74,7 +88,7 @@ def _name_problem(name: str) -> str | None:
 
 
 def provenance(source: SourceObject) -> dict[str, str]:
-    """Custom metadata that names the source version: the fingerprint a replica is recognised by."""
+    """Return the custom metadata that identifies the source version of a replica."""
     facts = {
         "bucket": source.ref.bucket,
         "key": source.ref.key,
@@ -88,25 +102,25 @@ def provenance(source: SourceObject) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a replica says about itself, and the names of what GCS cannot hold."""
+    """The attributes of a replica, and the names of fields that GCS does not accept."""
 
     attributes: Attributes
     dropped: tuple[str, ...]
 
 
 def attributes(source: SourceObject, tags: Tags = Tags.OFF) -> Attributes:
-    """Return what a replica of `source` says about itself."""
+    """Return the attributes of a replica of `source`."""
     return fit(source, tags).attributes
 
 
 def fit(source: SourceObject, tags: Tags = Tags.OFF) -> Fit:
-    """Describe a replica of `source` within GCS's limits.
+    """Map the attributes of `source` to those of a replica.
 
-    A header, a metadata entry or a tag that GCS would refuse is left out: it must not keep the
-    object's bytes from being replicated.
+    A header, a metadata entry or a tag that GCS does not accept is dropped, so that it does not
+    prevent the replication of the object.
     """
     dropped: list[str] = []
-    metadata = _stated_metadata(source, tags, dropped)
+    metadata = _custom_metadata(source, tags, dropped)
     return Fit(
         Attributes(
             content_type=_content_type(source.content_type, dropped) or "application/octet-stream",
@@ -124,15 +138,18 @@ def fit(source: SourceObject, tags: Tags = Tags.OFF) -> Fit:
     )
 
 
-def _stated_metadata(source: SourceObject, tags: Tags, dropped: list[str]) -> dict[str, str]:
-    """User metadata and, where they are kept there, tags; as many as fit beside the provenance."""
-    ours = (PROVENANCE, TAG) if tags is Tags.METADATA else (PROVENANCE,)
-    stated = {k: v for k, v in source.metadata.items() if not k.startswith(ours)}
+def _custom_metadata(source: SourceObject, tags: Tags, dropped: list[str]) -> dict[str, str]:
+    """Return user metadata and, if they are stored there, tags.
+
+    Entries are dropped if they do not fit beside the provenance.
+    """
+    reserved = (PROVENANCE, TAG) if tags is Tags.METADATA else (PROVENANCE,)
+    entries = {k: v for k, v in source.metadata.items() if not k.startswith(reserved)}
     if tags is Tags.METADATA:
-        stated |= {TAG + name: value for name, value in source.tags.items()}
+        entries |= {TAG + name: value for name, value in source.tags.items()}
     room = MAX_METADATA_BYTES - sum(_size(*entry) for entry in provenance(source).items())
     kept: dict[str, str] = {}
-    for name, value in stated.items():
+    for name, value in entries.items():
         size = _size(name, value)
         if size > room or not (_is_plain(name) and _is_plain(value)):
             dropped.append(f"metadata {name}")
@@ -147,7 +164,7 @@ def _size(name: str, value: str) -> int:
 
 
 def _contexts(tags: Mapping[str, str], dropped: list[str]) -> dict[str, str]:
-    """Tags that can be object contexts. Their number in S3 is far below what GCS takes."""
+    """Return the tags that can be object contexts. S3 has at most 10 tags, GCS 50 contexts."""
     kept = {n: v for n, v in tags.items() if _is_context(n) and _is_context(v)}
     kept = {n: v for n, v in kept.items() if not n.startswith("goog")}
     dropped += [f"tag {name}" for name in tags if name not in kept]
@@ -155,7 +172,7 @@ def _contexts(tags: Mapping[str, str], dropped: list[str]) -> dict[str, str]:
 
 
 def _is_context(text: str) -> bool:
-    """Whether GCS takes a text as a context's key or value. Source: "Object contexts"."""
+    """Return whether a text can be a key or a value of a context. Source: "Object contexts"."""
     return (
         text[:1].isascii()
         and text[:1].isalnum()
@@ -166,7 +183,7 @@ def _is_context(text: str) -> bool:
 
 
 def _content_type(value: str | None, dropped: list[str]) -> str | None:
-    """A media type is printable ASCII; GCS is told it in a header as well."""
+    """Return the media type, unless it cannot be sent in a header of the upload request."""
     if value and not (value.isascii() and value.isprintable()):
         dropped.append("content-type")
         return None
@@ -188,12 +205,12 @@ def _header(name: str, value: str | None, dropped: list[str]) -> str | None:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text has no control characters but tabs, and no halves of characters."""
+    """Return whether a text has no control characters except tabs, and no surrogates."""
     return not any(category(c) in {"Cc", "Cs"} and c != "\t" for c in text)
 
 
 def is_replica_of(metadata: Mapping[str, str], ref: SourceRef) -> bool:
-    """Whether this function wrote the object, from this very key."""
+    """Return whether this function wrote the object as the replica of this key."""
     return (
         metadata.get(PROVENANCE + "bucket") == ref.bucket
         and metadata.get(PROVENANCE + "key") == ref.key
@@ -201,6 +218,6 @@ def is_replica_of(metadata: Mapping[str, str], ref: SourceRef) -> bool:
 
 
 def _stored_encoding(value: str | None) -> str | None:
-    """Content-Encoding without `aws-chunked`, which is how bytes travel, not what they are."""
+    """Return Content-Encoding without `aws-chunked`, a transfer coding of uploads to S3."""
     codings = [c.strip() for c in (value or "").split(",")]
     return ",".join(c for c in codings if c and c.lower() != "aws-chunked") or None

@@ -1,14 +1,15 @@
-"""The words everybody here speaks: what S3 has, what GCS has, and what was done about it."""
+"""The values that all modules share: objects of S3, replicas in GCS, and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:
-    """Where an object is in S3. The key is decoded: exactly what the user called it."""
+    """Where an object is in S3. The key is decoded: it is the name that the user gave."""
 
     bucket: str
     key: str
@@ -18,14 +19,12 @@ class SourceRef:
         return f"s3://{self.bucket}/{self.key}"
 
 
-def is_unicode(text: str) -> bool:
-    """Whether a text can be encoded: JSON can spell halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A checksum S3 keeps: base64; a composite one is that of N parts' checksums, ending in -N."""
+    """A checksum that S3 stores, in base64.
+
+    A composite one is computed over the checksums of N parts. Its value ends in `-N`.
+    """
 
     algorithm: str
     value: str
@@ -33,16 +32,31 @@ class Checksum:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """How a multipart upload was cut: all parts of `size` bytes, but for the last."""
+class PartLayout:
+    """How a multipart upload was split: `count` parts of `size` bytes; the last may be smaller."""
 
     count: int
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes from `start` to before `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceObject:
-    """One version of an S3 object, as a HEAD or GET describes it. Source: response headers."""
+    """One version of an S3 object, as the response headers of HEAD or GET describe it.
+
+    `size` is in bytes. `etag` has no quotes.
+    """
 
     ref: SourceRef
     etag: str
@@ -65,7 +79,7 @@ class SourceObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """All that is said about a replica besides its bytes; the provenance is part of `metadata`."""
+    """All attributes of a replica besides its bytes. `metadata` includes the provenance."""
 
     content_type: str | None
     cache_control: str | None
@@ -79,7 +93,10 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """A GCS object at one generation. `crc32c`, `md5`: base64; composed objects have no MD5."""
+    """A GCS object at one generation. `size` is in bytes.
+
+    `crc32c` and `md5` are in base64. Composed objects have no MD5.
+    """
 
     name: str
     generation: int
@@ -93,7 +110,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """The state a write is based on; generation 0 means that there must be no object."""
+    """The state that a write requires. Generation 0 requires that there is no live object."""
 
     generation: int
     metageneration: int | None = None
@@ -104,44 +121,59 @@ class Precondition:
 
 
 class Status(StrEnum):
-    """What became of a change."""
+    """How a change ended."""
 
     REPLICATED = "replicated"
     SKIPPED = "skipped"
     DELETED = "deleted"
+    IN_PROGRESS = "in_progress"
 
 
 class Reason(StrEnum):
-    """Why it became that."""
+    """Why a change ended so: the last write to the replica, or why no write was needed."""
 
-    CREATED = "created"
-    OVERWRITTEN = "overwritten"
-    METADATA_UPDATED = "metadata_updated"
-    DELETED = "deleted"
-    CURRENT = "current"
-    EXISTS = "exists"
-    SOURCE_GONE = "source_gone"
+    status: Status
+
+    CREATED = "created", Status.REPLICATED
+    OVERWRITTEN = "overwritten", Status.REPLICATED
+    METADATA_UPDATED = "metadata_updated", Status.REPLICATED
+    DELETED = "deleted", Status.DELETED
+    CURRENT = "current", Status.SKIPPED
+    EXISTS = "exists", Status.SKIPPED
+    SOURCE_GONE = "source_gone", Status.SKIPPED
+    STARTED = "started", Status.IN_PROGRESS
+    RUNNING = "running", Status.IN_PROGRESS
+
+    def __new__(cls, value: str, status: Status) -> Self:
+        self = str.__new__(cls, value)
+        self._value_ = value
+        self.status = status
+        return self
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBy:
-    """What proved that the replica is the source: the check on either side, or `unchecked: why`."""
+    """The check that proved the bytes on either side, or `unchecked: why`."""
 
     source: str
     destination: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What one run ended with: the state of both sides that it leaves behind."""
+class Result:
+    """How one change ended, and the state of both sides that it leaves behind."""
 
     ref: SourceRef
-    name: str
-    status: Status
+    uri: str
+    """Where the replica is or would be: `gs://bucket/name`."""
     reason: Reason
     source: SourceObject | None
     replica: Replica | None
     bytes_copied: int = 0
+    """Bytes written to GCS by this run; more than the object's size if a race was lost."""
     verified_by: VerifiedBy
     fields_dropped: tuple[str, ...] = ()
-    """Names of what the source says about itself and GCS cannot hold: it is left out."""
+    """Metadata of the source that GCS cannot hold and the replica does not have, by name."""
+    elapsed_s: float = 0.0
+    execution: str | None = None
+    """Name of the execution that copies the object, if one does."""

@@ -1,4 +1,4 @@
-"""What is to be done, decided from what both sides hold. A pure function of values."""
+"""The decision: compare what both sides hold and plan the next step. Pure functions."""
 
 import base64
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from replicate.protocol.model import (
 )
 
 MAX_SIZE = 5 * 1024**4
-"""Bytes; GCS holds no larger object."""
+"""Bytes. GCS does not hold a larger object."""
 
 
 class Overwrite(StrEnum):
-    """What happens to a destination object that differs."""
+    """What happens to a GCS object that differs from the source."""
 
     CHANGED = "changed"
     NEVER = "never"
@@ -29,7 +29,7 @@ class Overwrite(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the user wants kept equal."""
+    """What the user wants to be replicated."""
 
     overwrite: Overwrite = Overwrite.CHANGED
     deletes: bool = False
@@ -38,32 +38,34 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Write the source's bytes."""
+    """Write the bytes of `source` with `attributes`."""
 
     source: SourceObject
+    attributes: Attributes
     precondition: Precondition
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The bytes are there: replace what is said about them."""
+    """Replace the attributes of `replica`: it has the bytes already."""
 
-    source: SourceObject
+    attributes: Attributes
     replica: Replica
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The source is gone: so goes its replica."""
+    """Delete `replica`: its source is gone."""
 
     replica: Replica
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing is to be done."""
+    """Write nothing. `fields_dropped` names metadata of the source that GCS cannot hold."""
 
     reason: Reason
+    fields_dropped: tuple[str, ...] = ()
 
 
 Plan = Copy | Patch | Delete | Done
@@ -72,30 +74,31 @@ Plan = Copy | Patch | Delete | Done
 def decide(
     ref: SourceRef, source: SourceObject | None, replica: Replica | None, policy: Policy
 ) -> Plan:
-    """Compare both sides. Raises ObjectTooLargeError."""
+    """Plan the step that makes `replica` equal `source`. Raise ObjectTooLargeError."""
     if source is None:
         if replica and policy.deletes and mapping.is_replica_of(replica.attributes.metadata, ref):
             return Delete(replica)
         return Done(Reason.SOURCE_GONE)
+    fit = mapping.fit(source, policy.tags)
     if replica and policy.overwrite is Overwrite.NEVER:
-        return Done(Reason.EXISTS)
-    wanted = mapping.attributes(source, policy.tags)
-    if replica and replica.size == source.size and replica.attributes == wanted:
-        return Done(Reason.CURRENT)  # the provenance is among the attributes
-    if replica and _same_bytes(source, replica) and _can_become(wanted, replica.attributes):
-        return Patch(source, replica)
+        return Done(Reason.EXISTS, fit.dropped)
+    if replica and replica.size == source.size and replica.attributes == fit.attributes:
+        return Done(Reason.CURRENT, fit.dropped)  # the attributes include the provenance
+    if replica and _same_bytes(source, replica) and _can_patch(replica, fit.attributes):
+        return Patch(fit.attributes, replica)
     if source.size > MAX_SIZE:
         raise ObjectTooLargeError(
-            f"{ref.uri} has {source.size} bytes; GCS holds at most {MAX_SIZE} (5 TiB) an object."
+            f"{ref.uri} has {source.size} bytes, and GCS holds at most {MAX_SIZE} (5 TiB) in an"
+            " object. Split the object, or leave it out of the notifications."
         )
-    return Copy(source, Precondition.unchanged(replica))
+    return Copy(source, fit.attributes, Precondition.unchanged(replica))
 
 
 def _same_bytes(source: SourceObject, replica: Replica) -> bool:
-    """Whether both hold the same bytes for certain.
+    """Return whether both sides certainly hold the same bytes.
 
-    An S3 ETag changes whenever the content does, so the one kept in the provenance settles it. An
-    object of other origin is recognised by its MD5, where both sides have one.
+    A new ETag comes with every new content in S3. So the ETag in the provenance identifies the
+    bytes of a replica. An object of other origin is identified by its MD5, if both sides have one.
     """
     if source.size != replica.size:
         return False
@@ -105,11 +108,12 @@ def _same_bytes(source: SourceObject, replica: Replica) -> bool:
     return source.etag_is_md5 and replica.md5 is not None and _hex(replica.md5) == source.etag
 
 
-def _can_become(wanted: Attributes, current: Attributes) -> bool:
-    """Whether GCS lets attributes be replaced: a custom time is never cleared or set back."""
-    if current.custom_time is None:
+def _can_patch(replica: Replica, attributes: Attributes) -> bool:
+    """Return whether GCS accepts the patch. It never clears a custom time or moves it back."""
+    current = replica.attributes.custom_time
+    if current is None:
         return True
-    return wanted.custom_time is not None and wanted.custom_time >= current.custom_time
+    return attributes.custom_time is not None and attributes.custom_time >= current
 
 
 def _hex(base64_digest: str) -> str:

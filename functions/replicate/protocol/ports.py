@@ -1,86 +1,95 @@
-"""What the protocol needs of the two stores: `s3` and `gcs` have it, and fakes in memory."""
+"""The two ports of the protocol. `s3` and `gcs` implement them; tests have fakes in memory."""
 
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from replicate.protocol.model import (
     Attributes,
-    Parts,
+    PartLayout,
     Precondition,
     Replica,
     SourceObject,
     SourceRef,
+    Span,
 )
 
 
 class Body(Protocol):
-    """The bytes of one version of a source object, in order."""
+    """The bytes of one version of a source object, or of a range of them, in order."""
 
     @property
     def object(self) -> SourceObject: ...
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill `buffer` as far as there are bytes; 0 only at the object's very end.
+        """Read up to `len(buffer)` bytes and return their number; 0 only at the body's end.
 
-        A broken stream is resumed at the same version. Raises SourceChangedError when that is gone.
+        A broken stream is resumed at the same version. Raise SourceChangedError when that is gone.
         """
 
     def rewind(self, offset: int) -> None:
-        """Continue reading at `offset`."""
+        """Continue reading at `offset`, which counts from the first byte of this body."""
 
-    def parts(self) -> Parts | None:
-        """How the object seems to be cut, by its first part; None when that is not to be had."""
 
-    def is_cut_like(self, parts: Parts) -> bool:
-        """Whether every single part is as `parts` says. Asks once for each.
+class Layouts(Protocol):
+    """How S3 split the multipart uploads that its objects come from."""
 
-        Raises SourceChangedError when they may be those of another version.
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        """Return the layout that the first part suggests; None if S3 does not tell."""
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        """Return whether every part is as `layout` says. Needs one request for each part.
+
+        Raise SourceChangedError when the parts may be those of another version.
         """
 
 
-class Source(Protocol):
+class Source(Layouts, Protocol):
     """S3, read only."""
 
     def head(self, ref: SourceRef) -> SourceObject | None:
         """Describe the current version; None when there is none."""
 
     def open(
-        self, ref: SourceRef, version: SourceObject | None = None
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
     ) -> AbstractContextManager[Body | None]:
-        """Open `version`, or whatever is current: then None when there is nothing.
+        """Open `version`, or the current version: None when there is none.
 
-        Raises SourceChangedError when `version` is no longer there. Its id finds it in a versioned
-        bucket, current or not; elsewhere it must still be the current one.
+        With `span` the body is that byte range of `version`.
+
+        Raise SourceChangedError when `version` is gone. In a versioned bucket its ID finds it even
+        when it is no longer the current version. Elsewhere it must still be the current one.
         """
 
 
-class CheckedBody(Protocol):
-    """A body that knows whether what it handed out was right."""
+class GatedBody(Protocol):
+    """A body behind the commit gate: it knows whether the bytes that it passed on were right."""
 
     @property
-    def object(self) -> SourceObject: ...
+    def size(self) -> int:
+        """Bytes of the whole body."""
 
     def readinto(self, buffer: memoryview) -> int:
-        """As a body's."""
+        """See `Body.readinto`."""
 
     def rewind(self, offset: int) -> None:
-        """As a body's."""
+        """See `Body.rewind`."""
 
     def verify(self) -> None:
-        """Raises IntegrityError unless all bytes were read and are what the source says."""
+        """Raise IntegrityError unless all bytes were read and match the source's checksum."""
 
     @property
     def crc32c(self) -> int:
-        """Of all bytes read so far."""
+        """The CRC32C of all bytes read so far."""
 
 
 class Destination(Protocol):
-    """GCS. Every change is conditioned on the state it was decided on: a lost race writes nothing.
+    """GCS. Each write has a precondition: a lost race writes nothing.
 
-    Each method that changes raises DestinationChangedError when the precondition does not hold, and
-    leaves nothing visible whenever it raises. When the store refuses although an object is as the
-    precondition says, that is a policy: DestinationForbiddenError. A change whose response was lost
-    may be repeated.
+    Each method that writes raises DestinationChangedError when its precondition does not hold, and
+    leaves nothing visible whenever it raises. When GCS refuses a write although the object is as
+    the precondition says, a policy forbids the write: the method raises DestinationForbiddenError.
+    A write whose response was lost may be repeated.
     """
 
     def head(self, name: str) -> Replica | None:
@@ -90,14 +99,34 @@ class Destination(Protocol):
         self,
         name: str,
         attributes: Attributes,
-        body: CheckedBody,
+        body: GatedBody,
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
-        """Make bytes and attributes visible at once, after `body.verify()` agreed."""
+        """Make bytes and attributes visible together, after `body.verify()` has returned."""
+
+    def compose(
+        self,
+        name: str,
+        attributes: Attributes,
+        sources: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> Replica:
+        """Join up to 32 objects into one, and delete them in the same request.
+
+        Each source is pinned to its generation. Raise DestinationChangedError also when a source
+        is gone.
+        """
+
+    def staging_obstacle(self) -> str | None:
+        """Return why the bucket cannot hold staged objects for a while; None if it can."""
+
+    def list_prefix(self, prefix: str) -> Iterable[Replica]:
+        """Describe all live objects whose names begin with `prefix`."""
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """Replace the attributes of exactly `current`."""
 
     def delete(self, name: str, precondition: Precondition) -> None:
-        """Delete the object; it is no error when it is gone."""
+        """Delete the object. It is no error when the object is gone."""

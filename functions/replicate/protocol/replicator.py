@@ -1,13 +1,15 @@
-"""The protocol: make one destination object equal what S3 holds now.
+"""The protocol: make one GCS object equal what S3 holds now.
 
-The destination is read first and the source second; every change is conditioned on that reading of
-the destination; after a change the source is read again, and only when it is still what was written
-is the run done. No lock, no table, no state between runs. Why: docs/GUARANTEES.md.
+The destination is read first and the source second. Every write is conditioned on that reading of
+the destination. After a write the source is read again, and the run ends only when the source is
+still what was written. There is no lock, no table, and no state between runs. docs/GUARANTEES.md
+says why this is correct.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Protocol
 
 from replicate.errors import (
@@ -17,17 +19,17 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
-from replicate.protocol import mapping
-from replicate.protocol.checksums import VerifyingBody
+from replicate.protocol.assembly import Assembler
+from replicate.protocol.checksums import CommitGate
+from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
-    Outcome,
     Precondition,
     Reason,
     Replica,
+    Result,
     SourceObject,
     SourceRef,
-    Status,
     VerifiedBy,
 )
 from replicate.protocol.plan import Copy, Delete, Done, Patch, Plan, Policy, decide
@@ -35,28 +37,30 @@ from replicate.protocol.ports import Body, Destination, Source
 
 
 class Clock(Protocol):
-    """All that the protocol knows of time."""
+    """What the protocol knows of time."""
 
     def require(self) -> object:
         """Raise OutOfTimeError when no new round may begin."""
 
     def pause(self, lost_races: int) -> None:
-        """Wait before the round after a lost race; `lost_races` counts those of this run."""
+        """Wait before the round after a lost race. `lost_races` counts those of this run."""
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary moment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """What an event lets us expect. It decides how we ask, never what we do."""
+class Expectation(Enum):
+    """What an event lets us expect of the source. It saves requests and decides nothing."""
 
-    changed: bool = False
-    """Probably something is to be copied: open the source at once, without asking about it."""
-    new: bool = False
-    """Probably small and new: write on the condition that it is, without looking first."""
+    UNKNOWN = auto()
+    """Read the metadata of both sides first."""
+    CHANGED = auto()
+    """Open the source at once, without a HEAD: probably there are bytes to copy."""
+    NEW = auto()
+    """Also write without reading the destination, on the condition that no object exists."""
 
 
-LOOK_FIRST = Hint()
-
-_RECOGNISED = VerifiedBy(source="fingerprint", destination="fingerprint")
+_BY_FINGERPRINT = VerifiedBy(source="fingerprint", destination="fingerprint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,45 +73,63 @@ class Replicator:
     clock: Clock
     policy: Policy
     storage_classes: Mapping[str, str] = field(default_factory=dict)
+    assembler: Assembler | None = None
+    """Copies objects in parts; without it every object is one stream."""
+    executions: Executions | None = None
+    """They copy large objects; without them this run copies these, as far as its time lasts."""
 
-    def replicate(self, ref: SourceRef, hint: Hint = LOOK_FIRST) -> Outcome:
-        """Return when the destination equals the source. Raises ReplicationError."""
-        run = _Run(ref=ref, name=self.naming.name(ref))
-        assumed = hint.new
-        opening = hint.changed
-        replica = None if assumed else self.destination.head(run.name)
+    def replicate(
+        self,
+        ref: SourceRef,
+        expectation: Expectation = Expectation.UNKNOWN,
+        watched: str | None = None,
+    ) -> Result:
+        """Return when the destination equals the source, or an execution copies the object.
+
+        `watched` names the execution that the event waits for. Raise ReplicationError.
+        """
+        run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
+        if watched and self.executions and watch_again(self.executions, ref, watched):
+            return self._in_progress(run, Reason.RUNNING, watched)
+        is_read = expectation is not Expectation.NEW
+        replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
         while True:
             self.clock.require()
             try:
-                with self._look(ref, opening=opening) as (source, body):
+                with self._read_source(ref, expectation) as (source, body):
                     plan = decide(ref, source, replica, self.policy)
-                    if not isinstance(plan, Done):
+                    if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
+                        started = hand_over(self.executions, ref, plan.source, plan.precondition)
+                        self._sweep(run)
+                        return self._in_progress(run, *started, source, replica)
+                    if isinstance(plan, Done) and is_read:
+                        self._sweep(run)
+                        return self._result(run, plan, source, replica)
+                    if isinstance(plan, Done):  # an unread destination proves nothing
+                        replica = self.destination.head(run.name)
+                    else:
                         run.begin(plan, lost)
                         replica = self._carry_out(plan, body, run)
-                    elif not assumed:
-                        return run.outcome(plan.reason, source, replica, self._dropped(source))
-                    else:  # nothing is ever concluded from an assumption
-                        replica = self.destination.head(run.name)
                 lost = None
             except LostRaceError as error:
                 lost = error
                 lost_races = run.lose_race(error)
-                if not assumed:  # else nobody raced: the object had been there all the time
+                if is_read:  # else nobody raced: the object existed before
                     self.clock.pause(lost_races)
                 replica = self.destination.head(run.name)
-            assumed = opening = False
+            is_read = True
+            expectation = Expectation.UNKNOWN
 
-    def _dropped(self, source: SourceObject | None) -> tuple[str, ...]:
-        """Names of what the source says and GCS cannot hold."""
-        return mapping.fit(source, self.policy.tags).dropped if source else ()
+    def _is_large(self, source: SourceObject) -> bool:
+        return self.assembler is not None and source.size >= self.assembler.sizes.large_from
 
     @contextmanager
-    def _look(
-        self, ref: SourceRef, *, opening: bool
+    def _read_source(
+        self, ref: SourceRef, expectation: Expectation
     ) -> Iterator[tuple[SourceObject | None, Body | None]]:
-        """Read what the source holds now; with its bytes at hand when `opening`."""
-        if not opening:
+        """Read what the source holds now, and open its bytes if they are probably needed."""
+        if expectation is Expectation.UNKNOWN:
             yield self.source.head(ref), None
             return
         with self.source.open(ref) as body:
@@ -116,43 +138,94 @@ class Replicator:
     def _carry_out(
         self, plan: Copy | Patch | Delete, body: Body | None, run: "_Run"
     ) -> Replica | None:
-        """Change the destination: what it holds then. Raises Source-, DestinationChangedError."""
+        """Write to the destination and return what it holds then. Raise LostRaceError."""
         match plan:
-            case Copy(source, precondition) if body is not None:
-                return self._copy(source, body, precondition, run)
-            case Copy(source, precondition):
-                with self.source.open(source.ref, source) as opened:
-                    if opened is None:
-                        raise SourceChangedError
-                    return self._copy(source, opened, precondition, run)
-            case Patch(source, replica):
-                wanted = mapping.attributes(source, self.policy.tags)
-                patched = self.destination.patch(run.name, wanted, replica)
+            case Copy():
+                return self._copy(plan, body, run)
+            case Patch(attributes, replica):
+                patched = self.destination.patch(run.name, attributes, replica)
                 run.record_write(Reason.METADATA_UPDATED, VerifiedBy("etag", "crc32c"))
-                return replace(patched, attributes=wanted)
+                return replace(patched, attributes=attributes)
             case Delete(replica):
                 self.destination.delete(run.name, Precondition.unchanged(replica))
                 run.record_write(Reason.DELETED, VerifiedBy("absent", "absent"))
                 return None
 
-    def _copy(
-        self, source: SourceObject, body: Body, precondition: Precondition, run: "_Run"
-    ) -> Replica:
-        wanted = mapping.attributes(source, self.policy.tags)
-        checked = VerifyingBody(body)
+    def _copy(self, plan: Copy, body: Body | None, run: "_Run") -> Replica:
+        """Copy in parts, or in one stream that may be open already."""
+        source = plan.source
+        storage_class = self.storage_classes.get(source.storage_class)
+        job = self.assembler and self.assembler.job(source, run.name, storage_class)
+        if self.assembler and job:
+            run.staged.add(job.names.folder)
+            copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
+            run.staged.discard(job.names.folder)
+        elif body is not None:
+            copied = self._stream(plan, body, run.name, storage_class)
+        else:
+            with self.source.open(source.ref, source) as opened:
+                if opened is None:
+                    raise SourceChangedError
+                copied = self._stream(plan, opened, run.name, storage_class)
+        written, verified_by = copied
+        reason = Reason.OVERWRITTEN if plan.precondition.generation else Reason.CREATED
+        run.record_write(reason, VerifiedBy(verified_by, "crc32c"), source.size)
+        # As it was written: if GCS normalises a value, the next round must not call it a change.
+        return replace(written, attributes=plan.attributes)
+
+    def _sweep(self, run: "_Run") -> None:
+        """Delete the parts that this run has staged and not joined, because another run was faster.
+
+        A failure is no failure of the replication: the lifecycle rule deletes them later.
+        """
+        for folder in run.staged:
+            if self.assembler:
+                with suppress(ReplicationError):
+                    self.assembler.sweep(folder)
+
+    def _stream(
+        self, plan: Copy, body: Body, name: str, storage_class: str | None
+    ) -> tuple[Replica, str]:
+        gate = CommitGate(body, self.source)
         written = self.destination.write(
-            run.name, wanted, checked, precondition, self.storage_classes.get(source.storage_class)
+            name, plan.attributes, gate, plan.precondition, storage_class
         )
-        reason = Reason.OVERWRITTEN if precondition.generation else Reason.CREATED
-        run.record_write(reason, VerifiedBy(checked.verified_by, "crc32c"), source.size)
-        # As we wrote it: if GCS normalises a value, the next look must not call that a change.
-        return replace(written, attributes=wanted)
+        return written, gate.verified_by
+
+    def _in_progress(
+        self,
+        run: "_Run",
+        reason: Reason,
+        execution: str,
+        source: SourceObject | None = None,
+        replica: Replica | None = None,
+    ) -> Result:
+        return replace(
+            self._result(run, Done(reason), source, replica), reason=reason, execution=execution
+        )
+
+    def _result(
+        self, run: "_Run", plan: Done, source: SourceObject | None, replica: Replica | None
+    ) -> Result:
+        return Result(
+            ref=run.ref,
+            uri=self.naming.uri(run.name),
+            reason=run.last_write or plan.reason,
+            source=source,
+            replica=replica,
+            bytes_copied=run.bytes_copied,
+            verified_by=run.verified_by,
+            fields_dropped=plan.fields_dropped,
+            elapsed_s=self.clock.monotonic() - run.started,
+        )
 
 
 REFUSALS_NEEDED = 2
-"""So often in a row a condition of one side must fail, while both sides look as it says, to be a
-refusal. Once is no proof: an object may be created and deleted again between two looks, and a
-source may be overwritten and restored."""
+"""Failures in a row of a condition that holds, after which it counts as a refusal by a policy.
+
+One failure proves nothing: an object can be created and deleted between two readings, and a source
+can be overwritten and restored.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,72 +234,48 @@ class _Run:
 
     ref: SourceRef
     name: str
+    started: float
     last_write: Reason | None = None
     bytes_copied: int = 0
-    verified_by: VerifiedBy = _RECOGNISED
+    verified_by: VerifiedBy = _BY_FINGERPRINT
+    staged: set[str] = field(default_factory=set)
+    """Folders of staged objects that no commit of this run has joined."""
     _plan: Copy | Patch | Delete | None = None
     _lost_races: int = 0
     _refusals: int = 0
     _refused_by: type[LostRaceError] | None = None
 
     def begin(self, plan: Copy | Patch | Delete, lost: LostRaceError | None) -> None:
-        """Note what is to be done now, after `lost`.
+        """Record the plan of this round, which follows the lost race `lost`.
 
-        Raises SourceForbiddenError or DestinationForbiddenError for what was refused although its
-        condition holds. That was no lost race: a policy of the store would refuse it for ever.
+        Raise SourceForbiddenError or DestinationForbiddenError if a store refuses a request
+        although its condition holds. That is no lost race: the store's policy always refuses it.
         """
         if lost is None or not _is_unchanged(self._plan, plan, lost):
             self._refusals = 0
         elif self._refusals >= REFUSALS_NEEDED:
-            raise _refused(self.ref, lost)
+            raise _refusal(self.ref, lost)
         self._plan = plan
 
     def lose_race(self, lost: LostRaceError) -> int:
-        """Note that the condition of a write or read failed; return how often in this run."""
+        """Record that the condition of a write or read failed. Return the count in this run."""
         self._refusals = self._refusals + 1 if isinstance(lost, self._refused_by or ()) else 1
         self._refused_by = type(lost)
         self._lost_races += 1
         return self._lost_races
 
     def record_write(self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0) -> None:
-        """Note a change of the destination."""
+        """Record a change of the destination."""
         self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
 
-    def outcome(
-        self,
-        reason: Reason,
-        source: SourceObject | None,
-        replica: Replica | None,
-        dropped: tuple[str, ...] = (),
-    ) -> Outcome:
-        """Return the end of the run: its last write says more than that both sides are equal."""
-        if self.last_write is None:
-            status = Status.SKIPPED
-        else:
-            is_delete = self.last_write is Reason.DELETED
-            status = Status.DELETED if is_delete else Status.REPLICATED
-            if source is not None or is_delete:
-                reason = self.last_write
-        return Outcome(
-            ref=self.ref,
-            name=self.name,
-            status=status,
-            reason=reason,
-            source=source,
-            replica=replica,
-            bytes_copied=self.bytes_copied,
-            verified_by=self.verified_by,
-            fields_dropped=dropped,
-        )
-
 
 def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
-    """Whether the condition that failed is what both sides show now.
+    """Return whether both sides now show the state that the failed condition required.
 
-    The protocol compares no generations: `Destination` tells a refusal from a lost race where an
-    object was there. Left are a source that has not changed and an object that is still absent.
+    The protocol does not compare generations: where an object exists, `Destination` itself tells a
+    refusal from a lost race. Two cases remain: an unchanged source, and an object that is absent.
     """
     if not isinstance(before, Copy) or not isinstance(now, Copy):
         return False
@@ -235,7 +284,7 @@ def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
     return not before.precondition.generation and not now.precondition.generation
 
 
-def _refused(ref: SourceRef, lost: LostRaceError) -> ReplicationError:
+def _refusal(ref: SourceRef, lost: LostRaceError) -> ReplicationError:
     sentence = lost.message or "it does not say why."
     if isinstance(lost, SourceChangedError):
         return SourceForbiddenError(

@@ -1,4 +1,4 @@
-"""The source: objects in S3, through boto3."""
+"""The source: S3, through boto3."""
 
 from replicate.s3.source import S3Source
 

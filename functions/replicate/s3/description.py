@@ -1,4 +1,7 @@
-"""What HeadObject and GetObject say about an object. Source: S3's API reference, "GetObject"."""
+"""Convert the output of HeadObject and GetObject to a `SourceObject`.
+
+Source: "GetObject" in S3's API reference.
+"""
 
 import base64
 import contextlib
@@ -22,18 +25,18 @@ _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-\d+")
 
 
 def describe(ref: SourceRef, output: Output) -> SourceObject:
-    """Describe one version, without tags, by the output of HeadObject or of a whole GetObject.
+    """Convert the output of HeadObject, or of GetObject without a range. It has no tags.
 
-    A response head that is cut short passes for a whole one: fields may be missing. Raises
-    LookupError, ValueError or TypeError when the output makes no sense.
+    boto3 accepts a response head that was cut short, so any field may be missing. Raise
+    LookupError, ValueError or TypeError when the output is malformed.
     """
-    etag = _stated(output, "ETag", str).strip('"')
+    etag = _required(output, "ETag", str).strip('"')
     version_id = output.get("VersionId")
     return SourceObject(
         ref=ref,
         etag=etag,
-        size=_stated(output, "ContentLength", int),
-        last_modified=_stated(output, "LastModified", datetime),
+        size=_required(output, "ContentLength", int),
+        last_modified=_required(output, "LastModified", datetime),
         version_id=None if version_id == "null" else version_id,
         content_type=_text(output.get("ContentType")),
         cache_control=_text(output.get("CacheControl")),
@@ -52,12 +55,13 @@ def describe(ref: SourceRef, output: Output) -> SourceObject:
 
 
 def request_id(output: Output) -> str | None:
-    """S3's id of the request, for its support."""
+    """Return the ID that S3 gave to the request. AWS support asks for it."""
     found: str | None = output["ResponseMetadata"]["HTTPHeaders"].get("x-amz-request-id")
     return found
 
 
-def _stated(output: Output, name: str, kind: type[T]) -> T:
+def _required(output: Output, name: str, kind: type[T]) -> T:
+    """Return a field that every response has. Raise LookupError if it is missing or empty."""
     value = output.get(name)
     if not isinstance(value, kind) or value == "":
         raise LookupError(f"no {name}")
@@ -65,7 +69,7 @@ def _stated(output: Output, name: str, kind: type[T]) -> T:
 
 
 def _checksums(output: Output, etag: str) -> Iterator[Checksum]:
-    """Read every checksum that the response states. Raises ValueError."""
+    """Yield the checksums in the output. Raise ValueError if one is not valid base64."""
     kind = output.get("ChecksumType")
     composite = kind == "COMPOSITE" or (kind is None and "-" in etag)
     for name, value in output.items():
@@ -76,7 +80,10 @@ def _checksums(output: Output, etag: str) -> Iterator[Checksum]:
 
 
 def _etags_are_md5(output: Output) -> bool:
-    """Not with SSE-KMS or SSE-C. Source: S3's user guide, "Checking object integrity"."""
+    """Return whether ETags are MD5 digests. With SSE-KMS and SSE-C they are not.
+
+    Source: "Checking object integrity" in S3's user guide.
+    """
     return (
         output.get("ServerSideEncryption", "AES256") == "AES256"
         and "SSECustomerAlgorithm" not in output
@@ -84,7 +91,10 @@ def _etags_are_md5(output: Output) -> bool:
 
 
 def _text(value: str | None) -> str | None:
-    """Undo what HTTP does to text: S3 sends other than ASCII as RFC 2047 words, some as UTF-8."""
+    """Decode a header value. S3 sends non-ASCII text as RFC 2047 words, and some of it as UTF-8.
+
+    `http.client` decodes headers as Latin-1.
+    """
     if value is None:
         return None
     if "=?" in value and "?=" in value:

@@ -1,6 +1,6 @@
-"""What boto3 raises, in the replicator's own terms.
+"""Translate the exceptions of boto3 to the errors of the replicator.
 
-Source: S3's API reference, "Error responses".
+Source: "Error responses" in S3's API reference.
 """
 
 from collections.abc import Iterator
@@ -33,79 +33,87 @@ from replicate.retry import is_transient, retry_after
 
 
 class SourceAbsentError(Exception):
-    """S3 has no such object, or no longer has this version of it."""
+    """S3 does not have the object, or no longer has this version of it."""
 
 
 @contextmanager
-def translated(ref: SourceRef) -> Iterator[None]:
-    """Translate what boto3 raises about one object.
+def translate_errors(ref: SourceRef) -> Iterator[None]:
+    """Translate what boto3 raises while it reads one object.
 
-    Raises ReplicationError, SourceAbsentError, and SourceChangedError for a failed `If-Match`.
+    Raise SourceAbsentError for a 404, SourceChangedError for a failed `If-Match`, and
+    ReplicationError for everything else.
     """
     try:
         yield
     except ClientError as error:
-        raise _refusal(ref, error) from error
+        raise _from_error_response(ref, error) from error
     except NoCredentialsError:
         raise SettingsError(NO_ROLE) from None
-    except CredentialRetrievalError:  # its text may quote the response of the credentials' server
+    except CredentialRetrievalError:  # its text may quote a response that holds credentials
         raise SourceUnavailableError(
             "The function's AWS credentials could not be renewed. Try again."
         ) from None
     except ParamValidationError as error:
-        raise InvalidNameError(f"S3 cannot have an object {ref.uri}: {error}") from error
+        raise InvalidNameError(
+            f"The bucket name or the key of {ref.uri} is not valid in S3: {error}"
+        ) from error
     except (BotoCoreError, HTTPError, OSError) as error:
-        # boto3's streams translate some of urllib3's errors only.
+        # StreamingBody translates only some of the exceptions of urllib3.
         raise SourceUnavailableError(
             f"The connection to S3 broke while reading {ref.uri} ({error}). Try again."
         ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise SourceUnavailableError(
-            f"S3's description of {ref.uri} is malformed ({error!r}). Try again."
+            f"S3's response for {ref.uri} is malformed ({error!r}). Try again."
         ) from error
 
 
 _ARCHIVED = (
-    "it is archived. Restore it (aws s3api restore-object), then ask again;"
-    " the event of the completed restore does so by itself"
+    "the object is archived. Restore it (aws s3api restore-object), then try again. If the bucket"
+    " sends its events to the function, the completed restore replicates the object"
 )
 
 _BY_CODE: dict[str, tuple[type[ReplicationError], str]] = {
     "InvalidObjectState": (SourceArchivedError, _ARCHIVED),
-    "NoSuchBucket": (SourceBucketNotFoundError, "there is no such bucket. Check its name"),
-    "KeyTooLongError": (InvalidNameError, "the key is too long"),
-    "SlowDown": (ThrottledError, "S3 asks for fewer requests. Try again later"),
+    "NoSuchBucket": (SourceBucketNotFoundError, "the bucket does not exist. Check its name"),
+    "KeyTooLongError": (InvalidNameError, "the key is too long. S3 allows 1,024 bytes of UTF-8"),
+    "SlowDown": (ThrottledError, "S3 throttles requests. Try again later"),
     "RequestTimeout": (SourceUnavailableError, "the request took too long. Try again"),
     "ExpiredToken": (SourceUnavailableError, "the function's AWS credentials expired. Try again"),
-    "RequestTimeTooSkewed": (SourceUnavailableError, "the clocks differ. Try again"),
+    "RequestTimeTooSkewed": (
+        SourceUnavailableError,
+        "the clocks of S3 and of the function differ. Try again",
+    ),
 }
 
 
-def _refusal(ref: SourceRef, error: ClientError) -> Exception:
-    """What an error response of S3 means."""
+def _from_error_response(ref: SourceRef, error: ClientError) -> Exception:
+    """Return the error that an error response of S3 stands for."""
     metadata = error.response["ResponseMetadata"]
     status, code = metadata["HTTPStatusCode"], error.response["Error"].get("Code", "")
     if status == HTTPStatus.PRECONDITION_FAILED:
         return SourceChangedError(error.response["Error"].get("Message", ""))
     if status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket":
         return SourceAbsentError()
-    kind, why = _meaning(status, code)
+    error_type, problem = _classify(status, code)
     headers = metadata.get("HTTPHeaders", {})
-    return kind(
-        f"S3 did not give {ref.uri}: {why}. (S3 said {status} {code}".rstrip() + ")",
+    return error_type(
+        f"Reading {ref.uri} failed: {problem}. (S3 responded with {status} {code}".rstrip() + ")",
         retry_after_s=retry_after({"Retry-After": headers.get("retry-after", "")}),
         request_id=headers.get("x-amz-request-id"),
     )
 
 
-def _meaning(status: int, code: str) -> tuple[type[ReplicationError], str]:
+def _classify(status: int, code: str) -> tuple[type[ReplicationError], str]:
+    """Return the class of an error response, and what is wrong and what to do."""
     if code in _BY_CODE:
         return _BY_CODE[code]
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _BY_CODE["SlowDown"]
     if is_transient(status):
-        return SourceUnavailableError, "S3 failed. Try again"
+        return SourceUnavailableError, "S3 is unavailable. Try again"
     return SourceForbiddenError, (
-        "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on it,"
-        " s3:ListBucket on the bucket, and kms:Decrypt on the object's key, if it has one"
+        "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on the"
+        " object, s3:ListBucket on the bucket, and kms:Decrypt on the object's KMS key, if it has"
+        " one"
     )

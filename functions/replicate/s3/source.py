@@ -1,4 +1,4 @@
-"""The source: objects in S3, each read at one version."""
+"""Implement the port `Source` with boto3. All bytes of an object are read from one version."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicate.aws_clients import AwsClients
 from replicate.errors import ReplicationError, SourceChangedError, SourceUnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import Parts, SourceObject, SourceRef
+from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.retry import TRANSIENT, Backoff, RetryPolicy, retrying
 from replicate.s3.description import describe
-from replicate.s3.errors import SourceAbsentError, translated
+from replicate.s3.errors import SourceAbsentError, translate_errors
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DRAINED_BYTES = 64 * 1024
-"""So much of an unread body is read to its end, because that is cheaper than a new connection."""
+"""Largest rest of an unread body that `close` reads, so that the connection can be used again.
+
+To read 64 KiB takes at most 0.2 ms of CPU: a whole copy takes 3 s for a GiB (docs/BENCHMARK.md). A
+new connection costs more: it needs a TLS handshake and two round trips.
+"""
 
 
 class S3Source:
-    """S3 as the protocol's source, for one invocation."""
+    """S3 as the source. Safe across threads. With `tags` it also reads the tags of each object."""
 
     def __init__(
         self, clients: AwsClients, deadline: Deadline, policy: RetryPolicy, *, tags: bool = False
@@ -47,28 +51,32 @@ class S3Source:
         except TRANSIENT:
             raise
         except (ReplicationError, SourceAbsentError):
-            # A response to HEAD has no body and so names no reason; the response to a GET does.
+            # The response to HEAD has no body that names the error. The response to GET has one.
             with self.open(ref) as body:
                 return body.object if body else None
         return self._with_tags(found)
 
     @contextmanager
     def open(
-        self, ref: SourceRef, version: SourceObject | None = None
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
     ) -> Iterator["S3Body | None"]:
         """See `Source.open`."""
-        pinned = _pinned(version) if version else {}
 
         def get(s3: "S3Client") -> S3Body:
-            output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **pinned)
+            arguments = _conditions(version) if version else {}
+            output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
             try:
-                return S3Body(self, version or describe(ref, output), output["Body"])
+                found = version or describe(ref, output)
+                return S3Body(self, found, Span(0, found.size), output["Body"])
             except BaseException:
                 output["Body"].close()
                 raise
 
         try:
-            body = self._call(ref, get)
+            if version is not None and span is not None:
+                body = S3Body(self, version, span, self.resume(version, span))
+            else:
+                body = self._call(ref, get)
         except SourceAbsentError:
             if version is not None:
                 raise SourceChangedError from None
@@ -81,36 +89,60 @@ class S3Source:
         finally:
             body.close()
 
-    def resume(self, version: SourceObject, offset: int) -> "StreamingBody":
-        """Return the bytes of exactly this version from `offset` on. Raises SourceChangedError."""
-        ref = version.ref
-        wanted: dict[str, Any] = _pinned(version)
-        if offset:
-            wanted["Range"] = f"bytes={offset}-"
-        try:
-            output = self._call(
-                ref, lambda s3: s3.get_object(Bucket=ref.bucket, Key=ref.key, **wanted)
-            )
-        except SourceAbsentError:
-            raise SourceChangedError from None
-        if not offset or _is_rest(output, offset, version.size):
-            return output["Body"]
-        output["Body"].close()
-        raise SourceUnavailableError(
-            f"S3 ignored that only a part of {ref.uri} was requested. Try again."
-        )
+    def resume(self, version: SourceObject, span: Span) -> "StreamingBody":
+        """Return a stream of a byte range of this version.
 
-    def part(self, version: SourceObject, number: int) -> tuple[int, int] | None:
-        """Return the size of one part in bytes, and the number of parts; None where S3 names none.
-
-        They may be those of a later version: not every S3 understands `If-Match` here.
+        Raise SourceChangedError when S3 no longer has the version.
         """
         ref = version.ref
-        wanted: dict[str, Any] = {"VersionId": version.version_id} if version.version_id else {}
+        arguments = _conditions(version)
+        is_whole = span == Span(0, version.size)
+        if not is_whole:
+            arguments["Range"] = f"bytes={span.start}-{span.end - 1}"
+
+        def get(s3: "S3Client") -> "StreamingBody":
+            output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
+            if is_whole or _is_range(output, span, version.size):
+                return output["Body"]
+            output["Body"].close()
+            raise SourceUnavailableError(
+                f"S3 did not send the requested byte range of {ref.uri}. Try again."
+            )
+
+        try:
+            return self._call(ref, get)
+        except SourceAbsentError:
+            raise SourceChangedError from None
+
+    def part_layout(self, version: SourceObject) -> PartLayout | None:
+        """See `Layouts.part_layout`."""
+        first = self._part(version, 1)
+        return PartLayout(count=first[1], size=first[0]) if first else None
+
+    def has_layout(self, version: SourceObject, layout: PartLayout) -> bool:
+        """See `Layouts.has_layout`."""
+        last = version.size - (layout.count - 1) * layout.size
+        sizes = [layout.size] * (layout.count - 1) + [last]
+        found = [self._part(version, number) for number in range(1, layout.count + 1)]
+        self._require(version)
+        if None in found:  # S3 described the first part before
+            raise SourceUnavailableError(
+                f"S3 no longer describes the parts of {version.ref.uri}. Try again."
+            )
+        return found == [(size, layout.count) for size in sizes]
+
+    def _part(self, version: SourceObject, number: int) -> tuple[int, int] | None:
+        """Return the size of one part in bytes, and the number of parts. None if S3 does not tell.
+
+        Without versioning the response may describe a later object: the request has no `If-Match`,
+        because some implementations of S3 do not support it here.
+        """
+        ref = version.ref
+        arguments = _version_id(version)
 
         def head(s3: "S3Client") -> tuple[int, int] | None:
-            output = s3.head_object(Bucket=ref.bucket, Key=ref.key, PartNumber=number, **wanted)
-            return _part(output)
+            output = s3.head_object(Bucket=ref.bucket, Key=ref.key, PartNumber=number, **arguments)
+            return _size_and_count(output)
 
         try:
             return self._call(ref, head)
@@ -119,143 +151,132 @@ class S3Source:
         except (ReplicationError, SourceAbsentError, SourceChangedError):
             return None
 
-    def require(self, version: SourceObject) -> None:
-        """Raise SourceChangedError unless this very version can still be read."""
+    def _require(self, version: SourceObject) -> None:
+        """Raise SourceChangedError unless S3 still has this version."""
         ref = version.ref
-        pinned = _pinned(version)
+        arguments = _conditions(version)
         try:
-            self._call(ref, lambda s3: s3.head_object(Bucket=ref.bucket, Key=ref.key, **pinned))
+            self._call(ref, lambda s3: s3.head_object(Bucket=ref.bucket, Key=ref.key, **arguments))
         except SourceAbsentError:
             raise SourceChangedError from None
 
     def read(self, stream: "StreamingBody", buffer: memoryview, ref: SourceRef) -> int:
-        """Read the next bytes of a stream, within the time that is left."""
-        with translated(ref):
+        """Read up to `len(buffer)` bytes of a stream and return their number.
+
+        Raise SourceUnavailableError when there are none: the stream ended early.
+        """
+        with translate_errors(ref):
             left = self._deadline.require()
             if left < self._policy.io_timeout_s:
                 stream.set_socket_timeout(left)
-            return stream.readinto(buffer)  # type: ignore[arg-type] # any buffer will do
+            count = stream.readinto(buffer)  # type: ignore[arg-type] # it takes any buffer
+        if not count:
+            raise SourceUnavailableError(
+                f"The connection to S3 ended early while reading {ref.uri}. Try again."
+            )
+        return count
 
     def backoff(self) -> Backoff:
-        """Return the waits between attempts to go on with a stream."""
+        """Return a new `Backoff` for attempts to resume a stream."""
         return Backoff(self._policy, self._deadline)
 
     def _with_tags(self, version: SourceObject) -> SourceObject:
-        """Add the version's tags, which cost a request, where they are replicated.
+        """Add the tags, which need a request of their own, if they are replicated.
 
-        No response to HEAD or GET tells when tags change.
+        S3 does not change the ETag or the date of an object when its tags change.
         """
         if not self._tags:
             return version
         ref = version.ref
-        wanted: dict[str, Any] = {"VersionId": version.version_id} if version.version_id else {}
+        arguments = _version_id(version)
         try:
             output = self._call(
-                ref, lambda s3: s3.get_object_tagging(Bucket=ref.bucket, Key=ref.key, **wanted)
+                ref, lambda s3: s3.get_object_tagging(Bucket=ref.bucket, Key=ref.key, **arguments)
             )
         except SourceAbsentError:
-            return version  # the object was deleted meanwhile: the next look finds that out
+            return version  # it was deleted meanwhile: the protocol reads it again
         return replace(version, tags={tag["Key"]: tag["Value"] for tag in output["TagSet"]})
 
     def _call(self, ref: SourceRef, request: Callable[["S3Client"], T]) -> T:
-        """Send a request and read its response; repeat both, because reading changes nothing."""
+        """Send a request and read its response. Retry both: a read has no side effects."""
 
         def attempt() -> T:
-            with translated(ref):
+            with translate_errors(ref):
                 return request(self._clients.client("s3", self._deadline))
 
         return retrying(attempt, self._policy, self._deadline)
 
 
-def _pinned(version: SourceObject) -> dict[str, Any]:
-    """Ask for nothing but these very bytes."""
-    pinned = {"IfMatch": f'"{version.etag}"'}
-    if version.version_id:
-        pinned["VersionId"] = version.version_id
-    return pinned
+def _conditions(version: SourceObject) -> dict[str, Any]:
+    """Return the arguments of a request that only this version satisfies."""
+    return {"IfMatch": f'"{version.etag}"', **_version_id(version)}
 
 
-def _part(output: Mapping[str, Any]) -> tuple[int, int] | None:
+def _version_id(version: SourceObject) -> dict[str, Any]:
+    return {"VersionId": version.version_id} if version.version_id else {}
+
+
+def _size_and_count(output: Mapping[str, Any]) -> tuple[int, int] | None:
     count = output.get("PartsCount")
     return None if count is None else (int(output["ContentLength"]), int(count))
 
 
-def _is_rest(output: Mapping[str, Any], offset: int, size: int) -> bool:
-    """Whether a response holds the range that was requested, and says so."""
+def _is_range(output: Mapping[str, Any], span: Span, size: int) -> bool:
+    """Return whether a response is the requested range."""
     return (
         output["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT
-        and output.get("ContentRange") == f"bytes {offset}-{size - 1}/{size}"
+        and output.get("ContentRange") == f"bytes {span.start}-{span.end - 1}/{size}"
     )
 
 
 class S3Body:
-    """The bytes of one version. A stream that breaks off is continued where it ended."""
+    """The bytes of one version, or a range of them. A broken stream is resumed where it ended."""
 
-    def __init__(self, source: S3Source, version: SourceObject, stream: "StreamingBody") -> None:
+    def __init__(
+        self, source: S3Source, version: SourceObject, span: Span, stream: "StreamingBody"
+    ) -> None:
         self._source = source
+        self._span = span
         self._stream: StreamingBody | None = stream
         self._position = 0
         self.object = version
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
-        wanted = min(len(buffer), self.object.size - self._position)
+        size = min(len(buffer), self._span.size - self._position)
         count = 0
-        backoff = self._source.backoff()
-        while count < wanted:
+        backoff: Backoff | None = None
+        while count < size:
             if self._stream is None:
-                self._stream = self._source.resume(self.object, self._position)
+                rest = Span(self._span.start + self._position, self._span.end)
+                self._stream = self._source.resume(self.object, rest)
             try:
-                received = (
-                    self._source.read(self._stream, buffer[count:wanted], self.object.ref)
-                    or self._ended_early()
-                )
+                received = self._source.read(self._stream, buffer[count:size], self.object.ref)
             except SourceUnavailableError as error:
-                self._drop()
+                self._close_stream()
+                backoff = backoff or self._source.backoff()
                 backoff.failed(error)
                 continue
-            backoff.progressed()
+            backoff = None  # failures before a success do not count
             count += received
             self._position += received
         return count
 
-    def parts(self) -> Parts | None:
-        """See `Body.parts`."""
-        first = self._source.part(self.object, 1)
-        return Parts(count=first[1], size=first[0]) if first else None
-
-    def is_cut_like(self, parts: Parts) -> bool:
-        """See `Body.is_cut_like`."""
-        last = self.object.size - (parts.count - 1) * parts.size
-        sizes = [parts.size] * (parts.count - 1) + [last]
-        found = [self._source.part(self.object, number) for number in range(1, parts.count + 1)]
-        self._source.require(self.object)
-        if None in found:  # the first part was described before
-            raise SourceUnavailableError(
-                f"S3 no longer describes the parts of {self.object.ref.uri}. Try again."
-            )
-        return found == [(size, parts.count) for size in sizes]
-
     def rewind(self, offset: int) -> None:
         """See `Body.rewind`."""
         if offset != self._position:
-            self._drop()
+            self._close_stream()
             self._position = offset
 
     def close(self) -> None:
-        """Give the connection back where it can be used again."""
-        unread = self.object.size - self._position
+        """Close the stream. Read a short rest first, so that its connection can be used again."""
+        unread = self._span.size - self._position
         if self._stream is not None and 0 < unread <= DRAINED_BYTES:
-            with suppress(ReplicationError):  # nobody needs these bytes
+            with suppress(ReplicationError):  # these bytes are not needed
                 self._source.read(self._stream, memoryview(bytearray(unread)), self.object.ref)
-        self._drop()
+        self._close_stream()
 
-    def _ended_early(self) -> int:
-        raise SourceUnavailableError(
-            f"The connection to S3 ended early while reading {self.object.ref.uri}. Try again."
-        )
-
-    def _drop(self) -> None:
+    def _close_stream(self) -> None:
         if self._stream is not None:
             self._stream.close()
             self._stream = None

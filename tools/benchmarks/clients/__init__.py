@@ -1,1 +1,1 @@
-"""What is measured: the function itself, and what else one could use."""
+"""The clients that are measured: the function itself and its peers."""

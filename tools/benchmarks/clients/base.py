@@ -1,4 +1,4 @@
-"""What every client answers, however it is built."""
+"""The interface of all clients."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tools.benchmarks.site import Site
 
 
 class Phase(StrEnum):
-    """What a client is told about objects."""
+    """What a client is asked to do with the objects of a series."""
 
     WARM_UP = "warm-up"
     NEW = "new"
@@ -25,44 +25,36 @@ PER_EVENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the client itself spent; the servers' part does not count."""
-
-    cpu_s: float
-    wall_s: float
-    rss_peak: int
-    """Bytes, over the whole life of the process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What it took before the first object."""
+    """What a client's process has used. The servers do not count."""
 
     cpu_s: float
     wall_s: float
     rss: int
+    """Bytes: at the start those held now, after a run the peak of the process."""
 
 
 class Session(Protocol):
     """A running client."""
 
-    start: Start
+    start: Usage
+    """What it used before its first object."""
 
     def run(self, series: Series, phase: Phase) -> Usage:
-        """Replicate every object of a series, one event after the other where there are events."""
+        """Replicate a series: events one after the other, where the client gets events."""
 
 
 class Client(Protocol):
-    """One of the things one could use."""
+    """A client that can be started."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def phases(self) -> frozenset[Phase]:
-        """What it can be told; a warm-up only when its process outlives a phase."""
+        """The phases that it can run; a warm-up only if its process outlives a phase."""
 
     def open(self, site: Site) -> AbstractContextManager[Session]: ...
 
 
 class ClientError(Exception):
-    """A client did not do what it was told."""
+    """A client did something else than it was asked to do."""

@@ -1,4 +1,4 @@
-"""Clients that are Python code: each in a worker process of its own."""
+"""Clients that are Lambda functions in Python: each runs in a worker process of its own."""
 
 import json
 import shutil
@@ -8,26 +8,30 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tools.benchmarks.clients.base import PER_EVENT, ClientError, Phase, Start, Usage
+from tools.benchmarks.clients.base import PER_EVENT, ClientError, Phase, Usage
 from tools.benchmarks.series import Series
+from tools.benchmarks.servers.aws import BUCKET
 from tools.benchmarks.site import Site
+from tools.common import processes
+from tools.local.notifications import Json, notification, record
 
 _ROOT = Path(__file__).parents[3]
-_AGE_S = {Phase.AGAIN: 120.0}
-"""An event this old is taken for a redelivery."""
+_REDELIVERY_AGE = timedelta(minutes=2)
+"""An event of this age counts as a redelivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class LambdaFunction:
-    """A function, invoked as Lambda invokes it: one event after the other."""
+    """A function that gets one event after the other."""
 
     name: str
     worker: str
     compiled: bool = True
-    """`sam build` ships no .pyc files, and /var/task is read-only: then every start compiles."""
+    """`sam build` ships no .pyc files and /var/task is read-only, so every start compiles."""
     phases: frozenset[Phase] = frozenset(Phase)
 
     @contextmanager
@@ -39,27 +43,26 @@ class LambdaFunction:
             stdout=subprocess.PIPE,
             text=True,
         ) as process:
-            worker = _Worker(process)
-            yield worker
-            worker.close()
+            yield _Worker(process)
+            process.communicate()
 
     def environment(self, site: Site) -> dict[str, str]:
-        """As Lambda's: what the function finds when it starts."""
+        """Return the variables that the function starts with."""
         path = [_ROOT, site.artifact]
+        environment = site.environment
         if not self.compiled:
             path.insert(0, _uncompiled(site.directory / "uncompiled"))
-        environment = site.environment | {"PYTHONPATH": ":".join(map(str, path))}
-        if not self.compiled:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
-        if self.worker == "tutorial":  # it takes the variable for one that turns credentials off
+        environment["PYTHONPATH"] = ":".join(map(str, path))
+        if self.worker == "tutorial":  # for its client the variable turns credentials off
             environment["GCS_URL"] = environment.pop("STORAGE_EMULATOR_HOST")
-        elif (site.artifact / "certificates").is_dir():  # it brings authorities of its own
+        elif (site.artifact / "certificates").is_dir():  # it has authorities of its own
             del environment["AWS_CA_BUNDLE"], environment["REQUESTS_CA_BUNDLE"]
         return environment
 
 
 def _uncompiled(folder: Path) -> Path:
-    """All libraries, as pip installs them without compiling."""
+    """Copy all libraries without their compiled files, once."""
     if not folder.exists():
         libraries = sysconfig.get_paths()["purelib"]
         shutil.copytree(libraries, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -69,32 +72,37 @@ def _uncompiled(folder: Path) -> Path:
 class _Worker:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        ready = self._report()
-        self.start = Start(ready["cpu_s"], ready["wall_s"], ready["rss"])
+        started = self._report()
+        self.start = Usage(started["cpu_s"], started["wall_s"], processes.rss_bytes(process.pid))
 
     def run(self, series: Series, phase: Phase) -> Usage:
-        order = {
-            "keys": series.keys,
-            "size": series.size,
-            "age_s": _AGE_S.get(phase, 0.0),
-            "per_event": PER_EVENT if phase is Phase.BATCHES else 1,
-        }
         if self._process.stdin:
-            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.write(json.dumps(_events(series, phase)) + "\n")
             self._process.stdin.flush()
         report = self._report()
         expected = "skipped" if phase in {Phase.AGAIN, Phase.DUPLICATE} else "replicated"
         if report["statuses"] != [expected]:
             raise ClientError(f"{phase}: expected {expected}, not {report['statuses']}")
-        return Usage(report["cpu_s"], report["wall_s"], report["rss_peak"])
+        peak = processes.peak_rss_bytes(self._process.pid)
+        return Usage(report["cpu_s"], report["wall_s"], peak)
 
-    def close(self) -> None:
-        if self._process.stdin:
-            self._process.stdin.close()
-
-    def _report(self) -> dict[str, Any]:
+    def _report(self) -> Json:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise ClientError("The worker ended; its error is above.")
         report: dict[str, Any] = json.loads(line)
         return report
+
+
+def _events(series: Series, phase: Phase) -> list[Json]:
+    """Return S3's notifications: one object in each, or `PER_EVENT`."""
+    happened = datetime.now(UTC) - (_REDELIVERY_AGE if phase is Phase.AGAIN else timedelta())
+    event_time = happened.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    etag = "0123456789abcdef0123456789abcdef"
+    records = [
+        record(BUCKET, key, size=series.size, etag=etag) | {"eventTime": event_time}
+        for key in series.keys
+    ]
+    per_event = PER_EVENT if phase is Phase.BATCHES else 1
+    starts = range(0, len(records), per_event)
+    return [notification(*records[start : start + per_event]) for start in starts]

@@ -1,75 +1,68 @@
-"""What a server was asked, and when: the number of requests, and how many had to wait in turn."""
+"""The requests that a server got, and when: their number, and how many had to wait in turn."""
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One request: from its head's arrival to its answer's departure, by the machine's clock."""
+    """One request. Times are seconds of the machine's monotonic clock."""
 
-    what: str
-    began: float
-    answered: float
+    name: str
+    received: float
+    responded: float
 
 
 @dataclass(slots=True)
-class Journal:
-    """Collects entries and whatever was wrong. Safe across threads."""
+class Record:
+    """The requests, the objects written, and the errors of clients since the last `take`."""
 
     entries: list[Entry] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     written: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def asked(self, what: str, began: float, answered: float) -> None:
-        with self._lock:
-            self.entries.append(Entry(what, began, answered))
-
-    def wrong(self, what: str) -> None:
-        """Something no client may do: the run it happened in counts for nothing."""
-        with self._lock:
-            self.faults.append(what)
-
-    def wrote(self) -> None:
-        with self._lock:
-            self.written += 1
-
-    def take(self) -> dict[str, Any]:
-        """Everything since the last time, as JSON."""
-        with self._lock:
-            taken = {
-                "entries": [[entry.what, entry.began, entry.answered] for entry in self.entries],
-                "faults": self.faults,
-                "written": self.written,
-            }
-            self.entries, self.faults, self.written = [], [], 0
-        return taken
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What `Journal.take` gave, on the other side of the wire."""
-
-    entries: tuple[Entry, ...]
-    faults: tuple[str, ...]
-    written: int
 
     @classmethod
-    def from_json(cls, taken: dict[str, Any]) -> Self:
+    def from_json(cls, document: dict[str, Any]) -> Self:
         return cls(
-            tuple(Entry(*entry) for entry in taken["entries"]),
-            tuple(taken["faults"]),
-            taken["written"],
+            [Entry(**entry) for entry in document["entries"]],
+            document["errors"],
+            document["written"],
         )
 
 
-def in_sequence(entries: Iterable[Entry]) -> int:
-    """The longest chain of requests of which each began after the one before was answered."""
+class Journal:
+    """Collects a record. Safe across threads."""
+
+    def __init__(self) -> None:
+        self._record = Record()
+        self._lock = threading.Lock()
+
+    def add_request(self, name: str, received: float, responded: float) -> None:
+        with self._lock:
+            self._record.entries.append(Entry(name, received, responded))
+
+    def add_error(self, message: str) -> None:
+        """Record something that no client may do. It ends the benchmark."""
+        with self._lock:
+            self._record.errors.append(message)
+
+    def add_write(self) -> None:
+        with self._lock:
+            self._record.written += 1
+
+    def take(self) -> dict[str, Any]:
+        """Return the record as JSON values, and start a new one."""
+        with self._lock:
+            taken, self._record = self._record, Record()
+        return asdict(taken)
+
+
+def round_trips(entries: Iterable[Entry]) -> int:
+    """Count the longest chain of requests of which each began after the response to the last."""
     length, free_at = 0, float("-inf")
-    for entry in sorted(entries, key=lambda entry: entry.answered):
-        if entry.began >= free_at:
-            length, free_at = length + 1, entry.answered
+    for entry in sorted(entries, key=lambda each: each.responded):
+        if entry.received >= free_at:
+            length, free_at = length + 1, entry.responded
     return length

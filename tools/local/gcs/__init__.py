@@ -1,19 +1,18 @@
-"""A local Google Cloud Storage server: the JSON API our function and its tests rely on.
+"""A local Google Cloud Storage server: the JSON API that the function and its tests use.
 
 Run `python -m tools.local.gcs`, or in a test `with GcsServer(buckets=["b"]) as server`.
-What it promises is written down, and checked against any other server too, in tests/contract.
+tests/contract specifies it, and can check any other server too.
 
 How a request travels:
 
-    listener, connection    sockets: the body as it arrives (framing), the answer in one segment
-    api                     the route table: path -> operation, after the token was checked
+    http_server             sockets: Werkzeug's requests and responses (messages, body)
+    api                     routes: from method and path to an operation
     uploads                 media, multipart and resumable uploads (multipart, sessions)
-    objects, media, copies, listing, buckets    every other operation of the storage API
-    partial                 the `fields` of an answer
+    objects, media, copies  the other operations of the storage API
+    partial                 the `fields` of a response
     oauth                   the token endpoints (keyring, scopes)
-    admin                   /_local: keys, faults, the journal of requests, open sessions
-    store                   the objects, behind one lock (metadata, contexts, preconditions,
-                            checksums, spool)
+    admin                   /_local: keys, faults, request log, open sessions
+    store                   the objects, behind one lock (metadata, preconditions, checksums, spool)
 """
 
 from tools.local.gcs.faults import Fault

@@ -1,39 +1,64 @@
-"""Objects made of other objects: compose, rewrite, copy."""
+"""Objects made of other objects: compose and rewrite."""
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 from tools.local.gcs import metadata
-from tools.local.gcs.errors import invalid
-from tools.local.gcs.exchange import Request, Response, resource_response
-from tools.local.gcs.preconditions import Preconditions, integer
+from tools.local.gcs.errors import ApiError, invalid
+from tools.local.gcs.faults import Fault
+from tools.local.gcs.messages import Request, Response, json_response, resource_response
+from tools.local.gcs.preconditions import Preconditions
 from tools.local.gcs.service import Service
-from tools.local.gcs.spool import PIECE_BYTES, Content, Spool
+from tools.local.gcs.spool import CHUNK_BYTES, Content, Spool
 from tools.local.gcs.store import StoredObject
 
 _MAX_SOURCES = 32
 
 
 def compose(service: Service, request: Request, bucket: str, name: str) -> Response:
-    """Concatenate 1 to 32 objects of one bucket; the result has no MD5."""
+    """Concatenate 1 to 32 objects of one bucket and class; the result has that class and no MD5.
+
+    With `deleteSourceObjects` the sources are deleted in the same step, past soft delete.
+    """
     metadata.check_name(name)
     body = request.json()
     sources = _sources(body)
-    query = {"kmsKeyName": request.query["kmsKeyName"]} if "kmsKeyName" in request.query else {}
-    spool = service.store.spool(md5=False)
-    try:
-        composed = service.store.commit(
-            bucket,
-            name,
-            content=_concatenated(service, bucket, sources, spool),
-            fields=metadata.created({**(body.get("destination") or {}), **query}),
-            preconditions=Preconditions.parse(request.query),
-        )
-    except BaseException:
-        spool.discard()
-        raise
-    return resource_response(request, composed.resource(request.base_url))
+    key = {"kmsKeyName": request.query.get("kmsKeyName")}
+    fields = metadata.created({**(body.get("destination") or {}), **key})
+    fault = request.fault or Fault()
+    with service.store.spool(md5=False) as spool:
+        content, joined = _concatenated(service, bucket, sources, spool)
+        fields["storageClass"] = _common_class(joined, fields, fault)
+        consumed = joined if body.get("deleteSourceObjects") else []
+        is_deferred = fault.keep_sources or fault.delete_sources_after is not None
+        try:
+            composed = service.store.commit(
+                bucket,
+                name,
+                content,
+                fields,
+                request.preconditions,
+                consumed=[] if is_deferred else consumed,
+            )
+        except ApiError:
+            if fault.delete_sources_anyway:
+                service.store.consume(consumed)
+            raise
+    if fault.delete_sources_after is not None:
+        service.store.consume_later(consumed, fault.delete_sources_after)
+    return resource_response(request, composed)
+
+
+def _common_class(joined: list[StoredObject], fields: metadata.Fields, fault: Fault) -> str:
+    """Return the class of all sources. Source: the documentation, "Composite objects"."""
+    classes = {str(stored.fields["storageClass"]) for stored in joined}
+    if len(classes) > 1:
+        raise invalid(f"The source objects have several storage classes: {sorted(classes)}.")
+    (found,) = classes
+    if fault.refuse_other_class and fields.get("storageClass", found) != found:
+        raise invalid(f"The source objects have another storage class: {found}.")
+    return found
 
 
 def _sources(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -47,82 +72,42 @@ def _sources(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _concatenated(
     service: Service, bucket: str, sources: list[dict[str, Any]], spool: Spool
-) -> Content:
-    components = 0
+) -> tuple[Content, list[StoredObject]]:
+    """Return the bytes of all sources in one file, and the sources."""
+    components, joined = 0, []
     for source in sources:
-        stored, file = _open_source(service, bucket, source)
+        conditions = source.get("objectPreconditions") or {}
+        stated = {**conditions, "generation": source.get("generation")}
+        values = {key: str(value) for key, value in stated.items() if value is not None}
+        name = source.get("name", "")
+        stored, file = service.store.open(bucket, name, Preconditions.parse(values))
         components += stored.content.components or 1
+        joined.append(stored)
         with file:
-            spool.fill(iter(partial(file.read, PIECE_BYTES), b""))
-    return spool.content(components=components)
-
-
-def _open_source(
-    service: Service, bucket: str, source: Mapping[str, Any]
-) -> tuple[StoredObject, BinaryIO]:
-    conditions = source.get("objectPreconditions") or {}
-    values = {
-        key: str(value)
-        for key, value in {**conditions, "generation": source.get("generation")}.items()
-        if value is not None
-    }
-    return service.store.open(
-        bucket,
-        source.get("name", ""),
-        generation=integer(values, "generation"),
-        preconditions=Preconditions.parse(values),
-    )
+            spool.fill(iter(partial(file.read, CHUNK_BYTES), b""))
+    return spool.content(components=components), joined
 
 
 def rewrite(
     service: Service, request: Request, *, bucket: str, name: str, to_bucket: str, to_name: str
 ) -> Response:
-    """Copy an object in a single step."""
-    stored = _copied(service, request, (bucket, name), (to_bucket, to_name))
-    size = str(stored.content.size)
-    return resource_response(
-        request,
-        {
-            "kind": "storage#rewriteResponse",
-            "totalBytesRewritten": size,
-            "objectSize": size,
-            "done": True,
-            "resource": stored.resource(request.base_url),
-        },
-    )
-
-
-def copy(
-    service: Service, request: Request, *, bucket: str, name: str, to_bucket: str, to_name: str
-) -> Response:
-    """Copy an object."""
-    stored = _copied(service, request, (bucket, name), (to_bucket, to_name))
-    return resource_response(request, stored.resource(request.base_url))
-
-
-def _copied(
-    service: Service, request: Request, source: tuple[str, str], destination: tuple[str, str]
-) -> StoredObject:
-    """Copy; metadata in the request replaces the source's, as a whole."""
-    metadata.check_name(destination[1])
+    """Copy an object in one step; metadata in the request replaces the source's, as a whole."""
+    metadata.check_name(to_name)
     resource = request.json()
-    stored = service.store.get(
-        *source,
-        generation=integer(request.query, "sourceGeneration"),
-        preconditions=Preconditions.parse(request.query, of="Source"),
-    )
-    kept = {key: value for key, value in stored.fields.items() if key != "storageClass"}
+    source = service.store.get(bucket, name, Preconditions.parse(request.query, of="Source"))
+    kept = {key: value for key, value in source.fields.items() if key != "storageClass"}
     fields = metadata.created(resource) if resource else kept
     if key_name := request.query.get("destinationKmsKeyName"):
         fields["kmsKeyName"] = key_name
-    content = service.store.share(stored)
-    try:
-        return service.store.commit(
-            *destination,
-            content=content,
-            fields=fields,
-            preconditions=Preconditions.parse(request.query),
-        )
-    except BaseException:
-        content.path.unlink()
-        raise
+    with service.store.spool(md5=False) as spool:
+        content = service.store.share(source, spool)
+        stored = service.store.commit(to_bucket, to_name, content, fields, request.preconditions)
+    size = str(stored.content.size)
+    payload = {
+        "kind": "storage#rewriteResponse",
+        "totalBytesRewritten": size,
+        "objectSize": size,
+        "done": True,
+        "resource": stored.resource(request.server_url),
+    }
+    return json_response(request.selected(payload))

@@ -1,9 +1,9 @@
-"""Errors in the shape Google answers them.
+"""Errors in the shape that Google's APIs give them.
 
 Exception
-├── ApiError            any refusal; carries status, reason and headers
-│   └── OAuthError      a token endpoint's refusal, in OAuth's own shape
-└── ConnectionCutError  the peer went away, or a fault says so: there is nobody to answer
+├── ApiError            a refused request: status, reason, message and headers
+│   └── OAuthError      refused by a token endpoint, in the shape of OAuth
+└── ConnectionCutError  the client is gone, or a fault closes the connection: no response
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ _DETAILS = {
     "invalidParameter": {"locationType": "parameter", "location": "fields"},
     "rateLimitExceeded": {"domain": "usageLimits"},
 }
-"""What GCS adds to an error with this reason. If-Match is also named for query parameters."""
+"""What GCS adds to an error with this reason. It names If-Match for query parameters too."""
 
 
 class ApiError(Exception):
-    """A request that is answered with an error status."""
+    """A request that gets an error status."""
 
     def __init__(
         self, status: int, reason: str, message: str, headers: Mapping[str, str] | None = None
@@ -29,13 +29,9 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def payload(self) -> dict[str, object]:
-        """Return the JSON body of the answer."""
-        detail = {
-            "message": self.message,
-            "domain": "global",
-            "reason": self.reason,
-            **_DETAILS.get(self.reason, {}),
-        }
+        """Return the JSON body of the response."""
+        detail = {"message": self.message, "domain": "global", "reason": self.reason}
+        detail |= _DETAILS.get(self.reason, {})
         return {"error": {"code": self.status, "message": self.message, "errors": [detail]}}
 
 
@@ -43,24 +39,19 @@ class OAuthError(ApiError):
     """A token endpoint's refusal (RFC 6749, section 5.2)."""
 
     def payload(self) -> dict[str, object]:
-        """Return the JSON body of the answer."""
+        """Return the JSON body of the response."""
         return {"error": self.reason, "error_description": self.message}
 
 
 class ConnectionCutError(Exception):
-    """The connection ends here, without an answer."""
+    """The connection ends here, without a response."""
 
 
 def invalid(message: str) -> ApiError:
-    """Return the refusal of a request that can never succeed."""
+    """Return the error for a request that can never succeed."""
     return ApiError(400, "invalid", message)
 
 
 def not_found(message: str) -> ApiError:
-    """Return the refusal of a request for something that is not there."""
+    """Return the error for a request that names something unknown."""
     return ApiError(404, "notFound", message)
-
-
-def no_object(bucket: str, name: str) -> ApiError:
-    """Return the refusal of a request for a missing object or generation."""
-    return not_found(f"No such object: {bucket}/{name}")

@@ -1,4 +1,4 @@
-"""Identities: service account keys, the tokens issued for them, and who may still use which."""
+"""Service account keys and access tokens: which exist, and which are still valid."""
 
 import secrets
 import threading
@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth import exceptions as auth_errors
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from google.auth import jwt
+from google.auth.exceptions import GoogleAuthError
 
 from tools.local.gcs import scopes
 from tools.local.gcs.errors import ApiError, OAuthError
@@ -33,7 +38,7 @@ class _Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An access token: who got it, for what, for which key, until when."""
+    """An access token. `expires` is in seconds since the epoch."""
 
     value: str
     principal: str
@@ -52,16 +57,12 @@ class Keyring:
         self._tokens: dict[str, Token] = {}
 
     def create_key(self, base_url: str, email: str = DEFAULT_EMAIL) -> dict[str, str]:
-        """Register a new key and return its file, as the Cloud Console would hand it out."""
+        """Register a new key and return it in the format of Google's key files."""
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public_pem = private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
         )
-        private_pem = private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        private_pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         key_id, token_uri = secrets.token_hex(20), f"{base_url}/token"
         with self._lock:
             self._keys[key_id] = _Key(email=email, token_uri=token_uri, public_pem=public_pem)
@@ -101,14 +102,19 @@ class Keyring:
 
     def grant(self, assertion: str, base_url: str) -> Token:
         """Issue a token for a signed JWT, or refuse it as Google does."""
-        key_id = _key_id(assertion)
+        try:
+            key_id = str(jwt.decode_header(assertion).get("kid"))
+        except (GoogleAuthError, ValueError) as error:
+            raise _invalid_grant("cannot be decoded.") from error
         with self._lock:
             key = self._keys.get(key_id)
         if key is None:
-            raise OAuthError(400, "invalid_grant", "Invalid JWT Signature.")
+            raise _invalid_grant("unknown key.")
         claims = _verified(assertion, key, base_url)
-        _check_claims(claims, key)
-        return self.issue(key.email, _scopes(claims), key_id)
+        granted = scopes.split(str(claims.get("scope", "")))
+        if granted.isdisjoint(scopes.READ):
+            raise OAuthError(400, "invalid_scope", "No scope that gives access to Cloud Storage.")
+        return self.issue(key.email, granted, key_id)
 
     def authenticate(self, header: str | None) -> Token:
         """Return the token in an Authorization header, or refuse with 401."""
@@ -122,44 +128,28 @@ class Keyring:
         return token
 
 
-def _key_id(assertion: str) -> str:
-    try:
-        header = jwt.decode_header(assertion)
-    except (auth_errors.GoogleAuthError, ValueError) as error:
-        raise OAuthError(400, "invalid_grant", "Invalid JWT: cannot be decoded.") from error
-    return str(header.get("kid"))
-
-
 def _verified(assertion: str, key: _Key, base_url: str) -> Mapping[str, Any]:
-    """Check signature, audience and times.
+    """Return the claims of a JWT whose signature, audience, times and issuer are right.
 
     google-auth names Google's endpoint whatever the key says, and a container may know this server
-    by another name than whoever fetched the key.
+    by another name than the client that fetched the key.
     """
     audience = [key.token_uri, f"{base_url}/token", _GOOGLE_TOKEN_URI]
     try:
         claims: dict[str, Any] = jwt.decode(
-            assertion,
-            certs=key.public_pem,
-            audience=audience,
-            clock_skew_in_seconds=_CLOCK_SKEW_SECONDS,
+            assertion, key.public_pem, audience=audience, clock_skew_in_seconds=_CLOCK_SKEW_SECONDS
         )
-    except (auth_errors.GoogleAuthError, ValueError) as error:
-        raise OAuthError(400, "invalid_grant", f"Invalid JWT: {error}") from error
+    except (GoogleAuthError, ValueError) as error:
+        raise _invalid_grant(str(error)) from error
+    if claims.get("iss") != key.email:
+        raise _invalid_grant("iss is not the key's account.")
+    if claims["exp"] - claims["iat"] > _MAX_ASSERTION_SECONDS:
+        raise _invalid_grant("it must live one hour at most.")
     return claims
 
 
-def _check_claims(claims: Mapping[str, Any], key: _Key) -> None:
-    if claims.get("iss") != key.email:
-        raise OAuthError(400, "invalid_grant", "Invalid JWT: iss is not the key's account.")
-    if claims["exp"] - claims["iat"] > _MAX_ASSERTION_SECONDS:
-        raise OAuthError(400, "invalid_grant", "Invalid JWT: it must live one hour at most.")
-    if _scopes(claims).isdisjoint(scopes.READ):
-        raise OAuthError(400, "invalid_scope", "No scope that gives access to Cloud Storage.")
-
-
-def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
-    return scopes.split(str(claims.get("scope", "")))
+def _invalid_grant(why: str) -> OAuthError:
+    return OAuthError(400, "invalid_grant", f"Invalid JWT: {why}")
 
 
 def _unauthorized(reason: str, message: str) -> ApiError:

@@ -1,44 +1,49 @@
-"""An object's bytes on their way out: ranges, and gzip decompressed for whoever cannot take it."""
+"""Downloads, of a whole object or of a range.
 
-import re
+Content is never decompressed, which GCS does with gzip for a client that does not accept it.
+"""
+
 from collections.abc import Iterator
-from functools import partial
 from typing import BinaryIO
 
+from werkzeug.datastructures import Range
+
 from tools.local.gcs.errors import ApiError
-from tools.local.gcs.exchange import FileSlice, Request, Response, gunzipped
-from tools.local.gcs.spool import PIECE_BYTES
+from tools.local.gcs.messages import Request, Response
+from tools.local.gcs.spool import CHUNK_BYTES
 from tools.local.gcs.store import StoredObject
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
-
-def answer(request: Request, stored: StoredObject, file: BinaryIO) -> Response:
-    """Answer `alt=media`; the answer owns the file."""
-    headers = _headers(stored)
-    if _is_transcoded(request, stored):
-        headers["Warning"] = '214 UploadServer "gunzipped"'
-        return Response(headers=headers, body=_decompressed(file))
-    if encoding := stored.fields.get("contentEncoding"):
-        headers["Content-Encoding"] = encoding
-    headers["Accept-Ranges"] = "bytes"
-    size = stored.content.size
-    span = _span(request.headers.get("range"), size)
-    if span is None:
-        return Response(headers=headers, body=FileSlice(file, 0, size))
-    first, end = span
-    headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
-    return Response(status=206, headers=headers, body=FileSlice(file, first, end - first))
+def response(request: Request, stored: StoredObject, file: BinaryIO) -> Response:
+    """Return the response to `alt=media`; closing it closes the file."""
+    found = Response(headers=_headers(stored), direct_passthrough=True)
+    found.call_on_close(file.close)
+    first, end, size = 0, stored.content.size, stored.content.size
+    asked = request.range
+    if asked and asked.units == "bytes" and len(asked.ranges) == 1:
+        first, end = _span(asked, size)
+        if first >= end:
+            found.close()
+            headers = {"Content-Range": f"bytes */{size}"}
+            message = "Request range not satisfiable"
+            raise ApiError(416, "requestedRangeNotSatisfiable", message, headers)
+        found.status_code = 206
+        found.headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
+    found.headers["Content-Length"] = str(end - first)
+    found.response = _slice(file, first, end)
+    return found
 
 
 def _headers(stored: StoredObject) -> dict[str, str]:
     fields = stored.fields
     optional = {
         "Content-Disposition": fields.get("contentDisposition"),
+        "Content-Encoding": fields.get("contentEncoding"),
         "Content-Language": fields.get("contentLanguage"),
         "Cache-Control": fields.get("cacheControl"),
     }
     return {
+        "Accept-Ranges": "bytes",
         "Content-Type": fields.get("contentType", "application/octet-stream"),
         "ETag": stored.etag,
         "X-Goog-Generation": str(stored.generation),
@@ -51,35 +56,16 @@ def _headers(stored: StoredObject) -> dict[str, str]:
     }
 
 
-def _is_transcoded(request: Request, stored: StoredObject) -> bool:
-    """Say whether the client gets gzip data decompressed."""
-    return (
-        stored.fields.get("contentEncoding") == "gzip"
-        and "gzip" not in request.headers.get("accept-encoding", "").lower()
-        and "no-transform" not in stored.fields.get("cacheControl", "").lower()
-    )
+def _span(asked: Range, size: int) -> tuple[int, int]:
+    """Return the first byte of a range and its end, which may lie before it."""
+    first, end = asked.ranges[0]
+    if first < 0:  # the last bytes; Werkzeug would refuse more of them than there are
+        first = max(size + first, 0)
+    return first, size if end is None else min(end, size)
 
 
-def _decompressed(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        yield from gunzipped(iter(partial(file.read, PIECE_BYTES), b""))
-
-
-def _span(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return the first byte and the end of a Range; a header of another kind is ignored."""
-    match = _RANGE.fullmatch(header or "")
-    if not match or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if first:
-        begin, end = int(first), min(int(last) + 1 if last else size, size)
-    else:
-        begin, end = max(size - int(last), 0), size
-    if begin >= end:
-        raise ApiError(
-            416,
-            "requestedRangeNotSatisfiable",
-            "Request range not satisfiable",
-            {"Content-Range": f"bytes */{size}"},
-        )
-    return begin, end
+def _slice(file: BinaryIO, first: int, end: int) -> Iterator[bytes]:
+    file.seek(first)
+    while first < end and (chunk := file.read(min(CHUNK_BYTES, end - first))):
+        first += len(chunk)
+        yield chunk

@@ -1,4 +1,4 @@
-"""What a client may say about an object: names, fields, and how a patch changes them.
+"""An object's name and its fields: what GCS allows, and how a patch changes them.
 
 Unknown and read-only fields in a request body are ignored, as GCS does. A patch that would change
 the storage class is refused: that takes a rewrite.
@@ -8,36 +8,25 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from tools.local.gcs import contexts
 from tools.local.gcs.errors import invalid
 
 Fields: TypeAlias = Mapping[str, Any]
 
-STORAGE_CLASSES = frozenset(
-    {
-        "STANDARD",
-        "NEARLINE",
-        "COLDLINE",
-        "ARCHIVE",
-        "MULTI_REGIONAL",
-        "REGIONAL",
-        "DURABLE_REDUCED_AVAILABILITY",
-    }
+STORAGE_CLASSES = (
+    *("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
+    *("MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY"),
 )
 MAX_CUSTOM_METADATA_BYTES = 8 * 1024
 MAX_NAME_BYTES = 1024
 MAX_CONTENT_LANGUAGE = 100
+MAX_CONTEXTS = 50
+MAX_CONTEXT_BYTES = 256
+"""Of a key and of a value. GCS's limit of 25 KiB in all follows from these two."""
 
-_TEXT_FIELDS = (
-    "contentType",
-    "contentEncoding",
-    "contentDisposition",
-    "contentLanguage",
-    "cacheControl",
-    "storageClass",
-    "kmsKeyName",
+_FIELDS = (
+    *("contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl"),
+    *("storageClass", "kmsKeyName", "customTime", "metadata", "contexts"),
 )
-_FIELDS = (*_TEXT_FIELDS, "customTime", "metadata", "contexts")
 
 
 def check_name(name: str) -> str:
@@ -75,14 +64,6 @@ def patched(current: Fields, changes: Fields) -> dict[str, Any]:
     """Return the fields after a patch: absent keeps, null removes."""
     _refuse_fixed(current, changes)
     return _patched(current, changes)
-
-
-def replaced(current: Fields, resource: Fields) -> dict[str, Any]:
-    """Return the fields after an update, which names everything that shall remain."""
-    kept = {key: current[key] for key in ("storageClass", "kmsKeyName") if key in current}
-    changes = {"customTime": None} if "customTime" in current else {}
-    _refuse_fixed(current, {**changes, **resource})
-    return _patched(kept, {key: value for key, value in resource.items() if value is not None})
 
 
 def _refuse_fixed(current: Fields, changes: Fields) -> None:
@@ -152,7 +133,7 @@ def _contexts(before: Fields | None, change: Fields) -> dict[str, Any] | None:
         previous = custom.pop(key, None)
         if payload is not None:
             custom[key] = _context(previous, _object(f"contexts.custom.{key}", payload))
-    contexts.check(custom)
+    _check_contexts(custom)
     return {"custom": custom} if custom else None
 
 
@@ -163,6 +144,23 @@ def _context(previous: Fields | None, payload: Fields) -> dict[str, str]:
     moment = rfc3339(now())
     created_at = previous["createTime"] if previous else moment
     return {"value": value, "createTime": created_at, "updateTime": moment}
+
+
+def _check_contexts(custom: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse contexts that break a rule. Source: the documentation, "Use object contexts"."""
+    if len(custom) > MAX_CONTEXTS:
+        raise invalid(f"An object has at most {MAX_CONTEXTS} contexts, not {len(custom)}.")
+    for key, context in custom.items():
+        if key.startswith("goog"):
+            raise invalid(f"The context key {key!r} must not begin with 'goog'.")
+        for kind, text in (("key", key), ("value", context["value"])):
+            what, size = f"The context {kind} {text!r}", len(text.encode())
+            if not 1 <= size <= MAX_CONTEXT_BYTES:
+                raise invalid(f"{what} has {size} bytes; it must have 1 to {MAX_CONTEXT_BYTES}.")
+            if not text[0].isalnum():
+                raise invalid(f"{what} must begin with an alphanumeric character.")
+            if found := set("'\"\\/").intersection(text):
+                raise invalid(f"{what} must not contain {min(found)!r}.")
 
 
 def _moment(text: Any) -> datetime:  # noqa: ANN401 - JSON values

@@ -1,38 +1,39 @@
-"""multipart/related bodies: one JSON part, then one part of bytes that is never interpreted."""
+"""multipart/related bodies: a part of JSON, then a part with the object's bytes.
+
+Not Werkzeug's decoder: it reads multipart/form-data, whose parts have a Content-Disposition.
+"""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from tools.local.gcs.errors import ApiError
-from tools.local.gcs.exchange import MAX_JSON_BYTES, Body, json_object, utf8_header
+from tools.local.gcs.messages import MAX_JSON_BYTES, Request, json_object
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^\s;]+))', re.IGNORECASE)
 _CONTENT_TYPE = re.compile(rb"^content-type:[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 
 
 class Related:
-    """An upload in one request, read as far as the first of the object's bytes."""
+    """An upload in one request, read up to the first of the object's bytes."""
 
-    def __init__(self, content_type: str, body: Body) -> None:
-        match = _BOUNDARY.search(content_type)
-        if not match or not content_type.lower().startswith("multipart/"):
+    def __init__(self, request: Request) -> None:
+        boundary = request.mimetype_params.get("boundary")
+        if not boundary or not request.mimetype.startswith("multipart/"):
             raise _malformed("a multipart/related content type with a boundary is expected")
-        delimiter = b"\r\n--" + (match[1] or match[2]).encode("latin-1")
-        self._pieces = body.pieces()
+        delimiter = b"\r\n--" + boundary.encode()
+        self._chunks = request.body.chunks()
         self._end = delimiter + b"--"
         self._buffer = bytearray(b"\r\n")  # so that the first delimiter is like any other
         self._until(delimiter + b"\r\n")
         self._headers()
         self.resource: dict[str, Any] = json_object(self._until(delimiter + b"\r\n"))
         found = _CONTENT_TYPE.search(self._headers())
-        self.content_type = utf8_header(found[1].decode("latin-1")) if found else None
+        self.content_type = found[1].decode(errors="replace") if found else None
 
-    def pieces(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Yield the object's bytes; a body without its closing delimiter is refused."""
-        keep = len(self._end) - 1  # may be the beginning of the delimiter
         while (end := self._buffer.find(self._end)) < 0:
-            ready = len(self._buffer) - keep
+            ready = len(self._buffer) - len(self._end) + 1  # the rest can begin the delimiter
             if ready > 0:
                 yield bytes(self._buffer[:ready])
                 del self._buffer[:ready]
@@ -45,7 +46,7 @@ class Related:
         return self._until(b"\r\n\r\n")
 
     def _until(self, mark: bytes) -> bytes:
-        """Take everything before `mark`, and the mark with it."""
+        """Take the bytes before `mark`, and drop the mark."""
         while (at := self._buffer.find(mark)) < 0:
             if len(self._buffer) > MAX_JSON_BYTES:
                 raise _malformed("no object resource in its first part")
@@ -55,10 +56,10 @@ class Related:
         return taken
 
     def _more(self) -> None:
-        piece = next(self._pieces, None)
-        if piece is None:
+        chunk = next(self._chunks, None)
+        if chunk is None:
             raise _malformed("the closing delimiter is missing")
-        self._buffer += piece
+        self._buffer += chunk
 
 
 def _malformed(why: str) -> ApiError:

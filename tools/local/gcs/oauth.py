@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from tools.local.gcs import scopes
 from tools.local.gcs.errors import OAuthError, invalid
-from tools.local.gcs.exchange import Request, Response, json_response
 from tools.local.gcs.keyring import Keyring
+from tools.local.gcs.messages import Request, Response, json_response
 from tools.local.gcs.service import Service
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -29,7 +29,7 @@ def token(service: Service, request: Request) -> Response:
     form = request.form()
     if form.get("grant_type") != _JWT_BEARER:
         raise OAuthError(400, "unsupported_grant_type", "Invalid grant_type.")
-    issued = service.keyring.grant(form.get("assertion", ""), request.base_url)
+    issued = service.keyring.grant(form.get("assertion", ""), request.server_url)
     return json_response(_bearer(service.keyring, issued.value))
 
 
@@ -50,13 +50,13 @@ def exchange(service: Service, request: Request) -> Response:
         raise OAuthError(400, "invalid_request", "Missing required parameter: scope")
     access_key_id = _aws_access_key_id(form.get("subject_token", ""))
     issued = service.keyring.issue(f"principal:{AUDIENCE}/subject/{access_key_id}", granted)
-    answer = _bearer(service.keyring, issued.value)
-    return json_response({**answer, "issued_token_type": _ACCESS_TOKEN_TYPE})
+    payload = _bearer(service.keyring, issued.value)
+    return json_response({**payload, "issued_token_type": _ACCESS_TOKEN_TYPE})
 
 
 def impersonate(service: Service, request: Request, email: str) -> Response:
-    """Serve POST …:generateAccessToken, for whoever has a token."""
-    caller = service.keyring.authenticate(request.headers.get("authorization"))
+    """Serve POST …:generateAccessToken, for any caller with a token."""
+    caller = service.keyring.authenticate(request.headers.get("Authorization"))
     scopes.check(caller.scopes, scopes.IMPERSONATE)
     granted = request.json().get("scope")
     if not granted or not isinstance(granted, list):
@@ -95,7 +95,7 @@ def _bearer(keyring: Keyring, value: str) -> dict[str, Any]:
 
 
 def _aws_access_key_id(subject_token: str) -> str:
-    """Return who signed a GetCallerIdentity request; the signature itself is for AWS to check."""
+    """Return who signed a GetCallerIdentity request; only AWS could check the signature."""
     try:
         signed = json.loads(unquote(subject_token, errors="strict"))
         headers = {item["key"].lower(): item["value"] for item in signed["headers"]}
@@ -104,13 +104,10 @@ def _aws_access_key_id(subject_token: str) -> str:
             and "Action=GetCallerIdentity" in urlsplit(signed["url"]).query
             and headers["x-goog-cloud-target-resource"] == AUDIENCE
         )
-        match = _SIGNED_BY.match(headers["authorization"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unverified() from error
-    if not match or not is_caller_identity:
-        raise _unverified()
+        match = is_caller_identity and _SIGNED_BY.match(headers["authorization"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        match = None
+    if not match:
+        message = "Unable to verify AWS SigV4 for GetCallerIdentity."
+        raise OAuthError(400, "invalid_grant", message)
     return match[1]
-
-
-def _unverified() -> OAuthError:
-    return OAuthError(400, "invalid_grant", "Unable to verify AWS SigV4 for GetCallerIdentity.")

@@ -1,6 +1,6 @@
-"""Partial responses: the `fields` parameter selects what of a JSON answer is sent.
+"""Partial responses: the `fields` parameter selects what of a JSON response is sent.
 
-`items(name,size),nextPageToken`, `items/name` and `*` are understood. Source: the documentation,
+Supports `items(name,size),nextPageToken`, `items/name` and `*`. Source: the documentation,
 "Cloud Storage JSON API overview", section "Partial response".
 """
 
@@ -18,76 +18,49 @@ Selection: TypeAlias = dict[str, "Selection"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.\-]+|[*/(),]")
 _ALL = "*"
-_NOT_NAMES = frozenset({"", "/", "(", ")", ","})
+_PUNCTUATION = frozenset({"", "/", "(", ")", ","})
 
 
 def _leaves(names: str) -> dict[str, Schema]:
     return {name: {} for name in names.split()}
 
 
-_FREE: dict[str, Schema] = {_ALL: {}}
-_OWNER: Schema = _leaves("entity entityId")
-_ACL: Schema = {
-    **_leaves("bucket domain email entity entityId etag generation id kind object role selfLink"),
-    "projectTeam": _leaves("projectNumber team"),
-}
 OBJECT: Schema = {
     **_leaves(
-        "bucket cacheControl componentCount contentDisposition contentEncoding contentLanguage"
+        "acl bucket cacheControl componentCount contentDisposition contentEncoding contentLanguage"
         " contentType crc32c customTime etag eventBasedHold generation hardDeleteTime id kind"
-        " kmsKeyName md5Hash mediaLink metageneration name restoreToken retentionExpirationTime"
-        " selfLink size softDeleteTime storageClass temporaryHold timeCreated timeDeleted"
-        " timeFinalized timeStorageClassUpdated updated"
+        " kmsKeyName md5Hash mediaLink metageneration name owner restoreToken retention"
+        " retentionExpirationTime selfLink size softDeleteTime storageClass temporaryHold"
+        " timeCreated timeDeleted timeFinalized timeStorageClassUpdated updated"
     ),
-    "acl": _ACL,
     "contexts": {"custom": {_ALL: _leaves("value createTime updateTime")}},
-    "customerEncryption": _leaves("encryptionAlgorithm keySha256"),
-    "metadata": _FREE,
-    "owner": _OWNER,
-    "retention": _leaves("mode retainUntilTime"),
+    "metadata": {_ALL: {}},
 }
 OBJECTS: Schema = {**_leaves("kind nextPageToken prefixes"), "items": OBJECT}
 REWRITE: Schema = {
     **_leaves("done kind objectSize rewriteToken totalBytesRewritten"),
     "resource": OBJECT,
 }
-BUCKET: Schema = {
-    **_leaves(
-        "defaultEventBasedHold etag generation hardDeleteTime id kind location locationType"
-        " metageneration name projectNumber rpo satisfiesPZI satisfiesPZS selfLink softDeleteTime"
-        " storageClass timeCreated updated"
-    ),
-    "acl": _ACL,
-    "autoclass": _leaves("enabled terminalStorageClass terminalStorageClassUpdateTime toggleTime"),
-    "billing": _leaves("requesterPays"),
-    "cors": _leaves("maxAgeSeconds method origin responseHeader"),
-    "customPlacementConfig": _leaves("dataLocations"),
-    "defaultObjectAcl": _ACL,
-    "encryption": _leaves("defaultKmsKeyName"),
-    "hierarchicalNamespace": _leaves("enabled"),
-    "iamConfiguration": {
-        **_leaves("publicAccessPrevention"),
-        "bucketPolicyOnly": _leaves("enabled lockedTime"),
-        "uniformBucketLevelAccess": _leaves("enabled lockedTime"),
-    },
-    "ipFilter": _FREE,
-    "labels": _FREE,
-    "lifecycle": {"rule": {"action": _FREE, "condition": _FREE}},
-    "logging": _leaves("logBucket logObjectPrefix"),
-    "objectRetention": _leaves("mode"),
-    "owner": _OWNER,
-    "retentionPolicy": _leaves("effectiveTime isLocked retentionPeriod"),
-    "softDeletePolicy": _leaves("effectiveTime retentionDurationSeconds"),
-    "versioning": _leaves("enabled"),
-    "website": _leaves("mainPageSuffix notFoundPage"),
-}
-BUCKETS: Schema = {**_leaves("kind nextPageToken unreachable"), "items": BUCKET}
+BUCKET: Schema = _leaves(
+    "acl etag id kind labels lifecycle location locationType metageneration name owner"
+    " projectNumber selfLink softDeletePolicy storageClass timeCreated updated versioning"
+)
 PERMISSIONS: Schema = _leaves("kind permissions")
 
 
 def parse(fields: str | None, schema: Schema) -> Selection | None:
     """Return what `fields` selects, None where it selects nothing in particular."""
-    return _Parser(fields, schema).parse() if fields else None
+    if not fields:
+        return None
+    tokens = _TOKEN.findall(fields)
+    if "".join(tokens) != fields:
+        raise _invalid(fields)
+    tokens.reverse()  # the next token is the last one
+    selection: Selection = {}
+    _parse_list(tokens, selection, schema)
+    if tokens:
+        raise _invalid(fields)
+    return selection
 
 
 def pick(selection: Selection, value: Any) -> Any:  # noqa: ANN401 - JSON values
@@ -100,57 +73,40 @@ def pick(selection: Selection, value: Any) -> Any:  # noqa: ANN401 - JSON values
     return {key: pick(inner, value[key]) for key, inner in below.items() if inner is not None}
 
 
-class _Parser:
-    def __init__(self, fields: str, schema: Schema) -> None:
-        self._fields = fields
-        self._schema = schema
-        self._tokens = _TOKEN.findall(fields)
-        if "".join(self._tokens) != fields:
-            raise self._invalid(fields)
-        self._tokens.reverse()  # the next token is the last one
+def _parse_list(tokens: list[str], into: Selection, schema: Schema) -> None:
+    """Parse `a,b/c,d(e)`."""
+    _parse_path(tokens, into, schema)
+    while _take(tokens, ","):
+        _parse_path(tokens, into, schema)
 
-    def parse(self) -> Selection:
-        selection: Selection = {}
-        self._list(selection, self._schema)
-        if self._tokens:
-            raise self._invalid(self._fields)
-        return selection
 
-    def _list(self, into: Selection, schema: Schema) -> None:
-        """Read `a,b/c,d(e)`."""
-        self._path(into, schema)
-        while self._take(","):
-            self._path(into, schema)
+def _parse_path(tokens: list[str], into: Selection, schema: Schema) -> None:
+    """Parse `a`, `a/b` or `a(b,c)`. A field that is selected as a whole stays whole."""
+    name = tokens.pop() if tokens else ""
+    below = schema.get(name, schema.get(_ALL))
+    if name == _ALL and schema:
+        below = {key: each for inner in schema.values() for key, each in inner.items()}
+    if below is None or name in _PUNCTUATION:
+        raise _invalid(name)
+    is_whole = into.get(name) == {}
+    inner = into.get(name, {})
+    if _take(tokens, "/"):
+        _parse_path(tokens, inner, below)
+    elif _take(tokens, "("):
+        _parse_list(tokens, inner, below)
+        if not _take(tokens, ")"):
+            raise _invalid(name)
+    else:
+        is_whole = True
+    into[name] = {} if is_whole else inner
 
-    def _path(self, into: Selection, schema: Schema) -> None:
-        """Read `a`, `a/b` or `a(b,c)`. A field that is selected as a whole stays whole."""
-        name = self._tokens.pop() if self._tokens else ""
-        below = self._below(name, schema)
-        is_whole = into.get(name) == {}
-        inner = into.get(name, {})
-        if self._take("/"):
-            self._path(inner, below)
-        elif self._take("("):
-            self._list(inner, below)
-            if not self._take(")"):
-                raise self._invalid(self._fields)
-        else:
-            is_whole = True
-        into[name] = {} if is_whole else inner
 
-    def _below(self, name: str, schema: Schema) -> Schema:
-        if name == _ALL and schema:
-            return {key: each for inner in schema.values() for key, each in inner.items()}
-        below = schema.get(name, schema.get(_ALL))
-        if below is None or name in _NOT_NAMES:
-            raise self._invalid(name or self._fields)
-        return below
+def _take(tokens: list[str], token: str) -> bool:
+    if tokens[-1:] != [token]:
+        return False
+    tokens.pop()
+    return True
 
-    def _take(self, token: str) -> bool:
-        if not self._tokens or self._tokens[-1] != token:
-            return False
-        self._tokens.pop()
-        return True
 
-    def _invalid(self, what: str) -> ApiError:
-        return ApiError(400, "invalidParameter", f"Invalid field selection {what}")
+def _invalid(what: str) -> ApiError:
+    return ApiError(400, "invalidParameter", f"Invalid field selection {what}")

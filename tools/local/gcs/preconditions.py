@@ -1,8 +1,10 @@
-"""Conditions that a request puts on the object it is about to read or change."""
+"""The generation and the conditions that a request puts on an object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+from werkzeug.datastructures import Headers
 
 from tools.local.gcs.errors import ApiError, invalid
 
@@ -18,8 +20,9 @@ class Versioned(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preconditions:
-    """The four conditions of the JSON API; an absent object has generation 0."""
+    """The generation to use, and the four conditions; an absent object has generation 0."""
 
+    generation: int | None = None
     generation_match: int | None = None
     generation_not_match: int | None = None
     metageneration_match: int | None = None
@@ -29,6 +32,7 @@ class Preconditions:
     def parse(cls, query: Mapping[str, str], *, of: str = "") -> "Preconditions":
         """Read `ifGenerationMatch` and its kin; `of="Source"` reads `ifSourceGenerationMatch`."""
         return cls(
+            generation=integer(query, f"{of.lower()}Generation" if of else "generation"),
             generation_match=integer(query, f"if{of}GenerationMatch"),
             generation_not_match=integer(query, f"if{of}GenerationNotMatch"),
             metageneration_match=integer(query, f"if{of}MetagenerationMatch"),
@@ -37,26 +41,22 @@ class Preconditions:
 
     def check(self, live: Versioned | None) -> None:
         """Refuse with 412 where a match fails, with 304 where a not-match does."""
-        generation = live.generation if live else 0
-        metageneration = live.metageneration if live else 0
-        for wanted, actual in (
-            (self.generation_match, generation),
-            (self.metageneration_match, metageneration),
+        generation, metageneration = 0, 0
+        if live:
+            generation, metageneration = live.generation, live.metageneration
+        if self.generation_match not in {None, generation} or (
+            self.metageneration_match not in {None, metageneration}
         ):
-            if wanted not in {None, actual}:
-                raise ApiError(
-                    412,
-                    "conditionNotMet",
-                    "At least one of the pre-conditions you specified did not hold.",
-                )
+            message = "At least one of the pre-conditions you specified did not hold."
+            raise ApiError(412, "conditionNotMet", message)
         if self.generation_not_match == generation or (
             self.metageneration_not_match == metageneration
         ):
             raise ApiError(304, "notModified", "Not Modified")
 
 
-def integer(values: Mapping[str, str], name: str) -> int | None:
-    """Return a 64-bit query parameter, None where it is absent."""
+def integer(values: Mapping[str, str] | Headers, name: str) -> int | None:
+    """Return a parameter or header that is a natural number, None where it is absent."""
     text = values.get(name)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""OAuth scopes: what an access token may be used for, whatever its principal may do.
+"""OAuth scopes: what an access token can be used for.
 
 Source: the documentation, "Cloud Storage OAuth 2.0 scopes", and the scopes of each method in the
 JSON API's discovery document.
@@ -11,23 +11,17 @@ from tools.local.gcs.errors import ApiError
 
 _AUTH = "https://www.googleapis.com/auth/"
 
-CLOUD_PLATFORM: Final = f"{_AUTH}cloud-platform"
-CLOUD_PLATFORM_READ_ONLY: Final = f"{_AUTH}cloud-platform.read-only"
 FULL_CONTROL: Final = f"{_AUTH}devstorage.full_control"
-READ_WRITE: Final = f"{_AUTH}devstorage.read_write"
-READ_ONLY: Final = f"{_AUTH}devstorage.read_only"
-_IAM: Final = f"{_AUTH}iam"
+ADMINISTER: Final = (f"{_AUTH}cloud-platform", FULL_CONTROL)
+"""Any of these is enough to change a resource, which can hold access control lists."""
 
-ADMINISTER: Final = (CLOUD_PLATFORM, FULL_CONTROL)
-"""Any of these is enough to change a resource, which may hold access control lists."""
-
-WRITE: Final = (CLOUD_PLATFORM, FULL_CONTROL, READ_WRITE)
+WRITE: Final = (*ADMINISTER, f"{_AUTH}devstorage.read_write")
 """Any of these is enough to write."""
 
-READ: Final = (*WRITE, CLOUD_PLATFORM_READ_ONLY, READ_ONLY)
+READ: Final = (*WRITE, f"{_AUTH}cloud-platform.read-only", f"{_AUTH}devstorage.read_only")
 """Any of these is enough to read."""
 
-IMPERSONATE: Final = (CLOUD_PLATFORM, _IAM)
+IMPERSONATE: Final = (f"{_AUTH}cloud-platform", f"{_AUTH}iam")
 """Any of these is enough to get a token of a service account."""
 
 
@@ -44,9 +38,5 @@ def check(granted: Iterable[str], accepted: Iterable[str]) -> None:
         'Bearer realm="https://accounts.google.com/", error="insufficient_scope", '
         f'scope="{" ".join(accepted)}"'
     )
-    raise ApiError(
-        403,
-        "insufficientPermissions",
-        "Insufficient Permission",
-        {"WWW-Authenticate": challenge},
-    )
+    headers = {"WWW-Authenticate": challenge}
+    raise ApiError(403, "insufficientPermissions", "Insufficient Permission", headers)

@@ -1,4 +1,4 @@
-"""Resumable upload sessions: what is kept when a connection breaks, and what ends a session."""
+"""Resumable upload sessions: what a broken connection leaves, and what ends a session."""
 
 import re
 import secrets
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from tools.local.gcs.checksums import Promise
+from tools.local.gcs.checksums import Checksum
 from tools.local.gcs.errors import ApiError, invalid, not_found
 from tools.local.gcs.metadata import Fields
 from tools.local.gcs.partial import Selection
@@ -20,9 +20,12 @@ _RANGE = re.compile(r"bytes (?:(\*)|(\d+)-(\d+|\*))/(\d+|\*)")
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """What a PUT says about its body: `bytes first-(end - 1)/total`."""
+    """The Content-Range of a PUT: `bytes first-(end - 1)/total`.
 
-    first: int | None  # None: no bytes, only the question how far the upload got
+    Not Werkzeug's: it does not know `first-*`, which GCS takes for a body of unknown length.
+    """
+
+    first: int | None  # None: no bytes, only a query of how many are persisted
     end: int | None  # None: wherever the body ends
     total: int | None  # None: not known yet
 
@@ -50,56 +53,62 @@ class ContentRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """What the request that opened the session asked for."""
+class UploadSpec:
+    """What the first request of an upload asks for."""
 
     bucket: str
     name: str
     fields: Fields
     preconditions: Preconditions
-    promises: tuple[Promise, ...]
+    checksums: tuple[Checksum, ...]
     size: int | None  # X-Upload-Content-Length
-    selection: Selection | None  # what of the resource is sent at the end
+    selection: Selection | None  # the parts of the resource to return at the end
 
 
 class Session:
-    """One upload. It ends once: as an object, as a refusal that stays, or cancelled."""
+    """One upload. It ends once: as an object, with an error that is repeated, or cancelled."""
 
-    def __init__(self, session_id: str, intent: Intent, spool: Spool) -> None:
-        self.id = session_id
-        self.intent = intent
+    def __init__(self, spec: UploadSpec, spool: Spool) -> None:
+        self.id = secrets.token_urlsafe(24)
+        self.spec = spec
         self._spool = spool
         self._lock = threading.RLock()
         self._stored: StoredObject | None = None
-        self._ended: ApiError | None = None
+        self._error: ApiError | None = None
 
     @property
     def persisted(self) -> int:
-        """How many bytes are safe."""
+        """How many bytes are persisted."""
         return self._spool.size
 
     @property
     def is_open(self) -> bool:
-        """Whether more bytes could still make an object of it."""
-        return self._stored is None and self._ended is None
+        """Whether the upload can still become an object."""
+        return self._stored is None and self._error is None
+
+    def is_finished_by(self, content_range: ContentRange) -> bool:
+        """Say whether this is `bytes */N`, and N bytes are persisted."""
+        return (
+            self.is_open and content_range.first is None and content_range.total == self.persisted
+        )
 
     def result(self) -> StoredObject | None:
-        """Return the finished object; None while the session is open; raise when it is dead."""
+        """Return the finished object, None while the session is open; raise how it failed."""
         with self._lock:
-            if self._ended:
-                raise self._ended
+            if self._error:
+                raise self._error
             return self._stored
 
     def check_total(self, total: int | None) -> None:
         """Refuse a size other than the one declared when the session was opened."""
-        if total is not None and self.intent.size not in {None, total}:
-            raise invalid(f"The upload was declared to have {self.intent.size} bytes, not {total}.")
+        if total is not None and self.spec.size not in {None, total}:
+            raise invalid(f"The upload was declared to have {self.spec.size} bytes, not {total}.")
 
-    def receive(self, pieces: Iterator[bytes], content_range: ContentRange) -> tuple[int, bytes]:
+    def receive(self, chunks: Iterator[bytes], content_range: ContentRange) -> tuple[int, bytes]:
         """Persist whole steps as they arrive.
 
-        Return where the bytes ended, and those after the last whole step. Whatever interrupts
-        `pieces`, the steps before the interruption are kept.
+        Return where the bytes ended, and those after the last whole step. Steps that are
+        persisted when `chunks` raises stay persisted.
         """
         at = content_range.first or 0
         if at > self.persisted:
@@ -107,10 +116,10 @@ class Session:
         skip = self.persisted - at
         at = self.persisted
         pending = bytearray()
-        for piece in _limited(pieces, content_range):
-            dropped = min(skip, len(piece))
+        for chunk in _limited(chunks, content_range):
+            dropped = min(skip, len(chunk))
             skip -= dropped
-            pending += memoryview(piece)[dropped:]
+            pending += memoryview(chunk)[dropped:]
             whole = len(pending) // STEP_BYTES * STEP_BYTES
             if whole:
                 self._persist(at, bytes(memoryview(pending)[:whole]))
@@ -127,7 +136,7 @@ class Session:
     def finish(
         self, at: int, tail: bytes, commit: Callable[[Content], StoredObject]
     ) -> StoredObject:
-        """Append the tail and commit. A refusal ends the session, unless it is about the rate."""
+        """Append the tail and commit. An error other than 429 ends the session."""
         with self._lock:
             if stored := self.result():
                 return stored
@@ -136,64 +145,34 @@ class Session:
                 self._stored = commit(self._spool.content())
             except ApiError as error:
                 if error.status != HTTPStatus.TOO_MANY_REQUESTS:
-                    self._end(error)
+                    self._fail(error)
                 raise
             return self._stored
 
     def cancel(self) -> None:
-        """End the session; a finished object stays as it is, and so does a refusal."""
+        """End the session; one that failed keeps its error."""
         with self._lock:
             if self._stored:
                 raise not_found("The upload is finished already.")
-            if self._ended is None:
-                self._end(cancelled())
+            if self._error is None:
+                self._fail(cancelled())
 
-    def _end(self, error: ApiError) -> None:
-        self._ended = error
+    def _fail(self, error: ApiError) -> None:
+        self._error = error
         self._spool.discard()
 
 
-class Sessions:
-    """All sessions by id. Ended ones are remembered: their answers must not change."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sessions: dict[str, Session] = {}
-
-    def open(self, intent: Intent, spool: Spool) -> Session:
-        """Start a session."""
-        session = Session(secrets.token_urlsafe(24), intent, spool)
-        with self._lock:
-            self._sessions[session.id] = session
-        return session
-
-    def get(self, session_id: str) -> Session:
-        """Return a session that was started here."""
-        with self._lock:
-            session = self._sessions.get(session_id)
-        if session is None:
-            raise not_found("No such upload session.")
-        return session
-
-    def open_ones(self) -> list[Session]:
-        """Return the sessions nobody has ended."""
-        with self._lock:
-            return [session for session in self._sessions.values() if session.is_open]
-
-
 def cancelled() -> ApiError:
-    """Return the answer to a cancellation, and to whatever is asked of the session after it."""
+    """Return the response to a cancellation, and to every later request of the session."""
     return ApiError(499, "clientClosedRequest", "The upload was cancelled.")
 
 
-def _limited(pieces: Iterator[bytes], content_range: ContentRange) -> Iterator[bytes]:
-    """Yield the pieces; refuse a body with more bytes than its range has."""
-    if content_range.end is None:
-        yield from pieces
-        return
-    left = content_range.end - (content_range.first or 0)
-    for piece in pieces:
-        left -= len(piece)
+def _limited(chunks: Iterator[bytes], content_range: ContentRange) -> Iterator[bytes]:
+    """Yield the chunks; refuse a body with more bytes than its range has."""
+    left = float("inf") if content_range.end is None else content_range.end
+    left -= content_range.first or 0
+    for chunk in chunks:
+        left -= len(chunk)
         if left < 0:
             raise invalid("The body has more bytes than its Content-Range.")
-        yield piece
+        yield chunk

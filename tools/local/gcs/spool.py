@@ -1,20 +1,20 @@
-"""Received bytes: written to disk and hashed as they arrive, so that size never costs memory."""
+"""Received bytes: written to disk and hashed as they arrive, in flat memory."""
 
 import base64
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import google_crc32c
 
 STEP_BYTES = 256 * 1024
 """GCS persists a resumable upload in steps of this size; only the end may be shorter."""
 
-PIECE_BYTES = 1024 * 1024
-"""How much is asked of a socket or a file at once."""
+CHUNK_BYTES = 1024 * 1024
+"""The most that is read from a socket or a file at once."""
 
 _numbers = itertools.count()
 
@@ -35,7 +35,7 @@ class Content:
 
 
 class Spool:
-    """One file that grows. It holds no open handle, so an abandoned one leaks nothing."""
+    """A file that grows. It is open only while it is written, so an abandoned one leaks nothing."""
 
     def __init__(self, directory: Path, *, md5: bool = True) -> None:
         self.path = directory / f"{next(_numbers):012d}"
@@ -44,19 +44,27 @@ class Spool:
         self._crc32c = 0
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Remove the file where an error kept it from becoming an object."""
+        if error:
+            self.discard()
+
     def append(self, data: bytes) -> None:
         """Write `data` at the end."""
-        with self.path.open("ab", buffering=0) as file:
-            _write_all(file.fileno(), data)
+        with self.path.open("ab") as file:
+            file.write(data)
         self.size += len(data)
         self._crc32c = google_crc32c.extend(self._crc32c, data)
         if self._md5:
             self._md5.update(data)
 
-    def fill(self, pieces: Iterable[bytes]) -> None:
-        """Append every piece."""
-        for piece in pieces:
-            self.append(piece)
+    def fill(self, chunks: Iterable[bytes]) -> None:
+        """Append every chunk."""
+        for chunk in chunks:
+            self.append(chunk)
 
     def content(self, *, components: int | None = None) -> Content:
         """Return what was received so far."""
@@ -71,9 +79,3 @@ class Spool:
     def discard(self) -> None:
         """Remove the file; harmless when it is gone already."""
         self.path.unlink(missing_ok=True)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -1,10 +1,10 @@
-"""The buckets and their objects. One lock makes every check and its change a single step."""
+"""Buckets and their objects. One lock makes a check and its change a single step."""
 
 import base64
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from tools.local.gcs import metadata
-from tools.local.gcs.errors import ApiError, no_object, not_found
+from tools.local.gcs.errors import ApiError, not_found
 from tools.local.gcs.preconditions import Preconditions
 from tools.local.gcs.spool import Content, Spool
 
@@ -35,19 +35,16 @@ class StoredObject:
         """Opaque: changes with the generation and the metageneration."""
         return base64.b64encode(f"{self.generation}/{self.metageneration}".encode()).decode()
 
-    def resource(self, base_url: str) -> dict[str, Any]:
+    def resource(self, server_url: str) -> dict[str, Any]:
         """Return the object resource, with links for the host that was asked."""
         path = f"b/{self.bucket}/o/{quote(self.name, safe='')}"
         created = metadata.rfc3339(self.created)
-        optional = {
-            "md5Hash": self.content.md5,
-            "componentCount": self.content.components,
-        }
+        optional = {"md5Hash": self.content.md5, "componentCount": self.content.components}
         return {
             "kind": "storage#object",
             "id": f"{self.bucket}/{self.name}/{self.generation}",
-            "selfLink": f"{base_url}/storage/v1/{path}",
-            "mediaLink": f"{base_url}/download/storage/v1/{path}"
+            "selfLink": f"{server_url}/storage/v1/{path}",
+            "mediaLink": f"{server_url}/download/storage/v1/{path}"
             f"?generation={self.generation}&alt=media",
             "name": self.name,
             "bucket": self.bucket,
@@ -65,32 +62,33 @@ class StoredObject:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket without versioning: an overwritten or deleted generation is gone."""
 
     name: str
-    storage_class: str = "STANDARD"
-    location: str = "US"
     created: datetime = field(default_factory=metadata.now)
     objects: dict[str, StoredObject] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
+    """More fields of the resource, such as a retention policy. They have no other effect."""
 
-    def resource(self, base_url: str) -> dict[str, Any]:
+    def resource(self, server_url: str) -> dict[str, Any]:
         """Return the bucket resource."""
         created = metadata.rfc3339(self.created)
         return {
             "kind": "storage#bucket",
             "id": self.name,
-            "selfLink": f"{base_url}/storage/v1/b/{self.name}",
+            "selfLink": f"{server_url}/storage/v1/b/{self.name}",
             "name": self.name,
             "projectNumber": "1",
             "metageneration": "1",
-            "location": self.location,
+            "location": "US",
             "locationType": "multi-region",
-            "storageClass": self.storage_class,
+            "storageClass": "STANDARD",
             "etag": "CAE=",
             "timeCreated": created,
             "updated": created,
+            **self.settings,
         }
 
 
@@ -104,38 +102,24 @@ class Store:
         self._lock = threading.RLock()
         self._buckets: dict[str, Bucket] = {}
         self._last_generation = 0
+        self.soft_deleted: list[StoredObject] = []
+        """Deleted and overwritten generations, which a bucket with soft delete would hold."""
 
     def spool(self, *, md5: bool = True) -> Spool:
-        """Return an empty file for content on its way in."""
+        """Return an empty file for content to come."""
         return Spool(self._directory, md5=md5)
 
-    def create_bucket(self, bucket: Bucket) -> Bucket:
-        """Add a bucket; a name is taken only once."""
+    def create_bucket(self, name: str) -> None:
+        """Add a bucket, unless it exists."""
         with self._lock:
-            if bucket.name in self._buckets:
-                raise ApiError(409, "conflict", "A bucket with this name already exists.")
-            self._buckets[bucket.name] = bucket
-        return bucket
-
-    def buckets(self) -> list[Bucket]:
-        """Return all buckets by name."""
-        with self._lock:
-            return sorted(self._buckets.values(), key=lambda bucket: bucket.name)
+            self._buckets.setdefault(name, Bucket(name))
 
     def bucket(self, name: str) -> Bucket:
         """Return a bucket that exists."""
         with self._lock:
-            try:
-                return self._buckets[name]
-            except KeyError:
-                raise not_found("The specified bucket does not exist.") from None
-
-    def delete_bucket(self, name: str) -> None:
-        """Remove a bucket that is empty."""
-        with self._lock:
-            if self.bucket(name).objects:
-                raise ApiError(409, "conflict", "The bucket you tried to delete is not empty.")
-            del self._buckets[name]
+            if name not in self._buckets:
+                raise not_found("The specified bucket does not exist.")
+            return self._buckets[name]
 
     def objects(self, bucket: str) -> list[StoredObject]:
         """Return a bucket's objects in the order of their names' UTF-8 bytes."""
@@ -143,108 +127,115 @@ class Store:
             # Code point order is UTF-8 byte order.
             return [stored for _, stored in sorted(self.bucket(bucket).objects.items())]
 
-    def get(
-        self,
-        bucket: str,
-        name: str,
-        *,
-        generation: int | None = None,
-        preconditions: Preconditions | None = None,
-    ) -> StoredObject:
-        """Return the live object, provided that it is the generation asked for."""
+    def get(self, bucket: str, name: str, preconditions: Preconditions) -> StoredObject:
+        """Return the live object, if it is the generation asked for."""
         with self._lock:
             live = self.bucket(bucket).objects.get(name)
-            if live is None or generation not in {None, live.generation}:
-                raise no_object(bucket, name)
-            if preconditions:
-                preconditions.check(live)
+            if live is None or preconditions.generation not in {None, live.generation}:
+                raise not_found(f"No such object: {bucket}/{name}")
+            preconditions.check(live)
             return live
 
     def open(
-        self,
-        bucket: str,
-        name: str,
-        *,
-        generation: int | None = None,
-        preconditions: Preconditions | None = None,
+        self, bucket: str, name: str, preconditions: Preconditions
     ) -> tuple[StoredObject, BinaryIO]:
-        """Return the live object and its bytes, which stay readable whatever happens next."""
+        """Return the live object and its bytes, which stay readable if the object changes."""
         with self._lock:
-            live = self.get(bucket, name, generation=generation, preconditions=preconditions)
+            live = self.get(bucket, name, preconditions)
             return live, live.content.path.open("rb")
 
     def commit(
         self,
         bucket: str,
         name: str,
-        *,
         content: Content,
         fields: metadata.Fields,
         preconditions: Preconditions,
+        *,
+        consumed: Sequence[StoredObject] = (),
     ) -> StoredObject:
-        """Make `content` the live object: a new generation, unless a precondition fails."""
+        """Make `content` the live object: a new generation, unless a precondition fails.
+
+        Delete the objects in `consumed` in the same step; refuse it with 404 if one is gone.
+        """
         with self._lock:
             home = self.bucket(bucket)
+            for source in consumed:
+                self.get(bucket, source.name, Preconditions(generation=source.generation))
             before = home.objects.get(name)
             preconditions.check(before)
             self._count_write(bucket, name)
             moment = metadata.now()
-            stored = StoredObject(
+            # The time in microseconds, or the next number where the clock has not moved.
+            self._last_generation = max(self._last_generation + 1, time.time_ns() // 1000)
+            home.objects[name] = StoredObject(
                 bucket=bucket,
                 name=name,
-                generation=self._next_generation(),
+                generation=self._last_generation,
                 metageneration=1,
-                fields={"storageClass": home.storage_class, **fields},
+                fields={"storageClass": "STANDARD", **fields},
                 content=content,
                 created=moment,
                 updated=moment,
             )
-            home.objects[name] = stored
+            stored = home.objects[name]
             if before:
-                before.content.path.unlink()
+                self._remove(before, is_soft=before.generation not in _generations(consumed))
+            self.consume(consumed)
             return stored
 
     def change(
         self,
         bucket: str,
         name: str,
-        *,
-        generation: int | None,
         preconditions: Preconditions,
-        edit: Callable[[metadata.Fields], dict[str, Any]],
+        edit: Callable[[metadata.Fields], metadata.Fields],
     ) -> StoredObject:
         """Edit the live object's fields: same generation, next metageneration."""
         with self._lock:
-            before = self.get(bucket, name, generation=generation, preconditions=preconditions)
-            fields = edit(before.fields)
+            before = self.get(bucket, name, preconditions)
+            fields, next_one = edit(before.fields), before.metageneration + 1
             self._count_write(bucket, name)
-            after = replace(
-                before,
-                fields=fields,
-                metageneration=before.metageneration + 1,
-                updated=metadata.now(),
-            )
+            after = replace(before, fields=fields, metageneration=next_one, updated=metadata.now())
             self.bucket(bucket).objects[name] = after
             return after
 
-    def delete(
-        self, bucket: str, name: str, *, generation: int | None, preconditions: Preconditions
-    ) -> None:
+    def delete(self, bucket: str, name: str, preconditions: Preconditions) -> None:
         """Remove the live object and its bytes."""
         with self._lock:
-            live = self.get(bucket, name, generation=generation, preconditions=preconditions)
+            live = self.get(bucket, name, preconditions)
             self._count_write(bucket, name)
             del self.bucket(bucket).objects[name]
-            live.content.path.unlink()
+            self._remove(live)
 
-    def share(self, source: StoredObject) -> Content:
-        """Return the source's bytes under a second file name, without copying them."""
+    def consume(self, objects: Iterable[StoredObject]) -> None:
+        """Delete these generations if they are live, past soft delete."""
         with self._lock:
-            live = self.get(source.bucket, source.name, generation=source.generation)
-            spool = self.spool(md5=False)
+            for stored in objects:
+                home = self.bucket(stored.bucket).objects
+                if stored.name in home and home[stored.name].generation == stored.generation:
+                    self._remove(home.pop(stored.name), is_soft=False)
+
+    def consume_later(self, objects: Sequence[StoredObject], delay_s: float) -> None:
+        """Delete these generations after a delay, unless the server stops before."""
+        timer = threading.Timer(delay_s, self.consume, [objects])
+        timer.daemon = True
+        timer.start()
+
+    def share(self, source: StoredObject, spool: Spool) -> Content:
+        """Return the source's bytes under the spool's file name, without copying them."""
+        with self._lock:
+            same = Preconditions(generation=source.generation)
+            live = self.get(source.bucket, source.name, same)
             spool.discard()
             os.link(live.content.path, spool.path)
             return replace(live.content, path=spool.path)
+
+    def _remove(self, stored: StoredObject, *, is_soft: bool = True) -> None:
+        """Remove the bytes. GCS would keep, and charge for, what is deleted softly."""
+        stored.content.path.unlink(missing_ok=True)  # the server may have stopped
+        if is_soft:
+            self.soft_deleted.append(stored)
 
     def _count_write(self, bucket: str, name: str) -> None:
         """Refuse a write that follows the last one of this name too soon.
@@ -262,7 +253,6 @@ class Store:
             )
         self._last_writes[bucket, name] = now
 
-    def _next_generation(self) -> int:
-        """Return the time in microseconds, or the next number where the clock stands still."""
-        self._last_generation = max(self._last_generation + 1, time.time_ns() // 1000)
-        return self._last_generation
+
+def _generations(objects: Iterable[StoredObject]) -> set[int]:
+    return {stored.generation for stored in objects}

@@ -6,13 +6,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tools.local.gcs import checksums, metadata
-from tools.local.gcs.checksums import Promise
-from tools.local.gcs.errors import invalid
-from tools.local.gcs.exchange import Request, Response, resource_response, utf8_header
+from tools.local.gcs.checksums import Checksum
+from tools.local.gcs.errors import invalid, not_found
+from tools.local.gcs.messages import Request, Response, empty_response, resource_response
 from tools.local.gcs.multipart import Related
-from tools.local.gcs.preconditions import Preconditions, integer
+from tools.local.gcs.preconditions import integer
 from tools.local.gcs.service import Service
-from tools.local.gcs.sessions import ContentRange, Intent, Session, cancelled
+from tools.local.gcs.sessions import ContentRange, Session, UploadSpec, cancelled
 from tools.local.gcs.spool import Content
 from tools.local.gcs.store import StoredObject
 
@@ -31,41 +31,37 @@ def insert(service: Service, request: Request, bucket: str) -> Response:
 
 
 def _media(service: Service, request: Request, bucket: str) -> Response:
-    name = _name(request, {})
-    service.begin(request, "objects.insert", bucket=bucket, name=name)
-    resource = {"contentType": request.headers.get("content-type", "application/octet-stream")}
-    promises = chain(
-        checksums.promised_by_headers(request.headers),
-        checksums.promised_by_content_md5(request.headers),
-    )
-    intent = _intent(service, request, resource, promises)
-    return _whole(service, request, intent, request.body.pieces())
+    service.begin(request, "objects.insert", bucket=bucket, name=_name(request, {}))
+    resource = {"contentType": request.headers.get("Content-Type", "application/octet-stream")}
+    md5 = request.headers.get("Content-MD5")
+    expected = [Checksum("md5", md5)] if md5 else []
+    return _store(service, request, resource, expected, request.body.chunks())
 
 
 def _multipart(service: Service, request: Request, bucket: str) -> Response:
     request.operation = "objects.insert"
-    related = Related(request.headers.get("content-type", ""), request.body)
+    related = Related(request)
     name = _name(request, related.resource)
     service.begin(request, "objects.insert", bucket=bucket, name=name)
     resource = _with_content_type(related.resource, related.content_type)
-    promises = chain(
-        checksums.promised_by_resource(resource),
-        checksums.promised_by_headers(request.headers),
-    )
-    intent = _intent(service, request, resource, promises)
-    return _whole(service, request, intent, related.pieces())
+    expected = checksums.of_resource(resource)
+    return _store(service, request, resource, expected, related.chunks())
 
 
-def _whole(service: Service, request: Request, intent: Intent, pieces: Iterator[bytes]) -> Response:
-    """Store an object whose bytes are all in this request; a broken one leaves nothing."""
-    spool = service.store.spool()
-    try:
-        spool.fill(request.object_bytes(pieces))
-        stored = _commit(service, intent, spool.content())
-    except BaseException:
-        spool.discard()
-        raise
-    return resource_response(request, stored.resource(request.base_url))
+def _store(
+    service: Service,
+    request: Request,
+    resource: Mapping[str, Any],
+    expected: Iterable[Checksum],
+    chunks: Iterator[bytes],
+) -> Response:
+    """Store an object whose bytes are all in this request; an incomplete one leaves nothing."""
+    expected = chain(expected, checksums.of_headers(request.headers))
+    spec = _spec(service, request, resource, expected)
+    with service.store.spool() as spool:
+        spool.fill(request.content(chunks))
+        stored = _commit(service, spec, spool.content())
+    return resource_response(request, stored)
 
 
 def _start(service: Service, request: Request, bucket: str) -> Response:
@@ -73,47 +69,31 @@ def _start(service: Service, request: Request, bucket: str) -> Response:
     described = request.json()
     name = _name(request, described)
     service.begin(request, "upload.start", bucket=bucket, name=name)
-    content_type = request.headers.get("x-upload-content-type")
-    resource = _with_content_type(described, content_type and utf8_header(content_type))
-    promises = checksums.promised_by_resource(resource)
-    intent = _intent(service, request, resource, promises)
-    session = service.sessions.open(intent, service.store.spool())
+    resource = _with_content_type(described, request.headers.get("X-Upload-Content-Type"))
+    spec = _spec(service, request, resource, checksums.of_resource(resource))
+    session = Session(spec, service.store.spool())
+    service.sessions[session.id] = session
     query = urlencode({"uploadType": "resumable", "name": name, "upload_id": session.id})
-    location = f"{request.base_url}{request.path}?{query}"
-    return Response(headers={"Location": location, "X-GUploader-UploadID": session.id})
+    location = f"{request.server_url}{request.path}?{query}"
+    return empty_response(200, {"Location": location, "X-GUploader-UploadID": session.id})
 
 
 def put(service: Service, request: Request, bucket: str) -> Response:
-    """Serve PUT on a session: bytes, the last bytes, or the question how many there are."""
+    """Serve PUT on a session: bytes, the last bytes, or a query of how many are persisted."""
     session = _session(service, request)
-    content_range = ContentRange.parse(request.headers.get("content-range"), request.body.length)
-    request.selection = session.intent.selection
-    operation = _put_operation(session, content_range)
-    service.begin(request, operation, bucket=bucket, name=session.intent.name)
+    content_range = ContentRange.parse(request.headers.get("Content-Range"), request.body.length)
+    request.selection = session.spec.selection
+    finishes = session.is_finished_by(content_range)
+    is_query = content_range.first is None
+    operation = "upload.status" if is_query else "upload.put"
+    if finishes or content_range.completes:
+        operation = "upload.final"
+    service.begin(request, operation, bucket=bucket, name=session.spec.name)
     if stored := session.result():
-        return resource_response(request, stored.resource(request.base_url))
-    if content_range.first is None:
-        return _status(service, request, session, content_range)
-    return _receive(service, request, session, content_range)
-
-
-def _put_operation(session: Session, content_range: ContentRange) -> str:
-    if content_range.completes or _asks_to_finish(session, content_range):
-        return "upload.final"
-    return "upload.status" if content_range.first is None else "upload.put"
-
-
-def _asks_to_finish(session: Session, content_range: ContentRange) -> bool:
-    """Say whether `bytes */N` names the very size that is persisted."""
-    return (
-        content_range.first is None and content_range.total == session.persisted and session.is_open
-    )
-
-
-def _status(
-    service: Service, request: Request, session: Session, content_range: ContentRange
-) -> Response:
-    if _asks_to_finish(session, content_range):
+        return resource_response(request, stored)
+    if not is_query:
+        return _receive(service, request, session, content_range)
+    if finishes:
         return _finish(service, request, session, session.persisted, b"")
     return _incomplete(session)
 
@@ -126,7 +106,7 @@ def _receive(
     length = request.body.length
     if length is not None and end is not None and length > end - first:
         raise invalid("The body has more bytes than its Content-Range.")
-    reached, tail = session.receive(request.object_bytes(), content_range)
+    reached, tail = session.receive(request.content(), content_range)
     if not content_range.completes or reached < (end or 0) or reached < (total or 0):
         return _incomplete(session)
     if total not in {None, reached} or reached < session.persisted:
@@ -136,32 +116,33 @@ def _receive(
 
 
 def _finish(service: Service, request: Request, session: Session, at: int, tail: bytes) -> Response:
-    promises = tuple(checksums.promised_by_headers(request.headers))
-
-    def commit(content: Content) -> StoredObject:
-        return _commit(service, session.intent, content, promises)
-
-    stored = session.finish(at, tail, commit)
-    return resource_response(request, stored.resource(request.base_url))
+    expected = tuple(checksums.of_headers(request.headers))
+    stored = session.finish(
+        at, tail, lambda content: _commit(service, session.spec, content, expected)
+    )
+    return resource_response(request, stored)
 
 
 def cancel(service: Service, request: Request, bucket: str) -> Response:
     """Serve DELETE on a session."""
     session = _session(service, request)
-    service.begin(request, "upload.cancel", bucket=bucket, name=session.intent.name)
+    service.begin(request, "upload.cancel", bucket=bucket, name=session.spec.name)
     session.cancel()
     raise cancelled()
 
 
 def _session(service: Service, request: Request) -> Session:
-    return service.sessions.get(request.query.get("upload_id", ""))
+    session = service.sessions.get(request.query.get("upload_id", ""))
+    if session is None:
+        raise not_found("No such upload session.")
+    return session
 
 
 def _incomplete(session: Session) -> Response:
     headers = {"X-GUploader-UploadID": session.id}
     if session.persisted:
         headers["Range"] = f"bytes=0-{session.persisted - 1}"
-    return Response(status=308, headers=headers)
+    return empty_response(308, headers)
 
 
 def _name(request: Request, resource: Mapping[str, Any]) -> str:
@@ -173,49 +154,40 @@ def _name(request: Request, resource: Mapping[str, Any]) -> str:
 
 def _with_content_type(resource: Mapping[str, Any], content_type: str | None) -> dict[str, Any]:
     """Return the resource with the upload's content type; refuse a type that contradicts it."""
-    stated = resource.get("contentType")
-    if stated is None:
-        return {**resource, "contentType": content_type}
+    stated = resource.get("contentType", content_type)
     if content_type not in {None, stated}:
         raise invalid(
             f"Content-Type specified in the upload ({content_type}) does not match Content-Type "
             f"specified in metadata ({stated})."
         )
-    return dict(resource)
+    return {**resource, "contentType": stated}
 
 
-def _intent(
+def _spec(
     service: Service,
     request: Request,
     resource: Mapping[str, Any],
-    promises: Iterable[Promise],
-) -> Intent:
-    """Refuse early what needs no bytes to be refused."""
+    expected: Iterable[Checksum],
+) -> UploadSpec:
+    """Return what the request asks for; refuse what can be refused before the bytes arrive."""
     bucket, name = request.bucket or "", request.name or ""
     service.store.bucket(bucket)
-    query: dict[str, str] = {
-        key: request.query[key] for key in ("contentEncoding", "kmsKeyName") if key in request.query
-    }
-    return Intent(
+    given = {key: request.query.get(key) for key in ("contentEncoding", "kmsKeyName")}
+    fields = {**resource, **{key: value for key, value in given.items() if value is not None}}
+    return UploadSpec(
         bucket=bucket,
         name=name,
-        fields=metadata.created({**resource, **query}),
-        preconditions=Preconditions.parse(request.query),
-        promises=tuple(promises),
-        size=integer(request.headers, "x-upload-content-length"),
+        fields=metadata.created(fields),
+        preconditions=request.preconditions,
+        checksums=tuple(expected),
+        size=integer(request.headers, "X-Upload-Content-Length"),
         selection=request.selection,
     )
 
 
 def _commit(
-    service: Service, intent: Intent, content: Content, promises: tuple[Promise, ...] = ()
+    service: Service, spec: UploadSpec, content: Content, more: tuple[Checksum, ...] = ()
 ) -> StoredObject:
-    for promise in (*intent.promises, *promises):
-        promise.check(content)
-    return service.store.commit(
-        intent.bucket,
-        intent.name,
-        content=content,
-        fields=intent.fields,
-        preconditions=intent.preconditions,
-    )
+    for checksum in (*spec.checksums, *more):
+        checksum.check(content)
+    return service.store.commit(spec.bucket, spec.name, content, spec.fields, spec.preconditions)

@@ -1,0 +1,41 @@
+"""Find the invoker that sent an event."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from replicate.entry import batch_operations, envelopes, sqs
+from replicate.entry.invocation import AsynchronousInvocation, Context, Invocation, unsupported
+
+
+def parse(
+    event: object, now: datetime, context: Context, source_buckets: frozenset[str]
+) -> Invocation:
+    """Read an event. Raise InvalidEventError if it comes from none of the invokers.
+
+    `source_buckets` are those that an API request may name.
+    """
+    if not isinstance(event, Mapping):
+        raise unsupported("not a JSON object")
+    if _is_http(event):
+        from replicate.entry import http_api  # noqa: PLC0415 - other invokers do without its imports
+
+        return http_api.parse(event, context.aws_request_id, source_buckets)
+    if "invocationSchemaVersion" in event:
+        return batch_operations.parse(event)
+    if _is_sqs(event):
+        return sqs.parse(event, now)
+    return AsynchronousInvocation((envelopes.read(event, now),))
+
+
+def _is_http(event: Mapping[str, object]) -> bool:
+    """Return whether API Gateway sent the event, for an HTTP API or a REST API."""
+    context = event.get("requestContext")
+    return isinstance(context, Mapping) and ("http" in context or "httpMethod" in context)
+
+
+def _is_sqs(event: Mapping[str, object]) -> bool:
+    """Return whether Lambda read the event from a queue."""
+    records = event.get("Records")
+    return isinstance(records, list) and any(
+        isinstance(record, Mapping) and record.get("eventSource") == "aws:sqs" for record in records
+    )

@@ -1,0 +1,36 @@
+"""EventBridge events of S3.
+
+EventBridge invokes the function asynchronously, or sends the same JSON through SQS. Keys are not
+encoded. Source: "EventBridge event message structure" in S3's user guide.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from replicate.entry.invocation import Change, Message, expect, reading, source_ref
+from replicate.errors import InvalidEventError
+
+
+def read(event: Mapping[str, Any], now: datetime, message_id: str = "") -> Message:
+    """Read one event. A malformed one becomes an error of the message."""
+    try:
+        return Message(message_id, (_change(event, now),))
+    except InvalidEventError as error:
+        return Message(message_id, errors=(error,))
+
+
+def _change(event: Mapping[str, Any], now: datetime) -> Change:
+    with reading("an EventBridge event"):
+        detail = event["detail"]
+        occurred_at = datetime.fromisoformat(event["time"])
+        return Change(
+            source_ref(detail["bucket"]["name"], detail["object"]["key"]),
+            occurred_at,
+            expect(
+                created=event["detail-type"] == "Object Created",
+                size=detail["object"].get("size"),
+                age=now - occurred_at,
+            ),
+            by_lifecycle=detail.get("reason") == "Lifecycle Expiration",
+        )

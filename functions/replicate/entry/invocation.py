@@ -1,0 +1,186 @@
+"""An invocation: the changes that an event names, and the response that its invoker expects."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
+from replicate.protocol.model import Result, SourceRef
+from replicate.protocol.replicator import Expectation
+from replicate.report import result as described
+
+
+class Context(Protocol):
+    """What the function uses of Lambda's context object."""
+
+    @property
+    def aws_request_id(self) -> str: ...
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+FRESH = timedelta(minutes=1)
+"""Age of an event up to which its change is probably not replicated yet.
+
+Lambda retries a failed event after one minute at the earliest, so an older event is probably a
+redelivery. Source: "Error handling for asynchronous invocation" in Lambda's developer guide.
+"""
+
+SMALL_BYTES = 256 * 1024
+"""Largest object that is uploaded without a metadata GET first.
+
+An unnecessary upload of this size takes 0.7 ms of CPU, at 3 s for a GiB. The GET takes about 1.7 ms
+(38 % of an unchanged object) and a round trip. Source: docs/BENCHMARK.md and docs/PERFORMANCE.md.
+"""
+
+PARALLEL_BYTES = 256 * 1024**2
+"""Size from which on a stream is not opened before the metadata is read: such objects are copied in
+parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key that may have changed, and when."""
+
+    ref: SourceRef
+    occurred_at: datetime | None = None
+    expectation: Expectation = Expectation.UNKNOWN
+    by_lifecycle: bool = False
+    """A lifecycle rule of S3 deleted the object."""
+    watched: str | None = None
+    """Name of the execution that the event waits for."""
+
+    def merge(self, other: "Change") -> "Change":
+        """Combine two changes of one key: replicate once, and count the age of the older one."""
+        times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
+        expected = {self.expectation, other.expectation} - {Expectation.UNKNOWN}
+        return Change(
+            self.ref,
+            min(times, default=None),
+            Expectation.CHANGED if expected else Expectation.UNKNOWN,
+            by_lifecycle=self.by_lifecycle and other.by_lifecycle,
+            watched=self.watched or other.watched,
+        )
+
+
+def expect(*, created: bool, size: object, age: timedelta) -> Expectation:
+    """Return what an event of this age lets us expect. `size` is in bytes, if the event has it."""
+    if not created or age >= FRESH:
+        return Expectation.UNKNOWN
+    if not isinstance(size, int):
+        return Expectation.CHANGED
+    if size >= PARALLEL_BYTES:
+        return Expectation.UNKNOWN
+    return Expectation.NEW if size <= SMALL_BYTES else Expectation.CHANGED
+
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
+"""Old buckets in us-east-1 may have names that the rules of today forbid.
+
+Source: "General purpose bucket naming rules" in S3's user guide.
+"""
+
+Results = Mapping[SourceRef, Result | ReplicationError]
+"""How the changes of an invocation ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A part of an invocation that succeeds or fails by itself."""
+
+    id: str = ""
+    changes: tuple[Change, ...] = ()
+    errors: tuple[ReplicationError, ...] = ()
+    """What could not be read. It fails the message and does not stop the message's changes."""
+
+    def failures(self, results: Results) -> list[str]:
+        """Describe why the message failed, one line for each reason. Empty if it succeeded."""
+        failures = [f"{error.code}: {error.message}" for error in self.errors]
+        for change in self.changes:
+            result = results[change.ref]
+            if isinstance(result, ReplicationError):
+                failures.append(f"{change.ref.uri}: {result.code}: {result.message}")
+        return failures
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation(ABC):
+    """What one invocation asks for."""
+
+    messages: tuple[Message, ...]
+
+    @property
+    def changes(self) -> list[Change]:
+        """One change for each key, however many messages name the key."""
+        merged: dict[SourceRef, Change] = {}
+        for message in self.messages:
+            for change in message.changes:
+                known = merged.get(change.ref)
+                merged[change.ref] = known.merge(change) if known else change
+        return list(merged.values())
+
+    @property
+    def errors(self) -> list[ReplicationError]:
+        """What could not be read."""
+        return [error for message in self.messages for error in message.errors]
+
+    @abstractmethod
+    def respond(self, results: Results) -> dict[str, Any]:
+        """Return what Lambda gives to the invoker. `results` has an entry for each change."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsynchronousInvocation(Invocation):
+    """An event of S3, SNS, EventBridge or a redrive. Nobody reads the response.
+
+    Only an exception makes Lambda retry the event and then send it to the failure destination.
+    """
+
+    def respond(self, results: Results) -> dict[str, Any]:
+        """Return all results. Raise BatchFailedError if a change failed."""
+        failures = [line for message in self.messages for line in message.failures(results)]
+        ended = [results[change.ref] for change in self.changes]
+        done = [result for result in ended if isinstance(result, Result)]
+        if failures:
+            count = f"{len(failures)} of {len(failures) + len(done)} changes failed:"
+            raise BatchFailedError("\n".join([count, *failures]))
+        return {"results": [described(result) for result in done]}
+
+
+def unsupported(reason: str) -> InvalidEventError:
+    """Return the error for an event that the function does not support."""
+    return InvalidEventError(
+        f"Unsupported event: {reason}. The function takes S3 events (directly or through SQS, SNS"
+        " or EventBridge), tasks of S3 Batch Operations, and POST /v1/replicate through API"
+        " Gateway. The folder events/ has a sample of each."
+    )
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn a missing value, or one of another type, into InvalidEventError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise unsupported(f"{type(error).__name__} while reading {what}") from error
+
+
+def source_ref(bucket: object, key: object) -> SourceRef:
+    """Return the object that an event names. Raise InvalidEventError.
+
+    Both names become parts of addresses and of log lines, so they must be names that S3 accepts.
+    """
+    if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+        raise unsupported("missing or invalid bucket name")
+    if not isinstance(key, str) or not key or not is_unicode(key):
+        raise unsupported("missing or invalid key")
+    return SourceRef(bucket, key)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded as UTF-8. Lone surrogates, which JSON allows, cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

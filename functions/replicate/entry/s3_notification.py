@@ -1,0 +1,57 @@
+"""S3 event notifications.
+
+S3 invokes the function asynchronously, or sends the same JSON through SQS or SNS. Keys are
+URL-encoded, and a `+` is a space. Source: "Event message structure" in S3's user guide.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from replicate.entry.invocation import Change, Message, expect, reading, source_ref, unsupported
+from replicate.errors import InvalidEventError
+
+
+def read(event: Mapping[str, Any], now: datetime, message_id: str = "") -> Message:
+    """Read all records. Raise InvalidEventError if there are none.
+
+    A malformed record becomes an error of the message and does not stop the other records. The test
+    event that S3 sends when notifications are configured has no records and is supported.
+    """
+    if event.get("Event") == "s3:TestEvent":
+        return Message(message_id)
+    records = event.get("Records")
+    if not isinstance(records, list) or not records:
+        raise unsupported("missing Records")
+    changes: list[Change] = []
+    errors: list[InvalidEventError] = []
+    for number, record in enumerate(records):
+        try:
+            changes.append(_change(record, now))
+        except InvalidEventError as error:
+            errors.append(InvalidEventError(f"Records[{number}]: {error.message}"))
+    return Message(message_id, tuple(changes), tuple(errors))
+
+
+def _change(record: object, now: datetime) -> Change:
+    if not isinstance(record, Mapping) or record.get("eventSource") != "aws:s3":
+        raise unsupported("eventSource is not aws:s3")
+    with reading("an S3 record"):
+        name, s3 = record["eventName"], record["s3"]
+        occurred_at = datetime.fromisoformat(record["eventTime"])
+        return Change(
+            source_ref(s3["bucket"]["name"], decoded(s3["object"]["key"])),
+            occurred_at,
+            expect(
+                created=name.startswith("ObjectCreated:"),
+                size=s3["object"].get("size"),
+                age=now - occurred_at,
+            ),
+            by_lifecycle=name.startswith("LifecycleExpiration:"),
+        )
+
+
+def decoded(key: str) -> str:
+    """Decode a URL-encoded key. Raise ValueError if it is not UTF-8."""
+    return unquote_plus(key, errors="strict")

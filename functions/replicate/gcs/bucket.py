@@ -1,0 +1,70 @@
+"""What the settings of a GCS bucket mean for staged objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core.exceptions import Forbidden
+from google.cloud.storage import Bucket
+
+DELETE = "storage.objects.delete"
+READ_SETTINGS = "storage.buckets.get"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketSettings:
+    """The settings of a bucket that matter to staged objects."""
+
+    storage_class: str
+    versioning: bool
+    soft_delete_s: int
+    """Seconds for which deleted objects are kept; 0 without soft delete."""
+    lifecycle_rules: tuple[Mapping[str, Any], ...]
+    """`action` and `condition` of each rule, as in the JSON API."""
+
+    def deletes_after_days(self, prefix: str, days: int) -> bool:
+        """Return whether a rule deletes every object below a prefix, but not before `days`."""
+        return any(
+            rule["action"]["type"] == "Delete"
+            and rule["condition"].keys() <= {"age", "matchesPrefix"}
+            and rule["condition"].get("age", 0) >= days
+            and any(map(prefix.startswith, rule["condition"].get("matchesPrefix", [""])))
+            for rule in self.lifecycle_rules
+        )
+
+
+def settings(bucket: Bucket, timeout: float) -> BucketSettings | None:
+    """Read a bucket's settings; None if the credentials may not."""
+    if not _can_read(bucket, timeout):
+        return None
+    return BucketSettings(
+        storage_class=bucket.storage_class or "STANDARD",
+        versioning=bool(bucket.versioning_enabled),
+        soft_delete_s=int(bucket.soft_delete_policy.retention_duration_seconds or 0),
+        lifecycle_rules=tuple(bucket.lifecycle_rules),
+    )
+
+
+def staging_obstacle(bucket: Bucket, timeout: float) -> str:
+    """Return why staged objects could not be deleted; empty if they can.
+
+    Credentials that may not read the bucket's settings go on: then GCS refuses what it must.
+    """
+    if DELETE not in bucket.test_iam_permissions([DELETE], timeout=timeout, retry=None):
+        return f"the credentials lack {DELETE} on gs://{bucket.name}"
+    if not _can_read(bucket, timeout):
+        return ""
+    if bucket.retention_period:
+        return f"gs://{bucket.name} has a retention policy of {bucket.retention_period} seconds"
+    if bucket.default_event_based_hold:
+        return f"gs://{bucket.name} puts an event-based hold on each new object"
+    return ""
+
+
+def _can_read(bucket: Bucket, timeout: float) -> bool:
+    """Load the bucket's settings. Return whether the credentials may read them."""
+    try:
+        bucket.reload(timeout=timeout, retry=None)
+    except Forbidden:
+        return False
+    return True

@@ -1,0 +1,329 @@
+"""Assembly: copy an object in parts, and join them under the final name in one request.
+
+A part is a byte range of the source in a staged object of its own. Staged objects are the record of
+what is done: a retry, or another run, uses those that are right. The object becomes visible only by
+the last compose, under the precondition that the plan was made for.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationForbiddenError,
+    IntegrityError,
+    SourceChangedError,
+)
+from replicate.protocol.checksums import (
+    UNCHECKED,
+    PartGate,
+    RangeChecksum,
+    Stop,
+    combined_crc32c,
+    mismatch,
+    range_checksum,
+)
+from replicate.protocol.model import (
+    Attributes,
+    Precondition,
+    Replica,
+    SourceObject,
+    Span,
+)
+from replicate.protocol.parts import (
+    MAX_SOURCES,
+    Cut,
+    Sizes,
+    StagedNames,
+    cut_into_parts,
+    cut_into_slices,
+    fingerprint,
+    groups,
+    staging_folder,
+)
+from replicate.protocol.ports import Destination, Source
+
+T = TypeVar("T")
+
+RANGE = "s3-staged-range"
+"""Custom metadata of a staged object: the bytes of the source that it holds, `start-end`."""
+
+RECORD = "s3-staged-checksum"
+"""Custom metadata of a staged object: the checksum record of its bytes, in base64."""
+
+ATTEMPTS = 3
+"""Attempts to create a staged object that others create, replace or delete at the same time."""
+
+
+class Parallel(Protocol):
+    """Runs tasks at the same time."""
+
+    def __call__(self, tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
+        """Return the results in order. If a task fails, stop the others and raise its error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One version that is copied in parts."""
+
+    source: SourceObject
+    names: StagedNames
+    checksum: RangeChecksum | None
+    storage_class: str | None
+    """The class of the final object: a composed object must have the class of its sources."""
+    is_large: bool
+    """An execution is to copy it."""
+
+    @property
+    def cut(self) -> Cut:
+        return self.names.cut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembler:
+    """Stages parts, joins them, and removes what is left."""
+
+    source: Source
+    destination: Destination
+    prefix: str
+    """The names of staged objects begin with it."""
+    sizes: Sizes
+    in_parallel: Parallel
+
+    def job(
+        self,
+        source: SourceObject,
+        name: str,
+        storage_class: str | None,
+        *,
+        by_execution: bool = False,
+    ) -> Job | None:
+        """Describe the work for one version; None if one stream is to copy it.
+
+        A large object is split into slices if there are executions to copy it.
+
+        One stream can check more: an MD5 or a SHA cannot be computed range by range. Raise
+        DestinationForbiddenError when a large object cannot be staged.
+        """
+        if source.size < max(self.sizes.parallel_from, 2):
+            return None
+        is_large = by_execution and source.size >= self.sizes.large_from
+        checksum = range_checksum(source, self.source)
+        if checksum is None and not is_large and (source.etag_is_md5 or source.checksums):
+            return None
+        if obstacle := self.destination.staging_obstacle():
+            if not is_large:
+                return None
+            raise DestinationForbiddenError(
+                f"{source.ref.uri} is too large for one stream, and parts of it cannot be staged:"
+                f" {obstacle}. docs/DEPLOY.md says what the bucket needs for large objects."
+            )
+        alignment = checksum.layout.size if checksum and checksum.layout else 1
+        split = cut_into_slices if is_large else cut_into_parts
+        cut = split(source.size, self.sizes, alignment)
+        folder = staging_folder(self.prefix, fingerprint(source), name)
+        return Job(
+            source=source,
+            names=StagedNames(folder, cut),
+            checksum=checksum,
+            storage_class=storage_class,
+            is_large=is_large,
+        )
+
+    def copy(
+        self, job: Job, name: str, attributes: Attributes, precondition: Precondition
+    ) -> tuple[Replica, str]:
+        """Copy a whole object in this invocation. Return it, and what verified it.
+
+        Parts stay staged after an error, so that a retry uses them, unless their version is gone.
+        """
+        try:
+            parts = self._stage_parts(job, range(job.cut.parts))
+        except SourceChangedError:
+            self.sweep(job.names.folder)
+            raise
+        return self._commit(job, name, attributes, precondition, parts)
+
+    def stage_slice(self, job: Job, number: int) -> Replica:
+        """Stage one slice. Raise SourceChangedError."""
+        name, span = job.names.slice(number), job.cut.span(number)
+        return self._staged(
+            job, name, span, lambda: self._stage_parts(job, job.cut.parts_of(number))
+        )
+
+    def join_slices(
+        self, job: Job, name: str, attributes: Attributes, precondition: Precondition
+    ) -> tuple[Replica, str]:
+        """Join all staged slices under the final name. Return the object, and what verified it.
+
+        Raise DestinationChangedError when a slice is missing or a precondition fails.
+        """
+        nodes = self._groups(job) if job.cut.slices > MAX_SOURCES else self._slices(job)
+        return self._commit(job, name, attributes, precondition, nodes)
+
+    def sweep(self, folder: str) -> None:
+        """Delete the staged objects of one version. Others may delete them at the same time."""
+        self.in_parallel(
+            [partial(self._discard, staged) for staged in self.destination.list_prefix(folder)]
+        )
+
+    def _discard(self, staged: Replica, _: Stop | None = None) -> None:
+        try:
+            self.destination.delete(staged.name, Precondition(staged.generation))
+        except DestinationChangedError:
+            return
+
+    def _stage_parts(self, job: Job, numbers: Sequence[int]) -> list[Replica]:
+        return self.in_parallel([partial(self._stage_part, job, each) for each in numbers])
+
+    def _stage_part(self, job: Job, number: int, stop: Stop) -> Replica:
+        name, span = job.names.part(number), job.cut.part(number)
+        return self._use(job, name, span, lambda: self._send_part(job, name, span, stop))
+
+    def _use(self, job: Job, name: str, span: Span, create: Callable[[], Replica]) -> Replica:
+        """Return the staged object if it is right, else create it. Raise LostRaceError."""
+        attempts = ATTEMPTS
+        while True:
+            staged = self.destination.head(name)
+            if staged is not None and _is_staged(job, staged, span):
+                return staged
+            try:
+                if staged is not None:
+                    self.destination.delete(name, Precondition(staged.generation))
+                return create()
+            except DestinationChangedError:  # another run was faster: look again
+                attempts -= 1
+                if not attempts:
+                    raise
+
+    def _staged(
+        self, job: Job, name: str, span: Span, stage_sources: Callable[[], Sequence[Replica]]
+    ) -> Replica:
+        """Return a staged object that is joined from others."""
+
+        def create() -> Replica:
+            sources = stage_sources()
+            record = job.checksum.join(_records(job, sources)) if job.checksum else b""
+            described = _described(span, record)
+            return self.destination.compose(
+                name, described, sources, Precondition(0), job.storage_class
+            )
+
+        return self._use(job, name, span, create)
+
+    def _send_part(self, job: Job, name: str, span: Span, stop: Stop) -> Replica:
+        """Copy one range into a staged object. Its checksum is known, and recorded, afterwards."""
+        with self.source.open(job.source.ref, job.source, span) as body:
+            if body is None:
+                raise SourceChangedError
+            gate = PartGate(body, span.size, job.checksum, stop)
+            attributes = _described(span)
+            written = self.destination.write(
+                name, attributes, gate, Precondition(0), job.storage_class
+            )
+        if not _needs_record(job):
+            return replace(written, attributes=attributes)
+        attributes = _described(span, gate.record)
+        recorded = self.destination.patch(name, attributes, written)
+        return replace(recorded, attributes=attributes)
+
+    def _slices(self, job: Job) -> list[Replica]:
+        return self.in_parallel(
+            [partial(self._slice, job, number) for number in range(job.cut.slices)]
+        )
+
+    def _slice(self, job: Job, number: int, _: Stop | None = None) -> Replica:
+        staged = self.destination.head(job.names.slice(number))
+        if staged is None or not _is_staged(job, staged, job.cut.span(number)):
+            raise DestinationChangedError
+        return staged
+
+    def _groups(self, job: Job) -> list[Replica]:
+        return self.in_parallel(
+            [
+                partial(self._group, job, number, slices)
+                for number, slices in enumerate(groups(job.cut.slices))
+            ]
+        )
+
+    def _group(self, job: Job, number: int, slices: range, _: Stop) -> Replica:
+        span = Span(job.cut.span(slices[0]).start, job.cut.span(slices[-1]).end)
+        return self._staged(
+            job,
+            job.names.group(number),
+            span,
+            lambda: [self._slice(job, each) for each in slices],
+        )
+
+    def _commit(
+        self,
+        job: Job,
+        name: str,
+        attributes: Attributes,
+        precondition: Precondition,
+        nodes: Sequence[Replica],
+    ) -> tuple[Replica, str]:
+        """Check the whole object, and make it visible."""
+        verified_by = self._verify(job, nodes)
+        crc32c = combined_crc32c([(node.crc32c, node.size) for node in nodes])
+        written = self.destination.compose(name, attributes, nodes, precondition, job.storage_class)
+        if written.crc32c != crc32c or written.size != job.source.size:
+            self._discard(written)
+            raise IntegrityError(
+                f"GCS joined the parts of {job.source.ref.uri} to other bytes: CRC32C"
+                f" {written.crc32c} instead of {crc32c}. The object was deleted. Try again."
+            )
+        return written, verified_by
+
+    def _verify(self, job: Job, nodes: Sequence[Replica]) -> str:
+        """Verify all parts: the commit gate. Raise IntegrityError unless all bytes match."""
+        checksum = job.checksum
+        if checksum is None:
+            return f"{UNCHECKED}: S3 has no checksum that can be computed range by range"
+        digest = checksum.digest_of(checksum.join(_records(job, nodes)))
+        if digest == checksum.digest:
+            return checksum.name
+        layout = checksum.layout
+        if layout is not None and not self.source.has_layout(job.source, layout):
+            return f"{UNCHECKED}: {layout.count} parts of unequal size"
+        self.sweep(job.names.folder)
+        raise mismatch(job.source, checksum.name, digest, checksum.digest)
+
+
+def _needs_record(job: Job) -> bool:
+    """Return whether a staged object has a record in its metadata. GCS itself has the CRC32C."""
+    return job.checksum is not None and job.checksum.name != "crc32c"
+
+
+def _records(job: Job, staged: Sequence[Replica]) -> list[tuple[bytes, int]]:
+    if not _needs_record(job):
+        return [(base64.b64decode(each.crc32c), each.size) for each in staged]
+    return [(base64.b64decode(each.attributes.metadata[RECORD]), each.size) for each in staged]
+
+
+def _is_staged(job: Job, staged: Replica, span: Span) -> bool:
+    """Return whether a staged object holds a range completely, with its checksum."""
+    metadata = staged.attributes.metadata
+    return (
+        staged.size == span.size
+        and metadata.get(RANGE) == f"{span.start}-{span.end}"
+        and (RECORD in metadata or not _needs_record(job))
+    )
+
+
+def _described(span: Span, record: bytes = b"") -> Attributes:
+    metadata = {RANGE: f"{span.start}-{span.end}"}
+    if record:
+        metadata[RECORD] = base64.b64encode(record).decode()
+    return Attributes(
+        content_type="application/octet-stream",
+        cache_control=None,
+        content_disposition=None,
+        content_encoding=None,
+        content_language=None,
+        custom_time=None,
+        metadata=metadata,
+    )

@@ -1,0 +1,169 @@
+"""Large objects: an execution of many invocations stages slices and commits them.
+
+The execution's state holds names and numbers only; the staged objects are the record of what is
+done. So every step may be repeated at any point, by a retry or by another execution.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from replicate.errors import DestinationChangedError, SourceChangedError
+from replicate.protocol.assembly import Assembler, Job
+from replicate.protocol.mapping import fit
+from replicate.protocol.model import (
+    Precondition,
+    Reason,
+    Replica,
+    Result,
+    SourceObject,
+    SourceRef,
+    VerifiedBy,
+)
+from replicate.protocol.parts import fingerprint, replica_fingerprint, staging_folder
+from replicate.protocol.plan import Copy, decide
+from replicate.protocol.replicator import Replicator
+
+MAX_ROUNDS = 10
+"""Plans in one execution. A lost race needs another plan; ten in a row are no races any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What an execution is to stage, and the state of the destination that its commit requires."""
+
+    fingerprint: str
+    precondition: Precondition
+    slices: int
+
+
+class LargeCopy:
+    """The steps of an execution, over the same stores as `Replicator`."""
+
+    def __init__(self, replicator: Replicator, assembler: Assembler) -> None:
+        self._assembler = assembler
+        self._replicator = replace(replicator, executions=_Refuse())
+        self._source = replicator.source
+        self._destination = replicator.destination
+        self._naming = replicator.naming
+
+    def plan(self, ref: SourceRef, mine: str | None) -> Planned | Result:
+        """Plan the slices, or return how the key was made equal without any.
+
+        `mine` is the fingerprint of the version that this execution has staged.
+        """
+        name = self._naming.name(ref)
+        while True:
+            self._replicator.clock.require()
+            replica = self._destination.head(name)
+            source = self._source.head(ref)
+            current = fingerprint(source) if source else None
+            if mine and mine != current:
+                self.sweep(ref, mine)
+            if source is None and replica and replica_fingerprint(replica) == mine:
+                try:  # the execution takes back what it wrote itself
+                    self._destination.delete(name, Precondition.unchanged(replica))
+                except DestinationChangedError:
+                    continue
+                return self._deleted(ref, name)
+            plan = decide(ref, source, replica, self._replicator.policy)
+            job = self._job(name, plan.source) if isinstance(plan, Copy) else None
+            if isinstance(plan, Copy) and job:
+                return Planned(
+                    fingerprint=fingerprint(plan.source),
+                    precondition=plan.precondition,
+                    slices=job.cut.slices,
+                )
+            try:
+                result = self._replicator.replicate(ref)
+            except _StillLargeError:
+                continue
+            if result.source:
+                self.sweep(ref, fingerprint(result.source))
+            return result
+
+    def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
+        """Stage one slice. Return False when the planned version is gone."""
+        source = self._source.head(ref)
+        if source is None or fingerprint(source) != planned.fingerprint:
+            return False
+        job = self._job(self._naming.name(ref), source)
+        if job is None or number >= job.cut.slices:
+            return False  # the settings have changed since the plan
+        try:
+            self._assembler.stage_slice(job, number)
+        except SourceChangedError:
+            return False
+        return True
+
+    def commit(self, ref: SourceRef, planned: Planned) -> Result | None:
+        """Join the slices under the final name. Return None when the key must be planned again."""
+        name = self._naming.name(ref)
+        source = self._source.head(ref)
+        if source is None or fingerprint(source) != planned.fingerprint:
+            return None
+        job = self._job(name, source)
+        if job is None or not self._is_as_planned(name, planned):
+            return None
+        wanted = fit(source, self._replicator.policy.tags)
+        try:
+            written, verified_by = self._assembler.join_slices(
+                job, name, wanted.attributes, planned.precondition
+            )
+        except DestinationChangedError:
+            return None
+        if self._source.head(ref) != source:
+            return None
+        self.sweep(ref, planned.fingerprint)
+        is_new = not planned.precondition.generation
+        return Result(
+            ref=ref,
+            uri=self._naming.uri(name),
+            reason=Reason.CREATED if is_new else Reason.OVERWRITTEN,
+            source=source,
+            replica=written,
+            bytes_copied=source.size,
+            verified_by=VerifiedBy(verified_by, "crc32c"),
+            fields_dropped=wanted.dropped,
+        )
+
+    def sweep(self, ref: SourceRef, mine: str) -> None:
+        """Delete what is staged for one version."""
+        name = self._naming.name(ref)
+        self._assembler.sweep(staging_folder(self._assembler.prefix, mine, name))
+
+    def _deleted(self, ref: SourceRef, name: str) -> Result:
+        return Result(
+            ref=ref,
+            uri=self._naming.uri(name),
+            reason=Reason.DELETED,
+            source=None,
+            replica=None,
+            verified_by=VerifiedBy("absent", "absent"),
+        )
+
+    def _job(self, name: str, source: SourceObject) -> Job | None:
+        storage_class = self._replicator.storage_classes.get(source.storage_class)
+        job = self._assembler.job(source, name, storage_class, by_execution=True)
+        return job if job and job.is_large else None
+
+    def _is_as_planned(self, name: str, planned: Planned) -> bool:
+        """Return whether the precondition still holds. A read costs less than a failed commit."""
+        replica: Replica | None = self._destination.head(name)
+        return Precondition.unchanged(replica) == planned.precondition
+
+
+class _StillLargeError(Exception):
+    """The source became a large object while a small one was replicated."""
+
+
+class _Refuse:
+    """No execution starts another one."""
+
+    def state(self, name: str) -> NoReturn:
+        raise _StillLargeError(name)
+
+    def watch(self, ref: SourceRef, name: str) -> NoReturn:
+        raise _StillLargeError(ref, name)
+
+    def start(self, ref: SourceRef, name: str) -> NoReturn:
+        raise _StillLargeError(ref, name)

@@ -1,0 +1,133 @@
+"""How an object is split: byte ranges (parts), groups of parts (slices), groups of slices."""
+
+import hashlib
+from dataclasses import dataclass
+
+from replicate.protocol import mapping
+from replicate.protocol.model import Replica, SourceObject, Span
+
+MAX_SOURCES = 32
+"""Objects that one compose joins. Source: "Composite objects" in GCS's documentation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Sizes in bytes that decide how an object is copied. docs/PERFORMANCE.md has the figures."""
+
+    parallel_from: int = 256 * 1024**2
+    """From this size on an object is copied in parts by several connections."""
+    large_from: int = 16 * 1024**3
+    """From this size on an execution of the state machine copies the object."""
+    part: int = 256 * 1024**2
+    """Size of a part that one connection copies, unless that makes more than 32 parts."""
+    slice: int = 2 * 1024**3
+    """Least size of a slice that one invocation copies."""
+    max_slices: int = 640
+    """Slices grow when there would be more: 5 TiB are 640 slices of 8 GiB."""
+
+
+PARTS_AT_ONCE = 4
+"""Connections of one invocation. 8 need 40 % more CPU, because threads wait for the interpreter's
+lock, and save no time where the function's own bandwidth is the limit (docs/PERFORMANCE.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A split of `size` bytes into parts of `part_size`, and of the parts into slices."""
+
+    size: int
+    part_size: int
+    parts_per_slice: int
+
+    @property
+    def parts(self) -> int:
+        return -(-self.size // self.part_size)
+
+    @property
+    def slices(self) -> int:
+        return -(-self.parts // self.parts_per_slice)
+
+    def part(self, number: int) -> Span:
+        """Return the range of one part. Parts are numbered from 0."""
+        start = number * self.part_size
+        return Span(start, min(start + self.part_size, self.size))
+
+    def parts_of(self, slice_number: int) -> range:
+        """Return the numbers of a slice's parts."""
+        first = slice_number * self.parts_per_slice
+        return range(first, min(first + self.parts_per_slice, self.parts))
+
+    def span(self, slice_number: int) -> Span:
+        """Return the range of one slice."""
+        numbers = self.parts_of(slice_number)
+        return Span(self.part(numbers[0]).start, self.part(numbers[-1]).end)
+
+
+def cut_into_parts(size: int, sizes: Sizes, alignment: int = 1) -> Cut:
+    """Split an object that one invocation copies: one slice of at most 32 parts.
+
+    `alignment` is the size of S3's parts when the source's checksum is computed over these.
+    """
+    wanted = max(PARTS_AT_ONCE, -(-size // sizes.part))
+    part_size = _aligned(-(-size // min(wanted, MAX_SOURCES)), alignment)
+    return Cut(size, part_size, MAX_SOURCES)
+
+
+def cut_into_slices(size: int, sizes: Sizes, alignment: int = 1) -> Cut:
+    """Split an object that many invocations copy: slices of 4 parts, one for each connection."""
+    slice_size = max(sizes.slice, -(-size // sizes.max_slices))
+    part_size = _aligned(-(-slice_size // PARTS_AT_ONCE), alignment)
+    return Cut(size, part_size, PARTS_AT_ONCE)
+
+
+def _aligned(size: int, alignment: int) -> int:
+    """Return the next multiple of `alignment`."""
+    return -(-size // alignment) * alignment
+
+
+def groups(count: int) -> list[range]:
+    """Group numbers so that one compose can join each group."""
+    return [range(at, min(at + MAX_SOURCES, count)) for at in range(0, count, MAX_SOURCES)]
+
+
+def fingerprint(source: SourceObject) -> str:
+    """Return a short text that names one version of an object: 32 hexadecimal digits."""
+    return _digest(sorted(mapping.provenance(source).items()))
+
+
+def replica_fingerprint(replica: Replica) -> str:
+    """Return the fingerprint of the version that a replica was copied from."""
+    metadata = replica.attributes.metadata.items()
+    return _digest(sorted(item for item in metadata if item[0].startswith(mapping.PROVENANCE)))
+
+
+@dataclass(frozen=True, slots=True)
+class StagedNames:
+    """Names of the staged objects of one version. No text of the user is in them.
+
+    Another version, another destination or another cut has other names.
+    """
+
+    folder: str
+    cut: Cut
+
+    def part(self, number: int) -> str:
+        return self._name("part", number)
+
+    def slice(self, number: int) -> str:
+        return self._name("slice", number)
+
+    def group(self, number: int) -> str:
+        return self._name("group", number)
+
+    def _name(self, level: str, number: int) -> str:
+        return f"{self.folder}{_digest(self.cut)[:8]}/{level}-{number}"
+
+
+def staging_folder(prefix: str, source_fingerprint: str, destination: str) -> str:
+    """Return the prefix of all staged objects of one version for one destination, of any cut."""
+    return f"{prefix}{_digest((source_fingerprint, destination))}/"
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode(errors="surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,122 @@
+"""The steps of the state machine that copies large objects (statemachines/large-object.asl.json).
+
+Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
+After an error with the name `PermanentError` or `WrongBytesError` the machine sweeps and fails. It
+retries after any other error, also when the function's process was killed or ran out of time:
+Lambda has many names for that.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from replicate import report
+from replicate.entry.invocation import Change, reading, source_ref
+from replicate.errors import IntegrityError, ReplicationError
+from replicate.protocol.large import MAX_ROUNDS, LargeCopy, Planned
+from replicate.protocol.model import Precondition, Result, SourceRef
+from replicate.telemetry import Telemetry
+
+
+class TransientError(Exception):
+    """The step may succeed when it is repeated. What it has staged stays."""
+
+
+class WrongBytesError(Exception):
+    """The bytes do not match their checksum. Another execution may copy them once more."""
+
+
+class PermanentError(Exception):
+    """The step cannot succeed. The execution sweeps and fails; the event's message remains."""
+
+
+def step(copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one step and return the new state. Raise TransientError, PermanentError."""
+    ref: SourceRef | None = None
+    try:
+        with reading("a step of the state machine"):
+            ref = source_ref(event["bucket"], event["key"])
+            name = event["large"]
+            run = {"plan": _plan, "slice": _slice, "commit": _commit, "sweep": _sweep}[name]
+        return run(copy, telemetry, ref, event)
+    except ReplicationError as error:
+        if ref is None:
+            telemetry.reject(error)
+        else:
+            telemetry.record(Change(ref), error, datetime.now(UTC))
+        raise _kind(error)(f"{error.code}: {error.message}") from None
+
+
+def _kind(error: ReplicationError) -> type[Exception]:
+    if isinstance(error, IntegrityError):
+        return WrongBytesError
+    return TransientError if error.retryable else PermanentError
+
+
+def _plan(
+    copy: LargeCopy, telemetry: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+) -> dict[str, Any]:
+    rounds = event["round"] + 1
+    if rounds > MAX_ROUNDS:
+        raise PermanentError(
+            f"out_of_rounds: {ref.uri} or its replica changed in {MAX_ROUNDS} rounds, or a policy"
+            " of the bucket refuses the replica."
+        )
+    planned = copy.plan(ref, event["mine"])
+    if isinstance(planned, Result):
+        return _done(telemetry, planned)
+    return {
+        "done": False,
+        "bucket": ref.bucket,
+        "key": ref.key,
+        "round": rounds,
+        "mine": planned.fingerprint,
+        "generation": str(planned.precondition.generation),
+        "metageneration": planned.precondition.metageneration,
+        "count": planned.slices,
+        "slices": [*range(planned.slices)],
+    }
+
+
+def _slice(
+    copy: LargeCopy, _: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {"staged": copy.stage(ref, _planned(event), event["number"])}
+
+
+def _commit(
+    copy: LargeCopy, telemetry: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+) -> dict[str, Any]:
+    result = copy.commit(ref, _planned(event))
+    if result:
+        return _done(telemetry, result)
+    return {
+        "done": False,
+        "bucket": ref.bucket,
+        "key": ref.key,
+        "round": event["round"],
+        "mine": event["mine"],
+    }
+
+
+def _sweep(
+    copy: LargeCopy, _: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+) -> dict[str, Any]:
+    if event["mine"]:
+        copy.sweep(ref, event["mine"])
+    return {}
+
+
+def _planned(event: Mapping[str, Any]) -> Planned:
+    return Planned(
+        fingerprint=event["mine"],
+        precondition=Precondition(int(event["generation"]), event["metageneration"]),
+        slices=event["count"],
+    )
+
+
+def _done(telemetry: Telemetry, result: Result) -> dict[str, Any]:
+    """End the execution. The lag counts from the source's last modification."""
+    occurred_at = result.source.last_modified if result.source else None
+    telemetry.record(Change(result.ref, occurred_at), result, datetime.now(UTC))
+    return {"done": True, "result": report.result(result)}

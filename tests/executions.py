@@ -1,0 +1,65 @@
+"""A state machine in memory: it runs the steps of large objects one after the other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from replicate.protocol.handover import ExecutionState
+from replicate.protocol.large import LargeCopy, Planned
+from replicate.protocol.model import Result, SourceRef
+
+
+@dataclass
+class FakeExecutions:
+    """`Executions` whose executions run when a test says so."""
+
+    states: dict[str, ExecutionState] = field(default_factory=dict)
+    watches: list[tuple[SourceRef, str]] = field(default_factory=list)
+    started: list[tuple[SourceRef, str]] = field(default_factory=list)
+
+    def state(self, name: str) -> ExecutionState | None:
+        return self.states.get(name)
+
+    def watch(self, ref: SourceRef, name: str) -> None:
+        self.watches.append((ref, name))
+
+    def start(self, ref: SourceRef, name: str) -> None:
+        assert (ref, name) in self.watches, "the event is stored before the execution starts"
+        self.started.append((ref, name))
+        self.states[name] = ExecutionState(is_running=True)
+
+    def end(self, name: str, cause: str = "SUCCEEDED") -> None:
+        self.states[name] = ExecutionState(is_running=False, cause=cause)
+
+
+def run_machine(
+    copy: LargeCopy,
+    ref: SourceRef,
+    between: Callable[[str], None] = lambda _: None,
+    rounds: int = 10,
+) -> Result:
+    """Run an execution to its end. `between` is called before each step with its name."""
+    mine: str | None = None
+    for _ in range(rounds):
+        between("plan")
+        planned = copy.plan(ref, mine)
+        if isinstance(planned, Result):
+            return planned
+        mine = planned.fingerprint
+        for number in range(planned.slices):
+            between(f"slice {number}")
+            copy.stage(ref, planned, number)
+        between("commit")
+        if result := copy.commit(ref, planned):
+            return result
+    raise AssertionError("the execution does not end")
+
+
+def as_json(planned: Planned) -> dict[str, Any]:
+    """Return what the state of the machine holds about a plan."""
+    return {
+        "mine": planned.fingerprint,
+        "generation": str(planned.precondition.generation),
+        "metageneration": planned.precondition.metageneration,
+        "count": planned.slices,
+    }

@@ -1,0 +1,185 @@
+"""The doctor checks what large objects need: the state machine, and the bucket for their parts."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from canned import serve_responses
+from memory import Context
+
+from replicate.handler import lambda_handler
+from tools.local.gcs import Fault, GcsServer
+
+PREFIX = ".s3-to-gcs-replicator/staging/"
+CONDITION = {"age": 2, "matchesPrefix": [PREFIX]}
+
+
+def lifecycle(condition: dict[str, Any], action: str = "Delete") -> dict[str, Any]:
+    return {"rule": [{"action": {"type": action}, "condition": condition}]}
+
+
+@pytest.fixture(scope="module", name="gcs")
+def gcs_server() -> Iterator[GcsServer]:
+    with GcsServer(["replica"]) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the variables of a correct deployment with a state machine, and a lifecycle rule."""
+    machine = "arn:aws:states:us-east-1:123456789012:stateMachine:stack-large-objects"
+    environ = {
+        "GCS_BUCKET_NAME": "replica",
+        "GCP_CREDENTIALS_SECRET": "gcp-large",
+        "LARGE_STATE_MACHINE_ARN": machine,
+        "EVENT_QUEUE_URL": f"{aws}/123456789012/events",
+        "STORAGE_EMULATOR_HOST": gcs.url,
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    gcs.set_bucket_settings("replica", lifecycle=lifecycle(CONDITION))
+    secrets = boto3.client("secretsmanager")
+    secrets.create_secret(Name="gcp-large", SecretString=json.dumps(gcs.create_key()))
+    yield
+    gcs.clear_faults()
+    gcs.withhold()
+    secrets.delete_secret(SecretId="gcp-large", ForceDeleteWithoutRecovery=True)
+
+
+def hops() -> dict[str, dict[str, Any]]:
+    """Run the doctor, and return the hops by name."""
+    report = lambda_handler({"doctor": True}, Context())
+    found = {hop["hop"]: hop for hop in report["hops"]}
+    assert report["healthy"] == all(hop["ok"] for hop in found.values())
+    return found
+
+
+def failed() -> dict[str, str]:
+    """Run the doctor, and return what the failed hops found."""
+    return {name: hop["found"] for name, hop in hops().items() if not hop["ok"]}
+
+
+def test_correct_deployment_is_healthy_and_warns_of_nothing() -> None:
+    found = hops()
+    assert list(found)[5:] == [
+        "parts",
+        "lifecycle rule for parts",
+        "storage costs of parts",
+        "state machine",
+    ]
+    assert not [hop for hop in found.values() if not hop["ok"] or "Warning" in hop["found"]]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_nothing_is_checked_without_a_state_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LARGE_STATE_MACHINE_ARN")
+    assert "parts" not in hops()
+
+
+def test_denied_state_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = json.dumps({"__type": "AccessDeniedException", "message": "no"}).encode()
+    with serve_responses((400, denied)) as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", service.url)
+        found = failed()
+    assert found.keys() == {"state machine"}
+    assert "DescribeExecution was refused (AccessDeniedException)" in found["state machine"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"retentionPolicy": {"retentionPeriod": "60"}}, "retention policy of 60 seconds"),
+        ({"defaultEventBasedHold": True}, "event-based hold"),
+    ],
+)
+def test_bucket_whose_objects_cannot_be_deleted_is_found(
+    gcs: GcsServer, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], named: str
+) -> None:
+    gcs.set_bucket_settings("replica", lifecycle=lifecycle(CONDITION), **settings)
+    found = failed()
+    assert found.keys() == {"parts"}
+    assert named in found["parts"]
+    assert "docs/DEPLOY.md" in found["parts"]
+
+    monkeypatch.setenv("OVERWRITE", "never")
+    parts = hops()["parts"]
+    assert parts["ok"], "create-only deployments may be meant for such a bucket"
+    assert parts["found"].startswith("Warning: objects of 17179869184 bytes and more are not")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        lifecycle({**CONDITION, "age": 1}),
+        lifecycle({"matchesPrefix": [PREFIX]}),
+        lifecycle({"age": 2, "matchesPrefix": [f"{PREFIX}a"]}),
+        lifecycle({**CONDITION, "isLive": False}),
+        lifecycle(CONDITION, action="AbortIncompleteMultipartUpload"),
+    ],
+)
+def test_missing_lifecycle_rule_is_found(gcs: GcsServer, rules: dict[str, Any]) -> None:
+    gcs.set_bucket_settings("replica", lifecycle=rules)
+    found = failed()
+    assert found.keys() == {"lifecycle rule for parts"}
+    assert f"deletes all objects below {PREFIX}" in found["lifecycle rule for parts"]
+    assert "docs/DEPLOY.md" in found["lifecycle rule for parts"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"age": 30, "matchesPrefix": ["other/", ".s3-to-gcs-replicator/"]},
+        {"age": 7},
+    ],
+)
+def test_wider_lifecycle_rule_is_enough(gcs: GcsServer, condition: dict[str, Any]) -> None:
+    gcs.set_bucket_settings("replica", lifecycle=lifecycle(condition))
+    assert not failed()
+
+
+def test_another_staging_prefix_needs_another_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGING_PREFIX", "parts/")
+    assert "below parts/ after" in failed()["lifecycle rule for parts"]
+
+
+def test_permission_that_the_doctor_lacks_is_named(gcs: GcsServer) -> None:
+    gcs.add_fault(Fault(operation="buckets.get", status=403, times=3))
+    found = hops()
+    rule = found["lifecycle rule for parts"]
+    assert rule["ok"]
+    assert "Grant the credentials storage.buckets.get on gs://replica" in rule["found"]
+    assert found["storage costs of parts"] == {
+        "hop": "storage costs of parts",
+        "ok": True,
+        "found": "not checked",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "classes", "warned"),
+    [
+        ({"storageClass": "NEARLINE"}, "", "parts in NEARLINE are billed for at least 30 days"),
+        ({}, "GLACIER_IR=ARCHIVE", "parts in ARCHIVE are billed for at least 365 days"),
+        (
+            {"softDeletePolicy": {"retentionDurationSeconds": "604800"}},
+            "",
+            "soft delete keeps parts of failed executions for 7 days more",
+        ),
+        ({"versioning": {"enabled": True}}, "", "versioning keeps deleted parts"),
+    ],
+)
+def test_expensive_settings_are_warnings(
+    gcs: GcsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, object],
+    classes: str,
+    warned: str,
+) -> None:
+    monkeypatch.setenv("STORAGE_CLASS_MAP", classes)
+    gcs.set_bucket_settings("replica", lifecycle=lifecycle(CONDITION), **settings)
+    costs = hops()["storage costs of parts"]
+    assert costs["ok"]
+    assert costs["found"].startswith(f"Warning: {warned}")

@@ -1,0 +1,280 @@
+"""The state machine and the event queue, over the network."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from canned import Response, serve_responses
+
+from replicate.aws_clients import AwsClients
+from replicate.entry import execution_watch
+from replicate.errors import OutOfTimeError, SettingsError, ThrottledError, UnavailableError
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.handover import ExecutionState
+from replicate.protocol.model import SourceRef
+from replicate.retry import RetryPolicy
+from replicate.stepfunctions import StateMachine
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+    from types_boto3_stepfunctions import SFNClient
+
+REF = SourceRef("bucket", 'a key/ü\u2028"')
+POLICY = RetryPolicy(attempts=3, first_delay_s=0.01)
+ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:stack-large-objects"
+
+Make = Callable[..., StateMachine]
+
+
+@pytest.fixture(name="machine")
+def make_machine(aws: str) -> Iterator[Make]:  # noqa: ARG001 - for its variables
+    """Return a function that makes the adapter for the endpoint of the environment."""
+    made: list[AwsClients] = []
+
+    def make(arn: str = ARN, queue_url: str = "http://queue", seconds: float = 60) -> StateMachine:
+        made.append(AwsClients("us-east-1", POLICY))
+        deadline = Deadline(seconds)
+        return StateMachine(
+            made[-1], deadline, POLICY, arn=arn, queue_url=queue_url, watch_delay_s=0
+        )
+
+    yield make
+    for clients in made:
+        clients.close()
+
+
+@pytest.fixture
+def states(aws: str) -> Iterator["SFNClient"]:  # noqa: ARG001 - for its variables
+    client = boto3.client("stepfunctions")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def sqs(aws: str) -> Iterator["SQSClient"]:  # noqa: ARG001 - for its variables
+    client = boto3.client("sqs")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def arn(states: "SFNClient") -> str:
+    """Return a state machine. moto leaves its executions running until somebody stops them."""
+    made = states.create_state_machine(
+        name=uuid.uuid4().hex,
+        definition='{"StartAt": "Wait", "States": {"Wait": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/role",
+    )
+    return made["stateMachineArn"]
+
+
+def executions(states: "SFNClient", arn: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return names and inputs of all executions."""
+    listed = states.list_executions(stateMachineArn=arn)["executions"]
+    found = [states.describe_execution(executionArn=each["executionArn"]) for each in listed]
+    return [(each["name"], json.loads(each["input"])) for each in found]
+
+
+class TestStart:
+    def test_starts_an_execution_with_the_state_that_the_first_step_reads(
+        self, machine: Make, states: "SFNClient", arn: str
+    ) -> None:
+        machine(arn).start(REF, "one-1")
+
+        state = {"bucket": REF.bucket, "key": REF.key, "mine": None, "round": 0}
+        assert executions(states, arn) == [("one-1", state)]
+
+    def test_does_nothing_when_the_execution_runs(
+        self, machine: Make, states: "SFNClient", arn: str
+    ) -> None:
+        made = machine(arn)
+        made.start(REF, "one-1")
+        made.start(REF, "one-1")
+
+        assert len(executions(states, arn)) == 1
+
+    def test_does_nothing_when_the_execution_has_ended(
+        self, machine: Make, states: "SFNClient", arn: str
+    ) -> None:
+        made = machine(arn)
+        made.start(REF, "one-1")
+        states.stop_execution(executionArn=made.execution_arn("one-1"))
+        made.start(REF, "one-1")
+
+        assert len(executions(states, arn)) == 1
+
+    def test_the_settings_are_wrong_when_there_is_no_such_machine(self, machine: Make) -> None:
+        with pytest.raises(SettingsError, match=r"StartExecution .*StateMachineDoesNotExist"):
+            machine().start(REF, "one-1")
+
+
+class TestState:
+    def test_is_none_when_there_is_no_such_execution(self, machine: Make, arn: str) -> None:
+        assert machine(arn).state("one-1") is None
+
+    def test_is_running_until_the_execution_ends(
+        self, machine: Make, states: "SFNClient", arn: str
+    ) -> None:
+        made = machine(arn)
+        made.start(REF, "one-1")
+        assert made.state("one-1") == ExecutionState(is_running=True, cause="RUNNING")
+
+        states.stop_execution(executionArn=made.execution_arn("one-1"))
+        assert made.state("one-1") == ExecutionState(is_running=False, cause="ABORTED")
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            ({"status": "SUCCEEDED"}, ExecutionState(is_running=False, cause="SUCCEEDED")),
+            (
+                {"status": "PENDING_REDRIVE"},
+                ExecutionState(is_running=True, cause="PENDING_REDRIVE"),
+            ),
+            ({"status": "TIMED_OUT"}, ExecutionState(is_running=False, cause="TIMED_OUT")),
+            (
+                {"status": "FAILED", "error": "PermanentError", "cause": "integrity: wrong"},
+                ExecutionState(is_running=False, cause="PermanentError: integrity: wrong"),
+            ),
+            (
+                {"status": "FAILED", "error": "States.Runtime"},
+                ExecutionState(is_running=False, cause="States.Runtime"),
+            ),
+        ],
+    )
+    def test_has_the_cause_of_a_failure(
+        self,
+        machine: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: dict[str, str],
+        expected: ExecutionState,
+    ) -> None:
+        with serve_responses((200, json.dumps(answer).encode())) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            assert machine().state("one-1") == expected
+
+
+class TestWatch:
+    def test_sends_a_message_that_the_function_reads_as_an_event(
+        self, machine: Make, sqs: "SQSClient"
+    ) -> None:
+        url = sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
+
+        machine(queue_url=url).watch(REF, "one-1")
+
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        (change,) = execution_watch.read(json.loads(message["Body"])).changes
+        assert (change.ref, change.watched) == (REF, "one-1")
+
+    def test_the_message_is_delayed(
+        self, aws: str, monkeypatch: pytest.MonkeyPatch, sqs: "SQSClient"
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+        url = sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
+        clients = AwsClients("us-east-1", POLICY)
+        delayed = StateMachine(
+            clients, Deadline(60), POLICY, arn=ARN, queue_url=url, watch_delay_s=300
+        )
+
+        delayed.watch(REF, "one-1")
+
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert found["ApproximateNumberOfMessagesDelayed"] == "1"
+        clients.close()
+
+    def test_the_settings_are_wrong_when_there_is_no_such_queue(
+        self, machine: Make, aws: str
+    ) -> None:
+        with pytest.raises(SettingsError, match=r"SendMessage was refused .*NonExistentQueue"):
+            machine(queue_url=f"{aws}/123456789012/nothing").watch(REF, "one-1")
+
+
+def refused(code: str, status: int = 400) -> Response:
+    return status, json.dumps({"__type": code, "message": "no"}).encode()
+
+
+CALLS: dict[str, Callable[[StateMachine], object]] = {
+    "DescribeExecution": lambda machine: machine.state("one-1"),
+    "StartExecution": lambda machine: machine.start(REF, "one-1"),
+    "SendMessage": lambda machine: machine.watch(REF, "one-1"),
+}
+DONE = (
+    200,
+    b'{"status": "RUNNING", "executionArn": "arn", "startDate": 1, "MessageId": "id"}',
+)
+
+
+@pytest.fixture(params=CALLS)
+def operation(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            refused("ThrottlingException"),
+            refused("com.amazon#ThrottlingException"),
+            refused("RequestThrottled", 403),
+            refused("ExecutionLimitExceeded"),
+            refused("InternalFailure", 500),
+            (503, b""),
+        ],
+    )
+    def test_a_request_is_repeated_after_a_failure_that_may_pass(
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch, answer: Response
+    ) -> None:
+        with serve_responses(answer, answer, DONE) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            machine().start(REF, "one-1")
+            assert service.request_count == 3
+
+    def test_a_service_that_throttles_for_long_is_named(
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch, operation: str
+    ) -> None:
+        with serve_responses(refused("ThrottlingException")) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            with pytest.raises(ThrottledError, match=f"{operation} was throttled"):
+                CALLS[operation](machine(queue_url=f"{service.url}/1/queue"))
+            assert service.request_count == POLICY.attempts
+
+    def test_a_refusal_is_final_and_names_the_rights(
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch, operation: str
+    ) -> None:
+        with serve_responses(refused("AccessDeniedException")) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            with pytest.raises(SettingsError, match=rf"{operation} .*AccessDenied.*role"):
+                CALLS[operation](machine(queue_url=f"{service.url}/1/queue"))
+            assert service.request_count == 1
+
+    def test_a_malformed_response_is_an_outage(
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with serve_responses((200, b"{}"), (200, b"no JSON"), DONE) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            found = machine().state("one-1")
+        assert found == ExecutionState(is_running=True, cause="RUNNING")
+
+    def test_a_service_that_cannot_be_reached_is_unavailable(
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch, operation: str
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        with pytest.raises(UnavailableError, match=f"{operation} failed"):
+            CALLS[operation](machine(queue_url="http://127.0.0.1:9/1/queue"))
+
+    def test_no_request_is_sent_after_the_deadline(self, machine: Make, operation: str) -> None:
+        with pytest.raises(OutOfTimeError):
+            CALLS[operation](machine(seconds=0))
+
+    def test_a_function_without_a_role_is_told_so(
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch, operation: str
+    ) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, "/nowhere")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(SettingsError, match="Give it an execution role"):
+            CALLS[operation](machine(queue_url="http://127.0.0.1:9/1/queue"))

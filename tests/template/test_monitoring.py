@@ -1,0 +1,177 @@
+"""Alarms and dashboard watch metrics that exist, and the alarms reach a person."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from template.stack import Stack, variables
+
+from replicate.entry.invocation import Change
+from replicate.errors import CredentialsError, IntegrityError
+from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
+from replicate.telemetry import Telemetry
+from tools.local import template
+from tools.local.template import TEMPLATE
+
+SOURCE = SourceRef("bucket", "key")
+
+Metric = tuple[str, str, str, str]
+"""Namespace, name, dimension and its value."""
+
+FUNCTION = ("FunctionName", "${ReplicateFunction}")
+EVENTS = ("QueueName", "${EventQueue.QueueName}")
+FAILURES = ("QueueName", "${FailureQueue.QueueName}")
+EXECUTIONS = ("StateMachineArn", "${LargeObjectMachine}")
+
+EXPECTED = {
+    "DeadLetterQueueAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", *FAILURES),
+    "ErrorsAlarm": ("AWS/Lambda", "Errors", *FUNCTION),
+    "ThrottlesAlarm": ("AWS/Lambda", "Throttles", *FUNCTION),
+    "AsyncEventAgeAlarm": ("AWS/Lambda", "AsyncEventAge", *FUNCTION),
+    "EventQueueAgeAlarm": ("AWS/SQS", "ApproximateAgeOfOldestMessage", *EVENTS),
+    "ReplicationLagAlarm": ("S3ToGcs", "ReplicationLag", "service", "stack"),
+    "IntegrityAlarm": ("S3ToGcs", "IntegrityFailed", "service", "stack"),
+    "CredentialsAlarm": ("S3ToGcs", "CredentialsFailed", "service", "stack"),
+    "LargeObjectFailedAlarm": ("AWS/States", "ExecutionsFailed", *EXECUTIONS),
+    "LargeObjectTimedOutAlarm": ("AWS/States", "ExecutionsTimedOut", *EXECUTIONS),
+    "LargeObjectAbortedAlarm": ("AWS/States", "ExecutionsAborted", *EXECUTIONS),
+}
+
+
+@pytest.fixture(name="monitoring")
+def default_monitoring(stack: Stack) -> template.Stack:
+    return stack.monitoring()
+
+
+@pytest.fixture(name="emitted")
+def metrics_of_the_function(stack: Stack, capsys: pytest.CaptureFixture[str]) -> set[Metric]:
+    """Let the function's telemetry write every metric that it has, and read them back."""
+    settings = variables(stack)
+    telemetry = Telemetry(
+        settings["POWERTOOLS_SERVICE_NAME"], settings["POWERTOOLS_METRICS_NAMESPACE"]
+    )
+    now = datetime.now(UTC)
+    with telemetry.invocation("made up"):
+        for reason in (Reason.CREATED, Reason.CURRENT, Reason.DELETED):
+            telemetry.record(Change(SOURCE, now), _result(reason), now)
+        for error in (IntegrityError("made up"), CredentialsError("made up")):
+            telemetry.record(Change(SOURCE), error, now)
+    return set(_written(capsys.readouterr().out))
+
+
+def alarms(monitoring: template.Stack) -> dict[str, dict[str, Any]]:
+    return {n: r.properties for n, r in monitoring.of_kind("AWS::CloudWatch::Alarm").items()}
+
+
+def watched(alarm: dict[str, Any]) -> Metric:
+    """Return the metric of an alarm, which may be inside an expression."""
+    described = alarm["Metrics"][-1]["MetricStat"]["Metric"] if "Metrics" in alarm else alarm
+    (dimension,) = described["Dimensions"]
+    return described["Namespace"], described["MetricName"], dimension["Name"], dimension["Value"]
+
+
+def widgets(monitoring: template.Stack) -> list[dict[str, Any]]:
+    body = json.loads(monitoring.properties("Dashboard")["DashboardBody"])
+    return [widget["properties"] for widget in body["widgets"]]
+
+
+def shown(monitoring: template.Stack) -> set[Metric]:
+    """Return the metrics of all widgets; those with one element are expressions."""
+    found = [m for widget in widgets(monitoring) for m in widget["metrics"] if len(m) > 1]
+    return {(namespace, name, dimension, value) for namespace, name, dimension, value, *_ in found}
+
+
+class TestAlarms:
+    def test_watch_these_metrics(self, monitoring: template.Stack) -> None:
+        assert {name: watched(alarm) for name, alarm in alarms(monitoring).items()} == EXPECTED
+
+    def test_watch_metrics_that_the_function_emits(
+        self, monitoring: template.Stack, emitted: set[Metric]
+    ) -> None:
+        found = {watched(alarm) for alarm in alarms(monitoring).values()}
+
+        assert {metric for metric in found if metric[0] == "S3ToGcs"} <= emitted
+
+    def test_notify_the_topic_and_nobody_else(self, monitoring: template.Stack) -> None:
+        assert {str(a["AlarmActions"]) for a in alarms(monitoring).values()} == {
+            "['${AlarmTopic}']"
+        }
+
+    def test_do_not_fire_where_nothing_happens(self, monitoring: template.Stack) -> None:
+        assert {a["TreatMissingData"] for a in alarms(monitoring).values()} == {"notBreaching"}
+
+    def test_one_failure_fires_and_an_age_fires_above_the_parameter(self) -> None:
+        found = alarms(Stack(AlarmLagSeconds=77).monitoring())
+
+        ages = {"AsyncEventAgeAlarm", "EventQueueAgeAlarm", "ReplicationLagAlarm"}
+        assert {a["ComparisonOperator"] for a in found.values()} == {"GreaterThanThreshold"}
+        assert {name for name, alarm in found.items() if alarm["Threshold"] == 77} == ages
+        assert {found[name]["Threshold"] for name in found.keys() - ages} == {0}
+
+    def test_lambdas_milliseconds_are_compared_as_seconds(self, monitoring: template.Stack) -> None:
+        expression, metric = monitoring.properties("AsyncEventAgeAlarm")["Metrics"]
+
+        assert expression["Expression"] == f"{metric['Id']} / 1000"
+        assert metric["ReturnData"] is False
+
+    def test_each_has_a_row_in_the_operators_manual(self, monitoring: template.Stack) -> None:
+        manual = (TEMPLATE.parent / "docs" / "OPERATIONS.md").read_text()
+
+        assert [name for name in alarms(monitoring) if f"| `{name}` |" not in manual] == []
+
+    def test_each_says_what_to_do(self, monitoring: template.Stack) -> None:
+        remedies = ("make redrive", "make doctor", "aise ", "docs/OPERATIONS.md", "Look for")
+
+        for name, alarm in alarms(monitoring).items():
+            assert any(remedy in alarm["AlarmDescription"] for remedy in remedies), name
+            assert len(alarm["AlarmDescription"]) <= 1024, name
+
+
+@pytest.mark.parametrize("address", ["", "me@example.com"])
+def test_the_address_is_subscribed_to_the_topic(address: str) -> None:
+    topic = Stack(AlarmEmail=address).monitoring().properties("AlarmTopic")
+
+    subscribed = [{"Protocol": "email", "Endpoint": address}] if address else []
+    assert topic["Subscription"] == subscribed
+
+
+class TestDashboard:
+    def test_shows_the_metrics_that_the_function_emits_and_that_alarms_watch(
+        self, monitoring: template.Stack, emitted: set[Metric]
+    ) -> None:
+        found = shown(monitoring)
+
+        assert {metric for metric in found if metric[0] == "S3ToGcs"} == emitted
+        assert set(EXPECTED.values()) <= found
+
+    @pytest.mark.parametrize(
+        ("architecture", "price"), [("x86_64", "0.0000166667"), ("arm64", "0.0000133334")]
+    )
+    def test_the_cost_depends_on_memory_and_processor(self, architecture: str, price: str) -> None:
+        estimate = widgets(Stack(Architecture=architecture, MemorySize=2048).monitoring())[-1]
+        expressions = [m[0]["expression"] for m in estimate["metrics"] if len(m) == 1]
+
+        assert [e for e in expressions if f"* 2048 / 1024 * {price} +" in e]
+
+
+def _result(reason: Reason) -> Result:
+    return Result(
+        ref=SOURCE,
+        uri="gs://replica/key",
+        reason=reason,
+        source=None,
+        replica=None,
+        verified_by=VerifiedBy("made up", "made up"),
+        fields_dropped=("made up",),
+    )
+
+
+def _written(output: str) -> Iterator[Metric]:
+    """Yield the metrics in the log's lines of CloudWatch's embedded metric format."""
+    for line in map(json.loads, output.splitlines()):
+        for described in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            ((dimension,),) = described["Dimensions"]
+            for metric in described["Metrics"]:
+                yield described["Namespace"], metric["Name"], dimension, line[dimension]

@@ -1,0 +1,227 @@
+"""Which principal may do what on which resource, in every mode."""
+
+import re
+
+import pytest
+from template.stack import (
+    BUCKET,
+    EVENT_QUEUE,
+    EXECUTIONS,
+    FAILURE_QUEUE,
+    FUNCTION,
+    KEY,
+    MACHINE,
+    MODES,
+    SECRET,
+    Grant,
+    Stack,
+    grants,
+    notifications,
+    rights,
+    statements,
+    texts,
+)
+
+ACCOUNT = "123456789012"
+INVOKE, SEND = "lambda:InvokeFunction", "sqs:SendMessage"
+S3, EVENTBRIDGE = "s3.amazonaws.com", "events.amazonaws.com"
+ROUTE = "arn:aws:execute-api:eu-central-1:123456789012:${Api}/*/POST/v1/replicate"
+RULE = "${BucketRule.Arn}"
+
+API_INVOKES = Grant(
+    service="apigateway.amazonaws.com", action=INVOKE, resource=FUNCTION, source=ROUTE
+)
+S3_INVOKES = Grant(service=S3, action=INVOKE, resource=FUNCTION, source=BUCKET, account=ACCOUNT)
+S3_SENDS = Grant(service=S3, action=SEND, resource=EVENT_QUEUE, source=BUCKET, account=ACCOUNT)
+RULE_INVOKES = Grant(service=EVENTBRIDGE, action=INVOKE, resource=FUNCTION, source=RULE)
+RULE_SENDS = Grant(service=EVENTBRIDGE, action=SEND, resource=EVENT_QUEUE, source=RULE)
+RULE_FAILS = Grant(service=EVENTBRIDGE, action=SEND, resource=FAILURE_QUEUE, source=RULE)
+
+NETWORK = {
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+}
+
+
+class TestServices:
+    @pytest.mark.parametrize(
+        ("delivery", "kind", "expected"),
+        [
+            ("direct", "new", {S3_INVOKES}),
+            ("queue", "new", {S3_SENDS}),
+            ("direct", "existing", {RULE_INVOKES, RULE_FAILS}),
+            ("queue", "existing", {RULE_SENDS, RULE_FAILS}),
+        ],
+    )
+    def test_only_the_api_and_the_events_of_the_bucket_have_access(
+        self, delivery: str, kind: str, expected: set[Grant]
+    ) -> None:
+        stack = Stack(Delivery=delivery, SourceBucketKind=kind)
+
+        assert grants(stack) == {API_INVOKES, *expected}
+
+    def test_each_role_is_for_one_service(self, stack: Stack) -> None:
+        roles = stack.of_kind("AWS::IAM::Role")
+        services = {"FunctionRole": "lambda", "LargeObjectMachineRole": "states"}
+
+        assert roles.keys() == services.keys()
+        for name, service in services.items():
+            assert "ManagedPolicyArns" not in roles[name].properties
+            (statement,) = roles[name].properties["AssumeRolePolicyDocument"]["Statement"]
+            assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
+            assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
+
+    def test_step_functions_may_assume_its_role_for_this_machine_only(self, stack: Stack) -> None:
+        role = stack.properties("LargeObjectMachineRole")
+        (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+
+        assert statement["Condition"] == {
+            "ArnEquals": {"aws:SourceArn": MACHINE},
+            "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        }
+
+    def test_the_new_bucket_is_private_and_denies_unencrypted_connections(
+        self, stack: Stack
+    ) -> None:
+        bucket = stack.properties("SourceBucket")
+        (statement,) = statements(stack, "SourceBucketPolicy")
+
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+        assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+        assert statement["Action"] == "s3:*"
+        assert statement["Resource"] == ["${SourceBucket.Arn}", "${SourceBucket.Arn}/*"]
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+class TestFunction:
+    def test_has_these_rights_by_default(self, stack: Stack) -> None:
+        assert rights(stack) == {
+            f"{BUCKET}/*": {"s3:GetObject", "s3:GetObjectVersion"},
+            BUCKET: {"s3:ListBucket"},
+            SECRET: {"secretsmanager:GetSecretValue"},
+            FAILURE_QUEUE: {SEND},
+            EVENT_QUEUE: {
+                "sqs:ReceiveMessage",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                SEND,
+            },
+            MACHINE: {"states:StartExecution"},
+            EXECUTIONS: {"states:DescribeExecution"},
+            "${FunctionLogGroup.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
+            "*": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
+        }
+
+    @pytest.mark.parametrize(
+        ("options", "resource", "added"),
+        [
+            (
+                {"ReplicateTags": "contexts"},
+                f"{BUCKET}/*",
+                {"s3:GetObjectTagging", "s3:GetObjectVersionTagging"},
+            ),
+            ({"DecryptKmsKeyArns": KEY}, KEY, {"kms:Decrypt"}),
+            ({"KmsKeyArn": KEY}, KEY, {"kms:Decrypt", "kms:GenerateDataKey"}),
+            ({"VpcSubnetIds": "subnet-01234567"}, "*", NETWORK),
+        ],
+    )
+    def test_gets_a_right_only_with_the_option_that_needs_it(
+        self, stack: Stack, options: dict[str, str], resource: str, added: set[str]
+    ) -> None:
+        default = rights(stack)
+
+        expected = {**default, resource: default.get(resource, set()) | added}
+        assert rights(Stack(**options)) == expected
+
+    def test_decrypts_with_several_keys(self) -> None:
+        other = f"{KEY[:-1]}0"
+
+        allowed = rights(Stack(DecryptKmsKeyArns=f"{KEY},{other}"))
+
+        assert allowed[KEY] == allowed[other] == {"kms:Decrypt"}
+
+    def test_code_may_not_use_the_vpc_rights(self, stack: Stack) -> None:
+        """The Lambda service needs them; AWS sets the condition's key for requests of the code."""
+        in_vpc = Stack(VpcSubnetIds="subnet-01234567", VpcSecurityGroupIds="sg-01234567")
+        (denied,) = statements(in_vpc, "DenyVpcActionsToCode")
+
+        assert in_vpc.properties("ReplicateFunction")["VpcConfig"] == {
+            "SubnetIds": ["subnet-01234567"],
+            "SecurityGroupIds": ["sg-01234567"],
+        }
+        assert (denied["Effect"], denied["Action"], denied["Resource"]) == ("Deny", "ec2:*", "*")
+        assert denied["Condition"] == {"ArnEquals": {"lambda:SourceFunctionArn": FUNCTION}}
+        assert "VpcConfig" not in stack.properties("ReplicateFunction")
+        assert not stack.of_kind("AWS::IAM::RolePolicy")
+
+
+def test_the_state_machine_may_invoke_the_function_write_its_log_and_trace(stack: Stack) -> None:
+    assert rights(stack, "LargeObjectMachineRole") == {
+        FUNCTION: {INVOKE},
+        "*": {
+            "logs:CreateLogDelivery",
+            "logs:GetLogDelivery",
+            "logs:UpdateLogDelivery",
+            "logs:DeleteLogDelivery",
+            "logs:ListLogDeliveries",
+            "logs:PutResourcePolicy",
+            "logs:DescribeResourcePolicies",
+            "logs:DescribeLogGroups",
+            "xray:PutTraceSegments",
+            "xray:PutTelemetryRecords",
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+        },
+    }
+
+
+class TestApi:
+    def test_has_one_route_for_signed_requests(self, stack: Stack) -> None:
+        (route,) = stack.of_kind("AWS::ApiGatewayV2::Route").values()
+
+        assert route.properties["RouteKey"] == "POST /v1/replicate"
+        assert route.properties["AuthorizationType"] == "AWS_IAM"
+
+    def test_is_open_only_if_the_parameter_says_so(self) -> None:
+        route = Stack(ApiAuthorization="NONE").properties("ReplicateRoute")
+
+        assert route["AuthorizationType"] == "NONE"
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_queues_and_new_bucket_are_encrypted_with_the_key_or_by_aws(key: str | None) -> None:
+    stack = Stack(**({"KmsKeyArn": key} if key else {}))
+    bucket = stack.properties("SourceBucket")["BucketEncryption"]
+    (rule,) = bucket["ServerSideEncryptionConfiguration"]
+
+    for name in ("EventQueue", "FailureQueue"):
+        queue = stack.properties(name)
+        assert queue.get("KmsMasterKeyId") == key
+        assert queue.get("SqsManagedSseEnabled") == (None if key else True)
+    assert rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID") == key
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == ("aws:kms" if key else "AES256")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_there_is_no_wildcard_and_no_secret_except_these(mode: dict[str, str]) -> None:
+    stack = Stack(**mode)
+
+    found = set(texts([[r.properties for r in stack.resources.values()], stack.outputs]))
+
+    assert not [text for text in found if re.search(r"private_key|BEGIN|AKIA", text)]
+    assert {text for text in found if "*" in text} <= {
+        "*",  # who is denied unencrypted connections; actions without resources, as tested above
+        "s3:*",  # denied
+        "ec2:*",  # denied
+        "${SourceBucket.Arn}/*",
+        f"{BUCKET}/*",
+        ROUTE,
+        EXECUTIONS,
+        "photos/*",  # the event pattern's keys
+        *(notification["Event"] for notification in notifications(stack)),
+    }

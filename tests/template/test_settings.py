@@ -1,0 +1,124 @@
+"""Parameters become environment variables, and environment variables become Settings."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import pytest
+from template.stack import MACHINE, SECRET, Stack, variables
+
+from replicate.protocol.mapping import Tags
+from replicate.protocol.parts import Sizes
+from replicate.protocol.plan import Overwrite, Policy
+from replicate.settings import Settings
+from tools.local.template import parameters
+
+LAMBDA = {"AWS_REGION": "eu-central-1"}
+"""What Lambda itself sets."""
+
+LIBRARIES = {
+    "POWERTOOLS_LOG_LEVEL",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "STORAGE_EMULATOR_HOST",
+}
+"""Variables that libraries read, not Settings."""
+
+UNSET = {"PART_SIZE", "SLICE_SIZE", "STAGING_PREFIX", "WATCH_DELAY_SECONDS"}
+"""Variables that the template leaves at their defaults. Tests and other deployments set them."""
+
+
+class Environment(Mapping[str, str]):
+    """Environment variables that record which of them were read."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def settings(**options: str) -> Settings:
+    return Settings.from_environ({**variables(Stack(**options)), **LAMBDA})
+
+
+def test_the_template_sets_the_variables_that_the_settings_read(stack: Stack) -> None:
+    environment = Environment({**variables(stack), **LAMBDA})
+
+    Settings.from_environ(environment)
+
+    assert environment.read - LAMBDA.keys() - UNSET == variables(stack).keys() - LIBRARIES
+    assert environment.read >= UNSET
+
+
+def test_every_parameter_reaches_its_setting() -> None:
+    found = settings(
+        GcsKeyPrefix="backup/",
+        StorageClassMap="STANDARD_IA=NEARLINE",
+        Overwrite="never",
+        ParallelThreshold="64 MiB",
+        LargeObjectThreshold="1 TiB",
+    )
+
+    assert found.naming.bucket == "replica"
+    assert found.naming.prefix == "backup/"
+    assert found.credentials_secret == SECRET
+    assert found.source_buckets == {"my-source-bucket"}
+    assert found.storage_classes == {"STANDARD_IA": "NEARLINE"}
+    assert found.policy == Policy(Overwrite.NEVER, deletes=False, tags=Tags.OFF)
+    assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)
+    assert found.state_machine == MACHINE
+    assert found.event_queue_url == "${EventQueue}"
+    assert found.service == "stack"
+
+
+def test_the_thresholds_have_the_defaults_of_the_code(stack: Stack) -> None:
+    found = settings()
+
+    assert found.sizes == Sizes()
+    assert found.sizes.large_from == 16 * 1024**3
+    assert variables(stack)["PARALLEL_FROM"] == "256 MiB"
+
+
+@pytest.mark.parametrize("size", ["262144", "64 KiB", "64KiB", "256 MiB", "16 GiB", "5 TiB"])
+def test_the_settings_accept_every_size_that_the_template_accepts(size: str) -> None:
+    pattern = parameters()["LargeObjectThreshold"]["AllowedPattern"]
+
+    assert re.fullmatch(pattern, size)
+    assert settings(LargeObjectThreshold=size).sizes.large_from > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "deletes", "lifecycle"),
+    [("false", False, False), ("true", True, False), ("with-lifecycle", True, True)],
+)
+def test_deletions_are_replicated_as_the_parameter_says(
+    value: str,
+    *,
+    deletes: bool,
+    lifecycle: bool,
+) -> None:
+    found = settings(ReplicateDeletes=value)
+
+    assert (found.policy.deletes, found.lifecycle_deletes) == (deletes, lifecycle)
+
+
+@pytest.mark.parametrize("name", ["Overwrite", "ReplicateDeletes", "ReplicateTags"])
+def test_the_settings_accept_every_allowed_value(name: str) -> None:
+    values = parameters()[name]["AllowedValues"]
+    found = [settings(**{name: value}) for value in values]
+
+    assert len({(each.policy, each.lifecycle_deletes) for each in found}) == len(values)
+
+
+def test_local_runs_can_set_the_endpoints(stack: Stack) -> None:
+    """`sam local` sets only variables that the template declares; empty counts as not set."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "STORAGE_EMULATOR_HOST"):
+        assert variables(stack)[name] == ""

@@ -1,0 +1,334 @@
+"""Large objects: the hand-over to an execution, and the execution's steps."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import pytest
+from executions import FakeExecutions, run_machine
+from fakes import FakeGcs, FakeS3, Upload
+
+from replicate.errors import DestinationForbiddenError, IntegrityError, LargeObjectError
+from replicate.protocol.assembly import Assembler
+from replicate.protocol.checksums import Stop
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.large import LargeCopy, Planned
+from replicate.protocol.mapping import Naming
+from replicate.protocol.model import Checksum, Reason, Result, SourceObject, SourceRef
+from replicate.protocol.parts import Sizes
+from replicate.protocol.plan import Policy
+from replicate.protocol.replicator import Replicator
+from replicate.retry import DEFAULT_POLICY, RoundClock
+
+REF = SourceRef("source", "key")
+PREFIX = ".staging/"
+SIZES = Sizes(parallel_from=50, large_from=200, part=50, slice=100)
+ONE = bytes(range(256)) * 2
+TWO = ONE[::-1]
+
+T = TypeVar("T")
+
+
+def in_order(tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
+    stop = Stop()
+    return [task(stop) for task in tasks]
+
+
+@dataclass
+class World:
+    """Both stores, a replicator that hands large objects over, and the execution's steps."""
+
+    s3: FakeS3 = field(default_factory=FakeS3)
+    gcs: FakeGcs = field(default_factory=FakeGcs)
+    executions: FakeExecutions = field(default_factory=FakeExecutions)
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def assembler(self) -> Assembler:
+        return Assembler(
+            source=self.s3,
+            destination=self.gcs,
+            prefix=PREFIX,
+            sizes=SIZES,
+            in_parallel=in_order,
+        )
+
+    @property
+    def replicator(self) -> Replicator:
+        return Replicator(
+            source=self.s3,
+            destination=self.gcs,
+            naming=Naming("replica"),
+            clock=RoundClock(DEFAULT_POLICY, Deadline(10)),
+            policy=self.policy,
+            assembler=self.assembler,
+            executions=self.executions,
+        )
+
+    @property
+    def copy(self) -> LargeCopy:
+        return LargeCopy(self.replicator, self.assembler)
+
+    def upload(self, data: bytes) -> None:
+        self.s3.upload(REF, Upload(data=data, checksum="CRC64NVME"))
+
+    def replicate(self, watched: str | None = None) -> Result:
+        return self.replicator.replicate(REF, watched=watched)
+
+    def data(self, name: str = "key") -> bytes | None:
+        stored = self.gcs.objects.get(name)
+        return stored.data if stored else None
+
+    def staged(self) -> list[str]:
+        return [name for name in self.gcs.objects if name.startswith(PREFIX)]
+
+
+def test_large_object_is_handed_over_to_an_execution() -> None:
+    world = World()
+    world.upload(ONE)
+    result = world.replicate()
+    assert result.reason is Reason.STARTED
+    assert result.execution is not None
+    assert world.executions.started == [(REF, result.execution)]
+    assert world.gcs.objects == {}
+
+
+def test_second_event_is_stored_while_the_execution_runs() -> None:
+    world = World()
+    world.upload(ONE)
+    first, second = world.replicate(), world.replicate()
+    assert second.reason is Reason.RUNNING
+    assert second.execution == first.execution
+    assert len(world.executions.started) == 1
+    assert len(world.executions.watches) == 2
+
+
+def test_watch_is_stored_again_while_the_execution_runs_even_if_both_sides_are_equal() -> None:
+    """Counterexample "acknowledge when equal"."""
+    world = World()
+    world.upload(ONE)
+    name = world.replicate().execution
+    world.s3.delete(REF)
+    result = world.replicate(watched=name)
+    assert result.reason is Reason.RUNNING
+    assert world.executions.watches == [(REF, name)] * 2
+
+
+def test_watch_replicates_when_the_execution_has_ended() -> None:
+    world = World()
+    world.upload(ONE)
+    name = world.replicate().execution
+    assert name
+    run_machine(world.copy, REF)
+    world.executions.end(name)
+    assert world.replicate(watched=name).reason is Reason.CURRENT
+
+
+def test_at_most_three_executions_are_started_while_the_key_differs() -> None:
+    world = World()
+    world.upload(ONE)
+    names = []
+    for _ in range(3):
+        result = world.replicate()
+        assert result.reason is Reason.STARTED
+        assert result.execution
+        names.append(result.execution)
+        world.executions.end(result.execution, "States.Timeout: slow")
+    assert len({name.rpartition("-")[0] for name in names}) == 1
+    with pytest.raises(LargeObjectError, match=r"States\.Timeout: slow"):
+        world.replicate()
+    world.upload(TWO)
+    assert world.replicate().reason is Reason.STARTED
+
+
+def test_small_object_needs_no_execution() -> None:
+    world = World()
+    world.upload(ONE[:199])
+    assert world.replicate().reason is Reason.CREATED
+    assert world.executions.started == []
+
+
+def test_large_object_is_copied_by_one_run_when_there_is_no_state_machine() -> None:
+    world = World()
+    world.upload(ONE)
+    replicator = replace(world.replicator, executions=None)
+    assert replicator.replicate(REF).reason is Reason.CREATED
+    assert world.data() == ONE
+
+
+def test_execution_stages_slices_and_joins_them() -> None:
+    world = World()
+    world.upload(ONE)
+    result = run_machine(world.copy, REF)
+    assert (result.reason, result.verified_by.source) == (Reason.CREATED, "crc64nvme")
+    assert world.data() == ONE
+    assert world.staged() == []
+    assert world.replicate().reason is Reason.CURRENT
+
+
+def test_execution_overwrites_under_the_planned_precondition() -> None:
+    world = World()
+    world.upload(TWO)
+    run_machine(world.copy, REF)
+    world.upload(ONE)
+    assert run_machine(world.copy, REF).reason is Reason.OVERWRITTEN
+    assert world.data() == ONE
+
+
+def test_every_step_may_be_repeated() -> None:
+    world = World()
+    world.upload(ONE)
+    copy = world.copy
+    planned = copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    for number in [*range(planned.slices), *range(planned.slices)]:
+        assert copy.stage(REF, planned, number)
+    assert copy.commit(REF, planned) is not None
+    assert copy.commit(REF, planned) is None
+    done = copy.plan(REF, planned.fingerprint)
+    assert isinstance(done, Result)
+    assert done.reason is Reason.CURRENT
+
+
+def steps_of(world: World) -> list[str]:
+    names: list[str] = []
+    run_machine(world.copy, REF, names.append)
+    return names
+
+
+def all_steps() -> list[str]:
+    world = World()
+    world.upload(ONE)
+    return steps_of(world)
+
+
+@pytest.mark.parametrize("at", all_steps())
+@pytest.mark.parametrize("deletes", [False, True])
+@pytest.mark.parametrize("change", ["overwrite", "delete", "small", "metadata"])
+def test_execution_ends_equal_when_the_source_changes_before_a_step(
+    change: str, at: str, *, deletes: bool
+) -> None:
+    world = World(policy=Policy(deletes=deletes))
+    world.upload(ONE)
+
+    def meddle(step: str) -> None:
+        if step != at or world.s3.head(REF) is None or meddled:
+            return
+        meddled.append(step)
+        if change == "overwrite":
+            world.upload(TWO)
+        elif change == "delete":
+            world.s3.delete(REF)
+        elif change == "small":
+            world.upload(ONE[:20])
+        else:
+            world.s3.upload(
+                REF, Upload(data=ONE, checksum="CRC64NVME", metadata={"changed": "yes"})
+            )
+
+    meddled: list[str] = []
+    run_machine(world.copy, REF, meddle)
+    run_machine(world.copy, REF)
+    source = world.s3.head(REF)
+    assert world.data() == (world.s3.data(REF) if source else None)
+    assert world.staged() == []
+    if source:
+        assert world.replicate().reason is Reason.CURRENT
+
+
+@pytest.mark.parametrize("at", all_steps())
+@pytest.mark.parametrize("change", ["overwrite", "delete"])
+def test_execution_ends_equal_when_the_destination_changes_before_a_step(
+    change: str, at: str
+) -> None:
+    world = World()
+    world.gcs.put("key", b"theirs")
+    world.upload(ONE)
+
+    def meddle(step: str) -> None:
+        if step == at and not meddled:
+            meddled.append(step)
+            world.gcs.objects.pop("key", None)
+            if change == "overwrite":
+                world.gcs.put("key", b"theirs again")
+
+    meddled: list[str] = []
+    run_machine(world.copy, REF, meddle)
+    assert world.data() == ONE
+    assert world.staged() == []
+
+
+def test_execution_deletes_its_replica_when_the_source_is_deleted_after_the_commit() -> None:
+    world = World()
+    world.upload(ONE)
+    copy = world.copy
+    planned = copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    for number in range(planned.slices):
+        copy.stage(REF, planned, number)
+    source, head = world.s3.head(REF), world.s3.head
+    heads = iter([source, None])
+
+    def read(ref: SourceRef) -> SourceObject | None:
+        assert ref == REF
+        return next(heads, None)
+
+    world.s3.head = read  # type: ignore[method-assign]
+    assert copy.commit(REF, planned) is None
+    world.s3.head = head  # type: ignore[method-assign]
+    world.s3.delete(REF)
+    done = copy.plan(REF, planned.fingerprint)
+    assert isinstance(done, Result)
+    assert done.reason is Reason.DELETED
+    assert world.gcs.objects == {}
+
+
+def test_replica_of_another_version_is_not_deleted() -> None:
+    world = World()
+    world.upload(TWO)
+    run_machine(world.copy, REF)
+    world.upload(ONE)
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    world.s3.delete(REF)
+    done = world.copy.plan(REF, planned.fingerprint)
+    assert isinstance(done, Result)
+    assert done.reason is Reason.SOURCE_GONE
+    assert world.data() == TWO
+
+
+def test_execution_fails_and_sweeps_when_bytes_are_wrong() -> None:
+    world = World()
+    world.upload(ONE)
+    version = world.s3.head(REF)
+    assert version
+    wrong = replace(version, checksums=(Checksum("CRC64NVME", "AAAAAAAAAAA="),))
+    world.s3._versions[REF][-1] = replace(world.s3.pinned(version), object=wrong)  # noqa: SLF001
+    with pytest.raises(IntegrityError):
+        run_machine(world.copy, REF)
+    assert world.gcs.objects == {}
+
+
+def test_large_object_is_rejected_when_parts_cannot_be_deleted() -> None:
+    world = World()
+    world.upload(ONE)
+    world.gcs.obstacle = "gs://replica has a retention policy of 60 seconds"
+    with pytest.raises(DestinationForbiddenError, match="retention policy of 60 seconds"):
+        world.copy.plan(REF, None)
+    assert world.gcs.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("cause", "executions"),
+    [("PermanentError: source_archived: frozen", 1), ("WrongBytesError: integrity: wrong", 2)],
+)
+def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executions: int) -> None:
+    world = World()
+    world.upload(ONE)
+    for _ in range(executions):
+        started = world.replicate().execution
+        assert started
+        world.executions.end(started, cause)
+    with pytest.raises(LargeObjectError, match=re.escape(cause)):
+        world.replicate()

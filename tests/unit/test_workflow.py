@@ -1,0 +1,183 @@
+"""The steps of the state machine, as it invokes the function: JSON in, JSON out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from executions import FakeExecutions
+from fakes import Upload
+from memory import Context, FailingSource, MemoryStores, sample_event
+
+from replicate.errors import IntegrityError, SourceArchivedError, SourceUnavailableError
+from replicate.protocol.large import MAX_ROUNDS
+from replicate.protocol.model import SourceRef
+from replicate.workflow import PermanentError, TransientError, WrongBytesError
+
+DATA = bytes(range(256)) * 2
+REF = SourceRef("my-source-bucket", "key")
+MACHINE = Path(__file__).parents[2] / "statemachines" / "large-object.asl.json"
+ENVIRON = {
+    "PARALLEL_FROM": "50",
+    "LARGE_FROM": "200",
+    "PART_SIZE": "50",
+    "SLICE_SIZE": "100",
+    "SOURCE_BUCKETS": REF.bucket,
+}
+
+
+def stores(failure: Exception | None = None) -> MemoryStores:
+    made = MemoryStores(environ=ENVIRON, executions=FakeExecutions())
+    if failure:
+        made.wrap = lambda source: FailingSource(source, {"key": failure})
+    made.s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+    return made
+
+
+def invoke(made: MemoryStores, step: str, state: dict[str, Any]) -> dict[str, Any]:
+    event = {"large": step, "bucket": REF.bucket, "key": REF.key, **state}
+    answer = made.function().step(json.loads(json.dumps(event)), Context())
+    new: dict[str, Any] = json.loads(json.dumps(answer))
+    return new
+
+
+def test_steps_copy_a_large_object(capsys: pytest.CaptureFixture[str]) -> None:
+    made = stores()
+    state = invoke(made, "plan", {"mine": None, "round": 0})
+    assert (state["done"], state["round"], state["slices"]) == (False, 1, [0, 1, 2, 3, 4, 5])
+    for number in state["slices"]:
+        assert invoke(made, "slice", {**state, "number": number}) == {"staged": True}
+    done = invoke(made, "commit", state)
+    assert done["done"] is True
+    assert done["result"]["reason"] == "created"
+    assert made.gcs.objects["key"].data == DATA
+    assert set(made.gcs.objects) == {"key"}
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["message"] for line in lines if "message" in line] == ["replicated: created"]
+    assert [line["BytesReplicated"] for line in lines if "_aws" in line] == [[512.0]]
+
+
+def test_plan_ends_the_execution_when_both_sides_are_equal() -> None:
+    made = stores()
+    state = invoke(made, "plan", {"mine": None, "round": 0})
+    for number in state["slices"]:
+        invoke(made, "slice", {**state, "number": number})
+    invoke(made, "commit", state)
+    done = invoke(made, "plan", {"mine": state["mine"], "round": 1})
+    assert (done["done"], done["result"]["reason"]) == (True, "current")
+
+
+def test_commit_requests_another_plan_when_a_slice_is_missing() -> None:
+    made = stores()
+    state = invoke(made, "plan", {"mine": None, "round": 0})
+    again = invoke(made, "commit", state)
+    assert again == {
+        "done": False,
+        "bucket": REF.bucket,
+        "key": REF.key,
+        "round": 1,
+        "mine": state["mine"],
+    }
+
+
+def test_sweep_deletes_staged_objects() -> None:
+    made = stores()
+    state = invoke(made, "plan", {"mine": None, "round": 0})
+    invoke(made, "slice", {**state, "number": 0})
+    assert made.gcs.objects
+    assert invoke(made, "sweep", state) == {}
+    assert made.gcs.objects == {}
+    assert invoke(made, "sweep", {"mine": None}) == {}
+
+
+def test_slice_is_not_staged_when_its_version_is_gone() -> None:
+    made = stores()
+    state = invoke(made, "plan", {"mine": None, "round": 0})
+    made.s3.upload(REF, Upload(data=DATA[::-1], checksum="CRC64NVME"))
+    assert invoke(made, "slice", {**state, "number": 0}) == {"staged": False}
+
+
+def test_execution_ends_after_ten_rounds() -> None:
+    with pytest.raises(PermanentError, match="out_of_rounds"):
+        invoke(stores(), "plan", {"mine": None, "round": MAX_ROUNDS})
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (SourceUnavailableError("down"), TransientError),
+        (SourceArchivedError("frozen"), PermanentError),
+        (IntegrityError("down"), WrongBytesError),
+    ],
+)
+def test_error_name_tells_the_machine_whether_to_retry(
+    failure: Exception, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match=r"\w+: (down|frozen)"):
+        invoke(stores(failure), "plan", {"mine": None, "round": 0})
+
+
+@pytest.mark.parametrize("event", [{}, {"large": "x"}, {"large": "plan", "bucket": 7}])
+def test_malformed_step_fails_permanently(event: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError, match="invalid_event"):
+        stores().function().step(event, Context())
+
+
+def test_machine_sweeps_at_once_after_a_permanent_error_only() -> None:
+    machine = json.loads(MACHINE.read_text())
+    states = machine["States"]
+    slice_state = states["StageSlices"]["ItemProcessor"]["States"]["StageSlice"]
+    for state in (states["Plan"], states["Commit"], states["Sweep"], slice_state):
+        permanent, _, others = state["Retry"]
+        assert permanent == {"ErrorEquals": ["PermanentError", "WrongBytesError"], "MaxAttempts": 0}
+        assert others["ErrorEquals"] == ["States.ALL"]  # a killed process has many names
+    for name in ("Plan", "StageSlices", "Commit"):
+        assert [each["Next"] for each in states[name]["Catch"]] == ["Sweep"]
+
+
+def test_event_of_a_large_object_starts_an_execution() -> None:
+    made = stores()
+    event = sample_event("s3-put")
+    event["Records"][0]["s3"]["object"]["key"] = "key"
+    (result,) = made.function().handle(event, Context())["results"]
+    assert (result["status"], result["reason"]) == ("in_progress", "started")
+    assert made.executions
+    assert made.executions.started == [(REF, result["execution"])]
+
+
+def test_request_for_a_large_object_returns_202_and_the_execution() -> None:
+    made = stores()
+    event = sample_event("api-v2") | {"isBase64Encoded": False}
+    event["body"] = json.dumps({"s3_bucket": REF.bucket, "s3_key": REF.key})
+    answers = [made.function().handle(event, Context()) for _ in range(2)]
+    assert [answer["statusCode"] for answer in answers] == [202, 202]
+    bodies = [json.loads(answer["body"]) for answer in answers]
+    assert [body["reason"] for body in bodies] == ["started", "running"]
+    assert len({body["execution"] for body in bodies}) == 1
+
+
+def test_watch_is_sent_again_while_its_execution_runs() -> None:
+    made = stores()
+    assert made.executions
+    event = sample_event("s3-put")
+    event["Records"][0]["s3"]["object"]["key"] = "key"
+    (started,) = made.function().handle(event, Context())["results"]
+    watch = {"executionWatch": {"bucket": REF.bucket, "key": REF.key}}
+    watch["executionWatch"]["execution"] = started["execution"]
+    message = {"eventSource": "aws:sqs", "messageId": "m", "body": json.dumps(watch)}
+    answer = made.function().handle({"Records": [message]}, Context())
+    assert answer == {"batchItemFailures": []}
+    assert made.executions.watches == [(REF, started["execution"])] * 2
+
+
+def test_batch_operations_result_names_the_execution() -> None:
+    made = stores()
+    task = {"taskId": "t", "s3Key": "key", "s3VersionId": None, "s3Bucket": REF.bucket}
+    event = {"invocationSchemaVersion": "2.0", "invocationId": "i", "tasks": [task]}
+    (result,) = made.function().handle(event, Context())["results"]
+    assert result["resultCode"] == "Succeeded"
+    assert made.executions
+    ((_, name),) = made.executions.started
+    assert result["resultString"] == (
+        f"in_progress: started gs://replica/key: the execution {name} copies the object"
+    )

@@ -1,0 +1,154 @@
+"""Compares both sides in two independent ways, and looks for what the run left behind."""
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.common import processes, rclone
+from tools.local.audit import Pair, audit
+from tools.local.aws import REGION
+from tools.local.cloud import REPLICA
+from tools.local.notifications import Json
+from tools.soak.cloud import SOURCE, SoakCloud
+from tools.soak.keys import BEYOND_RCLONE
+from tools.soak.stats import RunStats
+
+MOST_NAMED = 20
+"""Problems of one kind that the report names."""
+
+
+class RcloneError(Exception):
+    """rclone failed for another reason than a difference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What one way to compare both sides found: numbers of objects, and those not equal."""
+
+    method: str
+    compared: int
+    missing: int
+    different: int
+    extra: int
+    unequal: Sequence[str]
+
+    def problems(self) -> list[str]:
+        """Return what is not equal. To have compared nothing is a problem, too."""
+        if not self.compared:
+            return [f"{self.method}: compared nothing"]
+        return [f"{self.method}: {each}" for each in self.unequal[:MOST_NAMED]]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The comparisons, the upload sessions left open, and everything that is wrong."""
+
+    comparisons: Sequence[Comparison]
+    open_sessions: int
+    unexpected_sessions: int
+    problems: Sequence[str]
+
+
+def compare(
+    cloud: SoakCloud,
+    stats: RunStats,
+    expected_keys: set[str],
+    faults: Sequence[Json],
+    undelivered: Sequence[str],
+) -> Findings:
+    """Compare S3 with GCS; also S3 with the plan, and the open sessions with the faults.
+
+    `undelivered` are the keys of the events that still fail.
+    """
+    pairs = audit(cloud.aws.s3, [SOURCE], cloud.google.bucket)
+    comparisons = [compare_by_rclone(cloud), compare_by_audit(pairs)]
+    differing = sorted({pair.name for pair in pairs if pair.source} ^ expected_keys)
+    sessions = Counter(cloud.google.open_sessions())
+    unexpected = sessions - expected_open_sessions(stats.interrupted_keys, faults)
+    problems = [
+        *(problem for each in comparisons for problem in each.problems()),
+        *(f"still failing: {key}" for key in undelivered),
+        *(f"S3 and the plan differ: {key}" for key in differing[:MOST_NAMED]),
+        *(f"visible in GCS, never in S3: {key}" for key in stats.never_in_source[:MOST_NAMED]),
+        *(f"{count} upload session(s) left open: {key}" for key, count in unexpected.items()),
+    ]
+    return Findings(comparisons, sessions.total(), unexpected.total(), problems)
+
+
+def compare_by_rclone(cloud: SoakCloud) -> Comparison:
+    """Let rclone download and compare both sides. Raises RcloneError."""
+    report = cloud.folder / "rclone-check.txt"
+    done = subprocess.run(  # noqa: S603 - our own command
+        [
+            *(rclone.COMMAND, "check", "--download", "--checkers", "4"),
+            *("--exclude", f"/{BEYOND_RCLONE}/**", "--combined", report),
+            *(f"s3:{SOURCE}", f"gcs:{REPLICA}"),
+        ],
+        env={
+            **processes.plain_environment(),
+            **cloud.aws.environment,
+            **rclone.remotes(
+                s3_url=cloud.aws.endpoint_url,
+                region=REGION,
+                gcs_url=cloud.google.url,
+                key=json.dumps(cloud.google.key),
+            ),
+            "HOME": str(cloud.folder),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return parse_rclone(report, done.stderr, success=done.returncode == 0)
+
+
+def parse_rclone(report: Path, errors: str, *, success: bool) -> Comparison:
+    """Parse the list that `--combined` writes: a mark and a name in each line.
+
+    Raises RcloneError when the list and the exit code do not agree.
+    """
+    lines = report.read_text().splitlines() if report.exists() else []
+    unequal = [line for line in lines if not line.startswith("=")]
+    if success == bool(unequal):
+        raise RcloneError(f"rclone check: {errors}")
+    marks = Counter(line[0] for line in lines)
+    return Comparison(
+        method=f"{rclone.version()} check --download",
+        compared=marks.total(),
+        missing=marks["+"],
+        different=marks["*"] + marks["!"],
+        extra=marks["-"],
+        unequal=unequal,
+    )
+
+
+def compare_by_audit(pairs: Sequence[Pair]) -> Comparison:
+    """Count what our own audit downloaded."""
+    missing = [pair for pair in pairs if not pair.replica]
+    extra = [pair for pair in pairs if not pair.source]
+    different = [pair for pair in pairs if pair.source and pair.replica and not pair.equal]
+    return Comparison(
+        method="boto3 and google-cloud-storage: bytes by CRC32C, type, metadata",
+        compared=len(pairs),
+        missing=len(missing),
+        different=len(different),
+        extra=len(extra),
+        unequal=[repr(pair) for pair in (*missing, *extra, *different)],
+    )
+
+
+def expected_open_sessions(interrupted_keys: Counter[str], faults: Iterable[Json]) -> Counter[str]:
+    """Return how many sessions of a key may be open because the function could not cancel them.
+
+    It cannot when its process is killed, when the response that names the session is lost, and
+    when the request to cancel fails.
+    """
+    expected = Counter(interrupted_keys)
+    for fault in faults:
+        operation, lost = fault["operation"], fault["kind"].startswith("response")
+        if operation == "upload.cancel" or (operation == "upload.start" and lost):
+            expected[fault["name"]] += 1
+    return expected

@@ -1,0 +1,116 @@
+"""Faults of the local GCS server: random ones at a rate, and outages at regular times."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from random import Random
+from typing import TextIO
+
+from tools.local.gcs.faults import Fault, FaultQueue
+
+OUTAGE_S = 40.0
+OUTAGE_RATE = 0.9
+"""Share of the requests that an outage refuses."""
+
+OUTAGE = "503 in an outage"
+
+KIB = 1024
+MIB = 1024 * KIB
+
+DATA = frozenset({"objects.insert", "upload.put", "upload.final"})
+WITH_BODY = DATA | {"objects.patch"}
+FUNCTION_OPERATIONS = WITH_BODY | {
+    "objects.get",
+    "objects.delete",
+    "upload.start",
+    "upload.status",
+    "upload.cancel",
+    "token",
+}
+"""The operations of the function. Faults leave out those that only the comparisons use."""
+
+UPLOAD_FACTOR = 4
+"""Requests of resumable uploads fail so many times as often, because there are few of them."""
+
+_Kinds = dict[str, Callable[[Random], Fault]]
+
+_ANY: _Kinds = {
+    "503": lambda _: Fault(status=503),
+    "429": lambda _: Fault(status=429),
+    "response lost": lambda _: Fault(lose_response=True),
+    "response cut off": lambda rng: Fault(cut_response_after=rng.randrange(1, 200)),
+    "stalled": lambda rng: Fault(stall=rng.uniform(0.1, 0.8)),
+}
+_BODY: _Kinds = {
+    "request cut off": lambda rng: Fault(
+        cut_after=rng.randrange(2), reset=rng.choice([False, True])
+    )
+}
+_DATA: _Kinds = {"corrupted": lambda _: Fault(corrupt=True)}
+_LARGE: _Kinds = {
+    "request cut off": lambda rng: Fault(
+        cut_after=rng.randrange(6 * MIB), reset=rng.choice([False, True])
+    ),
+    "503 after a part": lambda rng: Fault(persist_then_status=rng.randrange(6 * KIB), status=503),
+}
+
+
+def possible_faults(operation: str) -> _Kinds:
+    """Return the kinds of faults that can happen to an operation."""
+    return {
+        **_ANY,
+        **(_BODY if operation in WITH_BODY else {}),
+        **(_DATA if operation in DATA else {}),
+        **(_LARGE if operation == "upload.put" else {}),
+    }
+
+
+class FaultInjector(FaultQueue):
+    """A fault queue that draws faults at random until `clear`. It logs each fault as JSON.
+
+    A line of the log has `at` (epoch seconds), `kind`, `operation` and `name`.
+    """
+
+    def __init__(self, *, rate: float, outage_every_s: float, seed: int, log: TextIO) -> None:
+        super().__init__()
+        self._rate = rate
+        self._outage_every_s = outage_every_s
+        self._rng = Random(seed)  # noqa: S311 - must be repeatable
+        self._log = log
+        self._started = time.monotonic()
+        self._drawing = threading.Lock()
+
+    def clear(self) -> None:
+        """Drop all queued faults, and draw no more."""
+        super().clear()
+        with self._drawing:
+            self._rate = 0
+
+    def take(self, method: str, operation: str, name: str | None) -> Fault | None:
+        """Return the fault for a request, or None."""
+        queued = super().take(method, operation, name)
+        if queued or operation not in FUNCTION_OPERATIONS:
+            return queued
+        with self._drawing:
+            kind, fault = self._draw(operation)
+            if fault:
+                line = {"at": time.time(), "kind": kind, "operation": operation, "name": name}
+                self._log.write(json.dumps(line) + "\n")
+        return fault
+
+    def _draw(self, operation: str) -> tuple[str, Fault | None]:
+        if self._rate and self._in_outage() and self._rng.random() < OUTAGE_RATE:
+            return OUTAGE, Fault(status=503)
+        rate = self._rate * (UPLOAD_FACTOR if operation.startswith("upload.") else 1)
+        if self._rng.random() >= rate:
+            return "", None
+        kind, fault = self._rng.choice(list(possible_faults(operation).items()))
+        return kind, fault(self._rng)
+
+    def _in_outage(self) -> bool:
+        """Return whether the last `OUTAGE_S` of a period are running."""
+        if not self._outage_every_s:
+            return False
+        elapsed_s = (time.monotonic() - self._started) % self._outage_every_s
+        return elapsed_s > self._outage_every_s - OUTAGE_S
