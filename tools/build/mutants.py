@@ -73,9 +73,10 @@ MODULES = {
     "gcs": (
         "wiring",
         *(f"gcs/{name}" for name in ("destination", "resumable_upload", "resource", "errors")),
+        "gcs/bucket",
     ),
     "clients": (
-        *("aws_clients", "certificates", "doctor"),
+        *("aws_clients", "certificates", "doctor", "staging_checks", "stepfunctions/executions"),
         *(f"gcs/{name}" for name in ("client", "credentials", "secret")),
     ),
 }
