@@ -77,9 +77,10 @@ TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 test: setup ## run all tests and check their coverage of the function
 	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 
-# docs/TESTING.md has the scores. GROUP=core is only the protocol, plan, mapping, checksums and events.
-mutants: $(MUTANTS_VENV)/.installed ## mutation tests: list the changes of the code that no test detects (an hour or more)
-	@$(MUTANTS_VENV)/bin/python -m tools.build.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES))
+# docs/TESTING.md has the groups and the scores. SAMPLE=20 tests at most 20 mutants of each module.
+mutants: $(MUTANTS_VENV)/.installed ## mutation tests: list the changes of the code that no test detects (hours)
+	@$(MUTANTS_VENV)/bin/python -m tools.build.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES)) \
+		$(if $(SAMPLE),--sample $(SAMPLE))
 
 demo: setup ## run the whole service on this machine, without an account or Docker
 	@$(BIN)/python -m tools.local.demo

@@ -39,6 +39,6 @@ def serve_responses(*responses: Response) -> Iterator[CannedServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         canned = CannedServer(f"http://127.0.0.1:{server.server_port}", [*responses])
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield canned
         server.shutdown()

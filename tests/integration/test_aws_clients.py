@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -166,6 +167,39 @@ def test_client_timeouts_are_shorter_near_the_deadline(left: float, timeout: flo
         clients.client("stepfunctions", stopped),
     ):
         assert timeouts(client) == (timeout, timeout)
+    clients.close()
+
+
+@pytest.mark.usefixtures("no_default_credentials")
+def test_client_does_not_retry_or_compute_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default the SDK repeats requests, hashes every byte and lets threads wait."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    config: Any = make_clients().client("s3", Deadline(60)).meta.config
+    assert config.retries == {"mode": "standard", "total_max_attempts": 1}
+    assert config.request_checksum_calculation == "when_required"
+    assert config.response_checksum_validation == "when_required"
+    assert config.max_pool_connections >= THREADS
+    assert config.tcp_keepalive is True
+    assert config.user_agent.startswith("s3-to-gcs-replicator")
+    assert config.s3["us_east_1_regional_endpoint"] == "regional"
+
+
+def test_dates_and_checksums_of_s3_are_read(aws: str) -> None:
+    del aws
+    clients = make_clients()
+    s3 = clients.client("s3", Deadline(60))
+    bucket = f"dates-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket=bucket, Key="key", Body=b"123456789", ChecksumAlgorithm="CRC32")
+    read = s3.get_object(Bucket=bucket, Key="key")
+    assert read["Body"].read() == b"123456789"
+    assert read["ChecksumCRC32"] == "y/Q5Jg=="
+    listed = s3.list_objects_v2(Bucket=bucket)["Contents"][0]["LastModified"]
+    for date in (read["LastModified"], listed):  # S3 writes them in two formats
+        assert timedelta(0) <= datetime.now(UTC) - date < timedelta(minutes=2)
+    s3.delete_object(Bucket=bucket, Key="key")
+    s3.delete_bucket(Bucket=bucket)
     clients.close()
 
 

@@ -1,6 +1,7 @@
 """The doctor names the hop that fails, and says how to fix it."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,19 +57,35 @@ def failed_hops(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_correct_deployment_is_healthy_and_the_canary_is_deleted(deployed: GcsServer) -> None:
+    deployed.clear_requests()
     report = run_doctor()
-    assert report["healthy"], report
-    assert [hop["hop"] for hop in report["hops"]] == [
-        "settings",
-        "secret",
-        "token",
-        "rights on gs://replica",
-        "canary",
-        "rights on s3://one",
-        "rights on s3://two",
+    listed = "s3:ListBucket granted: missing keys give 404"
+    token = report["hops"][2]["found"]
+    assert report == {
+        "healthy": True,
+        "hops": [
+            {"hop": name, "ok": True, "found": found}
+            for name, found in (
+                ("settings", "gs://replica"),
+                ("secret", "a key"),
+                ("token", token),
+                ("rights on gs://replica", ", ".join(f"storage.objects.{n}" for n in CHANGE)),
+                ("canary", "written, read back and deleted"),
+                ("rights on s3://one", listed),
+                ("rights on s3://two", listed),
+            )
+        ],
+    }
+    assert re.fullmatch(r"a token of \d{2,} characters", token)
+    canary = [request for request in deployed.requests() if request["name"]]
+    assert [(request["operation"], request["status"]) for request in canary] == [
+        ("objects.get", 404),
+        ("objects.insert", 200),
+        ("objects.get", 200),
+        ("objects.delete", 204),
     ]
-    deleted = [r for r in deployed.requests() if r["operation"] == "objects.delete"]
-    assert [r["status"] for r in deleted][-1] == 204
+    (name,) = {request["name"] for request in canary}
+    assert name.startswith(".s3-to-gcs-replicator/canary-")
 
 
 @pytest.mark.usefixtures("deployed")
@@ -107,6 +124,15 @@ def test_missing_buckets_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_canary_hop_fails_when_the_canary_cannot_be_written(deployed: GcsServer) -> None:
     deployed.add_fault(Fault(operation="objects.insert", status=403))
     assert failed_hops(run_doctor()) == [("canary", "destination_forbidden")]
+
+
+def test_canary_hop_fails_when_the_canary_is_not_stored(deployed: GcsServer) -> None:
+    deployed.add_fault(Fault(operation="objects.get", skip=1, status=404))
+    report = run_doctor()
+    assert failed_hops(report) == [("canary", "integrity")]
+    (finding,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
+    assert finding.startswith("GCS did not store gs://replica/.s3-to-gcs-replicator/canary-")
+    assert finding.endswith(" as it was written. Try again.")
 
 
 CREATE = ["create", "get", "list"]
@@ -148,7 +174,10 @@ def test_all_missing_permissions_are_named_at_once(deployed: GcsServer) -> None:
     everything = [f"storage.objects.{name}" for name in CHANGE]
     deployed.withhold(*everything)
     (finding,) = [hop["found"] for hop in run_doctor()["hops"] if not hop["ok"]]
-    assert f"do not have {', '.join(everything)} on" in finding
+    assert finding == (
+        f"The credentials do not have {', '.join(everything)} on gs://replica. Grant a role that"
+        " has these permissions: README.md has the commands."
+    )
 
 
 def test_canary_is_left_and_reported_when_the_mode_only_creates(
@@ -160,8 +189,9 @@ def test_canary_is_left_and_reported_when_the_mode_only_creates(
     report = run_doctor()
     assert report["healthy"], report
     (finding,) = [hop["found"] for hop in report["hops"] if hop["hop"] == "canary"]
-    assert "delete gs://replica/.s3-to-gcs-replicator/canary-" in finding
-    assert "by hand" in finding
+    address = "gs://replica/.s3-to-gcs-replicator/canary-"
+    assert finding.startswith(f"written and read back; delete {address}")
+    assert finding.endswith(" by hand")
 
 
 def test_canary_hop_fails_when_the_canary_cannot_be_deleted(deployed: GcsServer) -> None:

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,17 @@ class Clouds:
     """Both clouds, and a client of the owner for each. Call `close` at the end."""
 
     def __init__(self) -> None:
+        with ExitStack() as opened:  # closes what is open when the rest fails
+            self._open(opened)
+            self._opened = opened.pop_all()
+
+    def _open(self, opened: ExitStack) -> None:
         WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
-        self._moto = ThreadedMotoServer(port=0, verbose=False)
-        self._moto.start()
-        host, port = self._moto.get_host_and_port()
-        self.server = GcsServer([DESTINATION])
+        moto = ThreadedMotoServer(port=0, verbose=False)
+        moto.start()
+        opened.callback(moto.stop)
+        host, port = moto.get_host_and_port()
+        self.server = opened.enter_context(GcsServer([DESTINATION]))
         endpoint = f"http://{host}:{port}"
         secret = f"ports-{uuid.uuid4().hex}"  # the secrets of all servers of a process are shared
         session = boto3.Session(
@@ -52,6 +58,7 @@ class Clouds:
             endpoint_url=endpoint,
             config=Config(request_checksum_calculation="when_required"),
         )
+        opened.callback(self.s3.close)
         secrets = session.client("secretsmanager", endpoint_url=endpoint)
         secrets.create_secret(Name=secret, SecretString=json.dumps(self.server.create_key()))
         secrets.close()
@@ -67,9 +74,7 @@ class Clouds:
         }
 
     def close(self) -> None:
-        self.s3.close()
-        self.server.close()
-        self._moto.stop()
+        self._opened.close()
 
 
 class Adapters:

@@ -120,13 +120,14 @@ def test_failed_record_does_not_stop_the_others_and_the_error_lists_all_failures
     stores = memory_stores(
         "a",
         "b",
+        "c",
         failures={"x": SourceArchivedError("frozen"), "y": SourceUnavailableError("down")},
     )
     with pytest.raises(BatchFailedError) as caught:
-        stores.function().handle(s3_notification("x", "a", "y", "b"), Context())
-    assert set(stores.gcs.objects) == {"a", "b"}
+        stores.function().handle(s3_notification("x", "a", "y", "b", "c"), Context())
+    assert set(stores.gcs.objects) == {"a", "b", "c"}
     assert caught.value.message.splitlines() == [
-        "2 of 4 changes failed:",
+        "2 of 5 changes failed:",
         f"s3://{BUCKET}/x: source_archived: frozen",
         f"s3://{BUCKET}/y: source_unavailable: down",
     ]
@@ -195,10 +196,11 @@ def test_permanent_failure_is_reported_so_that_sqs_moves_it_to_the_dead_letter_q
     assert response == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
 
 
-def test_keys_of_a_batch_are_replicated_in_parallel() -> None:
-    """The barrier breaks unless ten runs read at the same time."""
-    barrier = threading.Barrier(10, timeout=30)
-    keys = [f"k{number}" for number in range(10)]
+@pytest.mark.parametrize("count", [2, 10])
+def test_keys_of_a_batch_are_replicated_in_parallel(count: int) -> None:
+    """The barrier breaks unless all runs read at the same time."""
+    barrier = threading.Barrier(count, timeout=10)
+    keys = [f"k{number}" for number in range(count)]
     stores = memory_stores(*keys)
     stores.wrap = lambda source: BarrierSource(source, barrier)
     response = stores.function().handle(

@@ -1,11 +1,12 @@
 """The mapping of an S3 object's name, headers and metadata to GCS."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from builders import make_source
 
+from replicate.entry.invocation import is_unicode
 from replicate.errors import InvalidNameError
 from replicate.protocol import mapping
 from replicate.protocol.mapping import Naming, Tags, provenance
@@ -72,6 +73,23 @@ def test_provenance_names_the_source_version() -> None:
         "s3-source-last-modified": "2026-01-02T03:04:05Z",
         "s3-source-size": "7",
     }
+
+
+@pytest.mark.usefixtures("in_tokyo")
+@pytest.mark.parametrize("hours", [-8, 0, 9])
+def test_provenance_has_the_time_in_utc_in_every_time_zone(hours: int) -> None:
+    zone = timezone(timedelta(hours=hours))
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).astimezone(zone)
+    provenance = mapping.provenance(make_source(last_modified=moment))
+    assert provenance["s3-source-last-modified"] == "2026-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize(
+    ("code", "is_character"),
+    [(0xD7FF, True), (0xD800, False), (0xDFFF, False), (0xE000, True), (0x1F642, True)],
+)
+def test_half_of_a_character_is_not_unicode(code: int, *, is_character: bool) -> None:
+    assert is_unicode(f"a{chr(code)}") == is_character
 
 
 def test_provenance_has_no_version_id_when_the_source_is_unversioned() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from replicate.errors import SettingsError
-from replicate.protocol.mapping import Naming
+from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.settings import Settings
@@ -20,9 +20,13 @@ def test_required_variables_give_the_documented_defaults() -> None:
     assert settings.naming == Naming("replica", "", ".s3-to-gcs-replicator/staging/")
     assert settings.sizes == Sizes()
     assert settings.credentials_secret == "gcp"
-    assert settings.policy == Policy(Overwrite.CHANGED, deletes=False)
+    assert settings.policy == Policy(Overwrite.CHANGED, deletes=False, tags=Tags.OFF)
+    assert settings.lifecycle_deletes is False
     assert settings.source_buckets == frozenset()
     assert settings.storage_classes == {}
+    assert settings.region == "eu-west-1"
+    assert settings.service == "s3-to-gcs-replicator"
+    assert settings.metrics_namespace == "S3ToGcsReplicator"
 
 
 @pytest.mark.parametrize("missing", sorted(REQUIRED))
@@ -50,12 +54,18 @@ def test_all_variables_are_read() -> None:
             "GCS_KEY_PREFIX": "backup/",
             "OVERWRITE": "never",
             "REPLICATE_DELETES": "TRUE",
+            "REPLICATE_LIFECYCLE_DELETES": "true",
+            "REPLICATE_TAGS": "metadata",
+            "POWERTOOLS_SERVICE_NAME": "service",
+            "POWERTOOLS_METRICS_NAMESPACE": "Namespace",
             "STORAGE_CLASS_MAP": "standard_ia = nearline, GLACIER_IR=COLDLINE",
         }
     )
     assert settings.source_buckets == {"a", "b"}
     assert settings.naming.prefix == "backup/"
-    assert settings.policy == Policy(Overwrite.NEVER, deletes=True)
+    assert settings.policy == Policy(Overwrite.NEVER, deletes=True, tags=Tags.METADATA)
+    assert settings.lifecycle_deletes is True
+    assert (settings.service, settings.metrics_namespace) == ("service", "Namespace")
     assert settings.storage_classes == {"STANDARD_IA": "NEARLINE", "GLACIER_IR": "COLDLINE"}
 
 
@@ -64,7 +74,9 @@ def test_all_variables_are_read() -> None:
     [
         ("OVERWRITE", "always", "changed or never"),
         ("REPLICATE_DELETES", "yes", "true or false"),
-        ("STORAGE_CLASS_MAP", "STANDARD", "pairs"),
+        ("REPLICATE_LIFECYCLE_DELETES", "1", "true or false"),
+        ("REPLICATE_TAGS", "on", "off, contexts or metadata"),
+        ("STORAGE_CLASS_MAP", "STANDARD", "ARCHIVE, COLDLINE, NEARLINE, STANDARD"),
         ("STORAGE_CLASS_MAP", "STANDARD=FAST", "pairs"),
         ("STORAGE_CLASS_MAP", "=NEARLINE", "pairs"),
     ],

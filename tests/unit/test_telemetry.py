@@ -1,6 +1,7 @@
 """The metrics and the log line of a change: names, units, values and request ids."""
 
 import json
+import logging
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,12 @@ from replicate.errors import (
     CredentialsError,
     DestinationForbiddenError,
     IntegrityError,
+    InternalError,
+    InvalidEventError,
     ReplicationError,
 )
 from replicate.protocol.model import Reason, Result, VerifiedBy
-from replicate.telemetry import Telemetry
+from replicate.telemetry import Telemetry, silence_libraries
 
 NOW = MODIFIED + timedelta(seconds=90, milliseconds=500)
 
@@ -120,11 +123,56 @@ def test_success_is_logged_with_both_request_ids(reader: TelemetryReader) -> Non
     assert line["level"] == "INFO"
 
 
+@pytest.mark.usefixtures("in_tokyo")
+def test_time_of_the_source_is_logged_in_utc_in_every_time_zone(reader: TelemetryReader) -> None:
+    line, _ = reader.record(make_result())
+    assert line["source"]["last_modified"] == "2026-11-22T12:00:00Z"
+
+
 def test_failure_is_logged_with_the_request_id_of_the_store(reader: TelemetryReader) -> None:
     line, _ = reader.record(DestinationForbiddenError("no", request_id="GCSID"))
     assert line["request_id"] == "GCSID"
     assert line["error"] == {"code": "destination_forbidden", "message": "no", "retryable": False}
-    assert line["level"] == "ERROR"
+    assert (line["status"], line["level"]) == ("failed", "ERROR")
+    assert line["source"] == {"bucket": "source", "key": "key"}
+    assert line["message"] == "failed: destination_forbidden"
+
+
+def test_defect_is_counted_and_logged_with_the_object_and_the_stack(
+    reader: TelemetryReader,
+) -> None:
+    error = InternalError("a defect")
+    error.__cause__ = ZeroDivisionError("surprise")
+    line, metrics = reader.record(error)
+    assert metrics == {"Failed": ("Count", [1.0])}
+    assert (line["status"], line["level"]) == ("failed", "ERROR")
+    assert line["message"] == "failed: internal_error"
+    assert line["source"] == {"bucket": "source", "key": "key"}
+    assert "ZeroDivisionError: surprise" in line["exception"]
+
+
+def test_rejected_event_is_counted_and_logged_without_an_object(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
+    with telemetry.invocation("an-invocation"):
+        telemetry.reject(InvalidEventError("no"))
+    line, metrics = (json.loads(text) for text in capsys.readouterr().out.splitlines())
+    assert metrics["Failed"] == [1.0]
+    assert (line["status"], line["message"]) == ("failed", "failed: invalid_event")
+    assert "source" not in line
+
+
+@pytest.mark.parametrize("name", ["boto3", "botocore", "google", "requests", "urllib3"])
+def test_libraries_log_errors_only(name: str) -> None:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        silence_libraries()
+        assert logger.level == logging.ERROR
+    finally:
+        logger.setLevel(before)
 
 
 def test_no_metadata_tag_or_header_of_the_object_is_logged(reader: TelemetryReader) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
@@ -119,36 +119,48 @@ class Clouds:
     """AWS, Google and the function, shared by all tests. Call `close` at the end."""
 
     def __init__(self) -> None:
+        with ExitStack() as opened:  # closes what is open when the rest fails
+            self._open(opened)
+            self._opened = opened.pop_all()
+
+    def _open(self, opened: ExitStack) -> None:
         WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
-        self._moto = ThreadedMotoServer(port=0, verbose=False)
-        self._moto.start()
-        host, port = self._moto.get_host_and_port()
+        moto = ThreadedMotoServer(port=0, verbose=False)
+        moto.start()
+        opened.callback(moto.stop)
+        host, port = moto.get_host_and_port()
         self._trusted, serving = _authority()
-        self.aws = Proxy((host, port), aws_step, serving)
-        self.google = Proxy(("", 0), gcs_step, serving)
-        self.server = GcsServer([DESTINATION], public_url=self.google.url)
+        opened.callback(self._trusted.close)
+        self.aws = opened.enter_context(closing(Proxy((host, port), aws_step, serving)))
+        self.google = opened.enter_context(closing(Proxy(("", 0), gcs_step, serving)))
+        self.server = opened.enter_context(GcsServer([DESTINATION], public_url=self.google.url))
         self.google.upstream = ("127.0.0.1", self.server.port)
-        self._variables = pytest.MonkeyPatch()
+        variables = opened.enter_context(pytest.MonkeyPatch.context())
         self.clock = Clock()
-        self._variables.setattr(Deadline.__init__, "__kwdefaults__", {"clock": self.clock})
+        variables.setattr(Deadline.__init__, "__kwdefaults__", {"clock": self.clock})
         for name, value in self.environ.items():  # the SDKs may read them at any time
             if name.startswith(("AWS_", "STORAGE_", "REQUESTS_")):
-                self._variables.setenv(name, value)
+                variables.setenv(name, value)
         self._aws = boto3.Session("AKIAWIRE", "not-a-secret", region_name=REGION)
         endpoint = f"http://{host}:{port}"
-        self.s3: S3Client = self._aws.client("s3", endpoint_url=endpoint)
-        self.secrets: SecretsManagerClient = self._aws.client(
-            "secretsmanager", endpoint_url=endpoint
+        self.s3: S3Client = opened.enter_context(
+            closing(self._aws.client("s3", endpoint_url=endpoint))
+        )
+        self.secrets: SecretsManagerClient = opened.enter_context(
+            closing(self._aws.client("secretsmanager", endpoint_url=endpoint))
         )
         self.s3.create_bucket(Bucket=SOURCE)
         self.key = self.new_key()
         self.secrets.create_secret(Name=SECRET, SecretString=json.dumps(self.key))
+        opened.callback(  # moto keeps its state in the process, longer than its server
+            self.secrets.delete_secret, SecretId=SECRET, ForceDeleteWithoutRecovery=True
+        )
         direct = f"http://127.0.0.1:{self.server.port}"
         self.gcs = Gcs(direct, DESTINATION, self.server.issue_token())
         self.blobs = {name: noise(LARGE_BYTES, seed) for seed, name in enumerate(("one", "two"))}
         for name, data in self.blobs.items():
             self.s3.put_object(Bucket=SOURCE, Key=f"blobs/{name}", Body=data)
-        self._environments: list[Environment] = []
+        self._environments = opened.enter_context(ExitStack())
         self.environment = self.new_environment()
         self.short_timeout = self.new_environment(SHORT_TIMEOUT)
         for environment in (self.environment, self.short_timeout):  # now they are warm
@@ -184,21 +196,11 @@ class Clouds:
     def new_environment(self, retries: RetryPolicy = SHORT_DELAY, **changes: str) -> Environment:
         """Return a new execution environment, which has no token yet."""
         environment = Environment.from_environ(self.environ | changes, retries)
-        self._environments.append(environment)
-        return environment
+        return self._environments.enter_context(closing(environment))
 
     def close(self) -> None:
         """Close all clients, servers and proxies."""
-        for environment in self._environments:
-            environment.close()
-        self._variables.undo()
-        self._trusted.close()
-        self.google.close()
-        self.aws.close()
-        self.server.close()
-        self._moto.stop()
-        self.s3.close()
-        self.secrets.close()
+        self._opened.close()
 
 
 def _authority() -> tuple[IO[bytes], ssl.SSLContext]:

@@ -1,0 +1,74 @@
+"""google-cloud-storage's client follows the universe domain that the secret names."""
+
+from collections.abc import Iterator
+
+import pytest
+from google.auth.credentials import Credentials
+
+from replicate.errors import SettingsError
+from replicate.gcs.client import GcsClient
+from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
+from replicate.protocol.deadline import Deadline
+from replicate.retry import DEFAULT_POLICY
+
+
+class InUniverse(Credentials):
+    """Credentials of one universe."""
+
+    def __init__(self, domain: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._universe_domain = domain
+
+    def refresh(self, request: object) -> None:
+        """Not needed: nothing is requested."""
+
+
+class Vault:
+    """A secret that holds nothing but a universe's domain, and a clock."""
+
+    domain = "googleapis.com"
+    now = 0.0
+
+    def read(self, deadline: Deadline) -> str:
+        del deadline
+        return self.domain
+
+    def credentials(self, text: str) -> Credentials:
+        return InUniverse(text)
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault()
+
+
+@pytest.fixture
+def client(vault: Vault) -> Iterator[GcsClient]:
+    made = GcsClient(SecretCredentials(vault, DEFAULT_POLICY, lambda: vault.now))
+    yield made
+    made.close()
+
+
+def test_one_client_serves_all_buckets_while_the_domain_is_the_same(client: GcsClient) -> None:
+    one, two = client.bucket("one"), client.bucket("two")
+    assert (one.name, two.name) == ("one", "two")
+    assert one.client is two.client
+    assert one.client.universe_domain == "googleapis.com"
+    assert one.client._credentials is client.credentials  # noqa: SLF001 - it has no public name
+
+
+def test_a_secret_of_another_universe_has_a_client_of_its_own(
+    client: GcsClient, vault: Vault
+) -> None:
+    before = client.bucket("one").client
+    vault.domain = "example.cloud"
+    vault.now = MAX_AGE_S
+    after = client.bucket("one").client
+    assert after is not before
+    assert after.universe_domain == "example.cloud"
+    assert after.api_endpoint == "https://storage.example.cloud"
+
+
+def test_a_bucket_s_name_that_is_none_names_the_setting(client: GcsClient) -> None:
+    with pytest.raises(SettingsError, match=r"^GCS_BUCKET_NAME is not a valid bucket name: Bucket"):
+        client.bucket("-no-name-")

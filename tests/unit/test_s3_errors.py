@@ -1,0 +1,178 @@
+"""What an error of boto3 means to the replicator."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
+from urllib3.exceptions import ProtocolError
+
+from replicate import errors
+from replicate.errors import ReplicationError, SourceChangedError
+from replicate.protocol.model import SourceRef
+from replicate.s3.errors import SourceAbsentError, translate_errors
+
+REF = SourceRef("source", "key")
+URI = "s3://source/key"
+
+DENIED = (
+    "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on the object,"
+    " s3:ListBucket on the bucket, and kms:Decrypt on the object's KMS key, if it has one"
+)
+ARCHIVED = (
+    "the object is archived. Restore it (aws s3api restore-object), then try again. If the bucket"
+    " sends its events to the function, the completed restore replicates the object"
+)
+SLOW_DOWN = "S3 throttles requests. Try again later"
+UNAVAILABLE = "S3 is unavailable. Try again"
+
+
+def a_refusal(status: int, code: str | None, message: str = "", **headers: str) -> ClientError:
+    """Build what boto3 raises for an error response."""
+    error = {"Code": code, "Message": message} if code is not None else {}
+    response: Any = {
+        "Error": error,
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
+    }
+    return ClientError(response, "GetObject")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "why"),
+    [
+        (
+            400,
+            "KeyTooLongError",
+            errors.InvalidNameError,
+            "the key is too long. S3 allows 1,024 bytes of UTF-8",
+        ),
+        (
+            400,
+            "RequestTimeout",
+            errors.SourceUnavailableError,
+            "the request took too long. Try again",
+        ),
+        (
+            400,
+            "ExpiredToken",
+            errors.SourceUnavailableError,
+            "the function's AWS credentials expired. Try again",
+        ),
+        (403, "AccessDenied", errors.SourceForbiddenError, DENIED),
+        (400, None, errors.SourceForbiddenError, DENIED),
+        (403, "InvalidObjectState", errors.SourceArchivedError, ARCHIVED),
+        (
+            403,
+            "RequestTimeTooSkewed",
+            errors.SourceUnavailableError,
+            "the clocks of S3 and of the function differ. Try again",
+        ),
+        (
+            404,
+            "NoSuchBucket",
+            errors.SourceBucketNotFoundError,
+            "the bucket does not exist. Check its name",
+        ),
+        (408, "Other", errors.SourceUnavailableError, UNAVAILABLE),
+        (429, "Other", errors.ThrottledError, SLOW_DOWN),
+        (499, "Other", errors.SourceForbiddenError, DENIED),
+        (500, "InternalError", errors.SourceUnavailableError, UNAVAILABLE),
+        (503, "SlowDown", errors.ThrottledError, SLOW_DOWN),
+    ],
+)
+def test_a_refusal_has_its_kind_and_says_why(
+    status: int, code: str | None, kind: type[ReplicationError], why: str
+) -> None:
+    error = a_refusal(status, code)
+    with pytest.raises(kind) as caught, translate_errors(REF):
+        raise error
+    assert type(caught.value) is kind
+    said = f"{status} {code}" if code else f"{status}"
+    assert caught.value.message == f"Reading {URI} failed: {why}. (S3 responded with {said})"
+    assert caught.value.__cause__ is error
+
+
+def test_a_refusal_has_the_request_id_and_the_time_to_wait() -> None:
+    headers = {"retry-after": "7", "x-amz-request-id": "ID"}
+    with pytest.raises(ReplicationError) as caught, translate_errors(REF):
+        raise a_refusal(503, "SlowDown", **headers)
+    assert (caught.value.retry_after_s, caught.value.request_id) == (7.0, "ID")
+    with pytest.raises(ReplicationError) as caught, translate_errors(REF):
+        raise a_refusal(503, "SlowDown")
+    assert (caught.value.retry_after_s, caught.value.request_id) == (None, None)
+
+
+def test_a_failed_precondition_is_a_lost_race_with_s3_s_own_sentence() -> None:
+    with pytest.raises(SourceChangedError) as caught, translate_errors(REF):
+        raise a_refusal(412, "PreconditionFailed", "At least one")
+    assert caught.value.message == "At least one"
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "404", None])
+def test_what_is_not_found_is_absent(code: str | None) -> None:
+    with pytest.raises(SourceAbsentError), translate_errors(REF):
+        raise a_refusal(404, code)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            NoCredentialsError(),
+            errors.SettingsError,
+            "The function has no AWS credentials. Give it an execution role.",
+        ),
+        (
+            CredentialRetrievalError(provider="x", error_msg="SECRET"),
+            errors.SourceUnavailableError,
+            "The function's AWS credentials could not be renewed. Try again.",
+        ),
+        (
+            ParamValidationError(report="bad"),
+            errors.InvalidNameError,
+            (
+                f"The bucket name or the key of {URI} is not valid in S3:"
+                " Parameter validation failed:\nbad"
+            ),
+        ),
+        (
+            OSError("reset"),
+            errors.SourceUnavailableError,
+            f"The connection to S3 broke while reading {URI} (reset). Try again.",
+        ),
+        (
+            ProtocolError("cut"),
+            errors.SourceUnavailableError,
+            f"The connection to S3 broke while reading {URI} (cut). Try again.",
+        ),
+        (
+            ReadTimeoutError(endpoint_url="x", error="late"),
+            errors.SourceUnavailableError,
+            (
+                f"The connection to S3 broke while reading {URI} (Read timeout on endpoint URL:"
+                ' "x"). Try again.'
+            ),
+        ),
+        *(
+            (
+                error,
+                errors.SourceUnavailableError,
+                f"S3's response for {URI} is malformed ({error!r}). Try again.",
+            )
+            for error in (ValueError("v"), LookupError("l"), TypeError("t"), AttributeError("a"))
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_other_errors_are_translated(
+    error: Exception, kind: type[ReplicationError], message: str
+) -> None:
+    with pytest.raises(kind) as caught, translate_errors(REF):
+        raise error
+    assert type(caught.value) is kind
+    assert caught.value.message == message
