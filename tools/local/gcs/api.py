@@ -85,7 +85,7 @@ _ROUTES = Map(
         _rule("POST", "/token", "token", oauth.token),
         _rule("POST", "/sts/token", "sts.token", oauth.exchange),
         _rule("POST", _IMPERSONATION, "iam.generateAccessToken", oauth.impersonate),
-        Rule("/_local/<what>", endpoint=(_ADMIN, admin.serve)),
+        Rule("/_local/<what>", endpoint=Operation(_ADMIN, admin.serve)),
     ],
     converters={"default": _Segment},
     merge_slashes=False,
