@@ -150,8 +150,8 @@ class ResumableUpload:
         try:
             return self._put(b"", {"Content-Range": "bytes */*"})
         except CredentialsError:
-            # The session URI is authorization enough, unless it is not complete: http.client takes
-            # a response head for whole that ends inside the URI.
+            # The session URI is authorization enough, unless it is incomplete: http.client accepts
+            # a truncated header as complete.
             raise _SessionGoneError from None
 
     def _put(self, data: "_RequestBody | bytes", headers: Mapping[str, str]) -> int | Replica:
