@@ -155,7 +155,9 @@ class Replicator:
         """Copy in parts, or in one stream that may be open already."""
         source = plan.source
         storage_class = self.storage_classes.get(source.storage_class)
-        job = self.assembler and self.assembler.job(source, run.name, storage_class)
+        assembler = self.assembler
+        in_parts = assembler is not None and source.size >= assembler.sizes.parallel_from
+        job = assembler.job(source, run.name, storage_class) if assembler and in_parts else None
         if self.assembler and job:
             run.staged.add(job.names.folder)
             copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)

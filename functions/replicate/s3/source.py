@@ -237,13 +237,14 @@ class S3Body:
     ) -> None:
         self._source = source
         self._span = span
+        self._size = span.end - span.start
         self._stream: StreamingBody | None = stream
         self._position = 0
         self.object = version
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
-        size = min(len(buffer), self._span.size - self._position)
+        size = min(len(buffer), self._size - self._position)
         count = 0
         backoff: Backoff | None = None
         while count < size:
@@ -270,7 +271,7 @@ class S3Body:
 
     def close(self) -> None:
         """Close the stream. Read a short rest first, so that its connection can be used again."""
-        unread = self._span.size - self._position
+        unread = self._size - self._position
         if self._stream is not None and 0 < unread <= DRAINED_BYTES:
             with suppress(ReplicationError):  # these bytes are not needed
                 self._source.read(self._stream, memoryview(bytearray(unread)), self.object.ref)
