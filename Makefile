@@ -73,7 +73,7 @@ lint: $(VENV)/.installed ## check the code with ruff and mypy (strict)
 	$(BIN)/mypy
 
 # One process more than cores, because many tests wait for a server or a clock.
-TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 test: setup ## run all tests and check their coverage of the function
 	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 

@@ -44,12 +44,12 @@ def step(copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any]) -> dic
             telemetry.reject(error)
         else:
             telemetry.record(Change(ref), error, datetime.now(UTC))
-        raise _kind(error)(f"{error.code}: {error.message}") from None
+        raise _kind(event, error)(f"{error.code}: {error.message}") from None
 
 
-def _kind(error: ReplicationError) -> type[Exception]:
-    if isinstance(error, IntegrityError):
-        return WrongBytesError
+def _kind(event: Mapping[str, Any], error: ReplicationError) -> type[Exception]:
+    if isinstance(error, IntegrityError) and event.get("large") == "commit":
+        return WrongBytesError  # elsewhere GCS refused one part, and that is sent again
     return TransientError if error.retryable else PermanentError
 
 

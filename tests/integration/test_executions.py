@@ -206,7 +206,7 @@ class TestWatch:
 
         (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
         (change,) = execution_watch.read(json.loads(message["Body"])).changes
-        assert (change.ref, change.watched) == (REF, "one-1")
+        assert (change.ref, change.watched) == (REF, frozenset({"one-1"}))
 
     def test_the_message_is_delayed(
         self, aws: str, monkeypatch: pytest.MonkeyPatch, sqs: "SQSClient"

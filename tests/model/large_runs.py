@@ -241,7 +241,7 @@ class LargeProtocol:
         )
         try:
             if work.kind == RUN:
-                return replicator.replicate(REF, watched=work.text or None)
+                return replicator.replicate(REF, watched=(work.text,) if work.text else ())
             return workflow.step(self.copy(replicator, assembler), Silent(), json.loads(work.text))
         except SuspendedError as suspended:
             return suspended.call

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 import pytest
+from builders import make_source
 from fakes import FakeGcs, FakeS3, Upload
 
 from replicate.errors import (
@@ -21,6 +22,7 @@ from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Checksum,
+    PartLayout,
     Precondition,
     Reason,
     Replica,
@@ -36,6 +38,7 @@ from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 
 REF = SourceRef("source", "key")
+MIB = 1024 * 1024
 PREFIX = ".staging/"
 SIZES = Sizes(parallel_from=100, large_from=10_000, part=100, slice=2000)
 DATA = bytes(range(256)) * 4
@@ -358,3 +361,19 @@ def test_one_stream_copies_the_object_when_parts_cannot_be_deleted() -> None:
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     assert replicate(s3, gcs).reason is Reason.CREATED
     assert s3.spans == [None]
+
+
+@pytest.mark.parametrize(("part_bytes", "checked"), [(64 * 1024, True), (1024, False)])
+def test_checksum_of_parts_is_not_used_when_its_record_does_not_fit(
+    part_bytes: int, *, checked: bool
+) -> None:
+    size = 1024 * part_bytes
+    source = make_source(
+        size=size, etag="0" * 32 + "-1024", etag_is_md5=False, etag_is_md5_of_parts=True
+    )
+    s3 = RecordingS3()
+    s3.part_layout = lambda _: PartLayout(1024, part_bytes)  # type: ignore[assignment,method-assign]
+    sizes = Sizes(parallel_from=1, large_from=2, part=MIB, slice=16 * MIB)
+    job = make_assembler(s3, FakeGcs(), sizes).job(source, "key", None, by_execution=True)
+    assert job
+    assert (job.checksum is not None) is checked

@@ -14,6 +14,7 @@ from replicate.errors import (
     DestinationForbiddenError,
     IntegrityError,
     LargeObjectError,
+    SettingsError,
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
@@ -80,7 +81,7 @@ class World:
         self.s3.upload(REF, Upload(data=data, checksum="CRC64NVME"))
 
     def replicate(self, watched: str | None = None) -> Result:
-        return self.replicator.replicate(REF, watched=watched)
+        return self.replicator.replicate(REF, watched=(watched,) if watched else ())
 
     def data(self, name: str = "key") -> bytes | None:
         stored = self.gcs.objects.get(name)
@@ -237,7 +238,10 @@ def test_execution_ends_equal_when_the_source_changes_before_a_step(
     run_machine(world.copy, REF, meddle)
     run_machine(world.copy, REF)
     source = world.s3.head(REF)
-    assert world.data() == (world.s3.data(REF) if source else None)
+    if source or deletes:
+        assert world.data() == (world.s3.data(REF) if source else None)
+    else:
+        assert world.data() in (None, ONE), "deletes are not replicated"
     assert world.staged() == []
     if source:
         assert world.replicate().reason is Reason.CURRENT
@@ -265,29 +269,21 @@ def test_execution_ends_equal_when_the_destination_changes_before_a_step(
     assert world.staged() == []
 
 
-def test_execution_deletes_its_replica_when_the_source_is_deleted_after_the_commit() -> None:
-    world = World()
+@pytest.mark.parametrize("deletes", [False, True])
+def test_replica_is_deleted_after_the_commit_only_if_deletes_are_replicated(
+    *, deletes: bool
+) -> None:
+    """A tool removes the source as soon as it sees the replica: both copies must not be lost."""
+    world = World(policy=Policy(deletes=deletes))
     world.upload(ONE)
-    copy = world.copy
-    planned = copy.plan(REF, None)
+    planned = world.copy.plan(REF, None)
     assert isinstance(planned, Planned)
-    for number in range(planned.slices):
-        copy.stage(REF, planned, number)
-    source, head = world.s3.head(REF), world.s3.head
-    heads = iter([source, None])
-
-    def read(ref: SourceRef) -> SourceObject | None:
-        assert ref == REF
-        return next(heads, None)
-
-    world.s3.head = read  # type: ignore[method-assign]
-    assert copy.commit(REF, planned) is None
-    world.s3.head = head  # type: ignore[method-assign]
+    run_machine(world.copy, REF)
     world.s3.delete(REF)
-    done = copy.plan(REF, planned.fingerprint)
+    done = world.copy.plan(REF, planned.fingerprint)
     assert isinstance(done, Result)
-    assert done.reason is Reason.DELETED
-    assert world.gcs.objects == {}
+    assert done.reason is (Reason.DELETED if deletes else Reason.SOURCE_GONE)
+    assert world.data() == (None if deletes else ONE)
 
 
 def test_replica_of_another_version_is_not_deleted() -> None:
@@ -387,3 +383,38 @@ def test_executions_that_ended_long_ago_do_not_count() -> None:
         old = ExecutionState(is_running=False, cause="PermanentError: denied", is_old=True)
         world.executions.states[started] = old
     assert len(world.executions.started) == 5
+
+
+def test_merged_watches_return_while_any_of_their_executions_runs() -> None:
+    """Counterexample "acknowledge when equal", with two executions and one batch."""
+    world = World()
+    world.upload(ONE)
+    first = world.replicate().execution
+    world.upload(TWO)
+    second = world.replicate().execution
+    assert first
+    assert second
+    world.executions.end(first)
+    world.s3.delete(REF)
+    world.executions.watches.clear()
+    result = world.replicator.replicate(REF, watched={first, second})
+    assert (result.reason, result.execution) == (Reason.RUNNING, second)
+    assert world.executions.watches == [(REF, second)]
+
+
+def test_watch_does_not_multiply_when_executions_cannot_be_started() -> None:
+    world = World()
+    world.upload(ONE)
+    started = world.replicate().execution
+    assert started
+    name = f"{started.rpartition('-')[0]}-2"
+    world.executions.end(started)
+    world.executions.watches = [(REF, name)]
+
+    def refuse(ref: SourceRef, name: str) -> None:
+        raise SettingsError(f"{ref.uri} {name}")
+
+    world.executions.start = refuse  # type: ignore[method-assign]
+    with pytest.raises(SettingsError):
+        world.replicate(watched=name)
+    assert world.executions.watches == [(REF, name)]

@@ -103,18 +103,20 @@ def test_execution_ends_after_ten_rounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "kind"),
+    ("step", "failure", "kind"),
     [
-        (SourceUnavailableError("down"), TransientError),
-        (SourceArchivedError("frozen"), PermanentError),
-        (IntegrityError("down"), WrongBytesError),
+        ("plan", SourceUnavailableError("down"), TransientError),
+        ("plan", SourceArchivedError("frozen"), PermanentError),
+        ("slice", IntegrityError("down"), TransientError),
+        ("commit", IntegrityError("down"), WrongBytesError),
     ],
 )
 def test_error_name_tells_the_machine_whether_to_retry(
-    failure: Exception, kind: type[Exception]
+    step: str, failure: Exception, kind: type[Exception]
 ) -> None:
+    state = {"mine": "f", "generation": "0", "metageneration": None, "count": 1, "number": 0}
     with pytest.raises(kind, match=r"\w+: (down|frozen)"):
-        invoke(stores(failure), "plan", {"mine": None, "round": 0})
+        invoke(stores(failure), step, {**state, "round": 0})
 
 
 @pytest.mark.parametrize("event", [{}, {"large": "x"}, {"large": "plan", "bucket": 7}])

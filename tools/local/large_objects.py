@@ -40,7 +40,7 @@ class LargeObjects:
             **self.sizes,
             "LARGE_STATE_MACHINE_ARN": machine,
             "WATCH_DELAY_SECONDS": delay,
-            "EXECUTION_SETTLE_SECONDS": "1",
+            "EXECUTION_SETTLE_SECONDS": "0",
         }
 
 

@@ -27,6 +27,6 @@ def read(event: Mapping[str, Any], message_id: str = "") -> Message:
         with reading("an execution watch"):
             watch = event[WATCH]
             ref = source_ref(watch["bucket"], watch["key"])
-            return Message(message_id, (Change(ref, watched=str(watch["execution"])),))
+            return Message(message_id, (Change(ref, watched=frozenset({str(watch["execution"])})),))
     except InvalidEventError as error:
         return Message(message_id, errors=(error,))

@@ -51,8 +51,8 @@ class Change:
     expectation: Expectation = Expectation.UNKNOWN
     by_lifecycle: bool = False
     """A lifecycle rule of S3 deleted the object."""
-    watched: str | None = None
-    """Name of the execution that the event waits for."""
+    watched: frozenset[str] = frozenset()
+    """Names of the executions that the event waits for."""
 
     def merge(self, other: "Change") -> "Change":
         """Combine two changes of one key: replicate once, and count the age of the older one."""
@@ -63,7 +63,7 @@ class Change:
             min(times, default=None),
             Expectation.CHANGED if expected else Expectation.UNKNOWN,
             by_lifecycle=self.by_lifecycle and other.by_lifecycle,
-            watched=self.watched or other.watched,
+            watched=self.watched | other.watched,
         )
 
 

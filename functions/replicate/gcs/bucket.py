@@ -8,6 +8,8 @@ from google.api_core.exceptions import Forbidden
 from google.cloud.storage import Bucket
 
 DELETE = "storage.objects.delete"
+UPDATE = "storage.objects.update"
+"""The checksum of a part is recorded in its metadata after the part is written."""
 READ_SETTINGS = "storage.buckets.get"
 
 
@@ -50,8 +52,10 @@ def staging_obstacle(bucket: Bucket, timeout: float) -> str:
 
     Credentials that may not read the bucket's settings go on: then GCS refuses what it must.
     """
-    if DELETE not in bucket.test_iam_permissions([DELETE], timeout=timeout, retry=None):
-        return f"the credentials lack {DELETE} on gs://{bucket.name}"
+    granted = bucket.test_iam_permissions([DELETE, UPDATE], timeout=timeout, retry=None)
+    for permission in (DELETE, UPDATE):
+        if permission not in granted:
+            return f"the credentials lack {permission} on gs://{bucket.name}"
     if not _can_read(bucket, timeout):
         return ""
     if bucket.retention_period:

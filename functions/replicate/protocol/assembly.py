@@ -54,6 +54,9 @@ RANGE = "s3-staged-range"
 RECORD = "s3-staged-checksum"
 """Custom metadata of a staged object: the checksum record of its bytes, in base64."""
 
+MAX_RECORD_BYTES = 7 * 1024
+"""GCS accepts 8 KiB of custom metadata. Source: "Cloud Storage quotas and limits"."""
+
 ATTEMPTS = 3
 """Attempts to create a staged object that others create, replace or delete at the same time."""
 
@@ -128,7 +131,7 @@ class Assembler:
         return Job(
             source=source,
             names=StagedNames(folder, cut),
-            checksum=checksum,
+            checksum=checksum if checksum and _fits(checksum, cut) else None,
             storage_class=storage_class,
             is_large=is_large,
         )
@@ -291,6 +294,19 @@ class Assembler:
             return f"{UNCHECKED}: {layout.count} parts of unequal size"
         self.sweep(job.names.folder)
         raise mismatch(job.source, checksum.name, digest, checksum.digest)
+
+
+def _fits(checksum: RangeChecksum, cut: Cut) -> bool:
+    """Whether the record of the largest staged object fits into its custom metadata.
+
+    For a checksum over S3's parts that record holds one digest for each of these parts.
+    """
+    if checksum.layout is None:
+        return True
+    parts = cut.parts_per_slice * (MAX_SOURCES if cut.slices > MAX_SOURCES else 1)
+    largest = cut.part_size * (parts if cut.slices > 1 else 1)
+    digests = -(-largest // checksum.layout.size)
+    return digests * len(checksum.digest) * 4 // 3 <= MAX_RECORD_BYTES
 
 
 def _needs_record(job: Job) -> bool:

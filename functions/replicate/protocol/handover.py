@@ -1,6 +1,7 @@
 """Hand-over: a large object is copied by an execution, and a message watches the execution."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -41,12 +42,17 @@ class Executions(Protocol):
 
 
 def hand_over(
-    executions: Executions, ref: SourceRef, source: SourceObject, precondition: Precondition
+    executions: Executions,
+    ref: SourceRef,
+    source: SourceObject,
+    precondition: Precondition,
+    watched: Collection[str] = (),
 ) -> tuple[Reason, str]:
     """Let an execution copy a large object. Return what it does, and its name.
 
-    The message that watches the execution is stored before the execution starts. Raise
-    LargeObjectError when several executions have failed.
+    The message that watches the execution is stored before the execution starts, unless the event
+    is such a message itself: one that cannot be started would multiply it. `watched` names the
+    executions that the event watches. Raise LargeObjectError when several executions have failed.
     """
     key = repr((ref, fingerprint(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
@@ -56,8 +62,11 @@ def hand_over(
         name = f"{base}-{number}"
         state = executions.state(name)
         if state is None:
-            executions.watch(ref, name)
+            if name not in watched:
+                executions.watch(ref, name)
             executions.start(ref, name)
+            if name in watched:
+                executions.watch(ref, name)
             return Reason.STARTED, name
         if state.is_running:
             executions.watch(ref, name)
@@ -75,10 +84,12 @@ def hand_over(
     )
 
 
-def watch_again(executions: Executions, ref: SourceRef, name: str) -> bool:
-    """Whether an execution still runs. Then its event is stored again, to run later."""
-    state = executions.state(name)
-    if state is None or not state.is_running:
-        return False
-    executions.watch(ref, name)
-    return True
+def watch_again(executions: Executions, ref: SourceRef, watched: Collection[str]) -> str | None:
+    """Store a message for each execution that still runs. Return the name of one of them."""
+    running = None
+    for name in watched:
+        state = executions.state(name)
+        if state is not None and state.is_running:
+            executions.watch(ref, name)
+            running = name
+    return running

@@ -6,7 +6,7 @@ still what was written. There is no lock, no table, and no state between runs. d
 says why this is correct.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -82,15 +82,15 @@ class Replicator:
         self,
         ref: SourceRef,
         expectation: Expectation = Expectation.UNKNOWN,
-        watched: str | None = None,
+        watched: Collection[str] = (),
     ) -> Result:
         """Return when the destination equals the source, or an execution copies the object.
 
-        `watched` names the execution that the event waits for. Raise ReplicationError.
+        `watched` names the executions that the event waits for. Raise ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
-        if watched and self.executions and watch_again(self.executions, ref, watched):
-            return self._in_progress(run, Reason.RUNNING, watched)
+        if self.executions and (running := watch_again(self.executions, ref, watched)):
+            return self._in_progress(run, Reason.RUNNING, running)
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
@@ -100,7 +100,9 @@ class Replicator:
                 with self._read_source(ref, expectation) as (source, body):
                     plan = decide(ref, source, replica, self.policy)
                     if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
-                        started = hand_over(self.executions, ref, plan.source, plan.precondition)
+                        started = hand_over(
+                            self.executions, ref, plan.source, plan.precondition, watched
+                        )
                         self._sweep(run)
                         return self._in_progress(run, *started, source, replica)
                     if isinstance(plan, Done) and is_read:
