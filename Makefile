@@ -72,7 +72,7 @@ lint: $(VENV)/.installed ## check the code with ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# One process more than cores, because many tests wait for a server or a clock.
+# Twice as many processes as cores, because many tests wait for a server or a clock.
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 test: setup ## run all tests and check their coverage of the function
 	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
