@@ -99,7 +99,7 @@ class Gcs:
         if request.path == _API:
             return Response.of_json("GET bucket", HTTPStatus.OK, {"name": BUCKET})
         if request.path == f"{_API}/iam/testPermissions":
-            granted = {"permissions": [request.query["permissions"]]}
+            granted = {"permissions": ["storage.objects.delete", "storage.objects.update"]}
             return Response.of_json("GET permissions", HTTPStatus.OK, granted)
         name = request.path.removeprefix(f"{_API}/o/")
         if request.method != "GET":
