@@ -4,7 +4,7 @@ The product's code is the same where its ports can be different; else one of its
 replaced.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -266,9 +266,9 @@ def _by_the_execution(executions: Executions, *rest: Any) -> tuple[Reason, str]:
     return hand_over(SomeWatched(executions, lambda _: False), *rest)
 
 
-def _is_running(executions: Executions, name: str) -> bool:
-    state = executions.state(name)
-    return state is not None and state.is_running
+def _running(executions: Executions, watched: Collection[str]) -> str | None:
+    states = {name: executions.state(name) for name in watched}
+    return next((name for name, state in states.items() if state and state.is_running), None)
 
 
 def _same_folder(prefix: str, _fingerprint: str, destination: str) -> str:
@@ -297,12 +297,12 @@ FOLDERS = {"assembly.staging_folder": _same_folder, "large.staging_folder": _sam
 
 RUNNING_IS_DONE = {
     "replicator.hand_over": _running_is_done,
-    "replicator.watch_again": lambda executions, _, name: _is_running(executions, name),
+    "replicator.watch_again": lambda executions, _, watched: _running(executions, watched),
 }
 ENDED_IS_DONE = {
     "replicator.hand_over": _ended_is_done,
-    "replicator.watch_again": lambda executions, ref, name: (
-        not _is_running(executions, name) or watch_again(executions, ref, name)
+    "replicator.watch_again": lambda executions, ref, watched: (
+        watch_again(executions, ref, watched) or next(iter(watched), None)
     ),
 }
 
@@ -337,7 +337,7 @@ VARIANTS: Mapping[str, Variant] = {
         functions={"replicator.hand_over": _by_the_execution}
     ),
     "a message waits although both sides are equal": Variant(
-        functions={"replicator.watch_again": lambda *_: False}
+        functions={"replicator.watch_again": lambda *_: None}
     ),
 }
 """The protocol without a rule, by that rule."""
