@@ -7,7 +7,7 @@ done. So every step may be repeated at any point, by a retry or by another execu
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from replicate.errors import DestinationChangedError, LostRaceError
+from replicate.errors import LostRaceError
 from replicate.protocol.assembly import Assembler, Job
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
@@ -19,7 +19,7 @@ from replicate.protocol.model import (
     SourceRef,
     VerifiedBy,
 )
-from replicate.protocol.parts import fingerprint, replica_fingerprint, staging_folder
+from replicate.protocol.parts import fingerprint, staging_folder
 from replicate.protocol.plan import Copy, decide
 from replicate.protocol.replicator import Replicator
 
@@ -59,13 +59,6 @@ class LargeCopy:
             current = fingerprint(source) if source else None
             if mine and mine != current:
                 self.sweep(ref, mine)
-            is_mine = replica is not None and replica_fingerprint(replica) == mine
-            if source is None and replica and is_mine and self._replicator.policy.deletes:
-                try:  # the execution takes back what it wrote itself
-                    self._destination.delete(name, Precondition.unchanged(replica))
-                except DestinationChangedError:
-                    continue
-                return self._deleted(ref, name)
             plan = decide(ref, source, replica, self._replicator.policy)
             job = self._job(name, plan.source) if isinstance(plan, Copy) else None
             if isinstance(plan, Copy) and job:
@@ -132,16 +125,6 @@ class LargeCopy:
         """Delete what is staged for one version."""
         name = self._naming.name(ref)
         self._assembler.sweep(staging_folder(self._assembler.prefix, mine, name))
-
-    def _deleted(self, ref: SourceRef, name: str) -> Result:
-        return Result(
-            ref=ref,
-            uri=self._naming.uri(name),
-            reason=Reason.DELETED,
-            source=None,
-            replica=None,
-            verified_by=VerifiedBy("absent", "absent"),
-        )
 
     def _job(self, name: str, source: SourceObject) -> Job | None:
         storage_class = self._replicator.storage_classes.get(source.storage_class)

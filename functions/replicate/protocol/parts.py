@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from replicate.protocol import mapping
-from replicate.protocol.model import Replica, SourceObject, Span
+from replicate.protocol.model import SourceObject, Span
 
 MAX_SOURCES = 32
 """Objects that one compose joins. Source: "Composite objects" in GCS's documentation."""
@@ -95,12 +95,6 @@ def groups(count: int) -> list[range]:
 def fingerprint(source: SourceObject) -> str:
     """Return a short text that names one version of an object: 32 hexadecimal digits."""
     return _digest(sorted(mapping.provenance(source).items()))
-
-
-def replica_fingerprint(replica: Replica) -> str:
-    """Return the fingerprint of the version that a replica was copied from."""
-    metadata = replica.attributes.metadata.items()
-    return _digest(sorted(item for item in metadata if item[0].startswith(mapping.PROVENANCE)))
 
 
 @dataclass(frozen=True, slots=True)
