@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -80,8 +81,18 @@ class Settings:
             sizes=sizes,
             state_machine=machine,
             event_queue_url=queue,
-            watch_delay_s=get.parsed("WATCH_DELAY_SECONDS", _delay, "240", "0 to 900 seconds"),
-            settle_s=get.parsed("EXECUTION_SETTLE_SECONDS", _seconds, "960", "0 to 3600 seconds"),
+            watch_delay_s=get.parsed(
+                "WATCH_DELAY_SECONDS",
+                partial(_seconds, longest=900),  # what SQS accepts
+                "240",
+                "0 to 900 seconds",
+            ),
+            settle_s=get.parsed(
+                "EXECUTION_SETTLE_SECONDS",
+                partial(_seconds, longest=3600),
+                "960",
+                "0 to 3600 seconds",
+            ),
             staging_prefix=staging,
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
@@ -141,17 +152,9 @@ def _bytes(value: str) -> int:
     return size
 
 
-def _seconds(value: str) -> int:
+def _seconds(value: str, longest: int) -> int:
     seconds = int(value)
-    if not 0 <= seconds <= 3600:  # noqa: PLR2004 - an hour, in seconds
-        raise ValueError(value)
-    return seconds
-
-
-def _delay(value: str) -> int:
-    """Read a delay that SQS accepts."""
-    seconds = int(value)
-    if not 0 <= seconds <= 900:  # noqa: PLR2004 - SQS's limit for DelaySeconds
+    if not 0 <= seconds <= longest:
         raise ValueError(value)
     return seconds
 
