@@ -95,7 +95,7 @@ class Function:
         try:
             policy = self._settings.policy_for(by_lifecycle=change.by_lifecycle)
             return self._stores.replicator(policy).replicate(
-                change.ref, change.expectation, change.watched
+                change.ref, change.expect(self._settings.sizes.parallel_from), change.watched
             )
         except ReplicationError as error:
             return error

@@ -132,9 +132,8 @@ def test_records_of_one_key_become_one_change_with_the_oldest_time() -> None:
         },
     )
     a, b = invocation.changes
-    assert a == Change(
-        SourceRef("source", "a"), datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC), Expectation.CHANGED
-    )
+    oldest = datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC)
+    assert a == Change(SourceRef("source", "a"), oldest, Expectation.CHANGED, a.size)
     assert b.ref.key == "b"
 
 
@@ -261,6 +260,22 @@ def test_expectation_depends_on_event_name_age_and_size(
     fields: dict[str, Any], expected: Expectation
 ) -> None:
     assert parse({"Records": [s3_record(**fields)]}).changes[0].expectation == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(None, Expectation.CHANGED), (10**6 - 1, Expectation.CHANGED), (10**6, Expectation.UNKNOWN)],
+)
+def test_stream_is_not_opened_ahead_when_object_goes_in_parts(
+    size: int | None, expected: Expectation
+) -> None:
+    s3, bridge = (
+        s3_record("a", size=size),
+        eventbridge_event(detail={"object": {"key": "a", "size": size}}),
+    )
+    for event in ({"Records": [s3]}, bridge):
+        (change,) = parse(event).changes
+        assert change.expect(parallel_from=10**6) == expected
 
 
 @pytest.mark.parametrize("path", sorted(EVENTS.glob("s3-*.json")), ids=lambda path: path.stem)

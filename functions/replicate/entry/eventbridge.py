@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, Message, expect, reading, source_ref
+from replicate.entry.invocation import Change, Message, expect, reading, source_ref, stated_size
 from replicate.errors import InvalidEventError
 
 
@@ -24,13 +24,15 @@ def _change(event: Mapping[str, Any], now: datetime) -> Change:
     with reading("an EventBridge event"):
         detail = event["detail"]
         occurred_at = datetime.fromisoformat(event["time"])
+        size = stated_size(detail["object"].get("size"))
         return Change(
             source_ref(detail["bucket"]["name"], detail["object"]["key"]),
             occurred_at,
             expect(
                 created=event["detail-type"] == "Object Created",
-                size=detail["object"].get("size"),
+                size=size,
                 age=now - occurred_at,
             ),
+            size,
             by_lifecycle=detail.get("reason") == "Lifecycle Expiration",
         )

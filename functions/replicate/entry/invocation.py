@@ -37,10 +37,6 @@ An unnecessary upload of this size takes 0.7 ms of CPU, at 3 s for a GiB. The GE
 (38 % of an unchanged object) and a round trip. Source: docs/BENCHMARK.md and docs/PERFORMANCE.md.
 """
 
-PARALLEL_BYTES = 256 * 1024**2
-"""Size from which on a stream is not opened before the metadata is read: such objects are copied in
-parts."""
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -49,33 +45,46 @@ class Change:
     ref: SourceRef
     occurred_at: datetime | None = None
     expectation: Expectation = Expectation.UNKNOWN
+    size: int | None = None
+    """In bytes, as the event states it."""
     by_lifecycle: bool = False
     """A lifecycle rule of S3 deleted the object."""
     watched: frozenset[str] = frozenset()
     """Names of the executions that the event waits for."""
 
+    def expect(self, parallel_from: int) -> Expectation:
+        """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.
+
+        Nobody would read a stream that was opened for such an object.
+        """
+        return Expectation.UNKNOWN if (self.size or 0) >= parallel_from else self.expectation
+
     def merge(self, other: "Change") -> "Change":
         """Combine two changes of one key: replicate once, and count the age of the older one."""
         times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
+        sizes = [size for size in (self.size, other.size) if size is not None]
         expected = {self.expectation, other.expectation} - {Expectation.UNKNOWN}
         return Change(
             self.ref,
             min(times, default=None),
             Expectation.CHANGED if expected else Expectation.UNKNOWN,
+            max(sizes, default=None),
             by_lifecycle=self.by_lifecycle and other.by_lifecycle,
             watched=self.watched | other.watched,
         )
 
 
-def expect(*, created: bool, size: object, age: timedelta) -> Expectation:
+def expect(*, created: bool, size: int | None, age: timedelta) -> Expectation:
     """Return what an event of this age lets us expect. `size` is in bytes, if the event has it."""
     if not created or age >= FRESH:
         return Expectation.UNKNOWN
-    if not isinstance(size, int):
-        return Expectation.CHANGED
-    if size >= PARALLEL_BYTES:
-        return Expectation.UNKNOWN
-    return Expectation.NEW if size <= SMALL_BYTES else Expectation.CHANGED
+    is_small = size is not None and size <= SMALL_BYTES
+    return Expectation.NEW if is_small else Expectation.CHANGED
+
+
+def stated_size(value: object) -> int | None:
+    """Return the size of an object in bytes, if the event has one."""
+    return value if isinstance(value, int) else None
 
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")

@@ -9,7 +9,15 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from replicate.entry.invocation import Change, Message, expect, reading, source_ref, unsupported
+from replicate.entry.invocation import (
+    Change,
+    Message,
+    expect,
+    reading,
+    source_ref,
+    stated_size,
+    unsupported,
+)
 from replicate.errors import InvalidEventError
 
 
@@ -40,14 +48,16 @@ def _change(record: object, now: datetime) -> Change:
     with reading("an S3 record"):
         name, s3 = record["eventName"], record["s3"]
         occurred_at = datetime.fromisoformat(record["eventTime"])
+        size = stated_size(s3["object"].get("size"))
         return Change(
             source_ref(s3["bucket"]["name"], decoded(s3["object"]["key"])),
             occurred_at,
             expect(
                 created=name.startswith("ObjectCreated:"),
-                size=s3["object"].get("size"),
+                size=size,
                 age=now - occurred_at,
             ),
+            size,
             by_lifecycle=name.startswith("LifecycleExpiration:"),
         )
 
