@@ -76,6 +76,9 @@ TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 test: setup ## run all tests and check their coverage of the function
 	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 
+unit: $(VENV)/.installed ## run the unit and event tests only (seconds)
+	$(BIN)/pytest tests/unit tests/events
+
 # docs/TESTING.md has the groups and the scores. SAMPLE=20 tests at most 20 mutants of each module.
 mutants: $(MUTANTS_VENV)/.installed ## mutation tests: list the changes of the code that no test detects (hours)
 	@$(MUTANTS_VENV)/bin/python -m tools.build.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES)) \
@@ -137,7 +140,7 @@ sam-local: setup ## run the function in Docker with every sample event, and the 
 	@$(MAKE) build BUILD=.aws-sam/local ARCHITECTURE=$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 	@$(BIN)/python -m tools.build.sam_local .aws-sam/local/template.yaml
 
-# The commands on a deployed stack. docs/OPERATIONS.md describes them, and the rights that each needs.
+# The commands on a deployed stack. docs/OPERATIONS.md describes them, and the permissions that each needs.
 OPERATE = $(BIN)/python -m tools.operate
 doctor: $(VENV)/.installed ## check a stack and its function: make doctor STACK=s3-to-gcs [JSON=1]
 	@$(OPERATE) doctor "$(STACK)" $(if $(JSON),--json) $(if $(FUNCTION),--function "$(FUNCTION)")
@@ -172,4 +175,4 @@ audit: $(AUDIT_VENV)/.installed ## search the locked packages for known vulnerab
 clean: ## remove all files that make created
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench simulate validate build deploy sam-local doctor status redrive reconcile audit
+.PHONY: help setup fmt lint unit test mutants lock clean demo pictures up soak bench simulate validate build deploy sam-local doctor status redrive reconcile audit

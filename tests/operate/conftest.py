@@ -52,7 +52,7 @@ class Deployed:
     topic: str
     rule: str
 
-    def doctor_answers(self, report: object) -> None:
+    def doctor_responds(self, report: object) -> None:
         """Let the function's doctor return this, once."""
         queue = lambda_simple_backends[ACCOUNT][REGION].lambda_simple_results_queue
         queue.append(json.dumps(report))
@@ -191,7 +191,7 @@ def notify(configuration: dict[str, Any]) -> None:
 
 
 def find_stack(name: str = "mine") -> Stack:
-    """Find the stack, with the parts of S3's answers that moto leaves out."""
+    """Find the stack, with the parts of S3's responses that moto leaves out."""
 
     def add_eventbridge(parsed: dict[str, Any], **_: object) -> None:
         configuration = s3_backends[ACCOUNT]["aws"].buckets[BUCKET].notification_configuration

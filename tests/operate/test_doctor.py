@@ -26,20 +26,20 @@ QUEUE = {"Delivery": "queue"}
 
 def failed(stack: Deployed) -> dict[str, str]:
     """Run the doctor, and return what the failed hops found."""
-    stack.doctor_answers(HEALTHY)
+    stack.doctor_responds(HEALTHY)
     return {hop["hop"]: hop["found"] for hop in examine(find_stack()) if not hop["ok"]}
 
 
 @pytest.mark.parametrize("parameters", [{}, QUEUE, EXISTING, {**QUEUE, **EXISTING}])
 def test_a_correct_stack_is_healthy(deploy: Deploy, parameters: dict[str, str]) -> None:
-    deploy(**parameters).doctor_answers(HEALTHY)
+    deploy(**parameters).doctor_responds(HEALTHY)
     hops = examine(find_stack())
     assert hops[0] == {"hop": "canary", "ok": True, "found": "written"}
     assert [hop for hop in hops if not hop["ok"] or "Warning" in hop["found"]] == []
 
 
 def test_json_has_the_words_of_the_functions_doctor(deploy: Deploy, run: Run) -> None:
-    deploy().doctor_answers(HEALTHY)
+    deploy().doctor_responds(HEALTHY)
     done = run("doctor", "mine", "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     report = json.loads(done.stdout)
@@ -49,7 +49,7 @@ def test_json_has_the_words_of_the_functions_doctor(deploy: Deploy, run: Run) ->
 
 def test_the_table_shows_every_hop_and_the_exit_status_fails(deploy: Deploy, run: Run) -> None:
     token = {"hop": "token", "ok": False, "code": "credentials_invalid", "found": "[Bad] key"}
-    deploy().doctor_answers({"healthy": False, "hops": [token]})
+    deploy().doctor_responds({"healthy": False, "hops": [token]})
     done = run("doctor", "mine")
     assert done.exit_code == 1
     assert "✗  token" in done.stdout
@@ -83,8 +83,8 @@ def test_damage_between_the_bucket_and_the_function_is_found(deploy: Deploy) -> 
         stack,
         {
             f"events of s3://{BUCKET}": "not send s3:LifecycleExpiration:*, s3:ObjectTagging:* to",
-            "right to invoke the function": f"may not invoke the function for {ARN}",
-            "event queue": f"update-event-source-mapping --enabled --uuid {mapping['UUID']}",
+            "permission to invoke the function": f"may not invoke the function for {ARN}",
+            "polling of the event queue": f"update-event-source-mapping --enabled --uuid {mapping['UUID']}",
             "failed invocations": "not kept in a queue",
             "dead-letter queue": "keeps events for 1 days, the event queue for longer",
         },
@@ -140,25 +140,27 @@ def test_a_redrive_allow_policy_that_refuses_the_event_queue_is_found(deploy: De
     def refuse(parsed: dict[str, dict[str, str]], **_: object) -> None:
         parsed["Attributes"]["RedriveAllowPolicy"] = '{"redrivePermission": "denyAll"}'
 
-    deploy().doctor_answers(HEALTHY)
+    deploy().doctor_responds(HEALTHY)
     stack = find_stack()
     stack.session.events.register("after-call.sqs.GetQueueAttributes", refuse)  # not in moto
     (found,) = [hop["found"] for hop in examine(stack) if not hop["ok"]]
     assert "refuses the event queue" in found
 
 
-def test_a_missing_right_is_named_and_is_no_failure(deploy: Deploy) -> None:
+def test_a_missing_permission_is_named_and_is_no_failure(deploy: Deploy) -> None:
     def deny(**_: object) -> None:
         error = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
         raise ClientError(error, "GetBucketNotificationConfiguration")  # type: ignore[arg-type]
 
-    deploy().doctor_answers(HEALTHY)
+    deploy().doctor_responds(HEALTHY)
     stack = find_stack()
     stack.session.events.register("before-call.s3.GetBucketNotificationConfiguration", deny)
     hops = examine(stack)
     assert all(hop["ok"] for hop in hops)
     (found,) = [hop["found"] for hop in hops if "Warning" in hop["found"]]
-    assert found.startswith("Warning: not checked. You lack the right s3:GetBucketNotification.")
+    assert found.startswith(
+        "Warning: not checked. You lack the permission s3:GetBucketNotification."
+    )
 
 
 class TestKeys:
@@ -197,16 +199,16 @@ def test_a_stopped_function_is_not_invoked(deploy: Deploy) -> None:
 def test_a_failed_alarm_is_a_warning(deploy: Deploy) -> None:
     stack = deploy()
     client("cloudwatch").set_alarm_state(AlarmName="lag", StateValue="ALARM", StateReason="late")
-    stack.doctor_answers(HEALTHY)
+    stack.doctor_responds(HEALTHY)
     hops = {hop["hop"]: hop for hop in examine(find_stack())}
     assert hops["alarms"] == {"hop": "alarms", "ok": True, "found": "Warning: in alarm: lag"}
 
 
 def test_a_function_that_fails_is_a_failed_hop(deploy: Deploy) -> None:
-    deploy().doctor_answers({"errorMessage": "No module.", "errorType": "ImportError"})
+    deploy().doctor_responds({"errorMessage": "No module.", "errorType": "ImportError"})
     (function, *_) = examine(find_stack())
     assert function["ok"] is False
-    assert function["found"] == "It did not answer: No module. Look into its log."
+    assert function["found"] == "It did not respond: No module. Look into its log."
 
 
 def test_function_option_says_what_to_use(run: Run) -> None:

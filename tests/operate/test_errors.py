@@ -9,7 +9,7 @@ from botocore.exceptions import (
 )
 from operate.conftest import Deploy, Run, client
 
-from tools.operate.errors import MissingRightError, OperatorError, explained
+from tools.operate.errors import MissingPermissionError, OperatorError, explained
 
 
 def refusal(operation: str, code: str, message: str = "") -> ClientError:
@@ -34,11 +34,11 @@ DENIED = (
         (refusal("X", "ExpiredToken"), "The AWS login has expired or is not valid (ExpiredToken)"),
         (
             refusal("ReceiveMessage", "AccessDeniedException", DENIED),
-            "You lack the right kms:Decrypt on arn:aws:kms:us-east-1:1:key/k. Ask for it",
+            "You lack the permission kms:Decrypt on arn:aws:kms:us-east-1:1:key/k. Ask for it",
         ),
         (
             refusal("GetBucketNotificationConfiguration", "AccessDenied", "Access Denied"),
-            "You lack the right s3:GetBucketNotification. Ask for it",
+            "You lack the permission s3:GetBucketNotification. Ask for it",
         ),
         (refusal("Invoke", "Odd", "why"), "AWS refuses Invoke: Odd: why"),
     ],
@@ -47,7 +47,7 @@ def test_errors_of_aws_become_sentences(error: Exception, sentence: str) -> None
     with pytest.raises(OperatorError) as raised, explained():
         raise error
     assert str(raised.value).startswith(sentence)
-    assert isinstance(raised.value, MissingRightError) == ("lack the right" in sentence)
+    assert isinstance(raised.value, MissingPermissionError) == ("lack the permission" in sentence)
 
 
 @pytest.mark.parametrize("command", ["doctor", "status", "redrive", "reconcile"])

@@ -22,7 +22,7 @@ from tools.local.notifications import notification
 MIB = 1024 * 1024
 
 FIRST = "hello.txt"
-LARGE = "64-MiB.bin"
+STREAMED = "64-MiB.bin"
 MULTIPART = "24-MiB-in-3-parts.bin"
 INTERRUPTED = "16-MiB-interrupted.bin"
 CORRUPTED = "corrupted-in-transit.bin"
@@ -54,7 +54,7 @@ OVERWRITTEN, DELETED_IN_OUTAGE = QUEUED_KEYS[0], QUEUED_KEYS[-1]
 CREATED_IN_OUTAGE = f"{QUEUED}created-in-the-outage.txt"
 
 MAX_RECEIVES = 5
-"""The template's maxReceiveCount: then the event moves to the failure queue."""
+"""The template's maxReceiveCount: then the event moves to the dead-letter queue."""
 
 AN_HOUR = {"Retry-After": "3600"}
 """Longer than an invocation: the function fails at once, and the queue retries."""
@@ -78,9 +78,9 @@ def odd_names(demo: DemoContext) -> str:
     return f"{len(ODD_NAMES)} objects: + % spaces unicode // .. and a trailing slash"
 
 
-def large_object(demo: DemoContext) -> str:
-    """A large object, streamed."""
-    (result,) = expect_results(demo.upload(LARGE, random_bytes(LARGE, 64 * MIB)), "created")
+def streamed_object(demo: DemoContext) -> str:
+    """An object of 64 MiB, in one stream."""
+    (result,) = expect_results(demo.upload(STREAMED, random_bytes(STREAMED, 64 * MIB)), "created")
     rate = 64 / (result["elapsed_ms"] / 1000)
     peak = demo.cloud.function.peak_rss_bytes()
     return f"64 MiB at {rate:.0f} MiB/s; peak memory of the process {size(peak)}"
@@ -209,9 +209,8 @@ def poison_record(demo: DemoContext) -> str:
     expect(batches[0].failed_keys(), {POISON}, "objects that the batch reports as failed")
     demo.expect_queues(waiting=0, failed=1)
     demo.expect_different(QUEUED, POISON)
-    return (
-        f"{len(QUEUED_KEYS) - 1} replicated, 1 in the failure queue after {MAX_RECEIVES} attempts"
-    )
+    replicated = len(QUEUED_KEYS) - 1
+    return f"{replicated} replicated, 1 in the dead-letter queue after {MAX_RECEIVES} attempts"
 
 
 def outage_and_redrive(demo: DemoContext) -> str:
@@ -228,11 +227,11 @@ def outage_and_redrive(demo: DemoContext) -> str:
     demo.queued.mapping.drain()
     demo.expect_queues(waiting=0, failed=0)
     demo.expect_equal(QUEUED, len(QUEUED_KEYS))  # one more, and one less
-    return f"{len(changed)} events in the failure queue, redriven: no event is lost"
+    return f"{len(changed)} events in the dead-letter queue, redriven: no event is lost"
 
 
-def large_in_slices(demo: DemoContext) -> str:
-    """A larger object, by a state machine."""
+def large_object(demo: DemoContext) -> str:
+    """A large object, by a state machine."""
     before = demo.gets(IN_SLICES)
     slices = (random_bytes(f"{IN_SLICES}/{number}", 32 * MIB) for number in range(8))
     demo.put_queued(IN_SLICES, b"".join(slices))
@@ -263,7 +262,7 @@ def _sizes(batches: list[Batch]) -> list[int]:
 STEPS: tuple[Callable[[DemoContext], str], ...] = (
     first_upload,
     odd_names,
-    large_object,
+    streamed_object,
     multipart_upload,
     duplicate_event,
     overwrite,
@@ -278,5 +277,5 @@ STEPS: tuple[Callable[[DemoContext], str], ...] = (
     queued_uploads,
     poison_record,
     outage_and_redrive,
-    large_in_slices,
+    large_object,
 )

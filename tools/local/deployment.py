@@ -57,7 +57,7 @@ class Deployment:
         settle(self.notifications, self.service)
 
     def redrive(self) -> int:
-        """Move the events of the failure queue to the event queue with `make redrive`'s code."""
+        """Move the events of the dead-letter queue to the event queue as `make redrive` does."""
         return redrive(self.aws.sqs, self.failure_queue, self.event_queue).moved.total()
 
     def waiting(self) -> int:
@@ -65,7 +65,7 @@ class Deployment:
         return self.aws.queue_length(self.event_queue)
 
     def failed(self) -> int:
-        """Count the events in the failure queue."""
+        """Count the events in the dead-letter queue."""
         return self.aws.queue_length(self.failure_queue)
 
 

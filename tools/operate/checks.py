@@ -60,8 +60,8 @@ class Checks:
         if self._by_eventbridge:
             yield "EventBridge rule", self._rule_target
         if not self._by_queue:
-            yield "right to invoke the function", self._permission
-        yield "event queue", self._mapping
+            yield "permission to invoke the function", self._permission
+        yield "polling of the event queue", self._mapping
         yield "failed invocations", self._failure_destination
         yield "dead-letter queue", self._dead_letter_queue
         yield "queue policies", self._queue_policies

@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.operate.checks import Check, Checks
-from tools.operate.errors import MissingRightError, OperatorError, explained
+from tools.operate.errors import MissingPermissionError, OperatorError, explained
 from tools.operate.stack import Stack
 
 FUNCTION_TIMEOUT_S = 900
-"""The template's: the doctor answers in seconds, or when a hop has run out of time."""
+"""The template's: the doctor responds in seconds, or when a hop has run out of time."""
 
 Hop = Mapping[str, Any]
 """One check in the words of the function's doctor: `hop`, `ok`, `found`."""
@@ -48,17 +48,17 @@ def _of_function(stack: Stack) -> Iterator[Hop]:
     config = Config(read_timeout=FUNCTION_TIMEOUT_S, retries={"total_max_attempts": 1})
     try:
         with explained():
-            answer = stack.session.client("lambda", config=config).invoke(
+            response = stack.session.client("lambda", config=config).invoke(
                 FunctionName=stack.output("FunctionArn"), Payload=b'{"doctor": true}'
             )
-            body = json.loads(answer["Payload"].read())
+            body = json.loads(response["Payload"].read())
     except OperatorError as error:
         yield {"hop": "function", "ok": False, "found": str(error)}
         return
     if hops := body.get("hops"):
         yield from hops
         return
-    found = f"It did not answer: {body.get('errorMessage', body)} Look into its log."
+    found = f"It did not respond: {body.get('errorMessage', body)} Look into its log."
     yield {"hop": "function", "ok": False, "found": found}
 
 
@@ -66,7 +66,7 @@ def _described(name: str, check: Check) -> Hop:
     try:
         with explained():
             return {"hop": name, "ok": True, "found": check()}
-    except MissingRightError as error:
+    except MissingPermissionError as error:
         return {"hop": name, "ok": True, "found": f"Warning: not checked. {error}"}
     except OperatorError as error:
         return {"hop": name, "ok": False, "found": str(error)}

@@ -57,7 +57,7 @@ class OperatorError(Exception):
     """A command or a check that failed. Its text says why, and what to do."""
 
 
-class MissingRightError(OperatorError):
+class MissingPermissionError(OperatorError):
     """The operator may not do something. The text names the action."""
 
 
@@ -88,8 +88,8 @@ def _refused(error: ClientError) -> OperatorError:
         named = re.search(r"not authorized to perform: (\S+)(?: on resource: (\S+))?", text)
         action = named[1] if named else ACTIONS.get(operation, operation)
         resource = f" on {named[2]}" if named and named[2] else ""
-        return MissingRightError(
-            f"You lack the right {action}{resource}. Ask for it, or use another role (AWS_PROFILE)."
-            " docs/OPERATIONS.md lists the rights of each command."
+        return MissingPermissionError(
+            f"You lack the permission {action}{resource}. Ask for it, or use another role (AWS_PROFILE)."
+            " docs/OPERATIONS.md lists the permissions of each command."
         )
     return OperatorError(f"AWS refuses {operation}: {code}: {text}")
