@@ -15,6 +15,7 @@ from replicate import certificates, entry
 from replicate.entry.invocation import Change, Context, Invocation
 from replicate.errors import InternalError, InvalidEventError, ReplicationError
 from replicate.protocol.model import Result, SourceRef
+from replicate.protocol.plan import Policy
 from replicate.telemetry import Telemetry
 from replicate.wiring import Environment, Stores
 
@@ -63,7 +64,9 @@ class Function:
 
         self._stores.start_invocation(context)
         with self._telemetry.invocation(context.aws_request_id):
-            return workflow.step(self._stores.large_copy(), self._telemetry, event)
+            return workflow.step(
+                lambda change: self._stores.large_copy(self._policy(change)), self._telemetry, event
+            )
 
     def _parse(self, event: object, context: Context) -> Invocation:
         """Read an event; record what cannot be read. Raise InvalidEventError."""
@@ -91,11 +94,16 @@ class Function:
                 for ended in as_completed(running):
                     yield running[ended], ended.result()
 
+    def _policy(self, change: Change) -> Policy:
+        return self._settings.policy_for(by_lifecycle=change.by_lifecycle)
+
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
-            policy = self._settings.policy_for(by_lifecycle=change.by_lifecycle)
-            return self._stores.replicator(policy).replicate(
-                change.ref, change.expect(self._settings.sizes.parallel_from), change.watched
+            return self._stores.replicator(self._policy(change), change).replicate(
+                change.ref,
+                change.expect(self._settings.sizes.parallel_from),
+                change.watched,
+                is_request=change.is_request,
             )
         except ReplicationError as error:
             return error
