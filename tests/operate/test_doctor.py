@@ -84,7 +84,7 @@ def test_damage_between_the_bucket_and_the_function_is_found(deploy: Deploy) -> 
         {
             f"events of s3://{BUCKET}": "not send s3:LifecycleExpiration:*, s3:ObjectTagging:* to",
             "permission to invoke the function": f"may not invoke the function for {ARN}",
-            "polling of the event queue": f"update-event-source-mapping --enabled --uuid {mapping['UUID']}",
+            "polling of the event queue": f"--enabled --uuid {mapping['UUID']}",
             "failed invocations": "not kept in a queue",
             "dead-letter queue": "keeps events for 1 days, the event queue for longer",
         },

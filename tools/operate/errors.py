@@ -89,7 +89,7 @@ def _refused(error: ClientError) -> OperatorError:
         action = named[1] if named else ACTIONS.get(operation, operation)
         resource = f" on {named[2]}" if named and named[2] else ""
         return MissingPermissionError(
-            f"You lack the permission {action}{resource}. Ask for it, or use another role (AWS_PROFILE)."
-            " docs/OPERATIONS.md lists the permissions of each command."
+            f"You lack the permission {action}{resource}. Ask for it, or use another role"
+            " (AWS_PROFILE). docs/OPERATIONS.md lists the permissions of each command."
         )
     return OperatorError(f"AWS refuses {operation}: {code}: {text}")
