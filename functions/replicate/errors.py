@@ -30,6 +30,8 @@ ReplicationError                    500
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
 ├── LargeObjectError                500  executions for a large object failed
+│   └── LargeObjectDelayedError     503  retryable: their causes may pass
+├── GivenUpError                    500  no attempt of many days reported why it failed
 ├── InternalError                   500
 └── BatchFailedError                500  retryable: Lambda retries the whole event
 
@@ -48,7 +50,8 @@ class ReplicationError(Exception):
     """The failure of a replication. Users see `message`: it names the object and what to do.
 
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
-    ID of the failed request.
+    ID of the failed request. `timed_out` says that a service did not answer in time: the event is
+    delivered again later, because another attempt in this invocation would only wait again.
     """
 
     status: ClassVar[int] = 500
@@ -56,12 +59,18 @@ class ReplicationError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(
-        self, message: str, *, retry_after_s: float | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
         self.request_id = request_id
+        self.timed_out = timed_out
 
 
 class InvalidRequestError(ReplicationError):
@@ -234,6 +243,20 @@ class LargeObjectError(ReplicationError):
     """Executions of the state machine did not copy a large object. The text has the last cause."""
 
     code = "large_object_failed"
+
+
+class LargeObjectDelayedError(LargeObjectError):
+    """Executions failed for a cause that may pass. Later the next one starts."""
+
+    status = 503
+    code = "large_object_delayed"
+    retryable = True
+
+
+class GivenUpError(ReplicationError):
+    """An event was delivered for many days, and the function never reported why it failed."""
+
+    code = "given_up"
 
 
 class InternalError(ReplicationError):

@@ -21,6 +21,8 @@ from replicate.protocol.plan import Policy
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
 from replicate.settings import Settings
+from replicate.settlement import Queues
+from replicate.sqs.queues import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
@@ -40,6 +42,10 @@ class Stores(Protocol):
     def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
 
+    @property
+    def queues(self) -> Queues | None:
+        """The stack's queues; None if the invoker alone keeps what failed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -55,6 +61,7 @@ class Environment:
     clock: RoundClock
     assembler: Assembler
     executions: StateMachine | None
+    queues: Queues | None
 
     @classmethod
     def from_environ(
@@ -97,6 +104,7 @@ class Environment:
                 in_parallel=Threads(PARTS_AT_ONCE),
             ),
             executions=_state_machine(settings, aws, deadline, retries),
+            queues=_queues(settings, aws, retries),
         )
 
     def start_invocation(self, context: Context) -> None:
@@ -124,6 +132,17 @@ class Environment:
         """Close the connections."""
         self.aws.close()
         self.gcs.close()
+
+
+def _queues(settings: Settings, aws: AwsClients, retries: RetryPolicy) -> SqsQueues | None:
+    if not settings.failure_queue_url:
+        return None
+    return SqsQueues(
+        aws,
+        retries,
+        event_queue=settings.event_queue_url,
+        failure_queue=settings.failure_queue_url,
+    )
 
 
 def _state_machine(

@@ -175,8 +175,8 @@ class TestState:
             ("ABORTED", 901, False, False),
             ("FAILED", 899, True, False),
             ("SUCCEEDED", 1, False, False),
-            ("FAILED", 24 * 3600 - 60, False, False),
-            ("FAILED", 24 * 3600 + 60, False, True),
+            ("FAILED", 3600 - 60, False, False),
+            ("FAILED", 3600 + 60, False, True),
         ],
     )
     def test_is_running_as_long_as_a_worker_may_outlive_the_execution(
@@ -194,6 +194,24 @@ class TestState:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
             state = machine(settle_s=900).state("one-1")
         assert state == ExecutionState(is_running=is_running, cause=status, is_old=is_old)
+
+    @pytest.mark.parametrize(
+        ("ended_s", "is_old"), [(24 * 3600 - 60, False), (24 * 3600 + 60, True)]
+    )
+    def test_a_cause_that_a_person_must_remove_counts_for_a_day(
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch, ended_s: int, *, is_old: bool
+    ) -> None:
+        described = {
+            "status": "FAILED",
+            "error": "PermanentError",
+            "cause": "denied",
+            "stopDate": time.time() - ended_s,
+        }
+        with serve_responses((200, json.dumps(described).encode())) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            state = machine(settle_s=900).state("one-1")
+        assert state is not None
+        assert (state.cause, state.is_old) == ("PermanentError: denied", is_old)
 
 
 class TestWatch:

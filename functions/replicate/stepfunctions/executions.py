@@ -5,20 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-)
-
-from replicate.aws_clients import NO_ROLE, AwsClients
+from replicate.aws_calls import call
+from replicate.aws_clients import AwsClients
 from replicate.entry.execution_watch import message
-from replicate.errors import SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.handover import ExecutionState
+from replicate.protocol.handover import ExecutionState, may_pass
 from replicate.protocol.model import SourceRef
-from replicate.retry import RetryPolicy, is_transient, retrying
+from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.type_defs import DescribeExecutionOutputTypeDef
@@ -28,6 +21,9 @@ T = TypeVar("T")
 
 OLD_S = 24 * 60 * 60
 """After this time a failed execution no longer counts: somebody has had the time to act."""
+
+SOON_OLD_S = 60 * 60
+"""The same if its cause may have passed by itself, such as an outage."""
 
 
 class StateMachine:
@@ -84,7 +80,7 @@ class StateMachine:
         return ExecutionState(
             is_running=status != "SUCCEEDED" and ended_s < self._settle_s,
             cause=cause or status,
-            is_old=ended_s > OLD_S,
+            is_old=ended_s > (SOON_OLD_S if may_pass(cause or status) else OLD_S),
         )
 
     def watch(self, ref: SourceRef, name: str) -> None:
@@ -117,31 +113,10 @@ class StateMachine:
 
     def _call(self, operation: str, request: Callable[[], T]) -> T:
         """Send a request, and repeat it: all three are idempotent."""
+        return call(operation, request, self._policy, self._deadline, remedy=_REMEDY)
 
-        def attempt() -> T:
-            try:
-                return request()
-            except ClientError as error:
-                raise self._refusal(operation, error) from error
-            except NoCredentialsError:
-                raise SettingsError(NO_ROLE) from None
-            except CredentialRetrievalError:  # its text may quote a response that holds credentials
-                raise UnavailableError(
-                    "The function's AWS credentials could not be renewed. Try again."
-                ) from None
-            except (BotoCoreError, LookupError) as error:  # no connection, or a malformed response
-                raise UnavailableError(f"{operation} failed ({error}). Try again.") from error
 
-        return retrying(attempt, self._policy, self._deadline)
-
-    def _refusal(self, operation: str, error: ClientError) -> Exception:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        code = error.response["Error"].get("Code", "")
-        if "Throttl" in code or "LimitExceeded" in code:
-            return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
-        if is_transient(status):
-            return UnavailableError(f"{operation} failed ({code}). Try again.")
-        return SettingsError(
-            f"{operation} was refused ({code}). Allow the function's role to start and describe"
-            " executions of the state machine, and to send messages to the event queue."
-        )
+_REMEDY = (
+    "Allow the function's role to start and describe executions of the state machine, and to send"
+    " messages to the event queue."
+)
