@@ -54,7 +54,7 @@ class Running:
         return [message["Body"] for message in received["Messages"]]
 
     def queues(self) -> tuple[int, int]:
-        """Count the events in the event queue and in the failure queue."""
+        """Count the events in the event queue and in the dead-letter queue."""
         return self.deployment.waiting(), self.deployment.failed()
 
 
