@@ -1,10 +1,11 @@
 """The composition root: everything that an execution environment needs, built once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from replicate.aws_clients import AwsClients
+from replicate.breaker import BreakerPolicy, Circuit
 from replicate.entry.invocation import Context
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
@@ -83,7 +84,15 @@ class Environment:
         deadline = Deadline(0)
         aws = AwsClients(settings.region, retries, verify)
         secret = Secret(aws, settings.credentials_secret, settings.region, retries)
-        gcs = GcsClient(SecretCredentials(secret, retries))
+        waits = BreakerPolicy()
+        circuit = Circuit(
+            replace(
+                waits,
+                shortest_wait_s=min(waits.shortest_wait_s, retries.io_timeout_s),
+                longest_wait_s=min(waits.longest_wait_s, retries.io_timeout_s),
+            )
+        )
+        gcs = GcsClient(SecretCredentials(secret, retries), circuit)
         reads_tags = settings.policy.tags is not Tags.OFF
         source = S3Source(aws, deadline, retries, tags=reads_tags)
         destination = GcsDestination(gcs, settings.naming, deadline, retries)
