@@ -7,7 +7,8 @@ Only timeouts count: a service that refuses or fails has answered, and costs lit
 environment has its own breaker. It runs one invocation at a time, so while a service hangs, each
 environment waits for one probe in a while, and all its other invocations fail at once.
 
-The breaker also says how long to wait: a few times as long as the slowest of the last answers.
+The breaker also says how long the first request of an invocation waits: a few times as long as the
+slowest of the last answers. When it is answered the service is there, and the others wait longer.
 """
 
 import random
@@ -37,9 +38,10 @@ class BreakerPolicy:
     """Time after which a probe that did not end counts as lost: its invocation was stopped."""
     shortest_wait_s: float = 0.8
     longest_wait_s: float = 5.0
-    """A probe waits so long. So a service that has become slow is found out and waited for."""
+    """So long waits a probe, which finds out that a service has become slow, and a request after
+    which the invocation has had an answer."""
     margin: float = 4.0
-    """How many times as long as the slowest of the last answers a request may wait."""
+    """How many times as long as the slowest of the last answers the first request may wait."""
 
 
 _FADING = 0.95
@@ -99,18 +101,31 @@ class Circuit:
         self._policy = policy or BreakerPolicy()
         self.clock = clock
         self._state = Breaker()
+        self._is_alive = False
         self._lock = threading.Lock()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the service has answered in this invocation."""
+        return self._is_alive
+
+    def start_invocation(self) -> None:
+        """Forget whether the service has answered. What it costs to wait is not forgotten."""
+        self._is_alive = False
 
     def admit(self) -> float | None:
         """Return how long a request may wait; None if it must not be sent. Report how it ends."""
         with self._lock:
             admitted = self._state.admit(self.clock(), self._policy)
-            self._state = admitted or self._state
-            return admitted.wait_s(self._policy) if admitted else None
+            if admitted is None:
+                return None
+            self._state = admitted
+            return self._policy.longest_wait_s if self._is_alive else admitted.wait_s(self._policy)
 
     def answered(self, elapsed_s: float = 0.0) -> None:
         """Report a response, and how long it took if that says something about the next one."""
         with self._lock:
+            self._is_alive = True
             self._state = self._state.answered(elapsed_s)
 
     def timed_out(self) -> None:

@@ -50,8 +50,8 @@ class ReplicationError(Exception):
     """The failure of a replication. Users see `message`: it names the object and what to do.
 
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
-    ID of the failed request. `timed_out` says that a service did not answer in time: the event is
-    delivered again later, because another attempt in this invocation would only wait again.
+    ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
+    says that another attempt in this invocation would only wait again: redelivery repeats it.
     """
 
     status: ClassVar[int] = 500
@@ -65,12 +65,14 @@ class ReplicationError(Exception):
         retry_after_s: float | None = None,
         request_id: str | None = None,
         timed_out: bool = False,
+        ends_run: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         self.timed_out = timed_out
+        self.ends_run = ends_run
 
 
 class InvalidRequestError(ReplicationError):

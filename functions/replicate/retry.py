@@ -76,7 +76,7 @@ class Backoff:
             delay = self._policy.delay_s(self._failures)
         elif delay > self._policy.longest_retry_after_s:
             raise error
-        if self._timeouts >= self._policy.attempts_after_timeout:
+        if error.ends_run or self._timeouts >= self._policy.attempts_after_timeout:
             raise error
         if self._failures >= self._policy.attempts or delay >= self._deadline.remaining():
             raise error

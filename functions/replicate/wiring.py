@@ -119,6 +119,7 @@ class Environment:
     def start_invocation(self, context: Context) -> None:
         """Restart the deadline: the invocation's time, less the margin for its end."""
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
+        self.gcs.circuit.start_invocation()
 
     def replicator(self, policy: Policy) -> Replicator:
         """Return the protocol over both stores."""

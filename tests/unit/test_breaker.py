@@ -143,18 +143,30 @@ def test_service_that_has_become_slow_is_found_out_by_the_probe(
     assert request(circuit) == 0.8
     hang(circuit, 2)
     time.now += POLICY.open_s
-    assert request(circuit, took_s=2.0) == 5.0
-    assert request(circuit, took_s=2.0) == 5.0
+    assert request(circuit, took_s=1.0) == 5.0
+    circuit.start_invocation()
+    assert request(circuit) == 4.0
 
 
 def test_request_of_many_bytes_waits_longer_and_says_nothing_about_the_others(
     circuit: Circuit,
 ) -> None:
     assert request(circuit, at_least_s=20.0, took_s=60.0) == 20.0
-    with pytest.raises(DestinationUnavailableError) as caught:
-        request(circuit, silence(), at_least_s=20.0)
-    assert not caught.value.timed_out, "it is continued"
+    circuit.start_invocation()
     assert request(circuit) == 0.8
+
+
+def test_first_request_of_an_invocation_ends_the_run_and_a_later_one_is_repeated(
+    circuit: Circuit,
+) -> None:
+    with pytest.raises(DestinationUnavailableError) as first:
+        request(circuit, silence())
+    assert first.value.ends_run
+    assert request(circuit) == 0.8
+    with pytest.raises(DestinationUnavailableError) as later:
+        request(circuit, silence())
+    assert (later.value.timed_out, later.value.ends_run) == (True, False)
+    assert request(circuit) == 5.0, "it waits longer"
 
 
 def test_open_circuit_fails_at_once_and_is_probed_by_one_request(
@@ -163,7 +175,7 @@ def test_open_circuit_fails_at_once_and_is_probed_by_one_request(
     hang(circuit, 2)
     with pytest.raises(DestinationUnavailableError, match="not asked") as caught:
         request(circuit)
-    assert caught.value.timed_out
+    assert caught.value.ends_run
     time.now += POLICY.open_s
     assert not is_open(circuit)
     assert is_open(circuit), "the others wait for the probe"

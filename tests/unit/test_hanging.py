@@ -79,7 +79,8 @@ class ExecutionEnvironment:
     def __init__(self, time: Time, breaker: BreakerPolicy) -> None:
         self._time = time
         self._deadline = Deadline(0, clock=time)
-        client = GcsClient(Token(), Circuit(breaker, time))  # type: ignore[arg-type, no-untyped-call] # as it is used
+        self._circuit = Circuit(breaker, time)
+        client = GcsClient(Token(), self._circuit)  # type: ignore[arg-type, no-untyped-call] # as it is used
         naming = Naming("replica", "")
         self._destination = GcsDestination(client, naming, self._deadline, DEFAULT_POLICY)
 
@@ -87,6 +88,7 @@ class ExecutionEnvironment:
         """Run an event that fails, beginning `now`. Return when it has ended."""
         self._time.now = now + OVERHEAD_S
         self._deadline.restart(TIMEOUT_S)
+        self._circuit.start_invocation()
         with pytest.raises(DestinationUnavailableError):
             self._destination.head("name")
         return self._time.now

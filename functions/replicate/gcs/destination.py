@@ -1,7 +1,6 @@
 """Implement the port `Destination` with google-cloud-storage. Each write has a precondition."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from google.api_core.exceptions import NotFound
@@ -44,9 +43,7 @@ class GcsDestination:
         self._client = client
         self._naming = naming
         self._deadline = deadline
-        # An event whose request got no answer is delivered again: to wait twice costs too much
-        # while GCS hangs.
-        self._policy = replace(policy, attempts_after_timeout=1)
+        self._policy = policy
         self._obstacle: str | None = None
 
     def head(self, name: str) -> Replica | None:

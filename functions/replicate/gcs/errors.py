@@ -81,9 +81,11 @@ def is_timeout(error: BaseException | None) -> bool:
 def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> Iterator[float]:
     """Send one request to Google, unless it has not answered for a while. Yield its timeout.
 
-    A request of many bytes waits for `at_least_s`. It does not tell how fast Google answers, and
-    when it times out it is continued. A timeout counts only after a full wait: near the deadline
-    the waits are shorter. Raise DestinationUnavailableError, OutOfTimeError.
+    A request of many bytes waits for `at_least_s`, and does not tell how fast Google answers. A
+    timeout counts only after a full wait: near the deadline the waits are shorter. It ends the run
+    if Google has not answered in this invocation.
+
+    Raise DestinationUnavailableError, OutOfTimeError.
     """
     deadline.require()
     allowed_s = circuit.admit()
@@ -91,7 +93,7 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
         raise DestinationUnavailableError(
             "Google did not answer the last requests, so it is not asked for some seconds. Try"
             " again.",
-            timed_out=True,
+            ends_run=True,
         )
     longest_s = max(allowed_s, at_least_s)
     timeout_s = deadline.limit(longest_s)
@@ -99,11 +101,11 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
     try:
         yield timeout_s
     except DestinationUnavailableError as error:
-        if error.timed_out and timeout_s == longest_s:
-            circuit.timed_out()
         if not error.timed_out:
             circuit.answered()
-        error.timed_out = error.timed_out and not at_least_s
+        elif timeout_s == longest_s:
+            error.ends_run = not circuit.is_alive
+            circuit.timed_out()
         raise
     except Exception:
         circuit.answered()
