@@ -18,7 +18,7 @@ from replicate.protocol.model import SourceRef
 WATCH = "executionWatch"
 """The field that holds the key and the execution's name."""
 
-RESENT = timedelta(minutes=1)
+RESENT = timedelta(seconds=10)
 """A message that the queue got so long after the function made it was sent again: by a redrive."""
 
 
