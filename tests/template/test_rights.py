@@ -109,6 +109,7 @@ class TestFunction:
                 "sqs:ReceiveMessage",
                 "sqs:DeleteMessage",
                 "sqs:GetQueueAttributes",
+                "sqs:ChangeMessageVisibility",
                 SEND,
             },
             MACHINE: {"states:StartExecution", "states:DescribeStateMachine"},
