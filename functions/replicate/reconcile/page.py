@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 
 KINDS = ("missing", "different", "extra", "foreign")
 DIFFERENCES = ("missing", "different", "extra")
-"""A foreign object is nothing that a repair could change."""
+"""What a repair may change. An extra replica only where deletes are replicated."""
 
 COMPARED = {
     "equal": "the replica states the size, ETag and time of its source",
@@ -31,6 +31,8 @@ APART = {
     "archived": "in an archive class of S3: not readable before they are restored",
     "unnameable": "GCS does not allow the name",
     "staged": "parts of large objects, below the staging prefix",
+    "kept": "on both sides, not equal: OVERWRITE=never keeps the replica",
+    "doubtful": "of the equal ones: the MD5 of the replica is not the ETag, as after SSE-KMS",
 }
 COSTS = {
     "egress_usd": "Egress from AWS",
@@ -82,7 +84,7 @@ def page(summary: Json) -> str:
 
 def _heading(summary: Json) -> tuple[str, str]:
     """Return the heading and the class of its colour."""
-    number = _differences(summary["counts"])
+    number = summary.get("differing", _differences(summary["counts"]))
     match summary["ended"]:
         case "equal":
             return "Both sides are equal", "good"
