@@ -40,6 +40,8 @@ def summary(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         "run": "20261126T010203Z-a1b2",
         "mode": "report",
         "ended": "differences",
+        "differences": 4560,
+        "replicates_all_deletes": True,
         "prefix": "",
         "source": "s3://photos",
         "destination": "gs://photos-replica",
@@ -63,8 +65,8 @@ def summary(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         },
         "by_prefix": [
             by_prefix("raw/2026/", 1_000_000, missing=4000, bytes=2 * 1024**3),
-            by_prefix("", 60, extra=1),
             by_prefix("thumbnails/", 234_000, different=500, extra=59, foreign=7, bytes=1024**3),
+            by_prefix("", 60, extra=1),
             by_prefix("clean/", 507),
         ],
         "samples": [

@@ -53,16 +53,16 @@ def test_page_states_what_was_compared_and_how_it_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "counts", "heading"),
+    ("ended", "differences", "heading"),
     [
-        ("equal", {"equal": 3}, "Both sides are equal"),
-        ("differences", {"missing": 1}, "1 difference"),
-        ("nominated", {"missing": 2, "nominated": 2}, "2 keys nominated for repair"),
-        ("too_many_differences", {"missing": 9}, "Repair stopped: too many differences"),
+        ("equal", 0, "Both sides are equal"),
+        ("differences", 1, "1 difference"),
+        ("nominated", 2, "2 keys nominated for repair"),
+        ("too_many_differences", 9, "Repair stopped: too many differences"),
     ],
 )
-def test_heading_says_how_the_run_ended(ended: str, counts: dict[str, int], heading: str) -> None:
-    html = page(summary(ended=ended, counts=counts))
+def test_heading_says_how_the_run_ended(ended: str, differences: int, heading: str) -> None:
+    html = page(summary(ended=ended, differences=differences, counts={"nominated": differences}))
     assert f"<h1>{heading}</h1>" in html
     assert f"<title>Reconcile: {heading}</title>" in html
 
@@ -74,6 +74,13 @@ def test_cost_of_a_repair_is_stated_before_it_is_started() -> None:
     assert "Lambda and its log less than $0.01" in text
     assert "Sum $0.31" in text
     assert "make reconcile STACK=… REPAIR=1" in text
+
+
+@pytest.mark.parametrize(
+    ("deletes", "fate"), [(True, "A repair deletes them"), (False, "They stay")]
+)
+def test_page_says_what_becomes_of_extra_replicas(fate: str, *, deletes: bool) -> None:
+    assert f"replicas without a source. {fate}" in read(replicates_all_deletes=deletes)
 
 
 def test_stopped_repair_says_why_and_how_to_confirm() -> None:
@@ -89,13 +96,14 @@ def test_repair_does_not_ask_for_another_one() -> None:
 
 
 def test_equal_sides_have_no_cost_chart_or_samples() -> None:
-    text = read(ended="equal", counts={"compared": 3, "equal": 3}, by_prefix=[], samples=[])
+    counts = {"compared": 3, "equal": 3}
+    text = read(ended="equal", differences=0, counts=counts, by_prefix=[], samples=[])
     assert "make reconcile" not in text
     assert "Differences by prefix" not in text
     assert "Samples" not in text
 
 
-def test_chart_has_the_prefix_with_most_differences_first() -> None:
+def test_chart_has_only_prefixes_with_differences() -> None:
     html = page(summary())
     chart = Reading(html[html.index('class="chart"') : html.index("Samples")]).text
     assert re.findall(r"raw/2026/|thumbnails/|\(top level\)|clean/", chart) == [

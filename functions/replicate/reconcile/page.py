@@ -15,14 +15,12 @@ from typing import Any
 Json = Mapping[str, Any]
 
 KINDS = ("missing", "different", "extra", "foreign")
-DIFFERENCES = ("missing", "different", "extra")
-"""What a repair may change. An extra replica only where deletes are replicated."""
 
 COMPARED = {
     "equal": "the replica states the size, ETag and time of its source",
     "missing": "in S3 only. A repair copies them",
     "different": "on both sides, not equal. A repair copies them again",
-    "extra": "replicas without a source. A repair deletes them only where deletes are replicated",
+    "extra": "replicas without a source",
     "foreign": "objects in GCS that are no replicas. A repair never deletes them",
 }
 APART = {
@@ -64,7 +62,7 @@ def page(summary: Json) -> str:
     """Return the page of a summary (runs/…/summary.json). Unknown fields are ignored."""
     heading, tone = _heading(summary)
     sections = (
-        _counts(summary["counts"]),
+        _counts(summary["counts"], deletes=summary["replicates_all_deletes"]),
         _cost(summary),
         _chart(summary["by_prefix"]),
         _samples(summary),
@@ -84,7 +82,7 @@ def page(summary: Json) -> str:
 
 def _heading(summary: Json) -> tuple[str, str]:
     """Return the heading and the class of its colour."""
-    number = summary.get("differing", _differences(summary["counts"]))
+    number = summary["differences"]
     match summary["ended"]:
         case "equal":
             return "Both sides are equal", "good"
@@ -116,10 +114,12 @@ def _verdict(summary: Json) -> str:
     return "\n".join(f"<p>{line}</p>" for line in lines)
 
 
-def _counts(counts: Json) -> str:
+def _counts(counts: Json, *, deletes: bool) -> str:
     """Show what was compared, and what was counted apart if there is any."""
+    fate = "A repair deletes them" if deletes else "They stay: not all deletes are replicated"
+    compared = {**COMPARED, "extra": f"{COMPARED['extra']}. {fate}"}
     apart = {name: why for name, why in APART.items() if counts.get(name)}
-    parts = ["<h2>Compared</h2>", _tiles(counts, COMPARED)]
+    parts = ["<h2>Compared</h2>", _tiles(counts, compared)]
     if apart:
         parts += ["<h2>Counted apart: no differences</h2>", _tiles(counts, apart)]
     return "\n".join(parts)
@@ -138,7 +138,7 @@ def _cost(summary: Json) -> str:
     """Show what a repair copies and costs; nothing where there is nothing to repair."""
     counts, cost = summary["counts"], summary["cost"]
     copies = counts.get("missing", 0) + counts.get("different", 0)
-    if not _differences(counts):
+    if not summary["differences"]:
         return ""
     rows = "\n".join(
         f'<tr><th scope="row">{title}</th><td>{_dollars(cost.get(name, 0))}</td></tr>'
@@ -165,14 +165,11 @@ At list prices of us-east-1 (November 2026), without the storage in GCS:</p>
 
 
 def _chart(by_prefix: Sequence[Json]) -> str:
-    """Draw a bar for each prefix with differences, the longest first. Its text has the numbers."""
-    found = sorted(
-        (each for each in by_prefix if _sum(each)),
-        key=lambda each: (-_sum(each), each["prefix"]),
-    )
+    """Draw a bar for each prefix with differences, in the given order. Its text has the numbers."""
+    found = [each for each in by_prefix if _sum(each)]
     if not found:
         return ""
-    longest = _sum(found[0])
+    longest = max(map(_sum, found))
     rest = len(by_prefix) - len(found)
     note = f'<p class="quiet">{_number(rest, "prefix", "prefixes")} without differences.</p>'
     bars = _list("chart", (_bar(each, longest) for each in found))
@@ -259,10 +256,6 @@ def _code(value: object) -> str:
 
 def _sum(counts: Json) -> int:
     return sum(counts.get(kind, 0) for kind in KINDS)
-
-
-def _differences(counts: Json) -> int:
-    return sum(counts.get(kind, 0) for kind in DIFFERENCES)
 
 
 def _number(number: int, one: str, many: str = "") -> str:
