@@ -23,8 +23,7 @@ from model.promises import Promise, Requirements, broken_by, equals_source, olde
 from model.runs import Alternative, Call, Protocol, Stores, brief
 
 from replicate.errors import DestinationChangedError, ReplicationError, SourceChangedError
-from replicate.protocol.model import Result
-from replicate.protocol.replicator import Expectation
+from replicate.protocol.model import Expectation, Result
 
 NAME = REF.key
 

@@ -16,6 +16,7 @@ from replicate.errors import ReplicationError, SourceChangedError
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
+    Expectation,
     PartLayout,
     Precondition,
     Replica,
@@ -26,7 +27,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Destination, GatedBody, Source
-from replicate.protocol.replicator import Expectation, Replicator
+from replicate.protocol.replicator import Replicator
 
 NAMING = Naming("destination")
 

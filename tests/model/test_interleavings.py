@@ -16,8 +16,8 @@ from model.histories import DELETE, DROP, History, histories
 from model.promises import Promise
 from model.runs import Protocol, byte_by_byte
 
+from replicate.protocol.model import Expectation
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import Expectation
 
 CHANGED = Expectation.CHANGED
 NEW = Expectation.NEW

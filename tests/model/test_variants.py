@@ -26,8 +26,8 @@ from model.variants import (
     flawed_protocol,
 )
 
+from replicate.protocol.model import Expectation
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import Expectation
 
 NEW = (Expectation.NEW,)
 DELETES = Policy(deletes=True)

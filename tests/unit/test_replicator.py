@@ -17,6 +17,7 @@ from replicate.errors import (
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
+    Expectation,
     Precondition,
     Reason,
     Replica,
@@ -26,7 +27,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
-from replicate.protocol.replicator import Expectation, Replicator
+from replicate.protocol.replicator import Replicator
 
 REF = SourceRef("source", "key")
 

@@ -18,6 +18,7 @@ from replicate.protocol import mapping
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.model import (
     Attributes,
+    Expectation,
     Precondition,
     Reason,
     Replica,
@@ -29,7 +30,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
-from replicate.protocol.replicator import Expectation, Replicator
+from replicate.protocol.replicator import Replicator
 
 REF = SourceRef("source", "key")
 UNCHANGED = VerifiedBy("fingerprint", "fingerprint")

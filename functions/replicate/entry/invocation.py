@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
-from replicate.protocol.model import Result, SourceRef
-from replicate.protocol.replicator import Expectation
+from replicate.protocol.model import Expectation, Result, SourceRef
 from replicate.report import result as described
 
 
