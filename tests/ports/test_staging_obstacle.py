@@ -24,7 +24,7 @@ def server(clouds: Clouds, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServe
 
 @pytest.fixture
 def destination(real_adapters: Adapters) -> Destination:
-    """Return a new adapter, because each one keeps its answer."""
+    """Return a new adapter, because each one keeps its result."""
     return real_adapters.replicator().destination
 
 
@@ -73,7 +73,7 @@ def test_settings_that_may_not_be_read_are_none(
     assert obstacle() is None
 
 
-def test_outage_is_retried_and_is_no_answer(
+def test_outage_is_retried_and_is_no_result(
     server: GcsServer, obstacle: Callable[[], str | None]
 ) -> None:
     server.add_fault(Fault(operation="buckets.get", status=503, times=DEFAULT_POLICY.attempts))
