@@ -1,1 +1,4 @@
-"""The reconcile: lists both sides, finds keys that differ, and nominates them to the engine."""
+"""Reconcile: compare the listings of both sides, report what differs, and nominate it.
+
+It decides nothing and writes no object: a nomination is an event as any other.
+"""
