@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate.aws_clients import AwsClients
 from replicate.entry.invocation import Change, Context
@@ -24,6 +24,9 @@ from replicate.settings import Settings
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
+if TYPE_CHECKING:
+    from replicate.reconcile.steps import Reconcile
+
 
 class Stores(Protocol):
     """What the handler uses of an `Environment`."""
@@ -39,6 +42,9 @@ class Stores(Protocol):
 
     def large_copy(self, policy: Policy) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +126,14 @@ class Environment:
     def large_copy(self, policy: Policy) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
         return LargeCopy(self.replicator(policy), self.assembler)
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile. Raise SettingsError."""
+        from replicate import reconcile_wiring  # noqa: PLC0415 - other invocations do without it
+
+        return reconcile_wiring.reconcile(
+            self.settings, self.aws, self.gcs, self.deadline, self.retries
+        )
 
     def close(self) -> None:
         """Close the connections."""
