@@ -36,8 +36,6 @@ def reconcile(
         deadline=deadline,
         naming=settings.naming,
         buckets=settings.source_buckets,
-        source_prefix=settings.source_prefix,
-        source_suffix=settings.source_suffix,
         overwrites=policy.overwrite is not Overwrite.NEVER,
         replicates_all_deletes=policy.deletes and settings.lifecycle_deletes,
     )

@@ -33,9 +33,6 @@ class Settings:
     event_queue_url: str
     reports_bucket: str
     """Holds the state and the reports of the reconcile; empty without one."""
-    source_prefix: str
-    source_suffix: str
-    """Only keys that begin and end so are replicated."""
     watch_delay_s: int
     settle_s: int
     region: str
@@ -87,8 +84,6 @@ class Settings:
             state_machine=machine,
             event_queue_url=queue,
             reports_bucket=get.text("REPORTS_BUCKET"),
-            source_prefix=get.text("SOURCE_PREFIX"),
-            source_suffix=get.text("SOURCE_SUFFIX"),
             watch_delay_s=get.parsed(
                 "WATCH_DELAY_SECONDS",
                 partial(_seconds, longest=900),  # what SQS accepts
