@@ -24,6 +24,7 @@ from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
+from replicate.settlement import Queues
 
 EVENTS = Path(__file__).parents[1] / "events"
 
@@ -55,6 +56,7 @@ class MemoryStores:
     wrap: Callable[[Source], Source] = lambda source: source
 
     executions: FakeExecutions | None = None
+    queues: Queues | None = None
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
 
     policies: list[Policy] = field(default_factory=list)

@@ -6,8 +6,10 @@ from typing import TypeVar
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
     CredentialRetrievalError,
     NoCredentialsError,
+    ReadTimeoutError,
 )
 
 from replicate.aws_clients import NO_ROLE
@@ -42,6 +44,11 @@ def call(
             raise UnavailableError(
                 "The function's AWS credentials could not be renewed. Try again."
             ) from None
+        except (ConnectTimeoutError, ReadTimeoutError) as error:
+            raise UnavailableError(
+                f"{operation} got no response in time ({type(error).__name__}). Try again.",
+                timed_out=True,
+            ) from error
         except (BotoCoreError, LookupError) as error:  # no connection, or a malformed response
             raise UnavailableError(f"{operation} failed ({error}). Try again.") from error
 

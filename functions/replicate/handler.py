@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from replicate import certificates, entry
+from replicate.entry.failures import failures
 from replicate.entry.invocation import Change, Context, Invocation
 from replicate.errors import InternalError, InvalidEventError, ReplicationError
+from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Result, SourceRef
 from replicate.protocol.plan import Policy
+from replicate.settlement import settle
 from replicate.telemetry import Telemetry
 from replicate.wiring import Environment, Stores
 
@@ -26,6 +29,9 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 CONCURRENCY = 10
 """Changes of one event that are replicated at the same time. Each needs up to 8 MiB of memory."""
+
+RESPONSE_S = 0.5
+"""Seconds at the end of an invocation in which no failure is stored, so that it can respond."""
 
 
 def lambda_handler(event: object, context: Context) -> dict[str, Any]:
@@ -58,7 +64,31 @@ class Function:
             for change, result in self._replicate_all(invocation.changes):
                 self._telemetry.record(change, result, datetime.now(UTC))
                 results[change.ref] = result
-            return invocation.respond(results)
+            return self._settle(invocation, results, context).respond(results)
+
+    def _settle(
+        self,
+        invocation: Invocation,
+        results: Mapping[SourceRef, Result | ReplicationError],
+        context: Context,
+    ) -> Invocation:
+        """Return the invocation without the messages that are in the dead-letter queue."""
+        queues = self._stores.queues
+        failed = (
+            [] if invocation.answers_for_failures else [*failures(invocation.messages, results)]
+        )
+        if queues is None or not failed:
+            return invocation
+        kept = settle(
+            failed,
+            queues,
+            self._settings.redelivery,
+            deadline=Deadline(context.get_remaining_time_in_millis() / 1000 - RESPONSE_S),
+            now=datetime.now(UTC),
+            request_id=context.aws_request_id,
+            report=self._telemetry.reject,
+        )
+        return invocation.without(kept)
 
     def step(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Run one step of the state machine that copies large objects."""

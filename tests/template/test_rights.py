@@ -122,6 +122,7 @@ class TestFunction:
                 "sqs:ReceiveMessage",
                 "sqs:DeleteMessage",
                 "sqs:GetQueueAttributes",
+                "sqs:ChangeMessageVisibility",
                 SEND,
             },
             MACHINE: {"states:StartExecution", "states:DescribeStateMachine"},

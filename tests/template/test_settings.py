@@ -29,6 +29,8 @@ UNSET = {
     "STAGING_PREFIX",
     "WATCH_DELAY_SECONDS",
     "EXECUTION_SETTLE_SECONDS",
+    "RETRY_FIRST_SECONDS",
+    "RETRY_LONGEST_SECONDS",
 }
 """Variables that the template leaves at their defaults. Tests and other deployments set them."""
 

@@ -119,7 +119,9 @@ def test_every_error_leads_to_a_failed_execution() -> None:
 
 def test_the_commit_outlasts_an_outage_of_half_an_hour() -> None:
     """Everything is staged then."""
-    (retrier,) = [r for r in TASKS["LargeObjectMachine.Commit"]["Retry"] if r["ErrorEquals"] == ["States.ALL"]]
+    (retrier,) = [
+        r for r in TASKS["LargeObjectMachine.Commit"]["Retry"] if r["ErrorEquals"] == ["States.ALL"]
+    ]
 
     assert sum(min(5 * 2**n, 300) for n in range(retrier["MaxAttempts"])) / 2 > 30 * 60
 

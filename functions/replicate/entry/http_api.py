@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from aws_lambda_powertools.utilities.data_classes import (
     APIGatewayProxyEvent,
@@ -51,6 +51,8 @@ class HttpInvocation(Invocation):
 
     request_id: str
     refusal: ReplicationError | None = None
+
+    answers_for_failures: ClassVar[bool] = True
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Return the response: 201, 200 (skipped), 202 (in progress), or the error's status."""
