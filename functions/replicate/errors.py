@@ -18,7 +18,8 @@ ReplicationError                    500
 │   ├── RouteNotFoundError
 │   ├── ObjectNotFoundError
 │   ├── SourceBucketNotFoundError
-│   └── DestinationBucketNotFoundError
+│   ├── DestinationBucketNotFoundError
+│   └── PrefixNotFoundError              no key on either side begins with it
 ├── SourceArchivedError             409
 ├── ObjectTooLargeError             413
 ├── ThrottledError                  429  retryable
@@ -32,6 +33,7 @@ ReplicationError                    500
 ├── LargeObjectError                500  executions for a large object failed
 │   └── LargeObjectDelayedError     503  retryable: their causes may pass
 ├── GivenUpError                    500  no attempt of many days reported why it failed
+├── ListingOrderError               500  a listing is not in the order of its keys
 ├── InternalError                   500
 └── BatchFailedError                500  retryable: Lambda retries the whole event
 
@@ -172,6 +174,12 @@ class DestinationBucketNotFoundError(NotFoundError):
     code = "destination_bucket_not_found"
 
 
+class PrefixNotFoundError(NotFoundError):
+    """No key in S3 and no name in GCS begins with the prefix of a reconcile."""
+
+    code = "prefix_not_found"
+
+
 class SourceArchivedError(ReplicationError):
     """The object is in an archive tier and must be restored before it can be read."""
 
@@ -249,6 +257,12 @@ class LargeObjectError(ReplicationError):
     """Executions of the state machine did not copy a large object. The text has the last cause."""
 
     code = "large_object_failed"
+
+
+class ListingOrderError(ReplicationError):
+    """A listing is not in the byte order of its keys, so a comparison could miss some."""
+
+    code = "listing_order"
 
 
 class LargeObjectDelayedError(LargeObjectError):

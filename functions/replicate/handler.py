@@ -42,6 +42,8 @@ def lambda_handler(event: object, context: Context) -> dict[str, Any]:
         return doctor.examine(build_environment, context)
     if isinstance(event, dict) and "large" in event:
         return _function().step(event, context)
+    if isinstance(event, dict) and "reconcile" in event:
+        return _function().reconcile(event, context)
     return _function().handle(event, context)
 
 
@@ -97,6 +99,14 @@ class Function:
             return workflow.step(
                 lambda change: self._stores.large_copy(self._policy(change)), self._telemetry, event
             )
+
+    def reconcile(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Run one step of the state machine that reconciles both sides."""
+        from replicate.reconcile import steps  # noqa: PLC0415 - as above
+
+        self._stores.start_invocation(context)
+        with self._telemetry.invocation(context.aws_request_id):
+            return steps.step(self._stores.reconcile, self._telemetry, event)
 
     def _parse(self, event: object, context: Context) -> Invocation:
         """Read an event; record what cannot be read. Raise InvalidEventError."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate.aws_clients import AwsClients
 from replicate.breaker import BreakerPolicy, Circuit
@@ -27,6 +27,9 @@ from replicate.sqs.queues import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
+if TYPE_CHECKING:
+    from replicate.reconcile.steps import Reconcile
+
 
 class Stores(Protocol):
     """What the handler uses of an `Environment`."""
@@ -42,6 +45,9 @@ class Stores(Protocol):
 
     def large_copy(self, policy: Policy) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile."""
 
     @property
     def queues(self) -> Queues | None:
@@ -138,6 +144,14 @@ class Environment:
     def large_copy(self, policy: Policy) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
         return LargeCopy(self.replicator(policy), self.assembler)
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile. Raise SettingsError."""
+        from replicate import reconcile_wiring  # noqa: PLC0415 - other invocations do without it
+
+        return reconcile_wiring.reconcile(
+            self.settings, self.aws, self.gcs, self.deadline, self.retries
+        )
 
     def close(self) -> None:
         """Close the connections."""
