@@ -19,6 +19,7 @@ from replicate import staging_checks
 from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.protocol.checksums import CommitGate, encode_crc32c
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags, attributes
 from replicate.protocol.model import Precondition, SourceObject, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
@@ -125,7 +126,7 @@ def needed_permissions(policy: Policy) -> list[str]:
     verbs = ["create", "get", "list"]
     if policy.overwrite is not Overwrite.NEVER:
         verbs += ["update", "delete"]
-    elif policy.deletes:
+    elif policy.deletes is not Deletes.NONE:
         verbs += ["delete"]
     if policy.tags is Tags.CONTEXTS:
         verbs += ["createContext", "updateContext", "deleteContext"]

@@ -93,9 +93,11 @@ class Function:
 
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
-            policy = self._settings.policy_for(by_lifecycle=change.by_lifecycle)
-            return self._stores.replicator(policy).replicate(
-                change.ref, change.expect(self._settings.sizes.parallel_from), change.watched
+            return self._stores.replicator(self._settings.policy).replicate(
+                change.ref,
+                change.expect(self._settings.sizes.parallel_from),
+                change.watched,
+                change.evidence,
             )
         except ReplicationError as error:
             return error

@@ -1,12 +1,13 @@
 """The configuration of the function, from its environment variables."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
 from replicate.errors import SettingsError
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
@@ -24,7 +25,6 @@ class Settings:
     credentials_secret: str
     source_buckets: frozenset[str]
     policy: Policy
-    lifecycle_deletes: bool
     storage_classes: Mapping[str, str]
     sizes: Sizes
     staging_prefix: str
@@ -65,11 +65,8 @@ class Settings:
             source_buckets=frozenset(_items(get.text("SOURCE_BUCKETS"))),
             policy=Policy(
                 overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed or never"),
-                deletes=get.parsed("REPLICATE_DELETES", _boolean, "false", "true or false"),
+                deletes=_deletes(get),
                 tags=get.parsed("REPLICATE_TAGS", Tags, "off", "off, contexts or metadata"),
-            ),
-            lifecycle_deletes=get.parsed(
-                "REPLICATE_LIFECYCLE_DELETES", _boolean, "false", "true or false"
             ),
             storage_classes=get.parsed(
                 "STORAGE_CLASS_MAP",
@@ -99,12 +96,6 @@ class Settings:
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
         )
 
-    def policy_for(self, *, by_lifecycle: bool) -> Policy:
-        """Return the policy for a change. Deletions by lifecycle rules have their own setting."""
-        if by_lifecycle and not self.lifecycle_deletes:
-            return replace(self.policy, deletes=False)
-        return self.policy
-
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
@@ -129,6 +120,15 @@ class _Reader:
                 f"The environment variable {name} has the invalid value {value!r}. Set it to"
                 f" {expected}."
             ) from None
+
+
+def _deletes(get: _Reader) -> Deletes:
+    """Read which deletions are replicated. Lifecycle rules have a variable of their own."""
+    any_deletes = get.parsed("REPLICATE_DELETES", _boolean, "false", "true or false")
+    lifecycle = get.parsed("REPLICATE_LIFECYCLE_DELETES", _boolean, "false", "true or false")
+    if not any_deletes:
+        return Deletes.NONE
+    return Deletes.ALL if lifecycle else Deletes.BY_USERS
 
 
 def _items(value: str) -> list[str]:

@@ -30,6 +30,7 @@ from replicate import workflow
 from replicate.errors import LostRaceError, ReplicationError
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import Replica, Result, SourceObject, SourceRef, Span
@@ -213,7 +214,7 @@ Ended = Result | dict[str, Any] | Failure
 class LargeProtocol:
     """What runs and steps are started with, and where the protocol can be broken."""
 
-    policy: Policy = field(default_factory=lambda: Policy(deletes=True))
+    policy: Policy = field(default_factory=lambda: Policy(deletes=Deletes.ALL))
     ports: Callable[[Replay], LargePorts] = faithful
     replicator: type[Replicator] = Replicator
     copy: type[LargeCopy] = LargeCopy

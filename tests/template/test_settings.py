@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from template.stack import MACHINE, SECRET, Stack, variables
 
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
@@ -78,7 +79,7 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert found.credentials_secret == SECRET
     assert found.source_buckets == {"my-source-bucket"}
     assert found.storage_classes == {"STANDARD_IA": "NEARLINE"}
-    assert found.policy == Policy(Overwrite.NEVER, deletes=False, tags=Tags.OFF)
+    assert found.policy == Policy(Overwrite.NEVER, deletes=Deletes.NONE, tags=Tags.OFF)
     assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)
     assert found.state_machine == MACHINE
     assert found.event_queue_url == "${EventQueue}"

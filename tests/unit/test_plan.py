@@ -7,13 +7,14 @@ import pytest
 from builders import MODIFIED, REF, make_replica, make_source
 
 from replicate.errors import ObjectTooLargeError
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import attributes
 from replicate.protocol.model import Attributes, Precondition, Reason, Replica
 from replicate.protocol.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
 
 DEFAULT = Policy()
 NEVER = Policy(overwrite=Overwrite.NEVER)
-DELETES = Policy(deletes=True)
+DELETES = Policy(deletes=Deletes.ALL)
 
 
 def foreign(replica: Replica, **fields: object) -> Replica:

@@ -14,6 +14,7 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
@@ -111,7 +112,7 @@ def replicator(
         destination=gcs,
         naming=Naming("replica"),
         clock=clock,
-        policy=Policy(deletes=True),
+        policy=Policy(deletes=Deletes.ALL),
         storage_classes=storage_classes or {},
     )
 

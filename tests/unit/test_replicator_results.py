@@ -15,6 +15,7 @@ from replicate.errors import (
     SourceForbiddenError,
 )
 from replicate.protocol import mapping
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.model import (
     Attributes,
@@ -33,7 +34,7 @@ from replicate.protocol.replicator import Expectation, Replicator
 
 REF = SourceRef("source", "key")
 UNCHANGED = VerifiedBy("fingerprint", "fingerprint")
-DELETES = Policy(deletes=True)
+DELETES = Policy(deletes=Deletes.ALL)
 COPIED = VerifiedBy("etag-md5", "crc32c")
 
 

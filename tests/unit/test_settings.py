@@ -3,6 +3,7 @@
 import pytest
 
 from replicate.errors import SettingsError
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
@@ -20,8 +21,7 @@ def test_required_variables_give_the_documented_defaults() -> None:
     assert settings.naming == Naming("replica", "", ".s3-to-gcs-replicator/staging/")
     assert settings.sizes == Sizes()
     assert settings.credentials_secret == "gcp"
-    assert settings.policy == Policy(Overwrite.CHANGED, deletes=False, tags=Tags.OFF)
-    assert settings.lifecycle_deletes is False
+    assert settings.policy == Policy(Overwrite.CHANGED, deletes=Deletes.NONE, tags=Tags.OFF)
     assert settings.source_buckets == frozenset()
     assert settings.storage_classes == {}
     assert settings.region == "eu-west-1"
@@ -63,8 +63,7 @@ def test_all_variables_are_read() -> None:
     )
     assert settings.source_buckets == {"a", "b"}
     assert settings.naming.prefix == "backup/"
-    assert settings.policy == Policy(Overwrite.NEVER, deletes=True, tags=Tags.METADATA)
-    assert settings.lifecycle_deletes is True
+    assert settings.policy == Policy(Overwrite.NEVER, deletes=Deletes.ALL, tags=Tags.METADATA)
     assert (settings.service, settings.metrics_namespace) == ("service", "Namespace")
     assert settings.storage_classes == {"STANDARD_IA": "NEARLINE", "GLACIER_IR": "COLDLINE"}
 

@@ -23,7 +23,8 @@ from replicate.errors import (
     SourceNotAllowedError,
     UnsupportedMediaTypeError,
 )
-from replicate.protocol.model import Reason, Result, SourceRef, Status
+from replicate.protocol.evidence import REQUEST
+from replicate.protocol.model import Result, SourceRef, Status
 
 ROUTE = "/v1/replicate"
 MAX_BODY_CHARACTERS = 16 * 1024
@@ -37,7 +38,6 @@ _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}
 
 _STATUS = {
     Status.REPLICATED: HTTPStatus.CREATED,
-    Status.DELETED: HTTPStatus.CREATED,
     Status.SKIPPED: HTTPStatus.OK,
     Status.IN_PROGRESS: HTTPStatus.ACCEPTED,
 }
@@ -57,7 +57,7 @@ class HttpInvocation(Invocation):
         result = self.refusal or next(iter(results.values()))
         if isinstance(result, ReplicationError):
             return self._refuse(result)
-        if result.source is None and result.reason is not Reason.DELETED:
+        if result.source is None:
             return self._refuse(_object_not_found(result))
         return _response(_STATUS[result.reason.status], report.result(result))
 
@@ -79,7 +79,7 @@ def parse(
         is_v2 = event.get("version") == "2.0"
         request = (APIGatewayProxyEventV2 if is_v2 else APIGatewayProxyEvent)(dict(event))
         try:
-            change = Change(_requested(request, source_buckets))
+            change = Change(_requested(request, source_buckets), evidence=REQUEST)
         except ReplicationError as error:
             return HttpInvocation(messages=(), request_id=request_id, refusal=error)
         return HttpInvocation(messages=(Message(changes=(change,)),), request_id=request_id)

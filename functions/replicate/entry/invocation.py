@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
+from replicate.protocol.evidence import HINT, Evidence, user_deletion
 from replicate.protocol.model import Result, SourceRef
 from replicate.protocol.replicator import Expectation
 from replicate.report import result as described
@@ -47,8 +48,8 @@ class Change:
     expectation: Expectation = Expectation.UNKNOWN
     size: int | None = None
     """In bytes, as the event states it."""
-    by_lifecycle: bool = False
-    """A lifecycle rule of S3 deleted the object."""
+    evidence: Evidence = HINT
+    """What the event proves if the object is gone."""
     watched: frozenset[str] = frozenset()
     """Names of the executions that the event waits for."""
 
@@ -69,7 +70,7 @@ class Change:
             min(times, default=None),
             Expectation.CHANGED if expected else Expectation.UNKNOWN,
             max(sizes, default=None),
-            by_lifecycle=self.by_lifecycle and other.by_lifecycle,
+            evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
         )
 
@@ -80,6 +81,11 @@ def expect(*, created: bool, size: int | None, age: timedelta) -> Expectation:
         return Expectation.UNKNOWN
     is_small = size is not None and size <= SMALL_BYTES
     return Expectation.NEW if is_small else Expectation.CHANGED
+
+
+def stated_evidence(*, user_deleted: bool, occurred_at: datetime) -> Evidence:
+    """Return what an event of S3 proves if the object is gone."""
+    return user_deletion(occurred_at) if user_deleted else HINT
 
 
 def stated_size(value: object) -> int | None:

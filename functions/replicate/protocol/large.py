@@ -4,11 +4,13 @@ The execution's state holds names and numbers only; the staged objects are the r
 done. So every step may be repeated at any point, by a retry or by another execution.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from replicate.errors import LostRaceError
 from replicate.protocol.assembly import Assembler, Job
+from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
     Precondition,
@@ -20,7 +22,7 @@ from replicate.protocol.model import (
     VerifiedBy,
 )
 from replicate.protocol.parts import fingerprint, staging_folder
-from replicate.protocol.plan import Copy, decide
+from replicate.protocol.plan import Copy, Delete, decide
 from replicate.protocol.replicator import Replicator
 
 MAX_ROUNDS = 10
@@ -37,7 +39,11 @@ class Planned:
 
 
 class LargeCopy:
-    """The steps of an execution, over the same stores as `Replicator`."""
+    """The steps of an execution, over the same stores as `Replicator`.
+
+    An execution is no evidence of a deletion: the event that waits for it is. So it deletes only
+    what its own commit has just created.
+    """
 
     def __init__(self, replicator: Replicator, assembler: Assembler) -> None:
         self._assembler = assembler
@@ -59,7 +65,7 @@ class LargeCopy:
             current = fingerprint(source) if source else None
             if mine and mine != current:
                 self.sweep(ref, mine)
-            plan = decide(ref, source, replica, self._replicator.policy)
+            plan = decide(ref, source, replica, self._replicator.policy, REQUEST)
             job = self._job(name, plan.source) if isinstance(plan, Copy) else None
             if isinstance(plan, Copy) and job:
                 return Planned(
@@ -68,7 +74,7 @@ class LargeCopy:
                     slices=job.cut.slices,
                 )
             try:
-                result = self._replicator.replicate(ref)
+                result = self._replicator.replicate(ref, evidence=REQUEST)
             except _StillLargeError:
                 continue
             copied = fingerprint(result.source) if result.source else None
@@ -106,10 +112,13 @@ class LargeCopy:
             )
         except LostRaceError:
             return None
-        if self._source.head(ref) != source:
+        is_new = not planned.precondition.generation
+        current = self._source.head(ref)
+        if current != source:
+            if current is None and is_new:
+                self._take_back(ref, written)
             return None
         self.sweep(ref, planned.fingerprint)
-        is_new = not planned.precondition.generation
         return Result(
             ref=ref,
             uri=self._naming.uri(name),
@@ -125,6 +134,16 @@ class LargeCopy:
         """Delete what is staged for one version."""
         name = self._naming.name(ref)
         self._assembler.sweep(staging_folder(self._assembler.prefix, mine, name))
+
+    def _take_back(self, ref: SourceRef, written: Replica) -> None:
+        """Delete what the commit has just created, because its source is gone.
+
+        If others have changed it meanwhile, it is theirs.
+        """
+        plan = decide(ref, None, written, self._replicator.policy, OWN_WRITE)
+        if isinstance(plan, Delete):
+            with suppress(LostRaceError):
+                self._destination.delete(written.name, Precondition.unchanged(written))
 
     def _job(self, name: str, source: SourceObject) -> Job | None:
         storage_class = self._replicator.storage_classes.get(source.storage_class)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from replicate.errors import ObjectTooLargeError
 from replicate.protocol import mapping
+from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.mapping import Tags
 from replicate.protocol.model import (
     Attributes,
@@ -32,7 +33,7 @@ class Policy:
     """What the user wants to be replicated."""
 
     overwrite: Overwrite = Overwrite.CHANGED
-    deletes: bool = False
+    deletes: Deletes = Deletes.NONE
     tags: Tags = Tags.OFF
 
 
@@ -72,11 +73,18 @@ Plan = Copy | Patch | Delete | Done
 
 
 def decide(
-    ref: SourceRef, source: SourceObject | None, replica: Replica | None, policy: Policy
+    ref: SourceRef,
+    source: SourceObject | None,
+    replica: Replica | None,
+    policy: Policy,
+    evidence: Evidence = HINT,
 ) -> Plan:
-    """Plan the step that makes `replica` equal `source`. Raise ObjectTooLargeError."""
+    """Plan the step that makes `replica` equal `source`. Raise ObjectTooLargeError.
+
+    `evidence` counts only when the source is gone.
+    """
     if source is None:
-        if replica and policy.deletes and mapping.is_replica_of(replica.attributes.metadata, ref):
+        if replica and _may_delete(ref, replica, policy, evidence):
             return Delete(replica)
         return Done(Reason.SOURCE_GONE)
     fit = mapping.fit(source, policy.tags)
@@ -92,6 +100,13 @@ def decide(
             " object. Split the object, or leave it out of the notifications."
         )
     return Copy(source, fit.attributes, Precondition.unchanged(replica))
+
+
+def _may_delete(ref: SourceRef, replica: Replica, policy: Policy, evidence: Evidence) -> bool:
+    shown = replica.attributes
+    return mapping.is_replica_of(shown.metadata, ref) and evidence.permits_deletion(
+        policy.deletes, shown.custom_time
+    )
 
 
 def _same_bytes(source: SourceObject, replica: Replica) -> bool:

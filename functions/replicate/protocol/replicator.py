@@ -21,8 +21,9 @@ from replicate.errors import (
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
+from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence
 from replicate.protocol.handover import Executions, hand_over, watch_again
-from replicate.protocol.mapping import Naming
+from replicate.protocol.mapping import Naming, is_replica_of
 from replicate.protocol.model import (
     Precondition,
     Reason,
@@ -83,10 +84,12 @@ class Replicator:
         ref: SourceRef,
         expectation: Expectation = Expectation.UNKNOWN,
         watched: Collection[str] = (),
+        evidence: Evidence = HINT,
     ) -> Result:
         """Return when the destination equals the source, or an execution copies the object.
 
-        `watched` names the executions that the event waits for. Raise ReplicationError.
+        `watched` names the executions that the event waits for. `evidence` is what the event proves
+        if the source is gone. Raise ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
@@ -94,11 +97,12 @@ class Replicator:
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
+        known = evidence
         while True:
             self.clock.require()
             try:
                 with self._read_source(ref, expectation) as (source, body):
-                    plan = decide(ref, source, replica, self.policy)
+                    plan = decide(ref, source, replica, self.policy, known)
                     if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
                         started = hand_over(
                             self.executions, ref, plan.source, plan.precondition, watched
@@ -112,6 +116,7 @@ class Replicator:
                         replica = self.destination.head(run.name)
                     else:
                         run.begin(plan, lost)
+                        known = OWN_WRITE if _is_first(plan, replica, ref) else evidence
                         replica = self._carry_out(plan, body, run)
                 lost = None
             except LostRaceError as error:
@@ -120,6 +125,7 @@ class Replicator:
                 if is_read:  # else nobody raced: the object existed before
                     self.clock.pause(lost_races)
                 replica = self.destination.head(run.name)
+                known = evidence  # another run may have written what is there now
             is_read = True
             expectation = Expectation.UNKNOWN
 
@@ -273,6 +279,16 @@ class _Run:
         self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
+
+
+def _is_first(plan: Plan, replaced: Replica | None, ref: SourceRef) -> bool:
+    """Return whether a plan puts a replica where none of this key was.
+
+    If the source is gone afterwards, the run of its deletion may have ended before: it saw nothing
+    to delete. So this run takes back what it wrote. A replica that was there before, that run saw.
+    """
+    was_replica = replaced is not None and is_replica_of(replaced.attributes.metadata, ref)
+    return isinstance(plan, Copy) and not was_replica
 
 
 def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
