@@ -77,6 +77,9 @@ TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 test: setup ## run all tests and check their coverage of the function
 	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 
+unit: $(VENV)/.installed ## run the unit and event tests only (seconds)
+	$(BIN)/pytest tests/unit tests/events
+
 # docs/TESTING.md has the groups and the scores. SAMPLE=20 tests at most 20 mutants of each module.
 mutants: $(MUTANTS_VENV)/.installed ## mutation tests: list the changes of the code that no test detects (hours)
 	@$(MUTANTS_VENV)/bin/python -m tools.build.mutants $(GROUP) $(if $(PROCESSES),--processes $(PROCESSES)) \
@@ -178,4 +181,4 @@ audit: $(AUDIT_VENV)/.installed ## search the locked packages for known vulnerab
 clean: ## remove all files that make created
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench simulate validate build deploy sam-local redrive doctor audit
+.PHONY: help setup fmt lint unit test mutants lock clean demo pictures up soak bench simulate validate build deploy sam-local redrive doctor audit

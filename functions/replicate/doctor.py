@@ -89,7 +89,7 @@ def _to_gcs(environment: Environment) -> list[Hop]:
     hops = [
         Hop("secret", secret),
         Hop("token", token),
-        Hop(f"rights on gs://{naming.bucket}", lambda: _permissions(environment)),
+        Hop(f"permissions on gs://{naming.bucket}", lambda: _permissions(environment)),
         Hop("canary", lambda: _canary(environment)),
     ]
     if environment.executions:
@@ -164,7 +164,9 @@ def _canary(environment: Environment) -> str:
 def _to_s3(environment: Environment) -> list[Hop]:
     source = environment.source
     buckets = sorted(environment.settings.source_buckets)
-    return [Hop(f"rights on s3://{name}", partial(_listable, source, name)) for name in buckets]
+    return [
+        Hop(f"permissions on s3://{name}", partial(_listable, source, name)) for name in buckets
+    ]
 
 
 def _listable(source: Source, bucket: str) -> str:

@@ -6,7 +6,6 @@ import http.client
 import json
 import random
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -51,13 +50,12 @@ class Gcs:
     url: str
     bucket: str
     token: str
-    context: ssl.SSLContext | None = None
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a connection of its own."""
         parts = urlsplit(self.url)
         if parts.scheme == "https":
-            return http.client.HTTPSConnection(parts.netloc, timeout=30, context=self.context)
+            return http.client.HTTPSConnection(parts.netloc, timeout=30)
         return http.client.HTTPConnection(parts.netloc, timeout=30)
 
     def request(

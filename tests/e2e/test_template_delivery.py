@@ -46,7 +46,7 @@ class Running:
         return {blob.name.removeprefix(f"{self.bucket}/") for blob in blobs}
 
     def queues(self) -> tuple[int, int]:
-        """Count the events in the event queue and in the failure queue."""
+        """Count the events in the event queue and in the dead-letter queue."""
         return self.deployment.waiting(), self.deployment.failed()
 
 
@@ -163,7 +163,7 @@ def test_an_upload_and_a_delete_replicate_directly(direct: Running) -> None:
 
 
 def test_an_event_that_fails_directly_is_redriven_through_the_queue(direct: Running) -> None:
-    """Lambda's own failure record goes to the failure queue after two retries."""
+    """Lambda's own failure record goes to the dead-letter queue after two retries."""
     direct.fail("a", status=403)
     direct.put("a")
     direct.deployment.settle()

@@ -84,6 +84,10 @@ def test_there_is_a_sample_of_each_kind() -> None:
     }
 
 
+def test_readme_describes_each_sample() -> None:
+    assert set(re.findall(r"`([\w.-]+\.json)`", (EVENTS / "README.md").read_text())) == set(SAMPLES)
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_sample_is_parsed_to_the_expected_keys(name: str) -> None:
     kind, keys = EXPECTED[name]

@@ -70,10 +70,10 @@ def test_correct_deployment_is_healthy_and_the_canary_is_deleted(deployed: GcsSe
                 ("settings", "gs://replica"),
                 ("secret", "a key"),
                 ("token", token),
-                ("rights on gs://replica", ", ".join(f"storage.objects.{n}" for n in CHANGE)),
+                ("permissions on gs://replica", ", ".join(f"storage.objects.{n}" for n in CHANGE)),
                 ("canary", "written, read back and deleted"),
-                ("rights on s3://one", listed),
-                ("rights on s3://two", listed),
+                ("permissions on s3://one", listed),
+                ("permissions on s3://two", listed),
             )
         ],
     }
@@ -102,7 +102,7 @@ def test_missing_secret_ends_the_gcs_hops_but_not_the_s3_hops(
     monkeypatch.setenv("GCP_CREDENTIALS_SECRET", "other")
     report = run_doctor()
     assert failed_hops(report) == [("secret", "credentials_invalid")]
-    assert [hop["hop"] for hop in report["hops"]][-1] == "rights on s3://two"
+    assert [hop["hop"] for hop in report["hops"]][-1] == "permissions on s3://two"
 
 
 def test_token_hop_fails_when_the_key_is_revoked(deployed: GcsServer) -> None:
@@ -117,8 +117,8 @@ def test_missing_buckets_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GCS_BUCKET_NAME", "nowhere")
     monkeypatch.setenv("SOURCE_BUCKETS", "one,nowhere")
     assert failed_hops(run_doctor()) == [
-        ("rights on gs://nowhere", "destination_bucket_not_found"),
-        ("rights on s3://nowhere", "source_bucket_not_found"),
+        ("permissions on gs://nowhere", "destination_bucket_not_found"),
+        ("permissions on s3://nowhere", "source_bucket_not_found"),
     ]
 
 
@@ -166,7 +166,7 @@ def test_each_missing_permission_is_named(
     monkeypatch.setenv("REPLICATE_TAGS", "contexts")
     deployed.withhold(f"storage.objects.{name}")
     report = run_doctor()
-    assert failed_hops(report) == [("rights on gs://replica", "destination_forbidden")]
+    assert failed_hops(report) == [("permissions on gs://replica", "destination_forbidden")]
     (finding,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
     assert f"do not have storage.objects.{name} on gs://replica" in finding
 

@@ -287,11 +287,6 @@ def test_a_token_ends_after_its_time_and_the_library_gets_another() -> None:
             assert credentials.token != first
 
 
-def test_a_server_without_auth_asks_for_nothing() -> None:
-    with GcsServer(["b"], auth=False) as server:
-        assert bucket_status(server, "anything") == 200
-
-
 def test_the_token_endpoint_can_fail(
     server: GcsServer, key: dict[str, str], refresh: Request
 ) -> None:

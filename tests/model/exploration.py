@@ -31,8 +31,7 @@ from model.runs import Alternative, Call, Protocol, Stores, brief
 
 from replicate.errors import DestinationChangedError, ReplicationError, SourceChangedError
 from replicate.protocol.evidence import HINT, REQUEST, Deletes, Evidence, user_deletion
-from replicate.protocol.model import Replica, Result
-from replicate.protocol.replicator import Expectation
+from replicate.protocol.model import Expectation, Replica, Result
 
 NAME = REF.key
 

@@ -17,6 +17,7 @@ from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
+    Expectation,
     PartLayout,
     Precondition,
     Replica,
@@ -27,7 +28,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Destination, GatedBody, Source
-from replicate.protocol.replicator import Expectation, Replicator
+from replicate.protocol.replicator import Replicator
 
 NAMING = Naming("destination")
 

@@ -18,8 +18,8 @@ from model.runs import Protocol, byte_by_byte
 
 from replicate.protocol import replicator
 from replicate.protocol.evidence import HINT, Deletes, Evidence
+from replicate.protocol.model import Expectation
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import Expectation
 
 CHANGED = Expectation.CHANGED
 NEW = Expectation.NEW

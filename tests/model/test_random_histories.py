@@ -40,9 +40,8 @@ from replicate.errors import (
     SourceUnavailableError,
 )
 from replicate.protocol.evidence import HINT, REQUEST, Deletes, Evidence, Kind, user_deletion
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import Expectation, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import Expectation
 
 REFS = tuple(SourceRef(BUCKET, key) for key in ("a", "b c"))
 EXPECTATIONS = (Expectation.UNKNOWN, Expectation.CHANGED, Expectation.NEW)

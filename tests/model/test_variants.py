@@ -27,8 +27,8 @@ from model.variants import (
 )
 
 from replicate.protocol.evidence import Deletes
+from replicate.protocol.model import Expectation
 from replicate.protocol.plan import Overwrite, Policy
-from replicate.protocol.replicator import Expectation
 
 NEW = (Expectation.NEW,)
 DELETES = Policy(deletes=Deletes.ALL)

@@ -104,18 +104,11 @@ def test_the_settings_accept_every_size_that_the_template_accepts(size: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("value", "deletes", "lifecycle"),
-    [("false", False, False), ("true", True, False), ("with-lifecycle", True, True)],
+    ("value", "deletes"),
+    [("false", Deletes.NONE), ("true", Deletes.BY_USERS), ("with-lifecycle", Deletes.ALL)],
 )
-def test_deletions_are_replicated_as_the_parameter_says(
-    value: str,
-    *,
-    deletes: bool,
-    lifecycle: bool,
-) -> None:
-    found = settings(ReplicateDeletes=value)
-
-    assert (found.policy.deletes, found.lifecycle_deletes) == (deletes, lifecycle)
+def test_deletions_are_replicated_as_the_parameter_says(value: str, deletes: Deletes) -> None:
+    assert settings(ReplicateDeletes=value).policy.deletes is deletes
 
 
 @pytest.mark.parametrize("name", ["Overwrite", "ReplicateDeletes", "ReplicateTags"])
@@ -123,7 +116,7 @@ def test_the_settings_accept_every_allowed_value(name: str) -> None:
     values = parameters()[name]["AllowedValues"]
     found = [settings(**{name: value}) for value in values]
 
-    assert len({(each.policy, each.lifecycle_deletes) for each in found}) == len(values)
+    assert len({each.policy for each in found}) == len(values)
 
 
 def test_local_runs_can_set_the_endpoints(stack: Stack) -> None:

@@ -23,8 +23,7 @@ from replicate.entry.invocation import (
 from replicate.entry.sqs import SqsInvocation
 from replicate.errors import InvalidEventError
 from replicate.protocol.evidence import HINT, REQUEST, user_deletion
-from replicate.protocol.model import SourceRef
-from replicate.protocol.replicator import Expectation
+from replicate.protocol.model import Expectation, SourceRef
 
 EVENTS = Path(__file__).parents[2] / "events"
 NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)

@@ -18,6 +18,7 @@ from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
+    Expectation,
     Precondition,
     Reason,
     Replica,
@@ -27,7 +28,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
-from replicate.protocol.replicator import Expectation, Replicator
+from replicate.protocol.replicator import Replicator
 
 REF = SourceRef("source", "key")
 

@@ -19,6 +19,7 @@ from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.model import (
     Attributes,
+    Expectation,
     Precondition,
     Reason,
     Replica,
@@ -30,7 +31,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
-from replicate.protocol.replicator import Expectation, Replicator
+from replicate.protocol.replicator import Replicator
 
 REF = SourceRef("source", "key")
 UNCHANGED = VerifiedBy("fingerprint", "fingerprint")

@@ -54,7 +54,7 @@ OVERWRITTEN, DELETED_IN_OUTAGE = QUEUED_KEYS[0], QUEUED_KEYS[-1]
 CREATED_IN_OUTAGE = f"{QUEUED}created-in-the-outage.txt"
 
 MAX_RECEIVES = 5
-"""The template's maxReceiveCount: then the event moves to the failure queue."""
+"""The template's maxReceiveCount: then the event moves to the dead-letter queue."""
 
 AN_HOUR = {"Retry-After": "3600"}
 """Longer than an invocation: the function fails at once, and the queue retries."""
@@ -209,9 +209,8 @@ def poison_record(demo: DemoContext) -> str:
     expect(batches[0].failed_keys(), {POISON}, "objects that the batch reports as failed")
     demo.expect_queues(waiting=0, failed=1)
     demo.expect_different(QUEUED, POISON)
-    return (
-        f"{len(QUEUED_KEYS) - 1} replicated, 1 in the failure queue after {MAX_RECEIVES} attempts"
-    )
+    replicated = len(QUEUED_KEYS) - 1
+    return f"{replicated} replicated, 1 in the dead-letter queue after {MAX_RECEIVES} attempts"
 
 
 def outage_and_redrive(demo: DemoContext) -> str:
@@ -228,7 +227,7 @@ def outage_and_redrive(demo: DemoContext) -> str:
     demo.queued.mapping.drain()
     demo.expect_queues(waiting=0, failed=0)
     demo.expect_equal(QUEUED, len(QUEUED_KEYS))  # one more, and one less
-    return f"{len(changed)} events in the failure queue, redriven: no event is lost"
+    return f"{len(changed)} events in the dead-letter queue, redriven: no event is lost"
 
 
 def large_in_slices(demo: DemoContext) -> str:

@@ -56,7 +56,7 @@ class Deployment:
         settle(self.notifications, self.service)
 
     def redrive(self) -> int:
-        """Move the events of the failure queue to the event queue, as `make redrive` does."""
+        """Move the events of the dead-letter queue to the event queue, as `make redrive` does."""
         sqs, moved = self.aws.sqs, 0
         while messages := sqs.receive_message(
             QueueUrl=self.failure_queue, MaxNumberOfMessages=10
@@ -74,7 +74,7 @@ class Deployment:
         return self.aws.queue_length(self.event_queue)
 
     def failed(self) -> int:
-        """Count the events in the failure queue."""
+        """Count the events in the dead-letter queue."""
         return self.aws.queue_length(self.failure_queue)
 
 

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
 from replicate.protocol.evidence import HINT, Evidence, user_deletion
-from replicate.protocol.model import Result, SourceRef
-from replicate.protocol.replicator import Expectation
+from replicate.protocol.model import Expectation, Result, SourceRef
 from replicate.report import result as described
 
 

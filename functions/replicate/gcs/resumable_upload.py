@@ -1,4 +1,4 @@
-"""Upload one large object in one resumable session, with constant memory.
+"""Upload one stream of any length in one resumable session, with constant memory.
 
 google-cloud-storage opens the session. Its own upload method is not used: it holds each chunk in
 memory, cannot wait for the source's checksum, and cannot cancel the session.

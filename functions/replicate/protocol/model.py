@@ -1,9 +1,9 @@
-"""The values that all modules share: objects of S3, replicas in GCS, and results."""
+"""The values that all modules share: objects of S3, replicas in GCS, expectations and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Self
 
 
@@ -118,6 +118,17 @@ class Precondition:
     @classmethod
     def unchanged(cls, replica: Replica | None) -> "Precondition":
         return cls(replica.generation, replica.metageneration) if replica else cls(0)
+
+
+class Expectation(Enum):
+    """What an event lets us expect of the source. It saves requests and decides nothing."""
+
+    UNKNOWN = auto()
+    """Read the metadata of both sides first."""
+    CHANGED = auto()
+    """Open the source at once, without a HEAD: probably there are bytes to copy."""
+    NEW = auto()
+    """Also write without reading the destination, on the condition that no object exists."""
 
 
 class Status(StrEnum):

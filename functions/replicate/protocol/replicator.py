@@ -9,7 +9,6 @@ says why this is correct.
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 from typing import Protocol
 
 from replicate.errors import (
@@ -25,6 +24,7 @@ from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming, is_replica_of
 from replicate.protocol.model import (
+    Expectation,
     Precondition,
     Reason,
     Replica,
@@ -48,17 +48,6 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds since an arbitrary moment."""
-
-
-class Expectation(Enum):
-    """What an event lets us expect of the source. It saves requests and decides nothing."""
-
-    UNKNOWN = auto()
-    """Read the metadata of both sides first."""
-    CHANGED = auto()
-    """Open the source at once, without a HEAD: probably there are bytes to copy."""
-    NEW = auto()
-    """Also write without reading the destination, on the condition that no object exists."""
 
 
 _BY_FINGERPRINT = VerifiedBy(source="fingerprint", destination="fingerprint")
