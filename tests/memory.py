@@ -21,6 +21,7 @@ from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.scope import Scope
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
 
@@ -31,6 +32,16 @@ def sample_event(name: str) -> dict[str, Any]:
     """Return the event in events/`name`.json."""
     event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     return event
+
+
+class Everything(Scope):
+    """A scope that no deployment has: all objects."""
+
+    def __init__(self) -> None:
+        super().__init__(frozenset())
+
+    def require(self, ref: SourceRef) -> None:
+        """Refuse nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class MemoryStores:
             "GCS_BUCKET_NAME": "replica",
             "GCP_CREDENTIALS_SECRET": "gcp",
             "AWS_REGION": "eu-west-1",
-            "SOURCE_BUCKETS": "source",
+            "SOURCE_BUCKETS": "source,my-source-bucket",
             "POWERTOOLS_SERVICE_NAME": self.service,
         }
         return Settings.from_environ(required | self.environ)

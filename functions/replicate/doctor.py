@@ -162,16 +162,16 @@ def _canary(environment: Environment) -> str:
 
 
 def _to_s3(environment: Environment) -> list[Hop]:
-    source = environment.source
-    buckets = sorted(environment.settings.source_buckets)
+    source, scope = environment.source, environment.settings.scope
     return [
-        Hop(f"permissions on s3://{name}", partial(_listable, source, name)) for name in buckets
+        Hop(f"permissions on s3://{name}", partial(_listable, source, name, scope.prefix))
+        for name in sorted(scope.buckets)
     ]
 
 
-def _listable(source: Source, bucket: str) -> str:
+def _listable(source: Source, bucket: str, prefix: str) -> str:
     """Read a key that does not exist. S3 responds with 404 only if the role has s3:ListBucket."""
-    source.head(SourceRef(bucket, f".s3-to-gcs-replicator/{uuid.uuid4()}"))
+    source.head(SourceRef(bucket, f"{prefix}.s3-to-gcs-replicator/{uuid.uuid4()}"))
     return "s3:ListBucket granted: missing keys give 404"
 
 

@@ -63,13 +63,15 @@ class Function:
 
         self._stores.start_invocation(context)
         with self._telemetry.invocation(context.aws_request_id):
-            return workflow.step(self._stores.large_copy(), self._telemetry, event)
+            return workflow.step(
+                self._stores.large_copy(), self._telemetry, event, self._settings.scope
+            )
 
     def _parse(self, event: object, context: Context) -> Invocation:
         """Read an event; record what cannot be read. Raise InvalidEventError."""
-        buckets = self._settings.source_buckets
+        scope = self._settings.scope
         try:
-            invocation = entry.parse(event, datetime.now(UTC), context, buckets)
+            invocation = entry.parse(event, datetime.now(UTC), context, scope)
         except InvalidEventError as error:
             self._telemetry.reject(error)
             raise

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import unquote_plus
 
 from replicate.errors import SettingsError
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.scope import Scope
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ class Settings:
 
     naming: Naming
     credentials_secret: str
-    source_buckets: frozenset[str]
+    scope: Scope
     policy: Policy
     storage_classes: Mapping[str, str]
     sizes: Sizes
@@ -62,9 +64,9 @@ class Settings:
         return cls(
             naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),
             credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
-            source_buckets=frozenset(_items(get.text("SOURCE_BUCKETS"))),
+            scope=_scope(get),
             policy=Policy(
-                overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed or never"),
+                overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed, own or never"),
                 deletes=_deletes(get),
                 tags=get.parsed("REPLICATE_TAGS", Tags, "off", "off, contexts or metadata"),
             ),
@@ -120,6 +122,18 @@ class _Reader:
                 f"The environment variable {name} has the invalid value {value!r}. Set it to"
                 f" {expected}."
             ) from None
+
+
+def _scope(get: _Reader) -> Scope:
+    """Read which objects are replicated. The texts of a bucket's own filter are URL-encoded."""
+    known = partial(_known, known={"none", "url"})
+    is_encoded = get.parsed("SOURCE_FILTER_ENCODING", known, "none", "none or url") == "url"
+    decode = partial(unquote_plus, errors="strict") if is_encoded else str
+    return Scope(
+        frozenset(_items(get.required("SOURCE_BUCKETS"))),
+        get.parsed("SOURCE_PREFIX", decode, "", "the beginning of keys"),
+        get.parsed("SOURCE_SUFFIX", decode, "", "the end of keys"),
+    )
 
 
 def _deletes(get: _Reader) -> Deletes:

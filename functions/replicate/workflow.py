@@ -15,6 +15,7 @@ from replicate.entry.invocation import Change, reading, source_ref
 from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.large import MAX_ROUNDS, LargeCopy, Planned
 from replicate.protocol.model import Precondition, Result, SourceRef
+from replicate.protocol.scope import Scope
 from replicate.telemetry import Telemetry
 
 
@@ -30,13 +31,16 @@ class PermanentError(Exception):
     """The step cannot succeed. The execution sweeps and fails; the event's message remains."""
 
 
-def step(copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any]) -> dict[str, Any]:
+def step(
+    copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any], scope: Scope
+) -> dict[str, Any]:
     """Run one step and return the new state. Raise TransientError, PermanentError."""
     ref: SourceRef | None = None
     try:
         with reading("a step of the state machine"):
             ref = source_ref(event["bucket"], event["key"])
             name = event["large"]
+            scope.require(ref)
             run = {"plan": _plan, "slice": _slice, "commit": _commit, "sweep": _sweep}[name]
         return run(copy, telemetry, ref, event)
     except ReplicationError as error:

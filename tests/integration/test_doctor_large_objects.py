@@ -33,6 +33,7 @@ def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     environ = {
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp-large",
+        "SOURCE_BUCKETS": "source",
         "LARGE_STATE_MACHINE_ARN": machine,
         "EVENT_QUEUE_URL": f"{aws}/123456789012/events",
         "STORAGE_EMULATOR_HOST": gcs.url,

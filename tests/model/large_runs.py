@@ -38,9 +38,11 @@ from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Destination, Source
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.scope import Scope
 from replicate.telemetry import Telemetry
 
 PREFIX = ".staging/"
+SCOPE = Scope(frozenset({REF.bucket}))
 SIZES = Sizes(parallel_from=4, large_from=4, part=2, slice=2, parts_per_slice=1)
 
 T = TypeVar("T")
@@ -243,7 +245,9 @@ class LargeProtocol:
         try:
             if work.kind == RUN:
                 return replicator.replicate(REF, watched=(work.text,) if work.text else ())
-            return workflow.step(self.copy(replicator, assembler), Silent(), json.loads(work.text))
+            return workflow.step(
+                self.copy(replicator, assembler), Silent(), json.loads(work.text), SCOPE
+            )
         except SuspendedError as suspended:
             return suspended.call
         except FAILURES as error:

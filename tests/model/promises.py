@@ -26,7 +26,7 @@ class Promise(StrEnum):
     EQUAL = "when all runs have finished, the destination equals the source"
     FOREIGN_KEPT = "only replicas are deleted, and only when deletes are replicated"
     KEPT = "what no user deleted stays, unless the run that deletes it has just created it"
-    NOT_OVERWRITTEN = "overwrite=never replaces nothing"
+    NOT_OVERWRITTEN = "overwrite=never replaces nothing, overwrite=own only replicas"
     SUCCESS = "no run fails by itself"
     END = "every run ends"
     WATCHED = "while an execution runs, a message waits that runs the key again"
@@ -38,7 +38,7 @@ class Requirements:
     """The settings that the promises depend on."""
 
     deletes: bool
-    overwrites: bool
+    overwrite: Overwrite
     leaves_extra: bool = False
     """Whether the replica of a source that is gone may stay, because a run crashed."""
 
@@ -46,7 +46,7 @@ class Requirements:
     def of(cls, policy: Policy, *, leaves_extra: bool = False) -> "Requirements":
         return cls(
             deletes=policy.deletes is not Deletes.NONE,
-            overwrites=policy.overwrite is Overwrite.CHANGED,
+            overwrite=policy.overwrite,
             leaves_extra=leaves_extra,
         )
 
@@ -70,7 +70,14 @@ def equals_source(
         return not (requirements.deletes and shown and is_replica(shown))
     if shown is None:
         return False
-    return shows(shown, source) or not requirements.overwrites
+    return shows(shown, source) or not may_replace(shown, requirements)
+
+
+def may_replace(stored: StoredObject, requirements: Requirements) -> bool:
+    """Return whether an object may be replaced by another version."""
+    if requirements.overwrite is Overwrite.OWN:
+        return is_replica(stored)
+    return requirements.overwrite is Overwrite.CHANGED
 
 
 def broken_by(
@@ -95,7 +102,7 @@ def broken_by(
         yield Promise.WHOLE
     elif before and shown_versions[-1] < oldest:
         yield Promise.FORWARD
-    if before and not requirements.overwrites:
+    if before and not may_replace(before, requirements):
         yield Promise.NOT_OVERWRITTEN
 
 

@@ -111,8 +111,9 @@ FOREIGN_OBJECTS = {
 def test_foreign_object_is_never_deleted(
     history: History, overwrite: Overwrite, initial: str
 ) -> None:
+    """With overwrite=own a run fails instead of replacing it."""
     protocol = Protocol(policy=Policy(overwrite=overwrite, deletes=Deletes.ALL))
-    holds(
+    report = explore(
         Scenario(
             history=history,
             protocol=protocol,
@@ -120,6 +121,7 @@ def test_foreign_object_is_never_deleted(
             initial=FOREIGN_OBJECTS[initial],
         )
     )
+    assert report.broken.keys() == ({Promise.SUCCESS} if overwrite is Overwrite.OWN else set())
 
 
 GONE = [

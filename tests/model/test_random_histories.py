@@ -134,6 +134,8 @@ class Histories(RuleBasedStateMachine):
         self.delivered: list[Event] = []
         self.crashed: set[SourceRef] = set()
         self.runs: list[Run] = []
+        if policy.overwrite is Overwrite.OWN:  # a run fails when it finds one
+            foreign = frozenset()
         for name in (UNRELATED, *(ref.key for ref in foreign)):
             self.gcs.put(name, b"theirs", PLAIN)
 

@@ -77,7 +77,7 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert found.naming.bucket == "replica"
     assert found.naming.prefix == "backup/"
     assert found.credentials_secret == SECRET
-    assert found.source_buckets == {"my-source-bucket"}
+    assert found.scope.buckets == {"my-source-bucket"}
     assert found.storage_classes == {"STANDARD_IA": "NEARLINE"}
     assert found.policy == Policy(Overwrite.NEVER, deletes=Deletes.NONE, tags=Tags.OFF)
     assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)

@@ -4,13 +4,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
 from replicate.protocol.evidence import HINT, Evidence, user_deletion
 from replicate.protocol.model import Expectation, Result, SourceRef
+from replicate.protocol.scope import Scope
 from replicate.report import result as described
 
 
@@ -111,6 +112,18 @@ class Message:
     errors: tuple[ReplicationError, ...] = ()
     """What could not be read. It fails the message and does not stop the message's changes."""
 
+    def within(self, scope: Scope) -> "Message":
+        """Return the message with an error for each change outside the scope."""
+        changes: list[Change] = []
+        errors = list(self.errors)
+        for change in self.changes:
+            try:
+                scope.require(change.ref)
+                changes.append(change)
+            except ReplicationError as error:
+                errors.append(error)
+        return Message(self.id, tuple(changes), tuple(errors))
+
     def failures(self, results: Results) -> list[str]:
         """Describe why the message failed, one line for each reason. Empty if it succeeded."""
         failures = [f"{error.code}: {error.message}" for error in self.errors]
@@ -126,6 +139,10 @@ class Invocation(ABC):
     """What one invocation asks for."""
 
     messages: tuple[Message, ...]
+
+    def within(self, scope: Scope) -> Self:
+        """Return the invocation with an error for each change outside the scope."""
+        return replace(self, messages=tuple(message.within(scope) for message in self.messages))
 
     @property
     def changes(self) -> list[Change]:

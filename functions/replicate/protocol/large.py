@@ -22,7 +22,7 @@ from replicate.protocol.model import (
     VerifiedBy,
 )
 from replicate.protocol.parts import fingerprint, staging_folder
-from replicate.protocol.plan import Copy, Delete, decide
+from replicate.protocol.plan import Copy, Delete, decide, reason_to_write
 from replicate.protocol.replicator import Replicator
 
 MAX_ROUNDS = 10
@@ -103,7 +103,8 @@ class LargeCopy:
         if source is None or fingerprint(source) != planned.fingerprint:
             return None
         job = self._job(name, source)
-        if job is None or not self._is_as_planned(name, planned):
+        found = self._destination.head(name)  # a read costs less than a failed commit
+        if job is None or Precondition.unchanged(found) != planned.precondition:
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
@@ -112,17 +113,17 @@ class LargeCopy:
             )
         except LostRaceError:
             return None
-        is_new = not planned.precondition.generation
+        reason = reason_to_write(ref, found)
         current = self._source.head(ref)
         if current != source:
-            if current is None and is_new:
+            if current is None and reason is not Reason.OVERWRITTEN:
                 self._take_back(ref, written)
             return None
         self.sweep(ref, planned.fingerprint)
         return Result(
             ref=ref,
             uri=self._naming.uri(name),
-            reason=Reason.CREATED if is_new else Reason.OVERWRITTEN,
+            reason=reason,
             source=source,
             replica=written,
             bytes_copied=source.size,
@@ -149,11 +150,6 @@ class LargeCopy:
         storage_class = self._replicator.storage_classes.get(source.storage_class)
         job = self._assembler.job(source, name, storage_class, by_execution=True)
         return job if job and job.is_large else None
-
-    def _is_as_planned(self, name: str, planned: Planned) -> bool:
-        """Return whether the precondition still holds. A read costs less than a failed commit."""
-        replica: Replica | None = self._destination.head(name)
-        return Precondition.unchanged(replica) == planned.precondition
 
 
 class _StillLargeError(Exception):

@@ -22,7 +22,7 @@ from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
 from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence
 from replicate.protocol.handover import Executions, hand_over, watch_again
-from replicate.protocol.mapping import Naming, is_replica_of
+from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Expectation,
     Precondition,
@@ -105,7 +105,7 @@ class Replicator:
                         replica = self.destination.head(run.name)
                     else:
                         run.begin(plan, lost)
-                        known = OWN_WRITE if _is_first(plan, replica, ref) else evidence
+                        known = OWN_WRITE if _is_first(plan) else evidence
                         replica = self._carry_out(plan, body, run)
                 lost = None
             except LostRaceError as error:
@@ -167,8 +167,7 @@ class Replicator:
                     raise SourceChangedError
                 copied = self._stream(plan, opened, run.name, storage_class)
         written, verified_by = copied
-        reason = Reason.OVERWRITTEN if plan.precondition.generation else Reason.CREATED
-        run.record_write(reason, VerifiedBy(verified_by, "crc32c"), source.size)
+        run.record_write(plan.reason, VerifiedBy(verified_by, "crc32c"), source.size)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
         return replace(written, attributes=plan.attributes)
 
@@ -264,20 +263,20 @@ class _Run:
         return self._lost_races
 
     def record_write(self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0) -> None:
-        """Record a change of the destination."""
-        self.last_write = reason
+        """Record a change of the destination. That it was foreign first is not forgotten."""
+        if self.last_write is not Reason.FOREIGN_OVERWRITTEN or reason is Reason.DELETED:
+            self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
 
 
-def _is_first(plan: Plan, replaced: Replica | None, ref: SourceRef) -> bool:
+def _is_first(plan: Plan) -> bool:
     """Return whether a plan puts a replica where none of this key was.
 
     If the source is gone afterwards, the run of its deletion may have ended before: it saw nothing
     to delete. So this run takes back what it wrote. A replica that was there before, that run saw.
     """
-    was_replica = replaced is not None and is_replica_of(replaced.attributes.metadata, ref)
-    return isinstance(plan, Copy) and not was_replica
+    return isinstance(plan, Copy) and plan.reason is not Reason.OVERWRITTEN
 
 
 def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
