@@ -3,8 +3,8 @@
 It runs series of checks, called hops. Each series stops at the first hop that fails. The first
 series checks the way to GCS: settings, secret, token, permissions, and a canary object that is
 written, read back and deleted. With a state machine it also checks what large objects need of the
-bucket, and another series asks the state machine. The last one checks each bucket in
-SOURCE_BUCKETS. A failed hop says what to do.
+bucket, and another series asks the state machine and the event queue. The last one checks each
+bucket in SOURCE_BUCKETS. A failed hop says what to do.
 """
 
 import contextlib
@@ -105,7 +105,10 @@ def _to_state_machine(environment: Environment) -> list[Hop]:
     executions = environment.executions
     if not executions:
         return []
-    return [Hop("state machine", partial(staging_checks.state_machine, executions))]
+    return [
+        Hop("state machine", partial(staging_checks.state_machine, executions)),
+        Hop("event queue", partial(staging_checks.event_queue, executions)),
+    ]
 
 
 def _permissions(environment: Environment) -> str:

@@ -95,7 +95,7 @@ class Function:
 
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
-            return self._stores.replicator(self._settings.policy).replicate(
+            return self._stores.replicator(self._settings.policy, change).replicate(
                 change.ref,
                 change.expect(self._settings.sizes.parallel_from),
                 change.watched,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from replicate.aws_clients import AwsClients
-from replicate.entry.invocation import Context
+from replicate.entry.invocation import Change, Context
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
@@ -34,8 +34,8 @@ class Stores(Protocol):
     def start_invocation(self, context: Context) -> None:
         """Restart the deadline."""
 
-    def replicator(self, policy: Policy) -> Replicator:
-        """Return the protocol over both stores."""
+    def replicator(self, policy: Policy, change: Change) -> Replicator:
+        """Return the protocol over both stores, for one change."""
 
     def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
@@ -103,8 +103,9 @@ class Environment:
         """Restart the deadline: the invocation's time, less the margin for its end."""
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
 
-    def replicator(self, policy: Policy) -> Replicator:
-        """Return the protocol over both stores."""
+    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
+        """Return the protocol over both stores, for one change."""
+        executions = self.executions
         return Replicator(
             source=self.source,
             destination=self.destination,
@@ -113,7 +114,7 @@ class Environment:
             policy=policy,
             storage_classes=self.settings.storage_classes,
             assembler=self.assembler,
-            executions=self.executions,
+            executions=executions.of(change) if executions and change else executions,
         )
 
     def large_copy(self) -> LargeCopy:

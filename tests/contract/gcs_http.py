@@ -40,7 +40,7 @@ class Reply:
 
 
 Upload = Callable[..., Reply]
-"""`(name, data, query, headers)` -> the answer to the request that completes the upload."""
+"""`(name, data, query, headers)` -> the response to the request that completes the upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Gcs:
             connection.request(
                 method, self.target(target, query), body, sent, encode_chunked=chunked
             )
-            answer = connection.getresponse()
-            return Reply(answer.status, answer.headers, answer.read())
+            response = connection.getresponse()
+            return Reply(response.status, response.headers, response.read())
 
     def target(self, target: str, query: Mapping[str, object] | None = None) -> str:
         """Return a path with its query, from a path or from an address on this server."""

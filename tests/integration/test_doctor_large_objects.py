@@ -27,15 +27,25 @@ def gcs_server() -> Iterator[GcsServer]:
 
 
 @pytest.fixture(autouse=True)
-def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def deployed(
+    gcs: GcsServer,
+    aws: str,  # noqa: ARG001 - for its variables
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
     """Set the variables of a correct deployment with a state machine, and a lifecycle rule."""
-    machine = "arn:aws:states:us-east-1:123456789012:stateMachine:stack-large-objects"
+    states, sqs = boto3.client("stepfunctions"), boto3.client("sqs")
+    machine = states.create_state_machine(
+        name="stack-large-objects",
+        definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/role",
+    )["stateMachineArn"]
+    queue = sqs.create_queue(QueueName="events")["QueueUrl"]
     environ = {
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp-large",
         "SOURCE_BUCKETS": "source",
         "LARGE_STATE_MACHINE_ARN": machine,
-        "EVENT_QUEUE_URL": f"{aws}/123456789012/events",
+        "EVENT_QUEUE_URL": queue,
         "STORAGE_EMULATOR_HOST": gcs.url,
     }
     for name, value in environ.items():
@@ -47,6 +57,10 @@ def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     gcs.clear_faults()
     gcs.withhold()
     secrets.delete_secret(SecretId="gcp-large", ForceDeleteWithoutRecovery=True)
+    states.delete_state_machine(stateMachineArn=machine)
+    sqs.delete_queue(QueueUrl=queue)
+    for client in (states, sqs, secrets):
+        client.close()
 
 
 def hops() -> dict[str, dict[str, Any]]:
@@ -69,6 +83,7 @@ def test_correct_deployment_is_healthy_and_warns_of_nothing() -> None:
         "lifecycle rule for parts",
         "storage costs of parts",
         "state machine",
+        "event queue",
     ]
     assert not [hop for hop in found.values() if not hop["ok"] or "Warning" in hop["found"]]
 
@@ -85,7 +100,23 @@ def test_denied_state_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", service.url)
         found = failed()
     assert found.keys() == {"state machine"}
-    assert "DescribeExecution was refused (AccessDeniedException)" in found["state machine"]
+    assert "DescribeStateMachine was refused (AccessDeniedException)" in found["state machine"]
+
+
+def test_missing_state_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An execution of an unknown machine does not exist either."""
+    machine = "arn:aws:states:us-east-1:123456789012:stateMachine:another"
+    monkeypatch.setenv("LARGE_STATE_MACHINE_ARN", machine)
+    found = failed()
+    assert found.keys() == {"state machine"}
+    assert "StateMachineDoesNotExist" in found["state machine"]
+
+
+def test_queue_that_takes_no_message_is_found(monkeypatch: pytest.MonkeyPatch, aws: str) -> None:
+    monkeypatch.setenv("EVENT_QUEUE_URL", f"{aws}/123456789012/another")
+    found = failed()
+    assert found.keys() == {"event queue"}
+    assert "SendMessage was refused" in found["event queue"]
 
 
 @pytest.mark.parametrize(

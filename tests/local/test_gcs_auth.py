@@ -76,10 +76,10 @@ def test_a_key_file_gets_a_token_that_works(
 def test_an_assertion_for_our_own_endpoint_gets_a_token(
     server: GcsServer, key: dict[str, str]
 ) -> None:
-    answer = grant(server, signed(key)).json
+    response = grant(server, signed(key)).json
 
-    assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
-    assert bucket_status(server, answer["access_token"]) == 200
+    assert (response["token_type"], response["expires_in"]) == ("Bearer", 3600)
+    assert bucket_status(server, response["access_token"]) == 200
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Our GCS server as a process and on the wire: it starts, answers, never hangs, leaves nothing."""
+"""Our GCS server as a process and on the wire: it starts, responds, never hangs, leaves nothing."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_the_command_says_where_it_is_and_ends_on_sigterm(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_addresses_in_answers_are_those_the_client_used(server: GcsServer, gcs: Gcs) -> None:
+def test_addresses_in_responses_are_those_the_client_used(server: GcsServer, gcs: Gcs) -> None:
     query = {"uploadType": "resumable", "name": "x"}
     headers = {"Host": "gcs.internal:4443"}
 
@@ -119,8 +119,8 @@ def test_one_connection_serves_many_requests(gcs: Gcs) -> None:
             ("GET", gcs.path("x"), None),
         ]:
             connection.request(method, target, body, {"Authorization": f"Bearer {gcs.token}"})
-            answer = connection.getresponse()
-            answer.read()
+            response = connection.getresponse()
+            response.read()
             used.add(connection.sock)
         assert len(used) == 1
         assert None not in used
@@ -223,7 +223,7 @@ def _peak_bytes(process_id: int) -> int:
 
 
 def test_nothing_but_a_slow_client_slows_a_small_request_down(gcs: Gcs) -> None:
-    """An answer in two segments would wait 40 ms for a delayed acknowledgement."""
+    """A response in two segments would wait 40 ms for a delayed acknowledgement."""
     with closing(gcs.connect()) as connection:
         headers = {"Authorization": f"Bearer {gcs.token}"}
         times = []

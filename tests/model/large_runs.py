@@ -83,12 +83,9 @@ def sources(
 class Machines:
     """The executions as one call finds them, and what the call does about them."""
 
-    running: Mapping[str, bool] = field(default_factory=dict)
-    """Whether an execution runs or has ended, by its name."""
+    states: Mapping[str, ExecutionState] = field(default_factory=dict)
+    """By the names of executions."""
     starts: list[str] = field(default_factory=list)
-
-    def state(self, name: str) -> ExecutionState | None:
-        return ExecutionState(self.running[name], "ended") if name in self.running else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +103,7 @@ class ReplayedExecutions:
 
     def state(self, name: str) -> ExecutionState | None:
         found: ExecutionState | None = self._call(
-            "describe", name, _on_machines(lambda machines: machines.state(name))
+            "describe", name, _on_machines(lambda machines: machines.states.get(name))
         )
         return found
 

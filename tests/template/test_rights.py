@@ -111,7 +111,7 @@ class TestFunction:
                 "sqs:GetQueueAttributes",
                 SEND,
             },
-            MACHINE: {"states:StartExecution"},
+            MACHINE: {"states:StartExecution", "states:DescribeStateMachine"},
             EXECUTIONS: {"states:DescribeExecution"},
             "${FunctionLogGroup.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
             "*": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},

@@ -93,16 +93,26 @@ class TestTask:
         assert sum(delays) / 2 > 60 * 60
 
 
-def test_every_error_leads_to_a_sweep_and_a_failed_execution() -> None:
+def test_every_error_leads_to_a_failed_execution() -> None:
     states = DEFINITION["States"]
     catching = {name: state for name, state in states.items() if "Catch" in state}
 
     assert catching.keys() == {"Plan", "StageSlices", "Commit", "Sweep"}
-    for name, state in catching.items():
-        (catcher,) = state["Catch"]
-        assert catcher["ErrorEquals"] == ["States.ALL"]
-        assert catcher["Next"] == ("Failed" if name == "Sweep" else "Sweep")
-    assert states["Failed"]["Type"] == "Fail"
+    for state in catching.values():
+        assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
+        assert state["Catch"][-1]["Next"] == "Failed"
+    assert states["Failed"] == {
+        "Type": "Fail",
+        "ErrorPath": "$.error.Error",
+        "CausePath": "States.JsonToString($.error)",
+    }, "an error may have no cause, and a path that leads nowhere would hide the error"
+
+
+def test_the_commit_outlasts_an_outage_of_half_an_hour() -> None:
+    """Everything is staged then."""
+    (retrier,) = [r for r in TASKS["Commit"]["Retry"] if r["ErrorEquals"] == ["States.ALL"]]
+
+    assert sum(min(5 * 2**n, 300) for n in range(retrier["MaxAttempts"])) / 2 > 30 * 60
 
 
 def test_an_execution_has_a_day_which_five_tib_need_with_one_worker() -> None:

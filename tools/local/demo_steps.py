@@ -22,7 +22,7 @@ from tools.local.notifications import notification
 MIB = 1024 * 1024
 
 FIRST = "hello.txt"
-LARGE = "64-MiB.bin"
+STREAMED = "64-MiB.bin"
 MULTIPART = "24-MiB-in-3-parts.bin"
 INTERRUPTED = "16-MiB-interrupted.bin"
 CORRUPTED = "corrupted-in-transit.bin"
@@ -78,9 +78,9 @@ def odd_names(demo: DemoContext) -> str:
     return f"{len(ODD_NAMES)} objects: + % spaces unicode // .. and a trailing slash"
 
 
-def large_object(demo: DemoContext) -> str:
-    """A large object, streamed."""
-    (result,) = expect_results(demo.upload(LARGE, random_bytes(LARGE, 64 * MIB)), "created")
+def streamed_object(demo: DemoContext) -> str:
+    """An object of 64 MiB, in one stream."""
+    (result,) = expect_results(demo.upload(STREAMED, random_bytes(STREAMED, 64 * MIB)), "created")
     rate = 64 / (result["elapsed_ms"] / 1000)
     peak = demo.cloud.function.peak_rss_bytes()
     return f"64 MiB at {rate:.0f} MiB/s; peak memory of the process {size(peak)}"
@@ -230,8 +230,8 @@ def outage_and_redrive(demo: DemoContext) -> str:
     return f"{len(changed)} events in the dead-letter queue, redriven: no event is lost"
 
 
-def large_in_slices(demo: DemoContext) -> str:
-    """A larger object, by a state machine."""
+def large_object(demo: DemoContext) -> str:
+    """A large object, by a state machine."""
     before = demo.gets(IN_SLICES)
     slices = (random_bytes(f"{IN_SLICES}/{number}", 32 * MIB) for number in range(8))
     demo.put_queued(IN_SLICES, b"".join(slices))
@@ -262,7 +262,7 @@ def _sizes(batches: list[Batch]) -> list[int]:
 STEPS: tuple[Callable[[DemoContext], str], ...] = (
     first_upload,
     odd_names,
-    large_object,
+    streamed_object,
     multipart_upload,
     duplicate_event,
     overwrite,
@@ -277,5 +277,5 @@ STEPS: tuple[Callable[[DemoContext], str], ...] = (
     queued_uploads,
     poison_record,
     outage_and_redrive,
-    large_in_slices,
+    large_object,
 )

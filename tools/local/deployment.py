@@ -25,6 +25,7 @@ from tools.local.large_objects import LargeObjects
 from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import Stack
+from tools.operate.redrive import redrive
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 TIMEOUT_S = 60
@@ -56,18 +57,8 @@ class Deployment:
         settle(self.notifications, self.service)
 
     def redrive(self) -> int:
-        """Move the events of the dead-letter queue to the event queue, as `make redrive` does."""
-        sqs, moved = self.aws.sqs, 0
-        while messages := sqs.receive_message(
-            QueueUrl=self.failure_queue, MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in messages:
-                sqs.send_message(QueueUrl=self.event_queue, MessageBody=message["Body"])
-                sqs.delete_message(
-                    QueueUrl=self.failure_queue, ReceiptHandle=message["ReceiptHandle"]
-                )
-                moved += 1
-        return moved
+        """Move the events of the dead-letter queue to the event queue as `make redrive` does."""
+        return redrive(self.aws.sqs, self.failure_queue, self.event_queue).moved.total()
 
     def waiting(self) -> int:
         """Count the events in the event queue."""

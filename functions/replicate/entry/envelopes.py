@@ -13,11 +13,16 @@ MAX_NESTING = 8
 """Envelopes inside each other. Each failed redrive adds one."""
 
 
-def read(event: object, now: datetime, message_id: str = "") -> Message:
-    """Read an event in any number of envelopes. Raise InvalidEventError if it is not of S3."""
+def read(
+    event: object, now: datetime, message_id: str = "", sent_at: datetime | None = None
+) -> Message:
+    """Read an event in any number of envelopes. Raise InvalidEventError if it is not of S3.
+
+    `sent_at` is when a queue got it, if it comes from one.
+    """
     inner = _unwrap(event)
     if WATCH in inner:
-        return execution_watch.read(inner, message_id)
+        return execution_watch.read(inner, message_id, sent_at)
     if inner.get("source") == "aws.s3":
         return eventbridge.read(inner, now, message_id)
     return s3_notification.read(inner, now, message_id)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, Self
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
-from replicate.protocol.evidence import HINT, Evidence, user_deletion
+from replicate.protocol.evidence import HINT, Evidence, Kind, user_deletion
 from replicate.protocol.model import Expectation, Result, SourceRef
 from replicate.protocol.scope import Scope
 from replicate.report import result as described
@@ -52,6 +52,14 @@ class Change:
     """What the event proves if the object is gone."""
     watched: frozenset[str] = frozenset()
     """Names of the executions that the event waits for."""
+    since: datetime | None = None
+    """When it began to wait; None if it has not waited. Executions that failed before do not count:
+    since then somebody may have removed the cause."""
+
+    @property
+    def is_request(self) -> bool:
+        """The API or a job asks for the present state: there is no event that must be kept."""
+        return self.evidence.kind is Kind.REQUEST
 
     def expect(self, parallel_from: int) -> Expectation:
         """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.
@@ -63,6 +71,7 @@ class Change:
     def merge(self, other: "Change") -> "Change":
         """Combine two changes of one key: replicate once, and count the age of the older one."""
         times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
+        waiting = [time for time in (self.since, other.since) if time is not None]
         sizes = [size for size in (self.size, other.size) if size is not None]
         expected = {self.expectation, other.expectation} - {Expectation.UNKNOWN}
         return Change(
@@ -72,6 +81,7 @@ class Change:
             max(sizes, default=None),
             evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
+            since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - one is new
         )
 
 

@@ -7,7 +7,7 @@ Source: "Implementing partial batch responses" in Lambda's developer guide.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from replicate.entry import envelopes
@@ -35,6 +35,15 @@ def _message(record: object, now: datetime) -> Message:
     if not isinstance(record, Mapping) or not isinstance(message_id, str):
         raise unsupported("an SQS message has no messageId")
     try:
-        return envelopes.read(envelopes.parsed(record.get("body")), now, message_id)
+        body = envelopes.parsed(record.get("body"))
+        return envelopes.read(body, now, message_id, _sent_at(record))
     except InvalidEventError as error:
         return Message(message_id, errors=(error,))
+
+
+def _sent_at(record: Mapping[str, Any]) -> datetime | None:
+    """Return when the queue got a message, if the record says so."""
+    try:
+        return datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
+    except (LookupError, TypeError, ValueError, OverflowError, OSError):
+        return None

@@ -1,10 +1,10 @@
 """What the settings of a GCS bucket mean for staged objects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Bucket
 
 DELETE = "storage.objects.delete"
@@ -47,15 +47,18 @@ def settings(bucket: Bucket, timeout: float) -> BucketSettings | None:
     )
 
 
-def staging_obstacle(bucket: Bucket, timeout: float) -> str:
-    """Return why staged objects could not be deleted; empty if they can.
+def staging_obstacle(bucket: Bucket, timeout: float, prefix: str) -> str:
+    """Return why objects below a prefix could not be deleted; empty if they can.
 
     Credentials that may not read the bucket's settings go on: then GCS refuses what it must.
     """
     granted = bucket.test_iam_permissions([DELETE, UPDATE], timeout=timeout, retry=None)
-    for permission in (DELETE, UPDATE):
-        if permission not in granted:
-            return f"the credentials lack {permission} on gs://{bucket.name}"
+    absent = bucket.blob(f"{prefix}absent")
+    absent.metadata = {"asked": "may I?"}
+    requests = {DELETE: absent.delete, UPDATE: absent.patch}
+    for permission, request in requests.items():
+        if permission not in granted and not _is_allowed(request, timeout):
+            return f"the credentials lack {permission} on gs://{bucket.name}/{prefix}"
     if not _can_read(bucket, timeout):
         return ""
     if bucket.retention_period:
@@ -63,6 +66,20 @@ def staging_obstacle(bucket: Bucket, timeout: float) -> str:
     if bucket.default_event_based_hold:
         return f"gs://{bucket.name} puts an event-based hold on each new object"
     return ""
+
+
+def _is_allowed(request: Callable[..., object], timeout: float) -> bool:
+    """Send a request about an object that does not exist: GCS checks the permission first.
+
+    A permission with a condition on names is not granted on the bucket, which has no such name.
+    """
+    try:
+        request(timeout=timeout, retry=None)
+    except NotFound:
+        return True
+    except Forbidden:
+        return False
+    return True
 
 
 def _can_read(bucket: Bucket, timeout: float) -> bool:

@@ -28,6 +28,20 @@ from replicate.protocol.replicator import Replicator
 MAX_ROUNDS = 10
 """Plans in one execution. A lost race needs another plan; ten in a row are no races any more."""
 
+EVENTS_PER_SLICE = 7
+"""Events in the history of an execution for a slice without retries."""
+
+MAX_EVENTS = 20_000
+"""Step Functions ends an execution after 25,000 events. The difference is left for retries.
+
+Source: "Quotas" in Step Functions' developer guide.
+"""
+
+
+def max_rounds(slices: int) -> int:
+    """Return how many plans of so many slices one execution may have: 4 of 640 slices."""
+    return max(1, min(MAX_ROUNDS, MAX_EVENTS // (EVENTS_PER_SLICE * slices)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
@@ -55,7 +69,9 @@ class LargeCopy:
     def plan(self, ref: SourceRef, mine: str | None) -> Planned | Result:
         """Plan the slices, or return how the key was made equal without any.
 
-        `mine` is the fingerprint of the version that this execution has staged.
+        `mine` is the fingerprint of the version that this execution has staged. When another large
+        version has replaced it, this execution ends: another one copies that, which the new
+        version's event or the message that watches this execution starts.
         """
         name = self._naming.name(ref)
         while True:
@@ -68,6 +84,8 @@ class LargeCopy:
             plan = decide(ref, source, replica, self._replicator.policy, REQUEST)
             job = self._job(name, plan.source) if isinstance(plan, Copy) else None
             if isinstance(plan, Copy) and job:
+                if mine and mine != current:
+                    return self._superseded(name, plan.source, replica)
                 return Planned(
                     fingerprint=fingerprint(plan.source),
                     precondition=plan.precondition,
@@ -84,12 +102,15 @@ class LargeCopy:
 
     def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
         """Stage one slice. Return False when the key must be planned again."""
+        name = self._naming.name(ref)
         source = self._source.head(ref)
         if source is None or fingerprint(source) != planned.fingerprint:
             return False
-        job = self._job(self._naming.name(ref), source)
+        job = self._job(name, source)
         if job is None or number >= job.cut.slices:
             return False  # the settings have changed since the plan
+        if Precondition.unchanged(self._destination.head(name)) != planned.precondition:
+            return False  # the commit would be in vain
         try:
             self._assembler.stage_slice(job, number)
         except LostRaceError:
@@ -145,6 +166,16 @@ class LargeCopy:
         if isinstance(plan, Delete):
             with suppress(LostRaceError):
                 self._destination.delete(written.name, Precondition.unchanged(written))
+
+    def _superseded(self, name: str, source: SourceObject, replica: Replica | None) -> Result:
+        return Result(
+            ref=source.ref,
+            uri=self._naming.uri(name),
+            reason=Reason.SUPERSEDED,
+            source=source,
+            replica=replica,
+            verified_by=VerifiedBy("fingerprint", "fingerprint"),
+        )
 
     def _job(self, name: str, source: SourceObject) -> Job | None:
         storage_class = self._replicator.storage_classes.get(source.storage_class)

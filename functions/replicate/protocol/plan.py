@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replicate.errors import DestinationForeignError, ObjectTooLargeError
+from replicate.errors import DestinationForeignError, ObjectTooLargeError, SourceArchivedError
 from replicate.protocol import mapping
 from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.mapping import Fit, Tags
@@ -84,7 +84,7 @@ def decide(
     """Plan the step that makes `replica` equal `source`.
 
     `evidence` counts only when the source is gone. Raise ObjectTooLargeError,
-    DestinationForeignError.
+    SourceArchivedError, DestinationForeignError.
     """
     if source is None:
         if replica and _may_delete(ref, replica, policy, evidence):
@@ -97,6 +97,11 @@ def decide(
         raise ObjectTooLargeError(
             f"{ref.uri} has {source.size} bytes, and GCS holds at most {MAX_SIZE} (5 TiB) in an"
             " object. Split the object, or leave it out of the notifications."
+        )
+    if source.is_archived:
+        raise SourceArchivedError(
+            f"{ref.uri} is archived. Restore it (aws s3api restore-object), then try again. If the"
+            " bucket sends its events to the function, the completed restore replicates the object."
         )
     precondition = Precondition.unchanged(replica)
     return Copy(source, fit.attributes, precondition, reason_to_write(ref, replica))

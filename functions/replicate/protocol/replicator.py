@@ -20,7 +20,7 @@ from replicate.errors import (
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
-from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence
+from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, Kind
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -78,7 +78,8 @@ class Replicator:
         """Return when the destination equals the source, or an execution copies the object.
 
         `watched` names the executions that the event waits for. `evidence` is what the event proves
-        if the source is gone. Raise ReplicationError.
+        if the source is gone; it also tells an event, which must be kept, from a request. Raise
+        ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
@@ -94,7 +95,12 @@ class Replicator:
                     plan = decide(ref, source, replica, self.policy, known)
                     if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
                         started = hand_over(
-                            self.executions, ref, plan.source, plan.precondition, watched
+                            self.executions,
+                            ref,
+                            plan.source,
+                            plan.precondition,
+                            watched,
+                            is_request=evidence.kind is Kind.REQUEST,
                         )
                         self._sweep(run)
                         return self._in_progress(run, *started, source, replica)
@@ -152,9 +158,7 @@ class Replicator:
         """Copy in parts, or in one stream that may be open already."""
         source = plan.source
         storage_class = self.storage_classes.get(source.storage_class)
-        assembler = self.assembler
-        in_parts = assembler is not None and source.size >= assembler.sizes.parallel_from
-        job = assembler.job(source, run.name, storage_class) if assembler and in_parts else None
+        job = self.assembler and self.assembler.job(source, run.name, storage_class)
         if self.assembler and job:
             run.staged.add(job.names.folder)
             copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)

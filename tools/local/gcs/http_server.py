@@ -101,8 +101,8 @@ class Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             self._reset = bool(fault and fault.reset)
         try:
-            if fault and fault.stall_answer:
-                self.server.stopping.wait(fault.stall_answer)
+            if fault and fault.stall_response:
+                self.server.stopping.wait(fault.stall_response)
             for data in self._encoded(response):
                 self.wfile.write(data[:left])
                 if left is not None:
