@@ -25,6 +25,10 @@ class Settings:
 
     naming: Naming
     credentials_secret: str
+    google_domains: frozenset[str]
+    """Domains of Google's services. The secret names no other host."""
+    emulator: str
+    """Address of a GCS server other than Google's, as google-cloud-storage reads it."""
     scope: Scope
     policy: Policy
     storage_classes: Mapping[str, str]
@@ -64,6 +68,8 @@ class Settings:
         return cls(
             naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),
             credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
+            google_domains=frozenset(_items(get.text("GOOGLE_API_DOMAINS") or "googleapis.com")),
+            emulator=get.text("STORAGE_EMULATOR_HOST"),
             scope=_scope(get),
             policy=Policy(
                 overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed, own or never"),

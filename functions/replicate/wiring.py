@@ -10,6 +10,7 @@ from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.parallel import Threads
 from replicate.protocol import Replicator
 from replicate.protocol.assembly import Assembler
@@ -75,7 +76,13 @@ class Environment:
         settings = Settings.from_environ(environ)
         deadline = Deadline(0)
         aws = AwsClients(settings.region, retries, verify)
-        secret = Secret(aws, settings.credentials_secret, settings.region, retries)
+        secret = Secret(
+            aws,
+            settings.credentials_secret,
+            settings.region,
+            retries,
+            TrustedHosts(settings.google_domains, settings.emulator),
+        )
         gcs = GcsClient(SecretCredentials(secret, retries))
         reads_tags = settings.policy.tags is not Tags.OFF
         source = S3Source(aws, deadline, retries, tags=reads_tags)
