@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from executions import FakeExecutions
 from fakes import FakeGcs, FakeS3
@@ -25,6 +25,7 @@ from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
+from replicate.settlement import Queues
 
 EVENTS = Path(__file__).parents[1] / "events"
 
@@ -66,6 +67,7 @@ class MemoryStores:
     wrap: Callable[[Source], Source] = lambda source: source
 
     executions: FakeExecutions | None = None
+    queues: Queues | None = None
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
 
     changes: list[Change] = field(default_factory=list)
@@ -100,6 +102,9 @@ class MemoryStores:
 
     def large_copy(self) -> LargeCopy:
         return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+
+    def reconcile(self) -> NoReturn:
+        raise NotImplementedError("Build it of its own parts.")
 
     def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
         settings = self.settings

@@ -18,7 +18,8 @@ ReplicationError                    500
 │   ├── RouteNotFoundError
 │   ├── ObjectNotFoundError
 │   ├── SourceBucketNotFoundError
-│   └── DestinationBucketNotFoundError
+│   ├── DestinationBucketNotFoundError
+│   └── PrefixNotFoundError              no key on either side begins with it
 ├── SourceArchivedError             409
 ├── DestinationForeignError         409  Overwrite=own, and the object in GCS is no replica
 ├── ObjectTooLargeError             413
@@ -31,6 +32,9 @@ ReplicationError                    500
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
 ├── LargeObjectError                500  executions for a large object failed
+│   └── LargeObjectDelayedError     503  retryable: their causes may pass
+├── GivenUpError                    500  no attempt of many days reported why it failed
+├── ListingOrderError               500  a listing is not in the order of its keys
 ├── InternalError                   500
 └── BatchFailedError                500  retryable: Lambda retries the whole event
 
@@ -49,20 +53,31 @@ class ReplicationError(Exception):
     """The failure of a replication. Users see `message`: it names the object and what to do.
 
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
-    ID of the failed request.
+    ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
+    says that another attempt in this invocation would only wait again: redelivery repeats it.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
+    moves_bytes: ClassVar[bool] = False
+    """Whether each attempt transfers the object and is paid for. Few attempts are made then."""
 
     def __init__(
-        self, message: str, *, retry_after_s: float | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+        timed_out: bool = False,
+        ends_run: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
         self.request_id = request_id
+        self.timed_out = timed_out
+        self.ends_run = ends_run
 
 
 class InvalidRequestError(ReplicationError):
@@ -160,6 +175,12 @@ class DestinationBucketNotFoundError(NotFoundError):
     code = "destination_bucket_not_found"
 
 
+class PrefixNotFoundError(NotFoundError):
+    """No key in S3 and no name in GCS begins with the prefix of a reconcile."""
+
+    code = "prefix_not_found"
+
+
 class SourceArchivedError(ReplicationError):
     """The object is in an archive tier and must be restored before it can be read."""
 
@@ -208,6 +229,7 @@ class IntegrityError(ReplicationError):
     status = 502
     code = "integrity"
     retryable = True
+    moves_bytes = True
 
 
 class UnavailableError(ReplicationError):
@@ -236,12 +258,33 @@ class OutOfTimeError(ReplicationError):
     status = 504
     code = "out_of_time"
     retryable = True
+    moves_bytes = True
 
 
 class LargeObjectError(ReplicationError):
     """Executions of the state machine did not copy a large object. The text has the last cause."""
 
     code = "large_object_failed"
+
+
+class ListingOrderError(ReplicationError):
+    """A listing is not in the byte order of its keys, so a comparison could miss some."""
+
+    code = "listing_order"
+
+
+class LargeObjectDelayedError(LargeObjectError):
+    """Executions failed for a cause that may pass. Later the next one starts."""
+
+    status = 503
+    code = "large_object_delayed"
+    retryable = True
+
+
+class GivenUpError(ReplicationError):
+    """An event was delivered for many days, and the function never reported why it failed."""
+
+    code = "given_up"
 
 
 class InternalError(ReplicationError):

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import unquote_plus
 
+from replicate.entry.failures import RedeliveryPolicy
 from replicate.errors import SettingsError
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
@@ -37,6 +38,11 @@ class Settings:
     state_machine: str
     """ARN of the state machine that copies large objects; empty without one."""
     event_queue_url: str
+    reports_bucket: str
+    """Holds the state and the reports of the reconcile; empty without one."""
+    failure_queue_url: str
+    """The dead-letter queue; empty if the invoker alone keeps what failed."""
+    redelivery: RedeliveryPolicy
     watch_delay_s: int
     settle_s: int
     region: str
@@ -54,6 +60,13 @@ class Settings:
                 "The environment variable EVENT_QUEUE_URL is not set, and LARGE_STATE_MACHINE_ARN"
                 " is: set both, so that events can wait for executions."
             )
+        failures = get.text("FAILURE_QUEUE_URL")
+        if failures and not queue:
+            raise SettingsError(
+                "The environment variable EVENT_QUEUE_URL is not set, and FAILURE_QUEUE_URL is: set"
+                " both, so that failed events can be delivered again."
+            )
+        retry_s = partial(_seconds, longest=36_000)  # SQS hides a message for 12 hours at most
         sizes = Sizes(
             parallel_from=get.parsed("PARALLEL_FROM", _bytes, "256 MiB", _SIZE),
             large_from=get.parsed("LARGE_FROM", _bytes, "16 GiB", _SIZE),
@@ -86,6 +99,14 @@ class Settings:
             sizes=sizes,
             state_machine=machine,
             event_queue_url=queue,
+            reports_bucket=get.text("REPORTS_BUCKET"),
+            failure_queue_url=failures,
+            redelivery=RedeliveryPolicy(
+                first_s=get.parsed("RETRY_FIRST_SECONDS", retry_s, "60", "0 to 36000 seconds"),
+                longest_s=get.parsed(
+                    "RETRY_LONGEST_SECONDS", retry_s, "3600", "0 to 36000 seconds"
+                ),
+            ),
             watch_delay_s=get.parsed(
                 "WATCH_DELAY_SECONDS",
                 partial(_seconds, longest=900),  # what SQS accepts

@@ -261,6 +261,31 @@ class TestState:
         assert state
         assert state.is_old is is_old
 
+    @pytest.mark.parametrize(
+        ("error", "ended_s", "is_old"),
+        [
+            ("TransientError", 3600 - 60, False),
+            ("TransientError", 3600 + 60, True),
+            ("PermanentError", 24 * 3600, False),
+        ],
+    )
+    def test_a_cause_that_may_have_passed_counts_for_an_hour_while_an_event_waits(
+        self,
+        machine: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        error: str,
+        ended_s: int,
+        *,
+        is_old: bool,
+    ) -> None:
+        waiting = Change(REF, since=datetime.now(UTC) - timedelta(days=2))
+        described = {"status": "FAILED", "error": error, "stopDate": time.time() - ended_s}
+        with serve_responses((200, json.dumps(described).encode())) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            state = machine().of(waiting).state("one-1")
+        assert state
+        assert state.is_old is is_old
+
 
 class TestWatch:
     def test_sends_a_message_that_the_function_reads_as_an_event(

@@ -66,6 +66,10 @@ def watch() -> Event:
     return {"executionWatch": {"bucket": REF.bucket, "key": REF.key, "execution": "ended"}}
 
 
+def nomination() -> Event:
+    return {"nomination": {"bucket": REF.bucket, "key": REF.key}}
+
+
 def redriven(event: Event) -> Event:
     """Return what Lambda's failure destination keeps, as the event queue delivers it again."""
     return in_queue({"requestPayload": event, "responsePayload": {"errorMessage": "failed"}})
@@ -82,6 +86,7 @@ DELIVERIES: dict[str, Event] = {
     "a redriven creation": redriven(CREATION),
     "a batch with the creation and the expiration": in_queue(CREATION, EXPIRATION),
     "a message that waited for an execution": in_queue(watch()),
+    "a nomination by the reconcile": in_queue(nomination()),
     "other tags": notification("ObjectTagging:Put"),
 }
 

@@ -13,6 +13,7 @@ from replicate.errors import (
     DestinationChangedError,
     DestinationForbiddenError,
     IntegrityError,
+    LargeObjectDelayedError,
     LargeObjectError,
     SettingsError,
     SourceArchivedError,
@@ -170,8 +171,9 @@ def test_at_most_three_executions_are_started_while_the_key_differs() -> None:
         names.append(result.execution)
         world.executions.end(result.execution, "States.Timeout: slow")
     assert len({name.rpartition("-")[0] for name in names}) == 1
-    with pytest.raises(LargeObjectError, match=r"States\.Timeout: slow"):
+    with pytest.raises(LargeObjectDelayedError, match=r"States\.Timeout: slow") as caught:
         world.replicate()
+    assert caught.value.retryable
     world.upload(TWO)
     assert world.replicate().reason is Reason.STARTED
 
@@ -455,8 +457,9 @@ def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executio
         started = world.replicate().execution
         assert started
         world.executions.end(started, cause)
-    with pytest.raises(LargeObjectError, match=re.escape(cause)):
+    with pytest.raises(LargeObjectError, match=re.escape(cause)) as caught:
         world.replicate()
+    assert not caught.value.retryable
 
 
 def test_execution_that_has_succeeded_is_no_failure() -> None:

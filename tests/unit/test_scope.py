@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from memory import Context, MemoryStores, sample_event
 
-from replicate.errors import BatchFailedError, SourceNotAllowedError
+from replicate.errors import ReplicationError, SourceNotAllowedError
 from replicate.protocol.model import SourceRef
 from replicate.protocol.scope import Scope
 from replicate.workflow import PermanentError
@@ -72,6 +72,10 @@ def watch(ref: SourceRef) -> Event:
     return {"executionWatch": {"bucket": ref.bucket, "key": ref.key, "execution": "e"}}
 
 
+def nomination(ref: SourceRef) -> Event:
+    return {"nomination": {"bucket": ref.bucket, "key": ref.key}}
+
+
 def api_request(ref: SourceRef) -> Event:
     body = json.dumps({"s3_bucket": ref.bucket, "s3_key": ref.key})
     return sample_event("api-v2") | {"body": body, "isBase64Encoded": False}
@@ -86,7 +90,7 @@ def batch_task(ref: SourceRef) -> Event:
 @each_outside
 def test_event_outside_the_scope_fails_and_says_why(ref: SourceRef) -> None:
     world = World()
-    with pytest.raises(BatchFailedError, match="is not replicated"):
+    with pytest.raises(ReplicationError, match="is not replicated"):
         world.handle(eventbridge(ref))
     assert world.replicas == set()
 
@@ -94,9 +98,9 @@ def test_event_outside_the_scope_fails_and_says_why(ref: SourceRef) -> None:
 @each_outside
 def test_message_outside_the_scope_fails_beside_one_that_is_inside(ref: SourceRef) -> None:
     world = World()
-    event = in_queue(eventbridge(INSIDE), in_sns(eventbridge(ref)), watch(ref))
+    event = in_queue(eventbridge(INSIDE), in_sns(eventbridge(ref)), watch(ref), nomination(ref))
     failed = [each["itemIdentifier"] for each in world.handle(event)["batchItemFailures"]]
-    assert failed == ["1", "2"]
+    assert failed == ["1", "2", "3"]
     assert world.replicas == {INSIDE.key}
 
 
@@ -126,7 +130,7 @@ def test_step_of_an_execution_outside_the_scope_fails_for_good(ref: SourceRef) -
         World().stores.function().step(event, Context())
 
 
-@pytest.mark.parametrize("make", [eventbridge, api_request, batch_task, watch])
+@pytest.mark.parametrize("make", [eventbridge, api_request, batch_task, watch, nomination])
 def test_every_invoker_reaches_the_objects_inside(make: Any) -> None:  # noqa: ANN401
     world = World()
     world.handle(make(INSIDE))

@@ -188,7 +188,8 @@ def test_redriven_watch_begins_to_wait_anew(sent_after_s: int, *, waits_anew: bo
         "eventSource": "aws:sqs",
         "messageId": "m",
         "body": message(Change(REF), "name-1", now),
-        "attributes": {"SentTimestamp": str(sent_at)},
+        "receiptHandle": "r",
+        "attributes": {"SentTimestamp": str(sent_at), "ApproximateReceiveCount": "1"},
     }
     (change,) = parse({"Records": [record]}, now).changes
     assert (change.since is None) is waits_anew

@@ -7,7 +7,7 @@ Source: "Invoke AWS Lambda function" in S3's user guide.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from replicate.entry.invocation import Change, Invocation, Message, Results, reading, source_ref
 from replicate.entry.s3_notification import decoded
@@ -24,6 +24,8 @@ class BatchOperationsInvocation(Invocation):
 
     invocation_id: str
     schema_version: str
+
+    answers_for_failures: ClassVar[bool] = True
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Report each task."""

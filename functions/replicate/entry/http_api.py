@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from aws_lambda_powertools.utilities.data_classes import (
     APIGatewayProxyEvent,
@@ -51,6 +51,8 @@ class HttpInvocation(Invocation):
 
     request_id: str
     refusal: ReplicationError | None = None
+
+    answers_for_failures: ClassVar[bool] = True
 
     def within(self, scope: Scope) -> Self:
         """Refuse a request for an object outside the scope."""

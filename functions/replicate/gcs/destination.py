@@ -16,7 +16,7 @@ from replicate.errors import (
 from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
-from replicate.gcs.errors import translate_errors, translate_malformed
+from replicate.gcs.errors import translate_errors, translate_malformed, watch
 from replicate.gcs.resumable_upload import ResumableUpload
 from replicate.protocol.checksums import combined_crc32c, encode_crc32c
 from replicate.protocol.deadline import Deadline
@@ -96,6 +96,7 @@ class GcsDestination:
             body=body,
             open_session=lambda: self._call(name, open_session),
             http=self._client.uploads,
+            circuit=self._client.circuit,
             deadline=self._deadline,
             policy=self._policy,
         )
@@ -163,6 +164,7 @@ class GcsDestination:
             precondition,
             lambda found: found.attributes == attributes and found.crc32c == crc32c,
             sources,
+            is_quick=False,
         )
 
     def staging_obstacle(self) -> str | None:
@@ -189,7 +191,11 @@ class GcsDestination:
                 return [resource.replica(blob) for blob in found]
 
         uri = self._naming.uri(prefix)
-        return retrying(lambda: self._with_bucket(uri, list_blobs), self._policy, self._deadline)
+        return retrying(
+            lambda: self._with_bucket(uri, list_blobs, is_quick=False),
+            self._policy,
+            self._deadline,
+        )
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """See `Destination.patch`."""
@@ -250,7 +256,9 @@ class GcsDestination:
         precondition: Precondition,
         is_written: Callable[[Replica], bool],
         sources: Sequence[Replica] = (),
+        *,
         policy: RetryPolicy | None = None,
+        is_quick: bool = True,
     ) -> Replica:
         """Send a write until a response arrives. Its precondition lets it take effect only once.
 
@@ -262,7 +270,7 @@ class GcsDestination:
         def attempt() -> Replica:
             nonlocal response_lost
             try:
-                return self._call(name, write)
+                return self._call(name, write, is_quick=is_quick)
             except DestinationUnavailableError:
                 response_lost = True
                 raise
@@ -308,19 +316,21 @@ class GcsDestination:
         found = self.head(source.name)
         return found is not None and found.generation == source.generation
 
-    def _call(self, name: str, request: Callable[[Blob, float], T]) -> T:
+    def _call(self, name: str, request: Callable[[Blob, float], T], *, is_quick: bool = True) -> T:
         """Send one request about an object and read its response."""
         return self._with_bucket(
-            self._naming.uri(name), lambda bucket, timeout: request(bucket.blob(name), timeout)
+            self._naming.uri(name),
+            lambda bucket, timeout: request(bucket.blob(name), timeout),
+            is_quick=is_quick,
         )
 
     def _read_settings(self, read: Callable[[Bucket, float], T]) -> T:
         """Read settings of the bucket, and repeat the requests after a failure that may pass."""
 
         def attempt() -> T:
-            timeout = self._deadline.limit(self._policy.io_timeout_s)
             name = self._naming.bucket
             with (
+                watch(self._client.circuit, self._deadline) as timeout,
                 translate_errors(self._naming.uri("")),
                 self._client.credentials.within(self._deadline),
                 self._client.bucket_to_read(name) as bucket,
@@ -330,9 +340,15 @@ class GcsDestination:
 
         return retrying(attempt, self._policy, self._deadline)
 
-    def _with_bucket(self, uri: str, request: Callable[[Bucket, float], T]) -> T:
-        timeout = self._deadline.limit(self._policy.io_timeout_s)
-        with translate_errors(uri), self._client.credentials.within(self._deadline):
+    def _with_bucket(
+        self, uri: str, request: Callable[[Bucket, float], T], *, is_quick: bool = True
+    ) -> T:
+        at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
+        with (
+            watch(self._client.circuit, self._deadline, at_least_s=at_least_s) as timeout,
+            translate_errors(uri),
+            self._client.credentials.within(self._deadline),
+        ):
             return request(self._client.bucket(self._naming.bucket), timeout)
 
 

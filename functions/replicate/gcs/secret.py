@@ -13,7 +13,12 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 from google.auth import aws
 from google.auth.credentials import Credentials
 from google.oauth2 import service_account
@@ -103,7 +108,8 @@ class Secret:
         if isinstance(error, NoCredentialsError):
             return SettingsError(NO_ROLE)
         if not isinstance(error, ClientError):
-            return self._unavailable(type(error).__name__)
+            timed_out = isinstance(error, ConnectTimeoutError | ReadTimeoutError)
+            return self._unavailable(type(error).__name__, timed_out=timed_out)
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = error.response["Error"].get("Code") or str(status)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttling" in code:
@@ -114,9 +120,10 @@ class Secret:
             " the secret, and kms:Decrypt on its KMS key, if it has one."
         )
 
-    def _unavailable(self, why: str) -> UnavailableError:
+    def _unavailable(self, why: str, *, timed_out: bool = False) -> UnavailableError:
         return UnavailableError(
-            f"The secret {self._name} could not be read from Secrets Manager ({why}). Try again."
+            f"The secret {self._name} could not be read from Secrets Manager ({why}). Try again.",
+            timed_out=timed_out,
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
-from replicate.errors import LargeObjectError
+from replicate.errors import LargeObjectDelayedError, LargeObjectError
 from replicate.protocol.model import Precondition, Reason, SourceObject, SourceRef
 from replicate.protocol.parts import fingerprint
 
@@ -58,7 +58,8 @@ def hand_over(
     `watched` names the executions that the event watches: an event that is such a message itself is
     stored after the start, because an execution that cannot be started would multiply it. A request
     stores no message for an execution that runs: that of its start remains. Raise LargeObjectError
-    when several executions have failed.
+    when several executions have failed, and LargeObjectDelayedError if a later one may succeed
+    without a person.
     """
     key = repr((ref, fingerprint(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
@@ -78,12 +79,18 @@ def hand_over(
             continue
         failures += 1
         cause = state.cause or cause
-        if failures >= FEWER_EXECUTIONS.get(cause.partition(":")[0], MAX_EXECUTIONS):
+        if failures >= FEWER_EXECUTIONS.get(_error_name(cause), MAX_EXECUTIONS):
             break
-    raise LargeObjectError(
-        f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
-        " Look at the executions of the state machine and remove the cause. docs/OPERATIONS.md says"
-        " how to start another execution."
+    raise _failed(ref, failures, cause)
+
+
+def _failed(ref: SourceRef, failures: int, cause: str) -> LargeObjectError:
+    text = f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
+    if may_pass(cause):
+        return LargeObjectDelayedError(f"{text} The next one starts within two hours.")
+    return LargeObjectError(
+        f"{text} Look at the executions of the state machine and remove the cause."
+        " docs/OPERATIONS.md says how to start another execution."
     )
 
 
@@ -94,6 +101,15 @@ def _start(executions: Executions, ref: SourceRef, name: str, *, is_watched: boo
     executions.start(ref, name)
     if is_watched:
         executions.watch(ref, name)
+
+
+def may_pass(cause: str) -> bool:
+    """Return whether an execution that ended with this cause may succeed without a person."""
+    return _error_name(cause) not in FEWER_EXECUTIONS
+
+
+def _error_name(cause: str) -> str:
+    return cause.partition(":")[0]
 
 
 def watch_again(executions: Executions, ref: SourceRef, watched: Collection[str]) -> str | None:

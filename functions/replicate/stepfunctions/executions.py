@@ -7,21 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-)
-
-from replicate.aws_clients import NO_ROLE, AwsClients
+from replicate.aws_calls import call
+from replicate.aws_clients import AwsClients
 from replicate.entry.execution_watch import facts, message
 from replicate.entry.invocation import Change
-from replicate.errors import SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.handover import ExecutionState
+from replicate.protocol.handover import ExecutionState, may_pass
 from replicate.protocol.model import SourceRef
-from replicate.retry import RetryPolicy, is_transient, retrying
+from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.type_defs import DescribeExecutionOutputTypeDef
@@ -34,6 +27,12 @@ REQUEST_MEMORY = timedelta(hours=1)
 
 TEST_EVENT = json.dumps({"Event": "s3:TestEvent", "Service": "doctor"})
 """The function takes no action for it, as for the test event of S3."""
+
+PASSED_S = 60 * 60
+"""After this time a failure no longer counts if its cause may have passed by itself.
+
+An event that waits through an outage of days starts an execution every now and then.
+"""
 
 
 class StateMachine:
@@ -110,7 +109,8 @@ class StateMachine:
         return ExecutionState(
             is_running=status != "SUCCEEDED" and ended_s < self._settle_s,
             cause=cause or status,
-            is_old=since is not None and found["stopDate"] < since,
+            is_old=(since is not None and found["stopDate"] < since)
+            or (ended_s > PASSED_S and may_pass(cause or status)),
             has_succeeded=status == "SUCCEEDED",
         )
 
@@ -160,34 +160,7 @@ class StateMachine:
 
     def _call(self, operation: str, request: Callable[[], T]) -> T:
         """Send a request, and repeat it: each is idempotent."""
-
-        def attempt() -> T:
-            try:
-                return request()
-            except ClientError as error:
-                raise self._refusal(operation, error) from error
-            except NoCredentialsError:
-                raise SettingsError(NO_ROLE) from None
-            except CredentialRetrievalError:  # its text may quote a response that holds credentials
-                raise UnavailableError(
-                    "The function's AWS credentials could not be renewed. Try again."
-                ) from None
-            except (BotoCoreError, LookupError) as error:  # no connection, or a malformed response
-                raise UnavailableError(f"{operation} failed ({error}). Try again.") from error
-
-        return retrying(attempt, self._policy, self._deadline)
-
-    def _refusal(self, operation: str, error: ClientError) -> Exception:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        code = error.response["Error"].get("Code", "")
-        if "Throttl" in code or "LimitExceeded" in code:
-            return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
-        if is_transient(status):
-            return UnavailableError(f"{operation} failed ({code}). Try again.")
-        return SettingsError(
-            f"{operation} was refused ({code}). Allow the function's role to start and describe"
-            " executions of the state machine, and to send messages to the event queue."
-        )
+        return call(operation, request, self._policy, self._deadline, remedy=_REMEDY)
 
 
 def _text(cause: str) -> str:
@@ -199,3 +172,9 @@ def _text(cause: str) -> str:
         with suppress(ValueError, AttributeError):
             cause = str(json.loads(cause).get(field, cause))
     return cause
+
+
+_REMEDY = (
+    "Allow the function's role to start and describe executions of the state machine, and to send"
+    " messages to the event queue."
+)
