@@ -57,6 +57,8 @@ class ReplicationError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
+    moves_bytes: ClassVar[bool] = False
+    """Whether each attempt transfers the object and is paid for. Few attempts are made then."""
 
     def __init__(
         self,
@@ -211,6 +213,7 @@ class IntegrityError(ReplicationError):
     status = 502
     code = "integrity"
     retryable = True
+    moves_bytes = True
 
 
 class UnavailableError(ReplicationError):
@@ -239,6 +242,7 @@ class OutOfTimeError(ReplicationError):
     status = 504
     code = "out_of_time"
     retryable = True
+    moves_bytes = True
 
 
 class LargeObjectError(ReplicationError):
