@@ -11,6 +11,7 @@ from typing import Any
 from executions import FakeExecutions
 from fakes import FakeGcs, FakeS3
 
+from replicate.entry.invocation import Change
 from replicate.entry.invocation import Context as LambdaContext
 from replicate.handler import Function
 from replicate.parallel import Threads
@@ -58,6 +59,10 @@ class MemoryStores:
     queues: Queues | None = None
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
 
+    policies: list[Policy] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    """What the function asked a replicator for."""
+
     service: str = field(default_factory=lambda: f"test-{uuid.uuid4()}")
     """Unique, because loggers are kept per service and write to the standard output of one test."""
 
@@ -85,11 +90,13 @@ class MemoryStores:
             in_parallel=Threads(1),
         )
 
-    def large_copy(self) -> LargeCopy:
-        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+    def large_copy(self, policy: Policy) -> LargeCopy:
+        return LargeCopy(self.replicator(policy), self.assembler)
 
-    def replicator(self, policy: Policy) -> Replicator:
+    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
         settings = self.settings
+        self.policies.append(policy)
+        self.changes += [change] if change else []
         return Replicator(
             source=self.wrap(self.s3),
             destination=self.gcs,

@@ -1,10 +1,10 @@
 """The doctor: checks a deployment when the function is invoked with `{"doctor": true}`.
 
 It runs series of checks, called hops. Each series stops at the first hop that fails. The first
-series checks the way to GCS: settings, secret, token, permissions, and a canary object that is
-written, read back and deleted. With a state machine it also checks what large objects need of the
-bucket, and another series asks the state machine. The last one checks each bucket in
-SOURCE_BUCKETS. A failed hop says what to do.
+series checks the way to GCS: settings, secret, token, permissions, the bucket's settings, and a
+canary object that is written, read back and deleted. With a state machine it also checks what large
+objects need of the bucket, and another series asks the state machine and the event queue. The last
+one checks each bucket in SOURCE_BUCKETS. A failed hop says what to do.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from replicate import staging_checks
+from replicate import bucket_checks, staging_checks
 from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.protocol.checksums import CommitGate, encode_crc32c
@@ -89,6 +89,7 @@ def _to_gcs(environment: Environment) -> list[Hop]:
         Hop("secret", secret),
         Hop("token", token),
         Hop(f"permissions on gs://{naming.bucket}", lambda: _permissions(environment)),
+        Hop(f"settings of gs://{naming.bucket}", partial(bucket_checks.settings, environment)),
         Hop("canary", lambda: _canary(environment)),
     ]
     if environment.executions:
@@ -104,7 +105,10 @@ def _to_state_machine(environment: Environment) -> list[Hop]:
     executions = environment.executions
     if not executions:
         return []
-    return [Hop("state machine", partial(staging_checks.state_machine, executions))]
+    return [
+        Hop("state machine", partial(staging_checks.state_machine, executions)),
+        Hop("event queue", partial(staging_checks.event_queue, executions)),
+    ]
 
 
 def _permissions(environment: Environment) -> str:

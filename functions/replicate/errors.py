@@ -18,7 +18,8 @@ ReplicationError                    500
 │   ├── RouteNotFoundError
 │   ├── ObjectNotFoundError
 │   ├── SourceBucketNotFoundError
-│   └── DestinationBucketNotFoundError
+│   ├── DestinationBucketNotFoundError
+│   └── PrefixNotFoundError              no key on either side begins with it
 ├── SourceArchivedError             409
 ├── ObjectTooLargeError             413
 ├── ThrottledError                  429  retryable
@@ -32,6 +33,7 @@ ReplicationError                    500
 ├── LargeObjectError                500  executions for a large object failed
 │   └── LargeObjectDelayedError     503  retryable: their causes may pass
 ├── GivenUpError                    500  no attempt of many days reported why it failed
+├── ListingOrderError               500  a listing is not in the order of its keys
 ├── InternalError                   500
 └── BatchFailedError                500  retryable: Lambda retries the whole event
 
@@ -172,6 +174,12 @@ class DestinationBucketNotFoundError(NotFoundError):
     code = "destination_bucket_not_found"
 
 
+class PrefixNotFoundError(NotFoundError):
+    """No key in S3 and no name in GCS begins with the prefix of a reconcile."""
+
+    code = "prefix_not_found"
+
+
 class SourceArchivedError(ReplicationError):
     """The object is in an archive tier and must be restored before it can be read."""
 
@@ -263,6 +271,12 @@ class GivenUpError(ReplicationError):
     """An event was delivered for many days, and the function never reported why it failed."""
 
     code = "given_up"
+
+
+class ListingOrderError(ReplicationError):
+    """A listing is not in the byte order of its keys, so a comparison could miss some."""
+
+    code = "listing_order"
 
 
 class InternalError(ReplicationError):

@@ -32,6 +32,8 @@ class Settings:
     state_machine: str
     """ARN of the state machine that copies large objects; empty without one."""
     event_queue_url: str
+    reports_bucket: str
+    """Holds the state and the reports of the reconcile; empty without one."""
     failure_queue_url: str
     """The dead-letter queue; empty if the invoker alone keeps what failed."""
     redelivery: RedeliveryPolicy
@@ -92,6 +94,7 @@ class Settings:
             sizes=sizes,
             state_machine=machine,
             event_queue_url=queue,
+            reports_bucket=get.text("REPORTS_BUCKET"),
             failure_queue_url=failures,
             redelivery=RedeliveryPolicy(
                 first_s=get.parsed("RETRY_FIRST_SECONDS", retry_s, "60", "0 to 36000 seconds"),

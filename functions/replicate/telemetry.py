@@ -1,7 +1,7 @@
 """One log line and a few metrics for each change. No event, header or credential is logged."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -60,6 +60,21 @@ class Telemetry:
     def reject(self, error: ReplicationError) -> None:
         """Record an event, or a part of it, that could not be read."""
         self._failed(error, None)
+
+    def stepped(self, step: str, result: Mapping[str, Any]) -> None:
+        """Record the end of a step of a reconcile."""
+        self._logger.info("reconcile: %s", step, extra={"status": "reconciled", "result": result})
+
+    def reconciled(self, counts: Mapping[str, int], repeated: int | None) -> None:
+        """Record a complete reconcile.
+
+        `repeated` are the differences of a report, if the report before it found some, too.
+        """
+        self._count("ReconcileCompleted")
+        for name in ("missing", "different", "extra"):
+            self._count(f"Reconcile{name.capitalize()}", counts[name])
+        if repeated is not None:
+            self._count("ReconcileRepeated", repeated)
 
     def _succeeded(self, change: Change, result: Result, now: datetime) -> None:
         status = result.reason.status

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate.aws_clients import AwsClients
 from replicate.breaker import BreakerPolicy, Circuit
-from replicate.entry.invocation import Context
+from replicate.entry.invocation import Change, Context
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
@@ -27,6 +27,9 @@ from replicate.sqs.queues import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
+if TYPE_CHECKING:
+    from replicate.reconcile.steps import Reconcile
+
 
 class Stores(Protocol):
     """What the handler uses of an `Environment`."""
@@ -37,11 +40,14 @@ class Stores(Protocol):
     def start_invocation(self, context: Context) -> None:
         """Restart the deadline."""
 
-    def replicator(self, policy: Policy) -> Replicator:
-        """Return the protocol over both stores."""
+    def replicator(self, policy: Policy, change: Change) -> Replicator:
+        """Return the protocol over both stores, for one change."""
 
-    def large_copy(self) -> LargeCopy:
+    def large_copy(self, policy: Policy) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile."""
 
     @property
     def queues(self) -> Queues | None:
@@ -121,8 +127,9 @@ class Environment:
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
         self.gcs.circuit.start_invocation()
 
-    def replicator(self, policy: Policy) -> Replicator:
-        """Return the protocol over both stores."""
+    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
+        """Return the protocol over both stores, for one change."""
+        executions = self.executions
         return Replicator(
             source=self.source,
             destination=self.destination,
@@ -131,12 +138,20 @@ class Environment:
             policy=policy,
             storage_classes=self.settings.storage_classes,
             assembler=self.assembler,
-            executions=self.executions,
+            executions=executions.of(change) if executions and change else executions,
         )
 
-    def large_copy(self) -> LargeCopy:
+    def large_copy(self, policy: Policy) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
-        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+        return LargeCopy(self.replicator(policy), self.assembler)
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile. Raise SettingsError."""
+        from replicate import reconcile_wiring  # noqa: PLC0415 - other invocations do without it
+
+        return reconcile_wiring.reconcile(
+            self.settings, self.aws, self.gcs, self.deadline, self.retries
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -442,7 +442,7 @@ def test_token_request_ends_at_the_deadline(
     server: GcsServer, make_secret: MakeSecret, make_caller: MakeCaller
 ) -> None:
     caller = make_caller(make_secret(server.create_key()))
-    server.add_fault(Fault(operation="token", stall_answer=10))
+    server.add_fault(Fault(operation="token", stall_response=10))
     with pytest.raises(DestinationUnavailableError, match="Timeout"):
         caller.request(Deadline(1.5))
 

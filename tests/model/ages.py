@@ -5,7 +5,7 @@ enough to know whether a generation is the live one, and the same of its metagen
 """
 
 from dataclasses import replace
-from enum import Enum
+from enum import IntEnum
 
 from fakes import FakeGcs, StoredObject
 
@@ -25,12 +25,12 @@ def live(name: str, data: bytes, attributes: Attributes) -> StoredObject:
     return StoredObject(replica, data)
 
 
-class Change(Enum):
+class Change(IntEnum):
     """How a call changed the generations at the destination."""
 
-    NONE = "none"
-    PATCHED = "patched"
-    REPLACED = "replaced"
+    NONE = 0
+    PATCHED = 1
+    REPLACED = 2
 
 
 def change(before: StoredObject | None, after: StoredObject | None) -> Change:

@@ -151,6 +151,7 @@ class Explorer:
         self._source_readers: set[int] = set()
         self._steps_known: dict[tuple[int, int, int, int], list[Step]] = {}
         self._aged_known: dict[tuple[int, Change], int] = {}
+        self._values_aged: dict[tuple[int, Change], int] = {}
         self._roots = [
             self._trace(expectation, ()) for expectation in range(len(scenario.expectations))
         ]
@@ -336,7 +337,10 @@ class Explorer:
         return stored
 
     def _value_aged(self, number: int, by: Change) -> int:
-        return self._values.number(aged(self._values.values[number], by))
+        key = (number, by)
+        if key not in self._values_aged:
+            self._values_aged[key] = self._values.number(aged(self._values.values[number], by))
+        return self._values_aged[key]
 
     def _run_aged(self, run: int, by: Change) -> int:
         if run < 0:

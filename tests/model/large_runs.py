@@ -80,12 +80,9 @@ def sources(
 class Machines:
     """The executions as one call finds them, and what the call does about them."""
 
-    running: Mapping[str, bool] = field(default_factory=dict)
-    """Whether an execution runs or has ended, by its name."""
+    states: Mapping[str, ExecutionState] = field(default_factory=dict)
+    """By the names of executions."""
     starts: list[str] = field(default_factory=list)
-
-    def state(self, name: str) -> ExecutionState | None:
-        return ExecutionState(self.running[name], "ended") if name in self.running else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ class ReplayedExecutions:
 
     def state(self, name: str) -> ExecutionState | None:
         found: ExecutionState | None = self._call(
-            "describe", name, _on_machines(lambda machines: machines.state(name))
+            "describe", name, _on_machines(lambda machines: machines.states.get(name))
         )
         return found
 
@@ -242,7 +239,8 @@ class LargeProtocol:
         try:
             if work.kind == RUN:
                 return replicator.replicate(REF, watched=(work.text,) if work.text else ())
-            return workflow.step(self.copy(replicator, assembler), Silent(), json.loads(work.text))
+            copy = self.copy(replicator, assembler)
+            return workflow.step(lambda _: copy, Silent(), json.loads(work.text))
         except SuspendedError as suspended:
             return suspended.call
         except FAILURES as error:

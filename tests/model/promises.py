@@ -28,7 +28,7 @@ class Promise(StrEnum):
     SUCCESS = "no run fails by itself"
     END = "every run ends"
     WATCHED = "while an execution runs, a message waits that runs the key again"
-    TIDY = "no staged object is left, but those of executions that were stopped"
+    TIDY = "no staged object is left, but those of executions that were stopped or failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,7 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)
     assert found.state_machine == MACHINE
     assert found.event_queue_url == "${EventQueue}"
+    assert found.reports_bucket == "${ReportsBucket}"
     assert found.service == "stack"
 
 

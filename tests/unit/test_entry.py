@@ -164,7 +164,7 @@ def test_change_is_by_lifecycle_when_all_its_records_are() -> None:
 def test_tasks_of_one_key_become_one_change_without_a_time() -> None:
     task = {"taskId": "t", "s3Key": "a", "s3Bucket": "source"}
     event = {"invocationSchemaVersion": "2.0", "invocationId": "i", "tasks": [task, task]}
-    assert parse(event).changes == [Change(SourceRef("source", "a"))]
+    assert parse(event).changes == [Change(SourceRef("source", "a"), is_request=True)]
 
 
 def test_s3_test_event_has_no_changes() -> None:
@@ -415,7 +415,7 @@ def test_batch_operations_task_becomes_a_change_of_unknown_expectation(
     }
     invocation = parse(event)
     assert invocation == BatchOperationsInvocation(
-        messages=(Message("t", (Change(SourceRef("source", "a b+c%")),)),),
+        messages=(Message("t", (Change(SourceRef("source", "a b+c%"), is_request=True),)),),
         invocation_id="i",
         schema_version=version,
     )

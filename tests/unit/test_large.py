@@ -16,12 +16,13 @@ from replicate.errors import (
     LargeObjectDelayedError,
     LargeObjectError,
     SettingsError,
+    SourceArchivedError,
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.handover import ExecutionState
-from replicate.protocol.large import LargeCopy, Planned
+from replicate.protocol.large import EVENTS_PER_SLICE, LargeCopy, Planned, max_rounds
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
@@ -100,6 +101,31 @@ def test_large_object_is_handed_over_to_an_execution() -> None:
     assert result.execution is not None
     assert world.executions.started == [(REF, result.execution)]
     assert world.gcs.objects == {}
+
+
+@pytest.mark.parametrize("polls", [1, 5])
+def test_requests_store_no_message_for_an_execution_that_runs(polls: int) -> None:
+    """Each would come back every few minutes until the end."""
+    world = World()
+    world.upload(ONE)
+    results = [world.replicator.replicate(REF, is_request=True) for _ in range(1 + polls)]
+    assert [each.reason for each in results] == [Reason.STARTED, *[Reason.RUNNING] * polls]
+    assert len(world.executions.watches) == 1
+
+
+def test_archived_object_is_not_handed_over() -> None:
+    world = World()
+    world.upload(ONE)
+    version = world.s3.head(REF)
+    assert version
+    archived = replace(version, is_archived=True)
+    pinned = world.s3.pinned(version)
+    world.s3._versions[REF][-1] = replace(pinned, object=archived)  # noqa: SLF001
+    with pytest.raises(SourceArchivedError):
+        world.replicate()
+    assert (world.executions.watches, world.executions.started) == ([], [])
+    world.s3._versions[REF][-1] = pinned  # noqa: SLF001 - restored
+    assert world.replicate().reason is Reason.STARTED
 
 
 def test_second_event_is_stored_while_the_execution_runs() -> None:
@@ -271,6 +297,38 @@ def test_execution_ends_equal_when_the_destination_changes_before_a_step(
     assert world.staged() == []
 
 
+def test_execution_ends_when_another_large_version_has_replaced_its_own() -> None:
+    """The new version has an execution of its own: both would copy it."""
+    world = World()
+    world.upload(ONE)
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    assert world.copy.stage(REF, planned, 0)
+    world.upload(TWO)
+    ended = world.copy.plan(REF, planned.fingerprint)
+    assert isinstance(ended, Result)
+    assert ended.reason is Reason.SUPERSEDED
+    assert world.gcs.objects == {}
+    assert world.replicate().reason is Reason.STARTED, "the message that watches this execution"
+
+
+def test_no_slice_is_sent_when_the_destination_is_not_as_planned() -> None:
+    world = World()
+    world.upload(ONE)
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    world.gcs.put("key", b"theirs")
+    assert not world.copy.stage(REF, planned, 0)
+    assert world.staged() == []
+
+
+@pytest.mark.parametrize("slices", [1, 8, 100, 285, 286, 640])
+def test_rounds_fit_into_the_history_of_an_execution(slices: int) -> None:
+    rounds = max_rounds(slices)
+    assert 4 <= rounds <= 10
+    assert rounds * slices * EVENTS_PER_SLICE < 20_000
+
+
 @pytest.mark.parametrize("deletes", [False, True])
 def test_replica_is_deleted_after_the_commit_only_if_deletes_are_replicated(
     *, deletes: bool
@@ -376,7 +434,18 @@ def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executio
     assert not caught.value.retryable
 
 
-def test_executions_that_ended_long_ago_do_not_count() -> None:
+def test_execution_that_has_succeeded_is_no_failure() -> None:
+    """Somebody deletes the replica again and again, and an event copies it."""
+    world = World()
+    world.upload(ONE)
+    for _ in range(5):
+        started = world.replicate().execution
+        assert started
+        world.executions.states[started] = ExecutionState(is_running=False, has_succeeded=True)
+    assert len(world.executions.started) == 5
+
+
+def test_executions_that_ended_before_the_event_do_not_count() -> None:
     """An operator removed the cause and redrove the event."""
     world = World()
     world.upload(ONE)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from builders import MODIFIED, REF, make_replica, make_source
 
-from replicate.errors import ObjectTooLargeError
+from replicate.errors import ObjectTooLargeError, SourceArchivedError
 from replicate.protocol.mapping import attributes
 from replicate.protocol.model import Attributes, Precondition, Reason, Replica
 from replicate.protocol.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
@@ -122,3 +122,10 @@ def test_object_of_more_than_5_tib_is_rejected() -> None:
     assert isinstance(decide(REF, make_source(size=MAX_SIZE), None, DEFAULT), Copy)
     with pytest.raises(ObjectTooLargeError, match="5 TiB"):
         decide(REF, make_source(size=MAX_SIZE + 1), None, DEFAULT)
+
+
+def test_archived_object_is_rejected_before_its_bytes_are_read() -> None:
+    source = make_source(is_archived=True)
+    with pytest.raises(SourceArchivedError, match="Restore it"):
+        decide(REF, source, None, DEFAULT)
+    assert isinstance(decide(REF, source, make_replica(source), DEFAULT), Done)

@@ -4,7 +4,7 @@
                           or directly ───────^──── failed ─────────^    │ failed for good
                                              ^──────── redrive ──── FailureQueue
 
-A large object: function ──> execution of the state machine ──> LambdaApi ──> function, in slices
+A large object, a reconcile: execution of a state machine ──> LambdaApi ──> function, in parallel
 
 moto's CloudFormation ignores bucket notifications, so each resource is created here from the
 properties that the transformed template has for it.
@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tools.local import state_machines
 from tools.local.aws import Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.cloud import REPLICA, LocalCloud
@@ -25,6 +26,7 @@ from tools.local.large_objects import LargeObjects
 from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import Stack
+from tools.operate.redrive import redrive
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 TIMEOUT_S = 60
@@ -52,25 +54,18 @@ class Deployment:
     event_queue: str
     failure_queue: str
     state_machine: str
-    """Its ARN; empty without one."""
+    """The ARN of the one for large objects; empty without one."""
+    reconcile_machine: str
+    reports: str
+    """Name of the bucket of reports."""
 
     def settle(self) -> None:
         """Wait until every event that goes to the function directly has ended."""
         settle(self.notifications, self.service)
 
     def redrive(self) -> int:
-        """Move the events of the dead-letter queue to the event queue, as `make redrive` does."""
-        sqs, moved = self.aws.sqs, 0
-        while messages := sqs.receive_message(
-            QueueUrl=self.failure_queue, MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in messages:
-                sqs.send_message(QueueUrl=self.event_queue, MessageBody=message["Body"])
-                sqs.delete_message(
-                    QueueUrl=self.failure_queue, ReceiptHandle=message["ReceiptHandle"]
-                )
-                moved += 1
-        return moved
+        """Move the events of the dead-letter queue to the event queue as `make redrive` does."""
+        return redrive(self.aws.sqs, self.failure_queue, self.event_queue).moved.total()
 
     def waiting(self) -> int:
         """Count the events in the event queue."""
@@ -91,7 +86,7 @@ def deployed(
 ) -> Iterator[Deployment]:
     """Deploy the template with a source bucket of this name and these parameters.
 
-    Without `large` there is no state machine.
+    Without `large` there is no state machine for large objects.
     """
     stack = Stack(
         SourceBucketName=bucket,
@@ -113,10 +108,13 @@ def deployed(
         aws.queue_arn(f"{bucket}-EventQueue"): event_queue,
     }
     direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
+    reports = f"{bucket}-reports"
+    aws.create_bucket(reports)
     settings = {
         "LARGE_STATE_MACHINE_ARN": "",
         "EVENT_QUEUE_URL": event_queue,
         "FAILURE_QUEUE_URL": failure_queue,
+        "REPORTS_BUCKET": reports,
         **RETRIES,
     }
     if large:
@@ -156,6 +154,8 @@ def deployed(
                 event_queue=event_queue,
                 failure_queue=failure_queue,
                 state_machine=settings["LARGE_STATE_MACHINE_ARN"],
+                reconcile_machine=state_machines.create(aws, "reconcile", bucket),
+                reports=reports,
             )
 
 

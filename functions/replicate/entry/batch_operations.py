@@ -52,7 +52,8 @@ def _message(task: Mapping[str, Any]) -> Message:
     try:
         with reading("a task of S3 Batch Operations"):
             bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
-            return Message(task_id, (Change(source_ref(bucket, decoded(task["s3Key"]))),))
+            ref = source_ref(bucket, decoded(task["s3Key"]))
+            return Message(task_id, (Change(ref, is_request=True),))
     except InvalidEventError as error:
         return Message(task_id, errors=(error,))
 

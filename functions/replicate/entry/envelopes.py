@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from replicate.entry import eventbridge, execution_watch, s3_notification
+from replicate.entry import eventbridge, execution_watch, nomination, s3_notification
 from replicate.entry.execution_watch import WATCH
 from replicate.entry.invocation import Message, unsupported
+from replicate.entry.nomination import NOMINATION
 from replicate.errors import InvalidEventError
 
 MAX_NESTING = 8
@@ -17,23 +18,30 @@ FAILED_EVENT = "failedEvent"
 """The field of a dead letter (entry/failures.py) that holds the event."""
 
 
-def read(event: object, now: datetime, message_id: str = "") -> Message:
-    """Read an event in any number of envelopes. What cannot be read is an error of the message."""
+def read(
+    event: object, now: datetime, message_id: str = "", sent_at: datetime | None = None
+) -> Message:
+    """Read an event in any number of envelopes. What cannot be read is an error of the message.
+
+    `sent_at` is when a queue got it, if it comes from one.
+    """
     inner, attempts = _unwrap(event)
     try:
-        message = _read(inner, now, message_id)
+        message = _read(inner, now, message_id, sent_at)
     except InvalidEventError as error:
         message = Message(message_id, errors=(error,))
     return replace(message, event=inner, attempts=attempts)
 
 
-def _read(inner: object, now: datetime, message_id: str) -> Message:
+def _read(inner: object, now: datetime, message_id: str, sent_at: datetime | None) -> Message:
     if not isinstance(inner, Mapping):
         raise unsupported("not a JSON object")
     if _content(inner) is not inner:
         raise unsupported("too many envelopes")
     if WATCH in inner:
-        return execution_watch.read(inner, message_id)
+        return execution_watch.read(inner, message_id, sent_at)
+    if NOMINATION in inner:
+        return nomination.read(inner, message_id)
     if inner.get("source") == "aws.s3":
         return eventbridge.read(inner, now, message_id)
     return s3_notification.read(inner, now, message_id)

@@ -81,7 +81,7 @@ def parse(
         is_v2 = event.get("version") == "2.0"
         request = (APIGatewayProxyEventV2 if is_v2 else APIGatewayProxyEvent)(dict(event))
         try:
-            change = Change(_requested(request, source_buckets))
+            change = Change(_requested(request, source_buckets), is_request=True)
         except ReplicationError as error:
             return HttpInvocation(messages=(), request_id=request_id, refusal=error)
         return HttpInvocation(messages=(Message(changes=(change,)),), request_id=request_id)

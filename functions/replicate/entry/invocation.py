@@ -50,6 +50,11 @@ class Change:
     """A lifecycle rule of S3 deleted the object."""
     watched: frozenset[str] = frozenset()
     """Names of the executions that the event waits for."""
+    since: datetime | None = None
+    """When it began to wait; None if it has not waited. Executions that failed before do not count:
+    since then somebody may have removed the cause."""
+    is_request: bool = False
+    """The API or a job asks for the present state: there is no event that must be kept."""
 
     def expect(self, parallel_from: int) -> Expectation:
         """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.
@@ -61,6 +66,7 @@ class Change:
     def merge(self, other: "Change") -> "Change":
         """Combine two changes of one key: replicate once, and count the age of the older one."""
         times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
+        waiting = [time for time in (self.since, other.since) if time is not None]
         sizes = [size for size in (self.size, other.size) if size is not None]
         expected = {self.expectation, other.expectation} - {Expectation.UNKNOWN}
         return Change(
@@ -70,6 +76,8 @@ class Change:
             max(sizes, default=None),
             by_lifecycle=self.by_lifecycle and other.by_lifecycle,
             watched=self.watched | other.watched,
+            since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - one is new
+            is_request=self.is_request and other.is_request,
         )
 
 

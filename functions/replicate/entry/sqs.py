@@ -49,8 +49,9 @@ def _message(record: object, now: datetime) -> Message:
         raise unsupported("an SQS message has no messageId")
     body = record.get("body")
     parsed = envelopes.parsed(body)
-    message = envelopes.read(body if parsed is None else parsed, now, message_id)
     receipt = _receipt(record, now)
+    sent_at = now - receipt.age if receipt else None
+    message = envelopes.read(body if parsed is None else parsed, now, message_id, sent_at)
     if receipt and receipt.receives > 1 and receipt.age > ABANDONED_AFTER:
         message = replace(message, changes=(), errors=(GivenUpError(_ABANDONED),))
     return replace(message, receipt=receipt)
@@ -63,5 +64,5 @@ def _receipt(record: Mapping[str, Any], now: datetime) -> Receipt | None:
         sent_at = datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC)
         receives = int(attributes["ApproximateReceiveCount"])
         return Receipt(str(record["receiptHandle"]), receives, now - sent_at)
-    except (LookupError, TypeError, ValueError, OverflowError):
+    except (LookupError, TypeError, ValueError, OverflowError, OSError):
         return None

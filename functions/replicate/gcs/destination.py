@@ -1,6 +1,7 @@
 """Implement the port `Destination` with google-cloud-storage. Each write has a precondition."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from google.api_core.exceptions import NotFound
@@ -26,6 +27,13 @@ from replicate.retry import RetryPolicy, retrying
 
 T = TypeVar("T")
 
+PATCH_DELAYS = 10
+"""How many times longer the waits between attempts of a patch are: seconds.
+
+A part is patched right after it was written, and GCS takes about one write a second of one name.
+Source: "Cloud Storage quotas and limits".
+"""
+
 ONE_REQUEST_BYTES = 1024 * 1024
 """Largest object that is written by one request. Such a request holds the bytes three times.
 
@@ -44,7 +52,7 @@ class GcsDestination:
         self._naming = naming
         self._deadline = deadline
         self._policy = policy
-        self._obstacle: str | None = None
+        self._has_no_obstacle = False
 
     def head(self, name: str) -> Replica | None:
         """See `Destination.head`."""
@@ -160,10 +168,15 @@ class GcsDestination:
         )
 
     def staging_obstacle(self) -> str | None:
-        """See `Destination.staging_obstacle`. The bucket is read once."""
-        if self._obstacle is None:
-            self._obstacle = self._read_settings(buckets.staging_obstacle)
-        return self._obstacle or None
+        """See `Destination.staging_obstacle`. The bucket is read until there is no obstacle."""
+        if self._has_no_obstacle:
+            return None
+        prefix = self._naming.staging
+        obstacle = self._read_settings(
+            lambda bucket, timeout: buckets.staging_obstacle(bucket, timeout, prefix)
+        )
+        self._has_no_obstacle = not obstacle
+        return obstacle or None
 
     def bucket_settings(self) -> buckets.BucketSettings | None:
         """Describe the bucket; None if the credentials may not read its settings."""
@@ -200,6 +213,9 @@ class GcsDestination:
                 precondition,
                 lambda found: (
                     found.attributes == attributes and found.generation == current.generation
+                ),
+                policy=replace(
+                    self._policy, first_delay_s=self._policy.first_delay_s * PATCH_DELAYS
                 ),
             )
         except DestinationBucketNotFoundError:
@@ -241,6 +257,7 @@ class GcsDestination:
         is_written: Callable[[Replica], bool],
         sources: Sequence[Replica] = (),
         *,
+        policy: RetryPolicy | None = None,
         is_quick: bool = True,
     ) -> Replica:
         """Send a write until a response arrives. Its precondition lets it take effect only once.
@@ -262,7 +279,7 @@ class GcsDestination:
                     name, lost, precondition, is_written if response_lost else None, sources
                 )
 
-        return retrying(attempt, self._policy, self._deadline)
+        return retrying(attempt, policy or self._policy, self._deadline)
 
     def _resolve_failed_precondition(
         self,

@@ -26,6 +26,20 @@ from replicate.protocol.replicator import Replicator
 MAX_ROUNDS = 10
 """Plans in one execution. A lost race needs another plan; ten in a row are no races any more."""
 
+EVENTS_PER_SLICE = 7
+"""Events in the history of an execution for a slice without retries."""
+
+MAX_EVENTS = 20_000
+"""Step Functions ends an execution after 25,000 events. The difference is left for retries.
+
+Source: "Quotas" in Step Functions' developer guide.
+"""
+
+
+def max_rounds(slices: int) -> int:
+    """Return how many plans of so many slices one execution may have: 4 of 640 slices."""
+    return max(1, min(MAX_ROUNDS, MAX_EVENTS // (EVENTS_PER_SLICE * slices)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
@@ -49,7 +63,9 @@ class LargeCopy:
     def plan(self, ref: SourceRef, mine: str | None) -> Planned | Result:
         """Plan the slices, or return how the key was made equal without any.
 
-        `mine` is the fingerprint of the version that this execution has staged.
+        `mine` is the fingerprint of the version that this execution has staged. When another large
+        version has replaced it, this execution ends: another one copies that, which the new
+        version's event or the message that watches this execution starts.
         """
         name = self._naming.name(ref)
         while True:
@@ -62,6 +78,8 @@ class LargeCopy:
             plan = decide(ref, source, replica, self._replicator.policy)
             job = self._job(name, plan.source) if isinstance(plan, Copy) else None
             if isinstance(plan, Copy) and job:
+                if mine and mine != current:
+                    return self._superseded(name, plan.source, replica)
                 return Planned(
                     fingerprint=fingerprint(plan.source),
                     precondition=plan.precondition,
@@ -78,12 +96,15 @@ class LargeCopy:
 
     def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
         """Stage one slice. Return False when the key must be planned again."""
+        name = self._naming.name(ref)
         source = self._source.head(ref)
         if source is None or fingerprint(source) != planned.fingerprint:
             return False
-        job = self._job(self._naming.name(ref), source)
+        job = self._job(name, source)
         if job is None or number >= job.cut.slices:
             return False  # the settings have changed since the plan
+        if not self._is_as_planned(name, planned):
+            return False  # the commit would be in vain
         try:
             self._assembler.stage_slice(job, number)
         except LostRaceError:
@@ -125,6 +146,16 @@ class LargeCopy:
         """Delete what is staged for one version."""
         name = self._naming.name(ref)
         self._assembler.sweep(staging_folder(self._assembler.prefix, mine, name))
+
+    def _superseded(self, name: str, source: SourceObject, replica: Replica | None) -> Result:
+        return Result(
+            ref=source.ref,
+            uri=self._naming.uri(name),
+            reason=Reason.SUPERSEDED,
+            source=source,
+            replica=replica,
+            verified_by=VerifiedBy("fingerprint", "fingerprint"),
+        )
 
     def _job(self, name: str, source: SourceObject) -> Job | None:
         storage_class = self._replicator.storage_classes.get(source.storage_class)

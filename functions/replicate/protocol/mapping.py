@@ -54,7 +54,7 @@ class Naming:
     def name(self, ref: SourceRef) -> str:
         """Return the name of the replica. Raise InvalidNameError if GCS does not accept it."""
         name = self.prefix + ref.key
-        if self.staging and name.startswith(self.staging):
+        if self.is_staged(ref.key):
             raise InvalidNameError(
                 f"{ref.uri} is not replicated: names that begin with {self.staging} are for parts"
                 " of large objects. Rename the object in S3, or set another STAGING_PREFIX."
@@ -65,6 +65,10 @@ class Naming:
                 " Rename the object in S3."
             )
         return name
+
+    def is_staged(self, key: str) -> bool:
+        """Return whether the name for a key is one of staged objects."""
+        return bool(self.staging) and (self.prefix + key).startswith(self.staging)
 
     def uri(self, name: str) -> str:
         return f"gs://{self.bucket}/{name}"

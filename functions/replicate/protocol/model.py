@@ -74,6 +74,8 @@ class SourceObject:
     checksums: tuple[Checksum, ...] = ()
     etag_is_md5: bool = False
     etag_is_md5_of_parts: bool = False
+    is_archived: bool = field(default=False, compare=False)
+    """Its bytes cannot be read before it is restored."""
     request_id: str | None = field(default=None, compare=False)
 
 
@@ -151,6 +153,7 @@ class Reason(StrEnum):
     DELETED = "deleted", Status.DELETED
     CURRENT = "current", Status.SKIPPED
     EXISTS = "exists", Status.SKIPPED
+    SUPERSEDED = "superseded", Status.SKIPPED
     SOURCE_GONE = "source_gone", Status.SKIPPED
     STARTED = "started", Status.IN_PROGRESS
     RUNNING = "running", Status.IN_PROGRESS

@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replicate.errors import ObjectTooLargeError
+from replicate.errors import ObjectTooLargeError, SourceArchivedError
 from replicate.protocol import mapping
 from replicate.protocol.mapping import Tags
 from replicate.protocol.model import (
@@ -74,7 +74,10 @@ Plan = Copy | Patch | Delete | Done
 def decide(
     ref: SourceRef, source: SourceObject | None, replica: Replica | None, policy: Policy
 ) -> Plan:
-    """Plan the step that makes `replica` equal `source`. Raise ObjectTooLargeError."""
+    """Plan the step that makes `replica` equal `source`.
+
+    Raise ObjectTooLargeError, SourceArchivedError.
+    """
     if source is None:
         if replica and policy.deletes and mapping.is_replica_of(replica.attributes.metadata, ref):
             return Delete(replica)
@@ -90,6 +93,11 @@ def decide(
         raise ObjectTooLargeError(
             f"{ref.uri} has {source.size} bytes, and GCS holds at most {MAX_SIZE} (5 TiB) in an"
             " object. Split the object, or leave it out of the notifications."
+        )
+    if source.is_archived:
+        raise SourceArchivedError(
+            f"{ref.uri} is archived. Restore it (aws s3api restore-object), then try again. If the"
+            " bucket sends its events to the function, the completed restore replicates the object."
         )
     return Copy(source, fit.attributes, Precondition.unchanged(replica))
 

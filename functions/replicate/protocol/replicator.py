@@ -72,10 +72,13 @@ class Replicator:
         ref: SourceRef,
         expectation: Expectation = Expectation.UNKNOWN,
         watched: Collection[str] = (),
+        *,
+        is_request: bool = False,
     ) -> Result:
         """Return when the destination equals the source, or an execution copies the object.
 
-        `watched` names the executions that the event waits for. Raise ReplicationError.
+        `watched` names the executions that the event waits for. A request is no event that must be
+        kept. Raise ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
@@ -90,7 +93,12 @@ class Replicator:
                     plan = decide(ref, source, replica, self.policy)
                     if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
                         started = hand_over(
-                            self.executions, ref, plan.source, plan.precondition, watched
+                            self.executions,
+                            ref,
+                            plan.source,
+                            plan.precondition,
+                            watched,
+                            is_request=is_request,
                         )
                         self._sweep(run)
                         return self._in_progress(run, *started, source, replica)
@@ -146,9 +154,7 @@ class Replicator:
         """Copy in parts, or in one stream that may be open already."""
         source = plan.source
         storage_class = self.storage_classes.get(source.storage_class)
-        assembler = self.assembler
-        in_parts = assembler is not None and source.size >= assembler.sizes.parallel_from
-        job = assembler.job(source, run.name, storage_class) if assembler and in_parts else None
+        job = self.assembler and self.assembler.job(source, run.name, storage_class)
         if self.assembler and job:
             run.staged.add(job.names.folder)
             copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
