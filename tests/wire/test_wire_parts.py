@@ -97,10 +97,9 @@ def _overwrite(harness: Harness) -> dict[str, Any]:
 
 _PART = ("gcs.staged-get", "s3.resume", "gcs.insert", "gcs.staged-patch")
 _COPY = (*(Step(name) for name in _PART), Step("gcs.compose"))
-CREATE = Scenario("create", _create, (Step("s3.get"), *_COPY, Step("s3.head")))
-OVERWRITE = Scenario(
-    "overwrite", _overwrite, (Step("gcs.get"), Step("s3.head"), *_COPY, Step("s3.head", 1))
-)
+_STEPS = (Step("gcs.get"), Step("s3.head"), *_COPY, Step("s3.head", 1))
+CREATE = Scenario("create", _create, _STEPS)
+OVERWRITE = Scenario("overwrite", _overwrite, _STEPS)
 CHANGES = [Step(name) for name in ("gcs.insert", "gcs.staged-patch", "gcs.compose")]
 
 
