@@ -176,9 +176,10 @@ def test_run_that_is_cut_off_again_and_again_can_be_repeated(harness: Harness, c
 
 def stalls() -> Iterator[Case]:
     """Yield stalls. The first request to GCS is not repeated after one (test_wire_stalls.py)."""
+    first = (OVERWRITE.steps[0], BEFORE_RESPONSE)
     for step in OVERWRITE.steps:
-        codes = frozenset({"destination_unavailable"} if step == OVERWRITE.steps[0] else ())
         for place in {BEFORE_RESPONSE, MID_RESPONSE}.intersection(step.places()):
+            codes = frozenset({"destination_unavailable"} if (step, place) == first else ())
             yield Case(OVERWRITE, step, place, "stall", stall, codes=codes)
 
 
