@@ -24,7 +24,6 @@ DEPLOYED := $(shell sed -nE 's/.*[^A-Za-z]Architecture=[^a-z]*(x86_64|arm64).*/\
 ARCHITECTURE ?= $(or $(DEPLOYED),x86_64)
 BUILD ?= .aws-sam/build
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
-AWS := $(SAM_VENV)/bin/aws
 PIP_AUDIT := $(AUDIT_VENV)/bin/pip-audit
 LOCKS := functions/requirements.txt $(sort $(wildcard requirements/*.txt))
 
@@ -76,6 +75,9 @@ lint: $(VENV)/.installed ## check the code with ruff and mypy (strict)
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 test: setup ## run all tests and check their coverage of the function
 	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
+
+unit: $(VENV)/.installed ## run the unit and event tests only (seconds)
+	$(BIN)/pytest tests/unit tests/events
 
 # docs/TESTING.md has the groups and the scores. SAMPLE=20 tests at most 20 mutants of each module.
 mutants: $(MUTANTS_VENV)/.installed ## mutation tests: list the changes of the code that no test detects (hours)
@@ -138,25 +140,20 @@ sam-local: setup ## run the function in Docker with every sample event, and the 
 	@$(MAKE) build BUILD=.aws-sam/local ARCHITECTURE=$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 	@$(BIN)/python -m tools.build.sam_local .aws-sam/local/template.yaml
 
-# docs/OPERATIONS.md has the AWS commands that redrive and doctor run.
-redrive: $(SAM_VENV)/.installed ## retry the failed events: make redrive STACK=s3-to-gcs
-	@test -n "$(STACK)" || { echo "Which stack? Run make redrive STACK=s3-to-gcs" >&2; exit 1; }
-	@output() { $(AWS) cloudformation describe-stacks --stack-name "$(STACK)" --output text \
-		--query "Stacks[0].Outputs[?OutputKey=='$$1'].OutputValue"; }; \
-	from=$$(output FailureQueueArn); to=$$(output EventQueueArn); \
-	test -n "$$from" -a -n "$$to" || { echo "The stack $(STACK) has no FailureQueueArn and EventQueueArn among its" \
-		"outputs. Check the name of the stack. If it is an older version, run make deploy first." >&2; exit 1; }; \
-	$(AWS) sqs start-message-move-task --source-arn "$$from" --destination-arn "$$to" > /dev/null; \
-	echo "SQS is moving the events. Progress: aws sqs list-message-move-tasks --source-arn $$from"
+# The commands on a deployed stack. docs/OPERATIONS.md describes them, and the permissions that each needs.
+OPERATE = $(BIN)/python -m tools.operate
+doctor: $(VENV)/.installed ## check a stack and its function: make doctor STACK=s3-to-gcs [JSON=1]
+	@$(OPERATE) doctor "$(STACK)" $(if $(JSON),--json) $(if $(FUNCTION),--function "$(FUNCTION)")
 
-doctor: $(SAM_VENV)/.installed ## check a deployment step by step: make doctor FUNCTION=name
-	@test -n "$(FUNCTION)" || { echo "Which function? Run make doctor FUNCTION=name with its name or ARN, which is the" \
-		"stack's output FunctionArn" >&2; exit 1; }
-	@answer=$$(mktemp) && trap 'rm -f "$$answer"' EXIT; \
-	$(AWS) lambda invoke --function-name "$(FUNCTION)" --payload '{"doctor": true}' \
-		--cli-read-timeout 0 "$$answer" > /dev/null; \
-	"$(PYTHON)" -m json.tool --no-ensure-ascii "$$answer"; \
-	grep -q '"healthy": *true' "$$answer" || { echo 'Not healthy: the hop with "ok": false says what to do.' >&2; exit 1; }
+status: $(VENV)/.installed ## show lag, backlog, dead letters and the last reconcile: make status STACK=s3-to-gcs
+	@$(OPERATE) status "$(STACK)"
+
+redrive: $(VENV)/.installed ## run failed events again: make redrive STACK=s3-to-gcs [CODE=error_code] [RATE=100] [DRY_RUN=1]
+	@$(OPERATE) redrive "$(STACK)" $(CODE:%=--code "%") $(if $(RATE),--rate "$(RATE)") $(if $(DRY_RUN),--dry-run)
+
+# The shell, and not make, inserts PREFIX: it may have any character.
+reconcile: $(VENV)/.installed ## compare both sides: make reconcile STACK=s3-to-gcs [PREFIX=logs/] [REPAIR=1] [YES=1]
+	@$(OPERATE) reconcile "$(STACK)" --prefix "$${PREFIX:-}" $(if $(REPAIR),--repair) $(if $(YES),--yes)
 
 # The lock files have names, versions and hashes. They do not name a package index.
 lock: $(VENV)/.installed ## resolve all dependencies again and write the lock files
@@ -178,4 +175,4 @@ audit: $(AUDIT_VENV)/.installed ## search the locked packages for known vulnerab
 clean: ## remove all files that make created
 	rm -rf .venv .cache .aws-sam
 
-.PHONY: help setup fmt lint test mutants lock clean demo pictures up soak bench simulate validate build deploy sam-local redrive doctor audit
+.PHONY: help setup fmt lint unit test mutants lock clean demo pictures up soak bench simulate validate build deploy sam-local doctor status redrive reconcile audit

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from executions import FakeExecutions
 from fakes import FakeGcs, FakeS3
 
+from replicate.entry.invocation import Change
 from replicate.entry.invocation import Context as LambdaContext
 from replicate.handler import Function
 from replicate.parallel import Threads
@@ -21,8 +22,10 @@ from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.scope import Scope
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
+from replicate.settlement import Queues
 
 EVENTS = Path(__file__).parents[1] / "events"
 
@@ -31,6 +34,16 @@ def sample_event(name: str) -> dict[str, Any]:
     """Return the event in events/`name`.json."""
     event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     return event
+
+
+class Everything(Scope):
+    """A scope that no deployment has: all objects."""
+
+    def __init__(self) -> None:
+        super().__init__(frozenset())
+
+    def require(self, ref: SourceRef) -> None:
+        """Refuse nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,11 @@ class MemoryStores:
     wrap: Callable[[Source], Source] = lambda source: source
 
     executions: FakeExecutions | None = None
+    queues: Queues | None = None
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
+
+    changes: list[Change] = field(default_factory=list)
+    """What the function asked a replicator for."""
 
     service: str = field(default_factory=lambda: f"test-{uuid.uuid4()}")
     """Unique, because loggers are kept per service and write to the standard output of one test."""
@@ -65,7 +82,7 @@ class MemoryStores:
             "GCS_BUCKET_NAME": "replica",
             "GCP_CREDENTIALS_SECRET": "gcp",
             "AWS_REGION": "eu-west-1",
-            "SOURCE_BUCKETS": "source",
+            "SOURCE_BUCKETS": "source,my-source-bucket",
             "POWERTOOLS_SERVICE_NAME": self.service,
         }
         return Settings.from_environ(required | self.environ)
@@ -86,8 +103,12 @@ class MemoryStores:
     def large_copy(self) -> LargeCopy:
         return LargeCopy(self.replicator(self.settings.policy), self.assembler)
 
-    def replicator(self, policy: Policy) -> Replicator:
+    def reconcile(self) -> NoReturn:
+        raise NotImplementedError("Build it of its own parts.")
+
+    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
         settings = self.settings
+        self.changes += [change] if change else []
         return Replicator(
             source=self.wrap(self.s3),
             destination=self.gcs,

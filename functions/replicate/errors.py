@@ -11,15 +11,17 @@ ReplicationError                    500
 ├── UnsupportedMediaTypeError       415
 ├── MethodNotAllowedError           405
 ├── ForbiddenError                  403
-│   ├── SourceNotAllowedError            the bucket is not in SOURCE_BUCKETS
+│   ├── SourceNotAllowedError            the bucket or key is not to be replicated
 │   ├── SourceForbiddenError
 │   └── DestinationForbiddenError
 ├── NotFoundError                   404
 │   ├── RouteNotFoundError
 │   ├── ObjectNotFoundError
 │   ├── SourceBucketNotFoundError
-│   └── DestinationBucketNotFoundError
+│   ├── DestinationBucketNotFoundError
+│   └── PrefixNotFoundError              no key on either side begins with it
 ├── SourceArchivedError             409
+├── DestinationForeignError         409  Overwrite=own, and the object in GCS is no replica
 ├── ObjectTooLargeError             413
 ├── ThrottledError                  429  retryable
 ├── SettingsError                   500
@@ -30,6 +32,9 @@ ReplicationError                    500
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
 ├── LargeObjectError                500  executions for a large object failed
+│   └── LargeObjectDelayedError     503  retryable: their causes may pass
+├── GivenUpError                    500  no attempt of many days reported why it failed
+├── ListingOrderError               500  a listing is not in the order of its keys
 ├── InternalError                   500
 └── BatchFailedError                500  retryable: Lambda retries the whole event
 
@@ -48,20 +53,31 @@ class ReplicationError(Exception):
     """The failure of a replication. Users see `message`: it names the object and what to do.
 
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
-    ID of the failed request.
+    ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
+    says that another attempt in this invocation would only wait again: redelivery repeats it.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
+    moves_bytes: ClassVar[bool] = False
+    """Whether each attempt transfers the object and is paid for. Few attempts are made then."""
 
     def __init__(
-        self, message: str, *, retry_after_s: float | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+        timed_out: bool = False,
+        ends_run: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
         self.request_id = request_id
+        self.timed_out = timed_out
+        self.ends_run = ends_run
 
 
 class InvalidRequestError(ReplicationError):
@@ -111,7 +127,7 @@ class ForbiddenError(ReplicationError):
 
 
 class SourceNotAllowedError(ForbiddenError):
-    """An API request names a bucket that is not in SOURCE_BUCKETS."""
+    """The bucket or the key is not one that this deployment replicates."""
 
     code = "source_not_allowed"
 
@@ -159,11 +175,24 @@ class DestinationBucketNotFoundError(NotFoundError):
     code = "destination_bucket_not_found"
 
 
+class PrefixNotFoundError(NotFoundError):
+    """No key in S3 and no name in GCS begins with the prefix of a reconcile."""
+
+    code = "prefix_not_found"
+
+
 class SourceArchivedError(ReplicationError):
     """The object is in an archive tier and must be restored before it can be read."""
 
     status = 409
     code = "source_archived"
+
+
+class DestinationForeignError(ReplicationError):
+    """The object in GCS is not a replica of the source, and only replicas may be overwritten."""
+
+    status = 409
+    code = "destination_foreign"
 
 
 class ObjectTooLargeError(ReplicationError):
@@ -200,6 +229,7 @@ class IntegrityError(ReplicationError):
     status = 502
     code = "integrity"
     retryable = True
+    moves_bytes = True
 
 
 class UnavailableError(ReplicationError):
@@ -228,12 +258,33 @@ class OutOfTimeError(ReplicationError):
     status = 504
     code = "out_of_time"
     retryable = True
+    moves_bytes = True
 
 
 class LargeObjectError(ReplicationError):
     """Executions of the state machine did not copy a large object. The text has the last cause."""
 
     code = "large_object_failed"
+
+
+class LargeObjectDelayedError(LargeObjectError):
+    """Executions failed for a cause that may pass. Later the next one starts."""
+
+    status = 503
+    code = "large_object_delayed"
+    retryable = True
+
+
+class GivenUpError(ReplicationError):
+    """An event was delivered for many days, and the function never reported why it failed."""
+
+    code = "given_up"
+
+
+class ListingOrderError(ReplicationError):
+    """A listing is not in the byte order of its keys, so a comparison could miss some."""
+
+    code = "listing_order"
 
 
 class InternalError(ReplicationError):

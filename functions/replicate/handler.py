@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from replicate import certificates, entry
+from replicate.entry.failures import failures
 from replicate.entry.invocation import Change, Context, Invocation
 from replicate.errors import InternalError, InvalidEventError, ReplicationError
+from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Result, SourceRef
+from replicate.settlement import settle
 from replicate.telemetry import Telemetry
 from replicate.wiring import Environment, Stores
 
@@ -26,6 +29,9 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 CONCURRENCY = 10
 """Changes of one event that are replicated at the same time. Each needs up to 8 MiB of memory."""
 
+RESPONSE_S = 0.5
+"""Seconds at the end of an invocation in which no failure is stored, so that it can respond."""
+
 
 def lambda_handler(event: object, context: Context) -> dict[str, Any]:
     """Handle one invocation. The first one builds the clients."""
@@ -35,6 +41,8 @@ def lambda_handler(event: object, context: Context) -> dict[str, Any]:
         return doctor.examine(build_environment, context)
     if isinstance(event, dict) and "large" in event:
         return _function().step(event, context)
+    if isinstance(event, dict) and "reconcile" in event:
+        return _function().reconcile(event, context)
     return _function().handle(event, context)
 
 
@@ -55,7 +63,31 @@ class Function:
             for change, result in self._replicate_all(invocation.changes):
                 self._telemetry.record(change, result, datetime.now(UTC))
                 results[change.ref] = result
-            return invocation.respond(results)
+            return self._settle(invocation, results, context).respond(results)
+
+    def _settle(
+        self,
+        invocation: Invocation,
+        results: Mapping[SourceRef, Result | ReplicationError],
+        context: Context,
+    ) -> Invocation:
+        """Return the invocation without the messages that are in the dead-letter queue."""
+        queues = self._stores.queues
+        failed = (
+            [] if invocation.answers_for_failures else [*failures(invocation.messages, results)]
+        )
+        if queues is None or not failed:
+            return invocation
+        kept = settle(
+            failed,
+            queues,
+            self._settings.redelivery,
+            deadline=Deadline(context.get_remaining_time_in_millis() / 1000 - RESPONSE_S),
+            now=datetime.now(UTC),
+            request_id=context.aws_request_id,
+            report=self._telemetry.reject,
+        )
+        return invocation.without(kept)
 
     def step(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Run one step of the state machine that copies large objects."""
@@ -63,13 +95,23 @@ class Function:
 
         self._stores.start_invocation(context)
         with self._telemetry.invocation(context.aws_request_id):
-            return workflow.step(self._stores.large_copy(), self._telemetry, event)
+            return workflow.step(
+                self._stores.large_copy(), self._telemetry, event, self._settings.scope
+            )
+
+    def reconcile(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Run one step of the state machine that reconciles both sides."""
+        from replicate.reconcile import steps  # noqa: PLC0415 - as above
+
+        self._stores.start_invocation(context)
+        with self._telemetry.invocation(context.aws_request_id):
+            return steps.step(self._stores.reconcile, self._telemetry, event)
 
     def _parse(self, event: object, context: Context) -> Invocation:
         """Read an event; record what cannot be read. Raise InvalidEventError."""
-        buckets = self._settings.source_buckets
+        scope = self._settings.scope
         try:
-            invocation = entry.parse(event, datetime.now(UTC), context, buckets)
+            invocation = entry.parse(event, datetime.now(UTC), context, scope)
         except InvalidEventError as error:
             self._telemetry.reject(error)
             raise
@@ -93,9 +135,11 @@ class Function:
 
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
-            policy = self._settings.policy_for(by_lifecycle=change.by_lifecycle)
-            return self._stores.replicator(policy).replicate(
-                change.ref, change.expect(self._settings.sizes.parallel_from), change.watched
+            return self._stores.replicator(self._settings.policy, change).replicate(
+                change.ref,
+                change.expect(self._settings.sizes.parallel_from),
+                change.watched,
+                change.evidence,
             )
         except ReplicationError as error:
             return error

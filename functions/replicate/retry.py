@@ -40,6 +40,8 @@ class RetryPolicy:
     because Lambda bills the time of a waiting function."""
     io_timeout_s: float = 20.0
     """Longest wait for a connection, or for the next bytes of a request or a response."""
+    attempts_after_timeout: int = 2
+    """Attempts that may time out. A second one has a new connection; more only wait longer."""
 
     def delay_s(self, failures: int) -> float:
         """Return a random delay in seconds: exponential backoff with full jitter."""
@@ -63,14 +65,18 @@ class Backoff:
         self._deadline = deadline
         self._sleep = sleep
         self._failures = 0
+        self._timeouts = 0
 
     def failed(self, error: ReplicationError) -> None:
         """Wait before the next attempt. Raise `error` if no attempt or no time is left."""
         self._failures += 1
+        self._timeouts += error.timed_out
         delay = error.retry_after_s
         if delay is None:
             delay = self._policy.delay_s(self._failures)
         elif delay > self._policy.longest_retry_after_s:
+            raise error
+        if error.ends_run or self._timeouts >= self._policy.attempts_after_timeout:
             raise error
         if self._failures >= self._policy.attempts or delay >= self._deadline.remaining():
             raise error
@@ -79,6 +85,7 @@ class Backoff:
     def progressed(self) -> None:
         """Reset the count of failures, because the last attempt transferred bytes."""
         self._failures = 0
+        self._timeouts = 0
 
 
 def retrying(attempt: Callable[[], T], policy: RetryPolicy, deadline: Deadline) -> T:

@@ -7,8 +7,8 @@ with "Warning" is no failure.
 import uuid
 
 from replicate.errors import DestinationForbiddenError, SettingsError
-from replicate.protocol.handover import Executions
 from replicate.protocol.plan import Overwrite
+from replicate.stepfunctions import StateMachine
 from replicate.wiring import Environment
 
 MIN_AGE_DAYS = 2
@@ -20,10 +20,17 @@ MIN_DURATION_DAYS = {"NEARLINE": 30, "COLDLINE": 90, "ARCHIVE": 365}
 DAY_S = 24 * 60 * 60
 
 
-def state_machine(executions: Executions) -> str:
-    """Ask for an execution that does not exist."""
+def state_machine(executions: StateMachine) -> str:
+    """Ask for the machine, and for an execution that does not exist."""
+    status = executions.check_machine()
     executions.state(f"doctor-{uuid.uuid4()}")
-    return "states:DescribeExecution granted: it has no execution of an unknown name"
+    return f"{status}, and states:DescribeExecution is granted"
+
+
+def event_queue(executions: StateMachine) -> str:
+    """Send a test event, as S3 does when notifications are set up."""
+    executions.send_test_event()
+    return "sqs:SendMessage granted: a test event was sent, for which the function does nothing"
 
 
 def staging(environment: Environment) -> str:

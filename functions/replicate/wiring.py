@@ -1,15 +1,17 @@
 """The composition root: everything that an execution environment needs, built once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from replicate.aws_clients import AwsClients
-from replicate.entry.invocation import Context
+from replicate.breaker import BreakerPolicy, Circuit
+from replicate.entry.invocation import Change, Context
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.parallel import Threads
 from replicate.protocol import Replicator
 from replicate.protocol.assembly import Assembler
@@ -21,8 +23,13 @@ from replicate.protocol.plan import Policy
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
 from replicate.settings import Settings
+from replicate.settlement import Queues
+from replicate.sqs.queues import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
+
+if TYPE_CHECKING:
+    from replicate.reconcile.steps import Reconcile
 
 
 class Stores(Protocol):
@@ -34,11 +41,18 @@ class Stores(Protocol):
     def start_invocation(self, context: Context) -> None:
         """Restart the deadline."""
 
-    def replicator(self, policy: Policy) -> Replicator:
-        """Return the protocol over both stores."""
+    def replicator(self, policy: Policy, change: Change) -> Replicator:
+        """Return the protocol over both stores, for one change."""
 
     def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile."""
+
+    @property
+    def queues(self) -> Queues | None:
+        """The stack's queues; None if the invoker alone keeps what failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +69,7 @@ class Environment:
     clock: RoundClock
     assembler: Assembler
     executions: StateMachine | None
+    queues: Queues | None
 
     @classmethod
     def from_environ(
@@ -75,8 +90,22 @@ class Environment:
         settings = Settings.from_environ(environ)
         deadline = Deadline(0)
         aws = AwsClients(settings.region, retries, verify)
-        secret = Secret(aws, settings.credentials_secret, settings.region, retries)
-        gcs = GcsClient(SecretCredentials(secret, retries))
+        secret = Secret(
+            aws,
+            settings.credentials_secret,
+            settings.region,
+            retries,
+            TrustedHosts(settings.google_domains, settings.emulator),
+        )
+        waits = BreakerPolicy()
+        circuit = Circuit(
+            replace(
+                waits,
+                shortest_wait_s=min(waits.shortest_wait_s, retries.io_timeout_s),
+                longest_wait_s=min(waits.longest_wait_s, retries.io_timeout_s),
+            )
+        )
+        gcs = GcsClient(SecretCredentials(secret, retries), circuit)
         reads_tags = settings.policy.tags is not Tags.OFF
         source = S3Source(aws, deadline, retries, tags=reads_tags)
         destination = GcsDestination(gcs, settings.naming, deadline, retries)
@@ -97,14 +126,17 @@ class Environment:
                 in_parallel=Threads(PARTS_AT_ONCE),
             ),
             executions=_state_machine(settings, aws, deadline, retries),
+            queues=_queues(settings, aws, retries),
         )
 
     def start_invocation(self, context: Context) -> None:
         """Restart the deadline: the invocation's time, less the margin for its end."""
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
+        self.gcs.circuit.start_invocation()
 
-    def replicator(self, policy: Policy) -> Replicator:
-        """Return the protocol over both stores."""
+    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
+        """Return the protocol over both stores, for one change."""
+        executions = self.executions
         return Replicator(
             source=self.source,
             destination=self.destination,
@@ -113,17 +145,36 @@ class Environment:
             policy=policy,
             storage_classes=self.settings.storage_classes,
             assembler=self.assembler,
-            executions=self.executions,
+            executions=executions.of(change) if executions and change else executions,
         )
 
     def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
         return LargeCopy(self.replicator(self.settings.policy), self.assembler)
 
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile. Raise SettingsError."""
+        from replicate import reconcile_wiring  # noqa: PLC0415 - other invocations do without it
+
+        return reconcile_wiring.reconcile(
+            self.settings, self.aws, self.gcs, self.deadline, self.retries
+        )
+
     def close(self) -> None:
         """Close the connections."""
         self.aws.close()
         self.gcs.close()
+
+
+def _queues(settings: Settings, aws: AwsClients, retries: RetryPolicy) -> SqsQueues | None:
+    if not settings.failure_queue_url:
+        return None
+    return SqsQueues(
+        aws,
+        retries,
+        event_queue=settings.event_queue_url,
+        failure_queue=settings.failure_queue_url,
+    )
 
 
 def _state_machine(

@@ -3,7 +3,8 @@
 Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
 After an error with the name `PermanentError` or `WrongBytesError` the machine sweeps and fails. It
 retries after any other error, also when the function's process was killed or ran out of time:
-Lambda has many names for that.
+Lambda has many names for that. When retries do not help, it fails and keeps what is staged for the
+next execution. `event` has what `execution_watch.facts` says of the event that started it.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from replicate import report
+from replicate.entry import execution_watch
 from replicate.entry.invocation import Change, reading, source_ref
 from replicate.errors import IntegrityError, ReplicationError
-from replicate.protocol.large import MAX_ROUNDS, LargeCopy, Planned
-from replicate.protocol.model import Precondition, Result, SourceRef
+from replicate.protocol.large import LargeCopy, Planned, max_rounds
+from replicate.protocol.model import Precondition, Result
+from replicate.protocol.scope import Scope
 from replicate.telemetry import Telemetry
 
 
@@ -30,20 +33,25 @@ class PermanentError(Exception):
     """The step cannot succeed. The execution sweeps and fails; the event's message remains."""
 
 
-def step(copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any]) -> dict[str, Any]:
+def step(
+    copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any], scope: Scope
+) -> dict[str, Any]:
     """Run one step and return the new state. Raise TransientError, PermanentError."""
-    ref: SourceRef | None = None
+    change: Change | None = None
     try:
         with reading("a step of the state machine"):
             ref = source_ref(event["bucket"], event["key"])
+            known = execution_watch.change(ref, event.get("event"))
             name = event["large"]
+            scope.require(ref)
             run = {"plan": _plan, "slice": _slice, "commit": _commit, "sweep": _sweep}[name]
-        return run(copy, telemetry, ref, event)
+        change = known
+        return run(copy, telemetry, change, event)
     except ReplicationError as error:
-        if ref is None:
+        if change is None:
             telemetry.reject(error)
         else:
-            telemetry.record(Change(ref), error, datetime.now(UTC))
+            telemetry.record(change, error, datetime.now(UTC))
         raise _kind(event, error)(f"{error.code}: {error.message}") from None
 
 
@@ -54,17 +62,18 @@ def _kind(event: Mapping[str, Any], error: ReplicationError) -> type[Exception]:
 
 
 def _plan(
-    copy: LargeCopy, telemetry: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+    copy: LargeCopy, telemetry: Telemetry, change: Change, event: Mapping[str, Any]
 ) -> dict[str, Any]:
-    rounds = event["round"] + 1
-    if rounds > MAX_ROUNDS:
-        raise PermanentError(
-            f"out_of_rounds: {ref.uri} or its replica changed in {MAX_ROUNDS} rounds, or a policy"
-            " of the bucket refuses the replica."
-        )
+    ref = change.ref
     planned = copy.plan(ref, event["mine"])
     if isinstance(planned, Result):
-        return _done(telemetry, planned)
+        return _done(telemetry, planned, change)
+    rounds = event["round"] + 1
+    if rounds > max_rounds(planned.slices):
+        raise PermanentError(
+            f"out_of_rounds: {ref.uri} or its replica changed in {rounds - 1} rounds, or a policy"
+            " of the bucket refuses the replica."
+        )
     return {
         "done": False,
         "bucket": ref.bucket,
@@ -79,31 +88,31 @@ def _plan(
 
 
 def _slice(
-    copy: LargeCopy, _: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+    copy: LargeCopy, _: Telemetry, change: Change, event: Mapping[str, Any]
 ) -> dict[str, Any]:
-    return {"staged": copy.stage(ref, _planned(event), event["number"])}
+    return {"staged": copy.stage(change.ref, _planned(event), event["number"])}
 
 
 def _commit(
-    copy: LargeCopy, telemetry: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+    copy: LargeCopy, telemetry: Telemetry, change: Change, event: Mapping[str, Any]
 ) -> dict[str, Any]:
-    result = copy.commit(ref, _planned(event))
+    result = copy.commit(change.ref, _planned(event))
     if result:
-        return _done(telemetry, result)
+        return _done(telemetry, result, change)
     return {
         "done": False,
-        "bucket": ref.bucket,
-        "key": ref.key,
+        "bucket": change.ref.bucket,
+        "key": change.ref.key,
         "round": event["round"],
         "mine": event["mine"],
     }
 
 
 def _sweep(
-    copy: LargeCopy, _: Telemetry, ref: SourceRef, event: Mapping[str, Any]
+    copy: LargeCopy, _: Telemetry, change: Change, event: Mapping[str, Any]
 ) -> dict[str, Any]:
     if event["mine"]:
-        copy.sweep(ref, event["mine"])
+        copy.sweep(change.ref, event["mine"])
     return {}
 
 
@@ -115,8 +124,7 @@ def _planned(event: Mapping[str, Any]) -> Planned:
     )
 
 
-def _done(telemetry: Telemetry, result: Result) -> dict[str, Any]:
-    """End the execution. The lag counts from the source's last modification."""
-    occurred_at = result.source.last_modified if result.source else None
-    telemetry.record(Change(result.ref, occurred_at), result, datetime.now(UTC))
+def _done(telemetry: Telemetry, result: Result, change: Change) -> dict[str, Any]:
+    """End the execution. The lag counts from the event that started it, if one did."""
+    telemetry.record(change, result, datetime.now(UTC))
     return {"done": True, "result": report.result(result)}

@@ -6,7 +6,6 @@ import http.client
 import json
 import random
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +40,7 @@ class Reply:
 
 
 Upload = Callable[..., Reply]
-"""`(name, data, query, headers)` -> the answer to the request that completes the upload."""
+"""`(name, data, query, headers)` -> the response to the request that completes the upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +50,12 @@ class Gcs:
     url: str
     bucket: str
     token: str
-    context: ssl.SSLContext | None = None
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a connection of its own."""
         parts = urlsplit(self.url)
         if parts.scheme == "https":
-            return http.client.HTTPSConnection(parts.netloc, timeout=30, context=self.context)
+            return http.client.HTTPSConnection(parts.netloc, timeout=30)
         return http.client.HTTPConnection(parts.netloc, timeout=30)
 
     def request(
@@ -80,8 +78,8 @@ class Gcs:
             connection.request(
                 method, self.target(target, query), body, sent, encode_chunked=chunked
             )
-            answer = connection.getresponse()
-            return Reply(answer.status, answer.headers, answer.read())
+            response = connection.getresponse()
+            return Reply(response.status, response.headers, response.read())
 
     def target(self, target: str, query: Mapping[str, object] | None = None) -> str:
         """Return a path with its query, from a path or from an address on this server."""

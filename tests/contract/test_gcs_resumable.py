@@ -264,11 +264,11 @@ def test_two_connections_cannot_mix_their_bytes(gcs: Gcs, name: str) -> None:
     fast = gcs.put(session, DATA[STEP : 2 * STEP], f"{STEP}-{2 * STEP - 1}/*")
     assert fast.persisted == 2 * STEP
     slow.send(DATA[STEP:])
-    answer = slow.getresponse()
-    answer.read()
+    response = slow.getresponse()
+    response.read()
     slow.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert gcs.download(name).body == DATA
 
 

@@ -4,6 +4,7 @@ Queues, notifications, rule, batch size, retries and the function's environment 
 transformed template; S3, SQS and EventBridge are moto's; the function runs in Lambda's runtime.
 """
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from replicate.retry import DEFAULT_POLICY
 from tools.local.cloud import REPLICA, LocalCloud
 from tools.local.deployment import Deployment, deployed
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 ODD_KEYS = ["a +b", "100%", "encoded%20already%2F", "ünïcödé/文件/🎉", "quotes ' \" & <tag> ? #"]
-MAX_RECEIVES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,15 @@ class Running:
         blobs = self.cloud.google.bucket.client.list_blobs(REPLICA, prefix=f"{self.bucket}/")
         return {blob.name.removeprefix(f"{self.bucket}/") for blob in blobs}
 
+    def letters(self) -> list[str]:
+        """Take the messages out of the failure queue."""
+        received = self.cloud.aws.sqs.receive_message(
+            QueueUrl=self.deployment.failure_queue, MaxNumberOfMessages=10
+        )
+        return [message["Body"] for message in received["Messages"]]
+
     def queues(self) -> tuple[int, int]:
-        """Count the events in the event queue and in the failure queue."""
+        """Count the events in the event queue and in the dead-letter queue."""
         return self.deployment.waiting(), self.deployment.failed()
 
 
@@ -101,7 +109,7 @@ def test_a_delete_replicates_by_way_of_the_queue(running: Running) -> None:
     assert running.replicas() == {"kept"}
 
 
-def test_failing_messages_of_a_batch_are_retried_alone_and_then_move_to_the_failure_queue(
+def test_messages_of_a_batch_that_fail_for_good_are_kept_at_once_with_their_reason(
     running: Running,
 ) -> None:
     running.deployment.mapping.drain()  # the test event that S3 sends first
@@ -111,12 +119,28 @@ def test_failing_messages_of_a_batch_are_retried_alone_and_then_move_to_the_fail
         running.fail(key, status=403)
     for key in keys:
         running.put(key)
-    first, *retries = running.deployment.mapping.drain()
-    assert len(first.event["Records"]) == 10
-    assert first.failed_keys() == poison
-    assert [batch.failed_keys() for batch in retries] == [poison] * (MAX_RECEIVES - 1)
+    (batch,) = running.deployment.mapping.drain()
+    assert len(batch.event["Records"]) == 10
+    assert batch.failed_keys() == set()
     assert running.replicas() == set(keys) - poison
     assert running.queues() == (0, 3)
+    letters = [json.loads(body) for body in running.letters()]
+    assert {letter["failures"][0]["source"]["key"] for letter in letters} == poison
+    assert {letter["failures"][0]["code"] for letter in letters} == {"destination_forbidden"}
+
+
+def test_messages_of_a_batch_whose_failure_may_pass_come_again_alone(running: Running) -> None:
+    running.deployment.mapping.drain()  # the test event that S3 sends first
+    keys = [f"{number}.txt" for number in range(10)]
+    for key in keys[3:6]:
+        running.fail(key, status=503, times=2 * DEFAULT_POLICY.attempts)
+    for key in keys:
+        running.put(key)
+    first, *retries = running.deployment.mapping.finish()
+    assert first.failed_keys() == set(keys[3:6])
+    assert len(running.replicas()) == 10
+    assert sum(len(batch.event["Records"]) for batch in retries) == 6
+    assert running.queues() == (0, 0)
 
 
 def test_an_event_that_fails_after_its_redrive_returns_to_the_failure_queue(
@@ -135,18 +159,17 @@ def test_an_event_that_fails_after_its_redrive_returns_to_the_failure_queue(
     assert running.queues() == (0, 0)
 
 
-def test_no_event_is_lost_while_gcs_throttles_and_fails(running: Running) -> None:
+def test_an_outage_heals_without_a_redrive(running: Running) -> None:
     keys = [f"{number}.txt" for number in range(12)]
     for number, key in enumerate(keys):
         running.fail(key, (429, 503, 500)[number % 3], times=1000 if number % 4 == 0 else number)
         running.put(key)
     running.deployment.mapping.drain()
-    failed = running.deployment.failed()
-    assert failed >= 3
-    assert len(running.replicas()) + failed == len(keys)
+    waiting, failed = running.queues()
+    assert (waiting >= 3, failed) == (True, 0)
+    assert len(running.replicas()) + waiting == len(keys)
     running.cloud.google.clear_faults()
-    assert running.deployment.redrive() == failed
-    running.deployment.mapping.drain()
+    running.deployment.mapping.finish()
     assert running.replicas() == set(keys)
     assert running.queues() == (0, 0)
 
@@ -162,18 +185,32 @@ def test_an_upload_and_a_delete_replicate_directly(direct: Running) -> None:
     assert direct.queues() == (0, 0)
 
 
-def test_an_event_that_fails_directly_is_redriven_through_the_queue(direct: Running) -> None:
-    """Lambda's own failure record goes to the failure queue after two retries."""
-    direct.fail("a", status=403)
+def test_a_direct_event_goes_on_in_the_queue_when_lambda_gives_up(direct: Running) -> None:
+    """Lambda's own failure record goes to the event queue after two retries."""
+    direct.fail("a", status=503)
     direct.put("a")
     direct.deployment.settle()
     (delivery,) = direct.deployment.service.deliveries
     assert delivery.attempts == 3
+    assert direct.queues() == (1, 0)
+    (batch,) = direct.deployment.mapping.drain()
+    assert batch.failed_keys() == {"a"}
+    direct.cloud.google.clear_faults()
+    direct.deployment.mapping.finish()
+    assert direct.replicas() == {"a"}
+    assert direct.queues() == (0, 0)
+
+
+def test_a_direct_event_that_fails_for_good_is_kept_at_once(direct: Running) -> None:
+    direct.fail("a", status=403)
+    direct.put("a")
+    direct.deployment.settle()
+    (delivery,) = direct.deployment.service.deliveries
+    assert (delivery.attempts, delivery.error) == (1, None)
     assert direct.queues() == (0, 1)
     direct.cloud.google.clear_faults()
     assert direct.deployment.redrive() == 1
-    (batch,) = direct.deployment.mapping.drain()
-    assert batch.response == {"batchItemFailures": []}
+    direct.deployment.mapping.finish()
     assert direct.replicas() == {"a"}
 
 

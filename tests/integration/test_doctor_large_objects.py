@@ -27,25 +27,41 @@ def gcs_server() -> Iterator[GcsServer]:
 
 
 @pytest.fixture(autouse=True)
-def deployed(gcs: GcsServer, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def deployed(
+    gcs: GcsServer,
+    aws: str,  # noqa: ARG001 - for its variables
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
     """Set the variables of a correct deployment with a state machine, and a lifecycle rule."""
-    machine = "arn:aws:states:us-east-1:123456789012:stateMachine:stack-large-objects"
+    states, sqs = boto3.client("stepfunctions"), boto3.client("sqs")
+    machine = states.create_state_machine(
+        name="stack-large-objects",
+        definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/role",
+    )["stateMachineArn"]
+    queue = sqs.create_queue(QueueName="events")["QueueUrl"]
     environ = {
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp-large",
+        "SOURCE_BUCKETS": "source",
         "LARGE_STATE_MACHINE_ARN": machine,
-        "EVENT_QUEUE_URL": f"{aws}/123456789012/events",
+        "EVENT_QUEUE_URL": queue,
         "STORAGE_EMULATOR_HOST": gcs.url,
     }
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    gcs.set_bucket_settings("replica", lifecycle=lifecycle(CONDITION))
+    access = {"publicAccessPrevention": "enforced"}
+    gcs.set_bucket_settings("replica", lifecycle=lifecycle(CONDITION), iamConfiguration=access)
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name="gcp-large", SecretString=json.dumps(gcs.create_key()))
     yield
     gcs.clear_faults()
     gcs.withhold()
     secrets.delete_secret(SecretId="gcp-large", ForceDeleteWithoutRecovery=True)
+    states.delete_state_machine(stateMachineArn=machine)
+    sqs.delete_queue(QueueUrl=queue)
+    for client in (states, sqs, secrets):
+        client.close()
 
 
 def hops() -> dict[str, dict[str, Any]]:
@@ -63,11 +79,12 @@ def failed() -> dict[str, str]:
 
 def test_correct_deployment_is_healthy_and_warns_of_nothing() -> None:
     found = hops()
-    assert list(found)[5:] == [
+    assert list(found)[6:] == [
         "parts",
         "lifecycle rule for parts",
         "storage costs of parts",
         "state machine",
+        "event queue",
     ]
     assert not [hop for hop in found.values() if not hop["ok"] or "Warning" in hop["found"]]
 
@@ -84,7 +101,23 @@ def test_denied_state_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", service.url)
         found = failed()
     assert found.keys() == {"state machine"}
-    assert "DescribeExecution was refused (AccessDeniedException)" in found["state machine"]
+    assert "DescribeStateMachine was refused (AccessDeniedException)" in found["state machine"]
+
+
+def test_missing_state_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An execution of an unknown machine does not exist either."""
+    machine = "arn:aws:states:us-east-1:123456789012:stateMachine:another"
+    monkeypatch.setenv("LARGE_STATE_MACHINE_ARN", machine)
+    found = failed()
+    assert found.keys() == {"state machine"}
+    assert "StateMachineDoesNotExist" in found["state machine"]
+
+
+def test_queue_that_takes_no_message_is_found(monkeypatch: pytest.MonkeyPatch, aws: str) -> None:
+    monkeypatch.setenv("EVENT_QUEUE_URL", f"{aws}/123456789012/another")
+    found = failed()
+    assert found.keys() == {"event queue"}
+    assert "SendMessage was refused" in found["event queue"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +179,7 @@ def test_another_staging_prefix_needs_another_rule(monkeypatch: pytest.MonkeyPat
 
 
 def test_permission_that_the_doctor_lacks_is_named(gcs: GcsServer) -> None:
-    gcs.add_fault(Fault(operation="buckets.get", status=403, times=3))
+    gcs.add_fault(Fault(operation="buckets.get", status=403, times=4))
     found = hops()
     rule = found["lifecycle rule for parts"]
     assert rule["ok"]

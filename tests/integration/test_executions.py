@@ -4,6 +4,8 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -11,9 +13,11 @@ import pytest
 from canned import Response, serve_responses
 
 from replicate.aws_clients import AwsClients
-from replicate.entry import execution_watch
+from replicate.entry import envelopes, execution_watch
+from replicate.entry.invocation import Change
 from replicate.errors import OutOfTimeError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.evidence import REQUEST, user_deletion
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy
@@ -28,6 +32,16 @@ POLICY = RetryPolicy(attempts=3, first_delay_s=0.01)
 ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:stack-large-objects"
 
 Make = Callable[..., StateMachine]
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+STACK = json.dumps(
+    {"errorMessage": "source_archived: frozen", "errorType": "E", "stackTrace": ["a line"]}
+)
+
+
+def failure(cause: str) -> str:
+    """Return the cause that the machine states of a failed execution."""
+    return json.dumps({"Error": "E", "Cause": cause})
 
 
 @pytest.fixture(name="machine")
@@ -96,8 +110,18 @@ class TestStart:
     ) -> None:
         machine(arn).start(REF, "one-1")
 
-        state = {"bucket": REF.bucket, "key": REF.key, "mine": None, "round": 0}
+        event = {"occurred_at": None, "evidence": "hint"}
+        state = {"bucket": REF.bucket, "key": REF.key, "mine": None, "round": 0, "event": event}
         assert executions(states, arn) == [("one-1", state)]
+
+    def test_tells_the_execution_of_its_event(
+        self, machine: Make, states: "SFNClient", arn: str
+    ) -> None:
+        machine(arn).of(Change(REF, NOON, evidence=user_deletion(NOON))).start(REF, "one-1")
+
+        ((_, state),) = executions(states, arn)
+        event = Change(REF, NOON, evidence=user_deletion(NOON))
+        assert execution_watch.change(REF, state["event"]) == event
 
     def test_does_nothing_when_the_execution_runs(
         self, machine: Make, states: "SFNClient", arn: str
@@ -140,7 +164,10 @@ class TestState:
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [
-            ({"status": "SUCCEEDED"}, ExecutionState(is_running=False, cause="SUCCEEDED")),
+            (
+                {"status": "SUCCEEDED"},
+                ExecutionState(is_running=False, cause="SUCCEEDED", has_succeeded=True),
+            ),
             (
                 {"status": "PENDING_REDRIVE"},
                 ExecutionState(is_running=True, cause="PENDING_REDRIVE"),
@@ -153,6 +180,22 @@ class TestState:
             (
                 {"status": "FAILED", "error": "States.Runtime"},
                 ExecutionState(is_running=False, cause="States.Runtime"),
+            ),
+            (
+                {"status": "FAILED", "error": "PermanentError", "cause": failure(STACK)},
+                ExecutionState(is_running=False, cause="PermanentError: source_archived: frozen"),
+            ),
+            (
+                {"status": "FAILED", "error": "PermanentError", "cause": STACK},
+                ExecutionState(is_running=False, cause="PermanentError: source_archived: frozen"),
+            ),
+            (
+                {"status": "FAILED", "error": "States.Timeout", "cause": failure("slow")},
+                ExecutionState(is_running=False, cause="States.Timeout: slow"),
+            ),
+            (
+                {"status": "FAILED", "error": "States.Timeout", "cause": "7"},
+                ExecutionState(is_running=False, cause="States.Timeout: 7"),
             ),
         ],
     )
@@ -169,14 +212,12 @@ class TestState:
             assert machine().state("one-1") == expected
 
     @pytest.mark.parametrize(
-        ("status", "ended_s", "is_running", "is_old"),
+        ("status", "ended_s", "is_running"),
         [
-            ("ABORTED", 899, True, False),
-            ("ABORTED", 901, False, False),
-            ("FAILED", 899, True, False),
-            ("SUCCEEDED", 1, False, False),
-            ("FAILED", 24 * 3600 - 60, False, False),
-            ("FAILED", 24 * 3600 + 60, False, True),
+            ("ABORTED", 899, True),
+            ("ABORTED", 901, False),
+            ("FAILED", 899, True),
+            ("SUCCEEDED", 1, False),
         ],
     )
     def test_is_running_as_long_as_a_worker_may_outlive_the_execution(
@@ -187,13 +228,63 @@ class TestState:
         ended_s: int,
         *,
         is_running: bool,
-        is_old: bool,
     ) -> None:
         described = {"status": status, "stopDate": time.time() - ended_s}
         with serve_responses((200, json.dumps(described).encode())) as service:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
             state = machine(settle_s=900).state("one-1")
-        assert state == ExecutionState(is_running=is_running, cause=status, is_old=is_old)
+        assert state
+        assert (state.is_running, state.is_old) == (is_running, False)
+
+    @pytest.mark.parametrize(
+        ("fields", "is_old"),
+        [
+            ({"since": datetime.now(UTC) - timedelta(hours=2)}, False),
+            ({"since": datetime.now(UTC) - timedelta(minutes=10)}, True),
+            ({}, True),
+            ({"evidence": REQUEST}, False),
+        ],
+        ids=["it waited for the execution", "redriven since", "new", "a poll sees the failure"],
+    )
+    def test_is_old_when_it_ended_before_the_event_began_to_wait(
+        self,
+        machine: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        fields: dict[str, Any],
+        *,
+        is_old: bool,
+    ) -> None:
+        described = {"status": "FAILED", "stopDate": time.time() - 1800}
+        with serve_responses((200, json.dumps(described).encode())) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            state = machine().of(Change(REF, **fields)).state("one-1")
+        assert state
+        assert state.is_old is is_old
+
+    @pytest.mark.parametrize(
+        ("error", "ended_s", "is_old"),
+        [
+            ("TransientError", 3600 - 60, False),
+            ("TransientError", 3600 + 60, True),
+            ("PermanentError", 24 * 3600, False),
+        ],
+    )
+    def test_a_cause_that_may_have_passed_counts_for_an_hour_while_an_event_waits(
+        self,
+        machine: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        error: str,
+        ended_s: int,
+        *,
+        is_old: bool,
+    ) -> None:
+        waiting = Change(REF, since=datetime.now(UTC) - timedelta(days=2))
+        described = {"status": "FAILED", "error": error, "stopDate": time.time() - ended_s}
+        with serve_responses((200, json.dumps(described).encode())) as service:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+            state = machine().of(waiting).state("one-1")
+        assert state
+        assert state.is_old is is_old
 
 
 class TestWatch:
@@ -207,6 +298,30 @@ class TestWatch:
         (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
         (change,) = execution_watch.read(json.loads(message["Body"])).changes
         assert (change.ref, change.watched) == (REF, frozenset({"one-1"}))
+
+    def test_the_message_has_what_must_be_known_of_its_event(
+        self, machine: Make, sqs: "SQSClient"
+    ) -> None:
+        url = sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
+        event = Change(REF, NOON, evidence=user_deletion(NOON))
+
+        machine(queue_url=url).of(event).watch(REF, "one-1")
+
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        (change,) = execution_watch.read(json.loads(message["Body"])).changes
+        assert change.since
+        assert abs(datetime.now(UTC) - change.since) < timedelta(minutes=1)
+        assert change == replace(event, watched=frozenset({"one-1"}), since=change.since)
+
+    def test_a_test_event_is_one_for_which_the_function_does_nothing(
+        self, machine: Make, sqs: "SQSClient"
+    ) -> None:
+        url = sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
+
+        machine(queue_url=url).send_test_event()
+
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        assert envelopes.read(json.loads(message["Body"]), NOON).changes == ()
 
     def test_the_message_is_delayed(
         self, aws: str, monkeypatch: pytest.MonkeyPatch, sqs: "SQSClient"
@@ -239,6 +354,7 @@ CALLS: dict[str, Callable[[StateMachine], object]] = {
     "DescribeExecution": lambda machine: machine.state("one-1"),
     "StartExecution": lambda machine: machine.start(REF, "one-1"),
     "SendMessage": lambda machine: machine.watch(REF, "one-1"),
+    "DescribeStateMachine": lambda machine: machine.check_machine(),
 }
 DONE = (
     200,

@@ -1,4 +1,4 @@
-"""The Invoke API answers as Lambda does."""
+"""The Invoke API responds as Lambda does."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -41,7 +41,7 @@ def statuses(server: GcsServer, name: str) -> list[tuple[str, int | None]]:
     return [(e["operation"], e["status"]) for e in server.requests() if e["name"] == name]
 
 
-def test_a_status_is_answered_once_and_nothing_is_done(
+def test_a_status_is_returned_once_and_nothing_is_done(
     server: GcsServer, gcs: Gcs, name: str
 ) -> None:
     server.add_fault(Fault(name=name, status=503, headers={"Retry-After": "1"}))
@@ -115,7 +115,7 @@ POLICY = (
     "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access "
     "prevention is enforced."
 )
-"""GCS answers 412 with the reason of a failed precondition to what a policy forbids."""
+"""GCS returns 412 with the reason of a failed precondition to what a policy forbids."""
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_cut_upload_in_one_request_leaves_nothing(
     assert gcs.get(name).status == 404
 
 
-def test_a_put_may_persist_some_and_answer_503(server: GcsServer, gcs: Gcs, name: str) -> None:
+def test_a_put_may_persist_some_and_return_503(server: GcsServer, gcs: Gcs, name: str) -> None:
     fault = Fault(operation="upload.final", persist_then_status=300, status=503)
     server.add_fault(fault)
     session = gcs.start(name)
@@ -208,7 +208,7 @@ def test_a_put_may_persist_some_and_answer_503(server: GcsServer, gcs: Gcs, name
     assert gcs.status(session).persisted == STEP
 
 
-def test_a_lost_answer_is_found_by_a_status_query(server: GcsServer, gcs: Gcs, name: str) -> None:
+def test_a_lost_response_is_found_by_a_status_query(server: GcsServer, gcs: Gcs, name: str) -> None:
     server.add_fault(Fault(operation="upload.final", lose_response=True))
     session = gcs.start(name, {"ifGenerationMatch": 0})
 
@@ -220,7 +220,7 @@ def test_a_lost_answer_is_found_by_a_status_query(server: GcsServer, gcs: Gcs, n
     assert statuses(server, name)[1] == ("upload.final", None)
 
 
-def test_a_lost_answer_makes_the_retry_of_a_create_fail(
+def test_a_lost_response_makes_the_retry_of_a_create_fail(
     server: GcsServer, gcs: Gcs, name: str
 ) -> None:
     server.add_fault(Fault(operation="objects.insert", lose_response=True))
@@ -233,7 +233,7 @@ def test_a_lost_answer_makes_the_retry_of_a_create_fail(
 
 
 @pytest.mark.parametrize("cut", [0, 10, 600])
-def test_an_answer_may_break_off(server: GcsServer, gcs: Gcs, name: str, cut: int) -> None:
+def test_a_response_may_break_off(server: GcsServer, gcs: Gcs, name: str, cut: int) -> None:
     gcs.media(name, noise(1000))
     server.add_fault(Fault(operation="objects.get", cut_response_after=cut))
 
@@ -301,7 +301,7 @@ def test_corruption_without_a_checksum_goes_unseen(server: GcsServer, gcs: Gcs, 
     assert gcs.download(name).body == bytes([DATA[0] ^ 1]) + DATA[1:]
 
 
-@pytest.mark.parametrize("when", ["stall", "stall_answer"])
+@pytest.mark.parametrize("when", ["stall", "stall_response"])
 def test_a_stall_delays_one_request_and_no_other(
     server: GcsServer, gcs: Gcs, name: str, when: str
 ) -> None:
@@ -364,8 +364,8 @@ def test_a_fault_waits_for_a_request_that_is_allowed(server: GcsServer, gcs: Gcs
     assert gcs.get("x").status == 503
 
 
-def test_large_bodies_are_refused_with_an_answer(server: GcsServer, gcs: Gcs, name: str) -> None:
-    """The client is still sending when the answer is on its way: it must not be lost."""
+def test_large_bodies_are_refused_with_a_response(server: GcsServer, gcs: Gcs, name: str) -> None:
+    """The client is still sending when the response is on its way: it must not be lost."""
     server.add_fault(Fault(name=name, status=503))
 
     assert gcs.media(name, bytes(8 * 1024 * KIB)).status == 503

@@ -44,6 +44,7 @@ from replicate.errors import (
 )
 from replicate.protocol import large
 from replicate.protocol.assembly import Assembler
+from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import Replica, Result
 from replicate.protocol.parts import fingerprint
 from replicate.protocol.replicator import Replicator
@@ -486,19 +487,19 @@ class LargeExplorer:
         """Carry out the call that an invocation is suspended at, in each way it may go."""
         call = self._traces[trace].then
         assert isinstance(call, Call)
-        running: tuple[tuple[str, bool], ...] = ()
+        states: tuple[tuple[str, ExecutionState], ...] = ()
         if call.verb == "describe":
-            running = tuple(
-                (machine.name, machine.is_running)
+            states = tuple(
+                (machine.name, state_machine.described(machine.at, is_running=machine.is_running))
                 for machine in (self._machines[number] for number in state.machines)
                 if machine.name == call.text
             )
         fresh = self._free_generation(state, call.changes) if call.changes else 0
         is_lossy = bool(state.left.losses and call.changes)
-        key = (trace, state.changes, state.stored, state.oldest, running, fresh, is_lossy)
+        key = (trace, state.changes, state.stored, state.oldest, states, fresh, is_lossy)
         if key not in self._effects_known:
             self._effects_known[key] = list(
-                self._work_out(state, trace, call, dict(running), fresh, is_lossy=is_lossy)
+                self._work_out(state, trace, call, dict(states), fresh, is_lossy=is_lossy)
             )
         fewer = state.left._replace(losses=state.left.losses - 1)
         for effect in self._effects_known[key]:
@@ -517,7 +518,7 @@ class LargeExplorer:
         state: State,
         trace: int,
         call: Call,
-        running: dict[str, bool],
+        states: dict[str, ExecutionState],
         fresh: int,
         *,
         is_lossy: bool,
@@ -526,7 +527,7 @@ class LargeExplorer:
         past = self._past[: state.changes + 1]
         (way,) = call.alternatives
         gcs = self._gcs(state.stored, fresh)
-        machines = Machines(running)
+        machines = Machines(states)
         response: object
         try:
             response = way(LargeStores(self._s3[state.changes], gcs, machines))
@@ -571,7 +572,9 @@ class LargeExplorer:
             self._past[: state.changes + 1], self._shown(state.stored), self._requirements
         ):
             broken += (Promise.EQUAL,)
-        if all(machine.at is not STOPPED for machine in machines) and self._staged(state.stored):
+        leaves_parts = {STOPPED.state, "Failed"}
+        has_left = any(machine.at.state in leaves_parts for machine in machines)
+        if not has_left and self._staged(state.stored):
             broken += (Promise.TIDY,)
         return broken
 

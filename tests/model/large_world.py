@@ -206,8 +206,12 @@ class World:
     def carry_out(self, call: Call) -> object:
         """Make a call, and judge it."""
         before = self.gcs.objects.get(NAME)
-        running = {name: each.is_running for name, each in self.executions.items()}
-        machines = Machines(running)
+        machines = Machines(
+            {
+                name: state_machine.described(each.at, is_running=each.is_running)
+                for name, each in self.executions.items()
+            }
+        )
         response: object
         try:
             response = call.alternatives[0](LargeStores(self.s3, self.gcs, machines))

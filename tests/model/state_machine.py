@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
 
 DEFINITION: Mapping[str, Any] = json.loads(
@@ -33,6 +34,11 @@ def begin(ref: SourceRef) -> Position:
     return _enter(DEFINITION["StartAt"], data)
 
 
+def described(position: Position, *, is_running: bool) -> ExecutionState:
+    """Return what Step Functions tells about an execution."""
+    return ExecutionState(is_running, "ended", has_succeeded=position.state == "Done")
+
+
 def payloads(position: Position) -> list[str]:
     """Return what the state invokes the function with, as JSON: once, or for each item of a Map."""
     state, data = STATES[position.state], json.loads(position.data)
@@ -54,9 +60,8 @@ def succeeded(position: Position, results: Sequence[object]) -> Position:
 
 def failed(position: Position, error: str, cause: str) -> Position:
     """Leave a state whose task failed and is not retried any more."""
-    state = STATES[position.state]
-    (catch,) = state["Catch"]
-    assert catch["ErrorEquals"] == ["States.ALL"]
+    catches = STATES[position.state]["Catch"]
+    catch = next(each for each in catches if {error, "States.ALL"} & {*each["ErrorEquals"]})
     return _enter(catch["Next"], _placed(catch, position, {"Error": error, "Cause": cause}))
 
 
@@ -87,6 +92,8 @@ def _select(template: Mapping[str, Any], data: object, item: object = None) -> d
 
 
 def _at(path: str, data: Any, item: object = None) -> Any:  # noqa: ANN401 - JSON
+    if path == "$$.Execution.Input.event":
+        return {}
     return item if path == "$$.Map.Item.Value" else data[path.removeprefix("$.")]
 
 

@@ -11,6 +11,8 @@ from replicate.protocol.ports import Destination
 from replicate.retry import DEFAULT_POLICY
 from tools.local.gcs import Fault, GcsServer
 
+STAGING = ".s3-to-gcs-replicator/staging/"
+
 
 @pytest.fixture
 def server(clouds: Clouds, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
@@ -24,7 +26,7 @@ def server(clouds: Clouds, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServe
 
 @pytest.fixture
 def destination(real_adapters: Adapters) -> Destination:
-    """Return a new adapter, because each one keeps its answer."""
+    """Return a new adapter, because each one keeps its result."""
     return real_adapters.replicator().destination
 
 
@@ -59,8 +61,45 @@ def test_missing_right_to_delete_is_one(
     server: GcsServer, obstacle: Callable[[], str | None]
 ) -> None:
     server.withhold("storage.objects.delete")
+    server.add_fault(Fault(operation="objects.delete", status=403))
 
-    assert obstacle() == f"the credentials lack storage.objects.delete on gs://{DESTINATION}"
+    problem = "the credentials lack storage.objects.delete"
+    assert obstacle() == f"{problem} on gs://{DESTINATION}/{STAGING}"
+
+
+def test_missing_right_to_update_is_one(
+    server: GcsServer, obstacle: Callable[[], str | None]
+) -> None:
+    server.withhold("storage.objects.update")
+    server.add_fault(Fault(operation="objects.patch", status=403))
+
+    problem = "the credentials lack storage.objects.update"
+    assert obstacle() == f"{problem} on gs://{DESTINATION}/{STAGING}"
+
+
+def test_rights_with_a_condition_on_names_are_none(
+    server: GcsServer, obstacle: Callable[[], str | None]
+) -> None:
+    """GCS does not state them for the bucket. It asks for them before it looks for the object."""
+    server.withhold("storage.objects.delete", "storage.objects.update")
+
+    assert obstacle() is None
+    assert operations(server)[-4:] == [
+        "buckets.testIamPermissions",
+        "objects.delete",
+        "objects.patch",
+        "buckets.get",
+    ]
+
+
+def test_obstacle_is_looked_for_again_until_it_is_gone(
+    server: GcsServer, destination: Destination
+) -> None:
+    server.set_bucket_settings(DESTINATION, defaultEventBasedHold=True)
+    assert destination.staging_obstacle()
+
+    server.set_bucket_settings(DESTINATION)
+    assert destination.staging_obstacle() is None
 
 
 def test_settings_that_may_not_be_read_are_none(
@@ -73,7 +112,7 @@ def test_settings_that_may_not_be_read_are_none(
     assert obstacle() is None
 
 
-def test_outage_is_retried_and_is_no_answer(
+def test_outage_is_retried_and_is_no_result(
     server: GcsServer, obstacle: Callable[[], str | None]
 ) -> None:
     server.add_fault(Fault(operation="buckets.get", status=503, times=DEFAULT_POLICY.attempts))

@@ -1,6 +1,5 @@
-"""What make's commands ask AWS and pip-audit for, and what they say if something is missing."""
+"""What make's targets pass to the commands, and what they say if something is missing."""
 
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,103 +8,56 @@ import pytest
 
 from tools.local.template import TEMPLATE
 
-AWS = """#!/bin/bash
-echo "$@" >> {calls}
-case "$*" in
-    *describe-stacks*) [ -z "{arns}" ] || echo "arn-of-${{@: -1}}" ;;
-    *invoke*) echo '{answer}' > "${{@: -1}}" ;;
-esac
-"""
-
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Run:
-    """Run make with an `aws` that writes down what it is asked for."""
+def make() -> Run:
+    """Run make. The operator's commands are printed, with a bracket around each argument."""
 
-    def run(
-        *arguments: str, arns: str = "yes", answer: object = None
-    ) -> "subprocess.CompletedProcess[str]":
-        aws = tmp_path / "aws"
-        calls = tmp_path / "calls"
-        aws.write_text(AWS.format(calls=calls, arns=arns, answer=json.dumps(answer)))
-        aws.chmod(0o755)
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         # No test installs anything: make takes the tools as they are.
-        old = [f"--assume-old=.venv/{tools}/.installed" for tools in ("sam", "audit")]
-        done = subprocess.run(  # noqa: S603 - our own make and a made-up aws
-            ["/usr/bin/make", *old, *arguments, f"AWS={aws}"],
+        old = [f"--assume-old=.venv/{tools}/.installed" for tools in ("dev", "sam", "audit")]
+        return subprocess.run(  # noqa: S603 - our own make
+            ["/usr/bin/make", *old, *arguments, r"OPERATE=printf '[%s]'"],
             cwd=TEMPLATE.parent,
             capture_output=True,
             text=True,
             check=False,
         )
-        calls.touch()
-        return done
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("target", "example"), [("redrive", "STACK=s3-to-gcs"), ("doctor", "FUNCTION=name")]
+    ("variables", "arguments"),
+    [
+        (["doctor"], "[doctor][]"),  # the command itself asks which stack
+        (["doctor", "STACK=mine", "JSON=1"], "[doctor][mine][--json]"),
+        (["doctor", "FUNCTION=f"], "[doctor][][--function][f]"),
+        (["status", "STACK=mine"], "[status][mine]"),
+        (
+            ["redrive", "STACK=mine", "CODE=a b", "RATE=5", "DRY_RUN=1"],
+            "[redrive][mine][--code][a][--code][b][--rate][5][--dry-run]",
+        ),
+        (["reconcile", "STACK=mine"], "[reconcile][mine][--prefix][]"),
+        (
+            ["reconcile", "STACK=mine", "PREFIX=a 'b\"/", "REPAIR=1", "YES=1"],
+            "[reconcile][mine][--prefix][a 'b\"/][--repair][--yes]",
+        ),
+    ],
 )
-def test_a_missing_variable_is_named(make: Run, tmp_path: Path, target: str, example: str) -> None:
-    done = make(target)
+def test_variables_become_options(make: Run, variables: list[str], arguments: str) -> None:
+    done = make(*variables)
 
-    assert done.returncode != 0
-    assert f"make {target} {example}" in done.stderr
-    assert (tmp_path / "calls").read_text() == ""
+    assert (done.stdout, done.stderr, done.returncode) == (arguments, "", 0)
 
 
-def test_deploying_for_another_architecture_than_the_stack_has_is_refused(
-    make: Run, tmp_path: Path
-) -> None:
-    done = make("deploy", "DEPLOYED=x86_64", "ARCHITECTURE=arm64")
+def test_deploying_for_another_architecture_than_the_stack_has_is_refused(make: Run) -> None:
+    done = make("deploy", "DEPLOYED=x86_64", "ARCHITECTURE=arm64", "SAM=false")
 
     assert done.returncode != 0
     assert "samconfig.toml says Architecture=x86_64" in done.stderr
-    assert (tmp_path / "calls").read_text() == ""
-
-
-def test_redrive_moves_from_the_failure_queue_to_the_event_queue(make: Run, tmp_path: Path) -> None:
-    done = make("redrive", "STACK=mine")
-
-    assert done.returncode == 0, done.stderr
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert [c.partition(" --query ")[2] for c in calls[:2]] == [
-        "Stacks[0].Outputs[?OutputKey=='FailureQueueArn'].OutputValue",
-        "Stacks[0].Outputs[?OutputKey=='EventQueueArn'].OutputValue",
-    ]
-    source, destination = (f"arn-of-{c.partition(' --query ')[2]}" for c in calls[:2])
-    assert calls[2:] == [
-        f"sqs start-message-move-task --source-arn {source} --destination-arn {destination}"
-    ]
-    assert f"list-message-move-tasks --source-arn {source}" in done.stdout
-
-
-def test_redrive_says_so_where_the_stack_has_no_queues(make: Run, tmp_path: Path) -> None:
-    done = make("redrive", "STACK=another", arns="")
-
-    assert done.returncode != 0
-    assert "The stack another has no FailureQueueArn" in done.stderr
-    assert "start-message-move-task" not in (tmp_path / "calls").read_text()
-
-
-def test_doctor_shows_what_every_hop_says(make: Run, tmp_path: Path) -> None:
-    hop = {"hop": "token", "ok": True, "found": "für alle"}
-    done = make("doctor", "FUNCTION=f", answer={"healthy": True, "hops": [hop]})
-
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"healthy": True, "hops": [hop]}
-    (call,) = (tmp_path / "calls").read_text().splitlines()
-    assert call.startswith('lambda invoke --function-name f --payload {"doctor": true}')
-
-
-def test_doctor_fails_where_a_hop_does(make: Run) -> None:
-    done = make("doctor", "FUNCTION=f", answer={"healthy": False, "hops": []})
-
-    assert done.returncode != 0
-    assert 'the hop with "ok": false says what to do' in done.stderr
 
 
 class TestAudit:

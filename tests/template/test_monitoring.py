@@ -11,9 +11,10 @@ from template.stack import Stack, variables
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError
 from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
+from replicate.reconcile import counts
 from replicate.telemetry import Telemetry
 from tools.local import template
-from tools.local.template import TEMPLATE
+from tools.local.template import TEMPLATE, parameters
 
 SOURCE = SourceRef("bucket", "key")
 
@@ -37,6 +38,8 @@ EXPECTED = {
     "LargeObjectFailedAlarm": ("AWS/States", "ExecutionsFailed", *EXECUTIONS),
     "LargeObjectTimedOutAlarm": ("AWS/States", "ExecutionsTimedOut", *EXECUTIONS),
     "LargeObjectAbortedAlarm": ("AWS/States", "ExecutionsAborted", *EXECUTIONS),
+    "ReconcileDifferencesAlarm": ("S3ToGcs", "ReconcileRepeated", "service", "stack"),
+    "ReconcileMissingAlarm": ("S3ToGcs", "ReconcileCompleted", "service", "stack"),
 }
 
 
@@ -54,10 +57,11 @@ def metrics_of_the_function(stack: Stack, capsys: pytest.CaptureFixture[str]) ->
     )
     now = datetime.now(UTC)
     with telemetry.invocation("made up"):
-        for reason in (Reason.CREATED, Reason.CURRENT, Reason.DELETED):
+        for reason in (Reason.CREATED, Reason.CURRENT, Reason.DELETED, Reason.STARTED):
             telemetry.record(Change(SOURCE, now), _result(reason), now)
         for error in (IntegrityError("made up"), CredentialsError("made up")):
             telemetry.record(Change(SOURCE), error, now)
+        telemetry.reconciled(counts.zero(), 0)
     return set(_written(capsys.readouterr().out))
 
 
@@ -100,15 +104,45 @@ class TestAlarms:
         }
 
     def test_do_not_fire_where_nothing_happens(self, monitoring: template.Stack) -> None:
-        assert {a["TreatMissingData"] for a in alarms(monitoring).values()} == {"notBreaching"}
+        found = alarms(monitoring)
+
+        assert found.pop("ReconcileMissingAlarm")["TreatMissingData"] == "breaching"
+        assert found.pop("ReconcileDifferencesAlarm")["TreatMissingData"] == "ignore"
+        assert {a["TreatMissingData"] for a in found.values()} == {"notBreaching"}
+
+    @pytest.mark.parametrize(
+        ("schedule", "hours"),
+        [
+            ("rate(1 hour)", 1),
+            ("rate(6 hours)", 6),
+            ("rate(12 hours)", 12),
+            ("rate(1 day)", 24),
+            ("rate(2 days)", 48),
+        ],
+    )
+    def test_no_reconcile_for_three_periods_of_the_schedule_fires(
+        self, schedule: str, hours: int
+    ) -> None:
+        alarm = alarms(Stack(ReconcileSchedule=schedule).monitoring())["ReconcileMissingAlarm"]
+
+        assert alarm["Period"] * alarm["EvaluationPeriods"] == 3 * hours * 3600
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+        assert alarm["Period"] <= 86400, "CloudWatch's limit"
+        assert schedule in parameters()["ReconcileSchedule"]["AllowedValues"]
+
+    def test_nothing_is_missing_without_a_schedule(self) -> None:
+        assert "ReconcileMissingAlarm" not in alarms(Stack(ReconcileSchedule="").monitoring())
 
     def test_one_failure_fires_and_an_age_fires_above_the_parameter(self) -> None:
         found = alarms(Stack(AlarmLagSeconds=77).monitoring())
 
         ages = {"AsyncEventAgeAlarm", "EventQueueAgeAlarm", "ReplicationLagAlarm"}
-        assert {a["ComparisonOperator"] for a in found.values()} == {"GreaterThanThreshold"}
+        assert {
+            n for n, a in found.items() if a["ComparisonOperator"] != "GreaterThanThreshold"
+        } == {"ReconcileMissingAlarm"}
         assert {name for name, alarm in found.items() if alarm["Threshold"] == 77} == ages
-        assert {found[name]["Threshold"] for name in found.keys() - ages} == {0}
+        others = found.keys() - ages - {"ReconcileMissingAlarm"}
+        assert {found[name]["Threshold"] for name in others} == {0}
 
     def test_lambdas_milliseconds_are_compared_as_seconds(self, monitoring: template.Stack) -> None:
         expression, metric = monitoring.properties("AsyncEventAgeAlarm")["Metrics"]

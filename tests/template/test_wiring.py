@@ -1,6 +1,7 @@
 """The way of an event: from the bucket to the function, and to the queue of failed events."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,11 +14,14 @@ from template.stack import (
     notifications,
     rights,
     texts,
+    variables,
 )
 
+from replicate.entry.failures import GIVE_UP_AFTER, RedeliveryPolicy
+from replicate.entry.sqs import ABANDONED_AFTER
 from tools.local.template import Resource
 
-FOURTEEN_DAYS_S = 14 * 24 * 60 * 60
+DAY_S = 24 * 60 * 60
 ALL_EVENTS = {"ReplicateDeletes": "with-lifecycle", "ReplicateTags": "metadata"}
 
 
@@ -41,7 +45,10 @@ class TestTarget:
         stack = Stack(SourceBucketKind="existing", Delivery=delivery)
 
         assert [t["Arn"] for t in stack.properties("BucketRule")["Targets"]] == [target]
-        assert not [r for r in stack.resources.values() if r.kind.startswith("AWS::S3::")]
+        assert {n for n, r in stack.resources.items() if r.kind.startswith("AWS::S3::")} == {
+            "ReportsBucket",
+            "ReportsBucketPolicy",
+        }
 
 
 class TestEvents:
@@ -118,7 +125,7 @@ class TestEvents:
 
 @pytest.mark.parametrize("mode", MODES)
 class TestFailures:
-    def test_every_event_that_fails_for_good_goes_to_the_dead_letter_queue(
+    def test_every_event_that_fails_is_retried_by_the_queue_and_kept_when_it_fails_for_good(
         self, mode: dict[str, str]
     ) -> None:
         stack = Stack(**mode)
@@ -126,11 +133,13 @@ class TestFailures:
 
         assert asynchronous["FunctionName"] == "${ReplicateFunction}"
         assert asynchronous["Qualifier"] == "$LATEST"
-        assert asynchronous["DestinationConfig"] == {"OnFailure": {"Destination": FAILURE_QUEUE}}
+        assert asynchronous["DestinationConfig"] == {"OnFailure": {"Destination": EVENT_QUEUE}}
         assert stack.properties("EventQueue")["RedrivePolicy"] == {
             "deadLetterTargetArn": FAILURE_QUEUE,
-            "maxReceiveCount": 5,
+            "maxReceiveCount": 1000,
         }
+        assert variables(stack)["EVENT_QUEUE_URL"] == "${EventQueue}"
+        assert variables(stack)["FAILURE_QUEUE_URL"] == "${FailureQueue}"
         for rule in stack.of_kind("AWS::Events::Rule").values():
             for target in rule.properties["Targets"]:
                 assert target["DeadLetterConfig"] == {"Arn": FAILURE_QUEUE}
@@ -152,9 +161,24 @@ class TestFailures:
         assert mapping["FunctionName"] == FUNCTION
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
-    def test_queues_hold_events_for_14_days(self, mode: dict[str, str]) -> None:
-        for queue in Stack(**mode).of_kind("AWS::SQS::Queue").values():
-            assert queue.properties["MessageRetentionPeriod"] == FOURTEEN_DAYS_S
+    def test_each_place_holds_an_event_longer_than_the_place_before(
+        self, mode: dict[str, str]
+    ) -> None:
+        """SQS counts from the first queue on when it moves a message itself."""
+        stack = Stack(**mode)
+        retention = "MessageRetentionPeriod"
+
+        assert stack.properties("EventQueue")[retention] == 12 * DAY_S
+        assert stack.properties("FailureQueue")[retention] == 14 * DAY_S
+        assert GIVE_UP_AFTER < ABANDONED_AFTER < timedelta(days=12)
+
+    def test_queues_and_log_outlive_the_stack(self, mode: dict[str, str]) -> None:
+        stack = Stack(**mode)
+
+        for name in ("EventQueue", "FailureQueue", "FunctionLogGroup"):
+            attributes = stack.resources[name].attributes
+            assert attributes["DeletionPolicy"] == "RetainExceptOnCreate"
+            assert attributes["UpdateReplacePolicy"] == "Retain"
 
 
 class TestTimeouts:
@@ -173,11 +197,11 @@ class TestTimeouts:
         assert age >= 6 * 60 * 60, "Lambda's maximum, so that throttles do not fail events early"
         assert age < stack.properties("FailureQueue")["MessageRetentionPeriod"]
 
-    def test_attempts_in_the_queue_end_before_it_would_lose_an_event(self, stack: Stack) -> None:
-        queue = stack.properties("EventQueue")
-        attempts = queue["RedrivePolicy"]["maxReceiveCount"]
+    def test_an_event_may_fail_for_days_before_sqs_counts_it_out(self, stack: Stack) -> None:
+        receives = stack.properties("EventQueue")["RedrivePolicy"]["maxReceiveCount"]
+        shortest_s = RedeliveryPolicy().longest_s / 2
 
-        assert attempts * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
+        assert receives * shortest_s > GIVE_UP_AFTER.total_seconds()
 
     def test_the_gateway_answers_before_the_function_ends(self, stack: Stack) -> None:
         """HTTP APIs allow 30 seconds; the execution goes on and finishes the object."""

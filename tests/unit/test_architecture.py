@@ -107,7 +107,8 @@ def test_gcs_does_not_import_s3(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_sdks_are_imported_only_by_the_adapters(module: str) -> None:
     if not any(
-        within(module, adapter) for adapter in ("s3", "gcs", "stepfunctions", "aws_clients")
+        within(module, adapter)
+        for adapter in ("s3", "gcs", "stepfunctions", "sqs", "aws_clients", "aws_calls")
     ):
         sdks = ("boto3", "botocore", "google", "requests", "urllib3")
         assert not {name for name in imports(module) for sdk in sdks if within(name, sdk)}

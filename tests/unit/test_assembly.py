@@ -11,12 +11,13 @@ from builders import make_source
 from fakes import FakeGcs, FakeS3, Upload
 
 from replicate.errors import (
+    DestinationChangedError,
     DestinationUnavailableError,
     IntegrityError,
     SourceUnavailableError,
 )
 from replicate.parallel import Threads
-from replicate.protocol.assembly import RECORD, Assembler
+from replicate.protocol.assembly import RECORD, Assembler, Job
 from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
@@ -218,7 +219,7 @@ def test_staged_parts_are_reused_when_the_commit_loses_a_race() -> None:
     gcs.meanwhile = lambda: discard(gcs.put("key", b"theirs"))
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     result = replicate(s3, gcs)
-    assert result.reason is Reason.OVERWRITTEN
+    assert result.reason is Reason.FOREIGN_OVERWRITTEN
     assert gcs.objects["key"].data == DATA
     assert len(s3.spans) == 11
 
@@ -267,14 +268,20 @@ def test_parts_are_swept_when_the_source_changes_after_a_lost_race() -> None:
     assert staged_names(gcs) == []
 
 
-def test_slices_are_staged_separately_and_joined_once() -> None:
-    s3, gcs = RecordingS3(), FakeGcs()
+def in_groups(s3: FakeS3, gcs: FakeGcs) -> tuple[Assembler, Job]:
+    """Return the work for an object of 128 slices: four groups."""
     sizes = Sizes(parallel_from=1, large_from=1, part=8, slice=8)
     version = s3.upload(REF, Upload(data=DATA, checksum="CRC32"))
     assembler = make_assembler(s3, gcs, sizes)
     job = assembler.job(version, "key", None, by_execution=True)
     assert job is not None
     assert (job.cut.parts, job.cut.slices) == (512, 128)
+    return assembler, job
+
+
+def test_slices_are_staged_separately_and_joined_once() -> None:
+    s3, gcs = RecordingS3(), FakeGcs()
+    assembler, job = in_groups(s3, gcs)
     for number in reversed(range(job.cut.slices)):
         assembler.stage_slice(job, number)
         assembler.stage_slice(job, number)
@@ -285,6 +292,50 @@ def test_slices_are_staged_separately_and_joined_once() -> None:
     assert gcs.objects["key"].data == DATA
     assert (replica.size, verified_by) == (len(DATA), "crc32")
     assert (s3.spans, staged_names(gcs)) == ([], [])
+
+
+def test_slices_are_not_sent_again_after_their_group_was_joined() -> None:
+    s3, gcs = RecordingS3(), FakeGcs()
+    assembler, job = in_groups(s3, gcs)
+    for number in range(job.cut.slices):
+        assembler.stage_slice(job, number)
+    attributes = gcs.put("key", b"theirs").attributes
+    with pytest.raises(DestinationChangedError):
+        assembler.join_slices(job, "key", attributes, Precondition(0))
+    assert {name.rpartition("/")[2] for name in staged_names(gcs)} == {
+        f"group-{number}" for number in range(4)
+    }
+    s3.spans.clear()
+    for number in range(job.cut.slices):
+        assembler.stage_slice(job, number)
+    current = Precondition.unchanged(gcs.head("key"))
+    assembler.join_slices(job, "key", attributes, current)
+    assert (s3.spans, gcs.objects["key"].data) == ([], DATA)
+
+
+def test_no_group_is_joined_while_a_slice_is_missing() -> None:
+    s3, gcs = RecordingS3(), FakeGcs()
+    assembler, job = in_groups(s3, gcs)
+    for number in range(job.cut.slices - 1):
+        assembler.stage_slice(job, number)
+    staged = staged_names(gcs)
+    with pytest.raises(DestinationChangedError):
+        assembler.join_slices(job, "key", gcs.put("x", b"").attributes, Precondition(0))
+    assert staged_names(gcs) == staged
+
+
+def test_parts_of_another_class_are_not_used_and_are_swept() -> None:
+    """GCS joins objects of one class only."""
+    s3, gcs = RecordingS3(), FakeGcs()
+    version = s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+    assembler = make_assembler(s3, gcs)
+    job = assembler.job(version, "key", "COLDLINE")
+    assert job
+    assembler._stage_parts(job, [0, 1])  # noqa: SLF001 - the state that a killed run leaves
+    assert replicate(s3, gcs).reason is Reason.CREATED
+    assert gcs.objects["key"].storage_class == "NEARLINE"
+    assembler.sweep(job.names.folder)
+    assert staged_names(gcs) == []
 
 
 class MisorderingGcs(FakeGcs):

@@ -1,13 +1,18 @@
-"""The tree in the docstring of `replicate.errors` is the tree of the classes."""
+"""The tree in the docstring of `replicate.errors`, and the table of codes in docs/API.md."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from replicate import errors
 
 LINE = re.compile(r"[│├└─ ]*(?P<name>\w+Error)( +(?P<status>\d{3}))?(?P<retryable> +retryable)?")
 INDENT = len("├── ")
+API = Path(__file__).parents[2] / "docs" / "API.md"
+CODES = re.compile(
+    r"^\| (?P<codes>`.+`) \| (?P<status>\d{3}) \| (?P<retryable>yes|no) \|", re.MULTILINE
+)
 
 
 class Row(NamedTuple):
@@ -47,3 +52,21 @@ def defined(cls: type[Exception], depth: int = 0) -> Iterator[Row]:
 def test_drawn_tree_shows_every_error_with_its_status_and_retryability() -> None:
     tree = [*defined(errors.ReplicationError), *defined(errors.LostRaceError)]
     assert list(drawn()) == tree
+
+
+def test_api_document_lists_every_error_code_with_its_status_and_retryability() -> None:
+    documented = {
+        (code, int(row["status"]), row["retryable"] == "yes")
+        for row in CODES.finditer(API.read_text())
+        for code in re.findall(r"`(\w+)`", row["codes"])
+    }
+    assert documented == {(cls.code, cls.status, cls.retryable) for cls in classes()}
+
+
+def classes(
+    cls: type[errors.ReplicationError] = errors.ReplicationError,
+) -> Iterator[type[errors.ReplicationError]]:
+    """Yield a class and all that inherit from it."""
+    yield cls
+    for subclass in cls.__subclasses__():
+        yield from classes(subclass)

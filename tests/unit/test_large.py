@@ -13,14 +13,17 @@ from replicate.errors import (
     DestinationChangedError,
     DestinationForbiddenError,
     IntegrityError,
+    LargeObjectDelayedError,
     LargeObjectError,
     SettingsError,
+    SourceArchivedError,
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.evidence import REQUEST, Deletes
 from replicate.protocol.handover import ExecutionState
-from replicate.protocol.large import LargeCopy, Planned
+from replicate.protocol.large import EVENTS_PER_SLICE, LargeCopy, Planned, max_rounds
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
@@ -101,6 +104,31 @@ def test_large_object_is_handed_over_to_an_execution() -> None:
     assert world.gcs.objects == {}
 
 
+@pytest.mark.parametrize("polls", [1, 5])
+def test_requests_store_no_message_for_an_execution_that_runs(polls: int) -> None:
+    """Each would come back every few minutes until the end."""
+    world = World()
+    world.upload(ONE)
+    results = [world.replicator.replicate(REF, evidence=REQUEST) for _ in range(1 + polls)]
+    assert [each.reason for each in results] == [Reason.STARTED, *[Reason.RUNNING] * polls]
+    assert len(world.executions.watches) == 1
+
+
+def test_archived_object_is_not_handed_over() -> None:
+    world = World()
+    world.upload(ONE)
+    version = world.s3.head(REF)
+    assert version
+    archived = replace(version, is_archived=True)
+    pinned = world.s3.pinned(version)
+    world.s3._versions[REF][-1] = replace(pinned, object=archived)  # noqa: SLF001
+    with pytest.raises(SourceArchivedError):
+        world.replicate()
+    assert (world.executions.watches, world.executions.started) == ([], [])
+    world.s3._versions[REF][-1] = pinned  # noqa: SLF001 - restored
+    assert world.replicate().reason is Reason.STARTED
+
+
 def test_second_event_is_stored_while_the_execution_runs() -> None:
     world = World()
     world.upload(ONE)
@@ -143,8 +171,9 @@ def test_at_most_three_executions_are_started_while_the_key_differs() -> None:
         names.append(result.execution)
         world.executions.end(result.execution, "States.Timeout: slow")
     assert len({name.rpartition("-")[0] for name in names}) == 1
-    with pytest.raises(LargeObjectError, match=r"States\.Timeout: slow"):
+    with pytest.raises(LargeObjectDelayedError, match=r"States\.Timeout: slow") as caught:
         world.replicate()
+    assert caught.value.retryable
     world.upload(TWO)
     assert world.replicate().reason is Reason.STARTED
 
@@ -211,10 +240,10 @@ def all_steps() -> list[str]:
 
 
 @pytest.mark.parametrize("at", all_steps())
-@pytest.mark.parametrize("deletes", [False, True])
+@pytest.mark.parametrize("deletes", Deletes)
 @pytest.mark.parametrize("change", ["overwrite", "delete", "small", "metadata"])
 def test_execution_ends_equal_when_the_source_changes_before_a_step(
-    change: str, at: str, *, deletes: bool
+    change: str, at: str, deletes: Deletes
 ) -> None:
     world = World(policy=Policy(deletes=deletes))
     world.upload(ONE)
@@ -238,10 +267,7 @@ def test_execution_ends_equal_when_the_source_changes_before_a_step(
     run_machine(world.copy, REF, meddle)
     run_machine(world.copy, REF)
     source = world.s3.head(REF)
-    if source or deletes:
-        assert world.data() == (world.s3.data(REF) if source else None)
-    else:
-        assert world.data() in (None, ONE), "deletes are not replicated"
+    assert world.data() == (world.s3.data(REF) if source else None)
     assert world.staged() == []
     if source:
         assert world.replicate().reason is Reason.CURRENT
@@ -269,11 +295,73 @@ def test_execution_ends_equal_when_the_destination_changes_before_a_step(
     assert world.staged() == []
 
 
-@pytest.mark.parametrize("deletes", [False, True])
-def test_replica_is_deleted_after_the_commit_only_if_deletes_are_replicated(
-    *, deletes: bool
+def test_execution_ends_when_another_large_version_has_replaced_its_own() -> None:
+    """The new version has an execution of its own: both would copy it."""
+    world = World()
+    world.upload(ONE)
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    assert world.copy.stage(REF, planned, 0)
+    world.upload(TWO)
+    ended = world.copy.plan(REF, planned.fingerprint)
+    assert isinstance(ended, Result)
+    assert ended.reason is Reason.SUPERSEDED
+    assert world.gcs.objects == {}
+    assert world.replicate().reason is Reason.STARTED, "the message that watches this execution"
+
+
+def test_no_slice_is_sent_when_the_destination_is_not_as_planned() -> None:
+    world = World()
+    world.upload(ONE)
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    world.gcs.put("key", b"theirs")
+    assert not world.copy.stage(REF, planned, 0)
+    assert world.staged() == []
+
+
+@pytest.mark.parametrize("slices", [1, 8, 100, 285, 286, 640])
+def test_rounds_fit_into_the_history_of_an_execution(slices: int) -> None:
+    rounds = max_rounds(slices)
+    assert 4 <= rounds <= 10
+    assert rounds * slices * EVENTS_PER_SLICE < 20_000
+
+
+class DeletingS3(FakeS3):
+    """S3 in which the object is deleted when the execution has joined its slices."""
+
+    def __init__(self, gcs: FakeGcs) -> None:
+        super().__init__()
+        self._gcs = gcs
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        found = super().head(ref)
+        committed = self._gcs.objects.get("key")
+        if found and committed and committed.data == ONE:
+            self.delete(ref)
+            return None
+        return found
+
+
+@pytest.mark.parametrize("deletes", Deletes)
+@pytest.mark.parametrize("before", [None, TWO], ids=["created", "overwritten"])
+def test_commit_takes_back_what_it_created_if_deletes_are_replicated(
+    before: bytes | None, deletes: Deletes
 ) -> None:
-    """A tool removes the source as soon as it sees the replica: both copies must not be lost."""
+    """The run of the deletion may have ended before the commit, and seen nothing to delete."""
+    gcs = FakeGcs()
+    world = World(policy=Policy(deletes=deletes), s3=DeletingS3(gcs), gcs=gcs)
+    if before:
+        world.upload(before)
+        run_machine(world.copy, REF)
+    world.upload(ONE)
+    assert run_machine(world.copy, REF).reason is Reason.SOURCE_GONE
+    assert world.data() == (ONE if before or deletes is Deletes.NONE else None)
+
+
+@pytest.mark.parametrize("deletes", Deletes)
+def test_execution_deletes_no_replica_that_it_finds(deletes: Deletes) -> None:
+    """The event that waits for it does so, if it is evidence."""
     world = World(policy=Policy(deletes=deletes))
     world.upload(ONE)
     planned = world.copy.plan(REF, None)
@@ -282,8 +370,8 @@ def test_replica_is_deleted_after_the_commit_only_if_deletes_are_replicated(
     world.s3.delete(REF)
     done = world.copy.plan(REF, planned.fingerprint)
     assert isinstance(done, Result)
-    assert done.reason is (Reason.DELETED if deletes else Reason.SOURCE_GONE)
-    assert world.data() == (None if deletes else ONE)
+    assert done.reason is Reason.SOURCE_GONE
+    assert world.data() == ONE
 
 
 def test_replica_of_another_version_is_not_deleted() -> None:
@@ -369,11 +457,23 @@ def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executio
         started = world.replicate().execution
         assert started
         world.executions.end(started, cause)
-    with pytest.raises(LargeObjectError, match=re.escape(cause)):
+    with pytest.raises(LargeObjectError, match=re.escape(cause)) as caught:
         world.replicate()
+    assert not caught.value.retryable
 
 
-def test_executions_that_ended_long_ago_do_not_count() -> None:
+def test_execution_that_has_succeeded_is_no_failure() -> None:
+    """Somebody deletes the replica again and again, and an event copies it."""
+    world = World()
+    world.upload(ONE)
+    for _ in range(5):
+        started = world.replicate().execution
+        assert started
+        world.executions.states[started] = ExecutionState(is_running=False, has_succeeded=True)
+    assert len(world.executions.started) == 5
+
+
+def test_executions_that_ended_before_the_event_do_not_count() -> None:
     """An operator removed the cause and redrove the event."""
     world = World()
     world.upload(ONE)

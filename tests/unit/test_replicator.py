@@ -14,9 +14,11 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
+    Expectation,
     Precondition,
     Reason,
     Replica,
@@ -26,7 +28,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
-from replicate.protocol.replicator import Expectation, Replicator
+from replicate.protocol.replicator import Replicator
 
 REF = SourceRef("source", "key")
 
@@ -111,7 +113,7 @@ def replicator(
         destination=gcs,
         naming=Naming("replica"),
         clock=clock,
-        policy=Policy(deletes=True),
+        policy=Policy(deletes=Deletes.ALL),
         storage_classes=storage_classes or {},
     )
 
@@ -126,7 +128,7 @@ def test_pause_depends_on_the_number_of_lost_races() -> None:
     gcs, clock = ContendedGcs(races=4), LimitedClock()
     result = replicator(s3_with_object(), gcs, clock).replicate(REF)
     assert clock.pauses == [1, 2, 3, 4]
-    assert result.reason is Reason.OVERWRITTEN
+    assert result.reason is Reason.FOREIGN_OVERWRITTEN
     assert gcs.objects["key"].data == b"ours"
 
 

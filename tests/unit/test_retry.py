@@ -96,6 +96,24 @@ def test_request_is_made_as_often_as_the_policy_says(time: FakeTime) -> None:
     assert len(time.slept) == 4, "nobody waits after the last attempt"
 
 
+def test_request_that_times_out_is_sent_twice_at_most(time: FakeTime) -> None:
+    backoff = Backoff(POLICY, time.deadline(100), time.sleep)
+    silence = UnavailableError("silence", timed_out=True)
+    backoff.failed(unavailable())
+    backoff.failed(silence)
+    with pytest.raises(UnavailableError):
+        backoff.failed(silence)
+    backoff.progressed()
+    backoff.failed(silence)
+
+
+def test_request_is_not_repeated_when_that_would_only_wait_again(time: FakeTime) -> None:
+    backoff = Backoff(POLICY, time.deadline(100), time.sleep)
+    with pytest.raises(UnavailableError):
+        backoff.failed(UnavailableError("silence", ends_run=True))
+    assert time.slept == []
+
+
 def test_limit_of_each_wait_is_longer_than_the_one_before(time: FakeTime) -> None:
     for _ in range(DRAWS):
         failures_until_given_up(Backoff(POLICY, time.deadline(1000), time.sleep))

@@ -65,6 +65,23 @@ def test_everything_that_s3_says() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_archived"),
+    [
+        ({"StorageClass": "DEEP_ARCHIVE"}, True),
+        ({"StorageClass": "GLACIER", "Restore": 'ongoing-request="true"'}, True),
+        ({"StorageClass": "GLACIER", "Restore": 'ongoing-request="false", expiry-date="x"'}, False),
+        ({"StorageClass": "INTELLIGENT_TIERING", "ArchiveStatus": "ARCHIVE_ACCESS"}, True),
+        ({"StorageClass": "INTELLIGENT_TIERING"}, False),
+        ({"StorageClass": "GLACIER_IR"}, False),
+    ],
+)
+def test_an_archived_object_is_recognized_until_it_is_restored(
+    fields: dict[str, str], *, is_archived: bool
+) -> None:
+    assert describe(REF, an_output(**fields)).is_archived is is_archived
+
+
 def test_an_unversioned_object_has_no_version() -> None:
     assert describe(REF, an_output(VersionId="null")).version_id is None
 

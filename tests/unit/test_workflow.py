@@ -1,6 +1,8 @@
 """The steps of the state machine, as it invokes the function: JSON in, JSON out."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,11 @@ from executions import FakeExecutions
 from fakes import Upload
 from memory import Context, FailingSource, MemoryStores, sample_event
 
+from replicate.entry.execution_watch import WATCH, facts, message, read
+from replicate.entry.invocation import Change
+from replicate.entry.sqs import parse
 from replicate.errors import IntegrityError, SourceArchivedError, SourceUnavailableError
+from replicate.protocol.evidence import HINT, REQUEST, Evidence, user_deletion
 from replicate.protocol.large import MAX_ROUNDS
 from replicate.protocol.model import SourceRef
 from replicate.workflow import PermanentError, TransientError, WrongBytesError
@@ -98,6 +104,7 @@ def test_slice_is_not_staged_when_its_version_is_gone() -> None:
 
 
 def test_execution_ends_after_ten_rounds() -> None:
+    assert invoke(stores(), "plan", {"mine": None, "round": MAX_ROUNDS - 1})["round"] == MAX_ROUNDS
     with pytest.raises(PermanentError, match="out_of_rounds"):
         invoke(stores(), "plan", {"mine": None, "round": MAX_ROUNDS})
 
@@ -125,7 +132,82 @@ def test_malformed_step_fails_permanently(event: dict[str, Any]) -> None:
         stores().function().step(event, Context())
 
 
-def test_machine_sweeps_at_once_after_a_permanent_error_only() -> None:
+def test_execution_has_the_lag_of_its_event_and_deletes_no_replica_that_it_finds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The message that waits for it carries the evidence, and its run deletes."""
+    environ = {"REPLICATE_DELETES": "true", "REPLICATE_LIFECYCLE_DELETES": "true"}
+    made = stores()
+    made.environ = ENVIRON | environ
+    occurred_at = datetime.now(UTC) - timedelta(seconds=90)
+    event = facts(Change(REF, occurred_at))
+    state = invoke(made, "plan", {"mine": None, "round": 0, "event": event})
+    for number in state["slices"]:
+        invoke(made, "slice", {**state, "number": number})
+    capsys.readouterr()
+    invoke(made, "commit", {**state, "event": event})
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (lag,) = [line["ReplicationLag"][0] for line in lines if "ReplicationLag" in line]
+    assert 90 <= lag < 100
+    made.s3.delete(REF)
+    done = invoke(made, "plan", {"mine": state["mine"], "round": 1, "event": event})
+    assert done["result"]["reason"] == "source_gone"
+    assert set(made.gcs.objects) == {"key"}
+
+
+def test_execution_without_an_event_has_no_lag(capsys: pytest.CaptureFixture[str]) -> None:
+    made = stores()
+    state = invoke(made, "plan", {"mine": None, "round": 0})
+    for number in state["slices"]:
+        invoke(made, "slice", {**state, "number": number})
+    invoke(made, "commit", {**state, "event": facts(Change(REF))})
+    assert "ReplicationLag" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("evidence", [REQUEST, HINT, user_deletion(datetime.now(UTC))])
+def test_watch_has_the_evidence_and_the_lag_of_its_event(evidence: Evidence) -> None:
+    now = datetime.now(UTC)
+    waiting = Change(REF, now - timedelta(hours=1), evidence=evidence, since=now)
+    (change,) = read(json.loads(message(waiting, "name-1", now))).changes
+    assert change == replace(waiting, watched=frozenset({"name-1"}))
+
+
+def test_watch_of_an_earlier_release_is_no_evidence() -> None:
+    event = {"occurred_at": None, "by_lifecycle": False}
+    watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1", "event": event}
+    (change,) = read({"executionWatch": watch}).changes
+    assert change.evidence == HINT
+
+
+@pytest.mark.parametrize(("sent_after_s", "waits_anew"), [(1, False), (900, True)])
+def test_redriven_watch_begins_to_wait_anew(sent_after_s: int, *, waits_anew: bool) -> None:
+    """Then the executions that failed before do not count: the cause may be removed."""
+    now = datetime.now(UTC)
+    sent_at = int((now + timedelta(seconds=sent_after_s)).timestamp() * 1000)
+    record = {
+        "eventSource": "aws:sqs",
+        "messageId": "m",
+        "body": message(Change(REF), "name-1", now),
+        "receiptHandle": "r",
+        "attributes": {"SentTimestamp": str(sent_at), "ApproximateReceiveCount": "1"},
+    }
+    (change,) = parse({"Records": [record]}, now).changes
+    assert (change.since is None) is waits_anew
+
+
+def test_watch_of_an_earlier_version_of_the_function_is_read() -> None:
+    watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1"}
+    (change,) = read({WATCH: watch}).changes
+    assert change == Change(REF, watched=frozenset({"name-1"}))
+
+
+def test_merged_changes_wait_anew_if_one_of_them_is_new() -> None:
+    one, two = datetime.now(UTC), datetime.now(UTC) + timedelta(hours=1)
+    assert Change(REF, since=one).merge(Change(REF, since=two)).since == two
+    assert Change(REF, since=one).merge(Change(REF)).since is None
+
+
+def test_machine_sweeps_after_a_permanent_error_only_and_keeps_what_is_staged_else() -> None:
     machine = json.loads(MACHINE.read_text())
     states = machine["States"]
     slice_state = states["StageSlices"]["ItemProcessor"]["States"]["StageSlice"]
@@ -134,7 +216,11 @@ def test_machine_sweeps_at_once_after_a_permanent_error_only() -> None:
         assert permanent == {"ErrorEquals": ["PermanentError", "WrongBytesError"], "MaxAttempts": 0}
         assert others["ErrorEquals"] == ["States.ALL"]  # a killed process has many names
     for name in ("Plan", "StageSlices", "Commit"):
-        assert [each["Next"] for each in states[name]["Catch"]] == ["Sweep"]
+        permanent, others = states[name]["Catch"]
+        assert permanent["ErrorEquals"] == ["PermanentError", "WrongBytesError"]
+        assert others["ErrorEquals"] == ["States.ALL"]
+        assert (permanent["Next"], others["Next"]) == ("Sweep", "Failed")
+        assert permanent["ResultPath"] == others["ResultPath"] == "$.error"
 
 
 def test_event_of_a_large_object_starts_an_execution() -> None:
@@ -155,6 +241,8 @@ def test_request_for_a_large_object_returns_202_and_the_execution() -> None:
     assert [answer["statusCode"] for answer in answers] == [202, 202]
     bodies = [json.loads(answer["body"]) for answer in answers]
     assert [body["reason"] for body in bodies] == ["started", "running"]
+    assert made.executions
+    assert len(made.executions.watches) == 1
     assert len({body["execution"] for body in bodies}) == 1
 
 

@@ -34,7 +34,8 @@ class Machine:
     def execute(self, value: Json) -> Json:
         """Run an execution to its end and return its output."""
         definition: Json = json.loads(DEFINITION.read_text())
-        return self._run(definition, value, {}, self.visited)
+        context = {"Execution": {"Input": {"event": {}, **value}}}
+        return self._run(definition, value, context, self.visited)
 
     def _run(self, definition: Json, value: Json, context: Json, visited: list[str]) -> Json:
         name: str | None = definition["StartAt"]

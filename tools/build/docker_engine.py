@@ -22,7 +22,7 @@ def require_image() -> None:
     """Check that sam can run the function; pull the image if necessary. Raises NoDockerError."""
     if _docker("version") is None:
         raise NoDockerError(
-            "it needs a Docker engine, and none answers `docker version`. Start one, or use"
+            "it needs a Docker engine, and `docker version` finds none. Start one, or use"
             " `make demo`: it runs the function in Lambda's runtime without Docker."
         )
     image = f"{_image_repository()}/{RUNTIME}-{MACHINE}"

@@ -143,7 +143,7 @@ class DemoContext:
     def expect_queues(self, *, waiting: int, failed: int) -> None:
         """Check how many events are in the deployment's two queues."""
         expect(self.queued.waiting(), waiting, "events in the event queue")
-        expect(self.queued.failed(), failed, "events in the failure queue")
+        expect(self.queued.failed(), failed, "events in the dead-letter queue")
 
     def _delivery_of(self, change: Callable[[], object]) -> Delivery:
         deliveries = self.cloud.service.deliveries

@@ -1,10 +1,10 @@
 """Deploys template.yaml onto the local cloud.
 
     upload ──> S3 ──> (EventBridge ──>) EventQueue ──> batches ──> function ──> GCS
-                          or directly ─────────────────────────────^    │ failed too often
-                                            ^──────── redrive ──── FailureQueue
+                          or directly ───────^──── failed ─────────^    │ failed for good
+                                             ^──────── redrive ──── FailureQueue
 
-A large object: function ──> execution of the state machine ──> LambdaApi ──> function, in slices
+A large object, a reconcile: execution of a state machine ──> LambdaApi ──> function, in parallel
 
 moto's CloudFormation ignores bucket notifications, so each resource is created here from the
 properties that the transformed template has for it.
@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tools.local import state_machines
 from tools.local.aws import Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.cloud import REPLICA, LocalCloud
@@ -25,10 +26,14 @@ from tools.local.large_objects import LargeObjects
 from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import Stack
+from tools.operate.redrive import redrive
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
+
+RETRIES = {"RETRY_FIRST_SECONDS": "1", "RETRY_LONGEST_SECONDS": "2"}
+"""The function's own waits are a minute to an hour. SQS counts in whole seconds."""
 
 FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
 
@@ -49,32 +54,25 @@ class Deployment:
     event_queue: str
     failure_queue: str
     state_machine: str
-    """Its ARN; empty without one."""
+    """The ARN of the one for large objects; empty without one."""
+    reconcile_machine: str
+    reports: str
+    """Name of the bucket of reports."""
 
     def settle(self) -> None:
         """Wait until every event that goes to the function directly has ended."""
         settle(self.notifications, self.service)
 
     def redrive(self) -> int:
-        """Move the events of the failure queue to the event queue, as `make redrive` does."""
-        sqs, moved = self.aws.sqs, 0
-        while messages := sqs.receive_message(
-            QueueUrl=self.failure_queue, MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in messages:
-                sqs.send_message(QueueUrl=self.event_queue, MessageBody=message["Body"])
-                sqs.delete_message(
-                    QueueUrl=self.failure_queue, ReceiptHandle=message["ReceiptHandle"]
-                )
-                moved += 1
-        return moved
+        """Move the events of the dead-letter queue to the event queue as `make redrive` does."""
+        return redrive(self.aws.sqs, self.failure_queue, self.event_queue).moved.total()
 
     def waiting(self) -> int:
         """Count the events in the event queue."""
         return self.aws.queue_length(self.event_queue)
 
     def failed(self) -> int:
-        """Count the events in the failure queue."""
+        """Count the events in the dead-letter queue."""
         return self.aws.queue_length(self.failure_queue)
 
 
@@ -88,7 +86,7 @@ def deployed(
 ) -> Iterator[Deployment]:
     """Deploy the template with a source bucket of this name and these parameters.
 
-    Without `large` there is no state machine.
+    Without `large` there is no state machine for large objects.
     """
     stack = Stack(
         SourceBucketName=bucket,
@@ -104,8 +102,21 @@ def deployed(
     resources: dict[str, Json] = json.loads(described)
     failure_queue = _create_queue(aws, f"{bucket}-FailureQueue", resources["FailureQueue"])
     event_queue = _create_queue(aws, f"{bucket}-EventQueue", resources["EventQueue"])
+    asynchronous = resources["AsyncInvocations"]
+    queues = {
+        aws.queue_arn(f"{bucket}-FailureQueue"): failure_queue,
+        aws.queue_arn(f"{bucket}-EventQueue"): event_queue,
+    }
     direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
-    settings = {"LARGE_STATE_MACHINE_ARN": "", "EVENT_QUEUE_URL": event_queue}
+    reports = f"{bucket}-reports"
+    aws.create_bucket(reports)
+    settings = {
+        "LARGE_STATE_MACHINE_ARN": "",
+        "EVENT_QUEUE_URL": event_queue,
+        "FAILURE_QUEUE_URL": failure_queue,
+        "REPORTS_BUCKET": reports,
+        **RETRIES,
+    }
     if large:
         settings |= large.deploy(aws, bucket)
     functions = tuple(
@@ -115,8 +126,10 @@ def deployed(
     with closing(
         LambdaService(
             functions,
-            retry_delays_s=RETRY_DELAYS_S[: resources["AsyncInvocations"]["MaximumRetryAttempts"]],
-            on_failure=lambda delivery: _send_failure(aws, failure_queue, delivery),
+            retry_delays_s=RETRY_DELAYS_S[: asynchronous["MaximumRetryAttempts"]],
+            on_failure=lambda delivery: _send_failure(
+                aws, queues[asynchronous["DestinationConfig"]["OnFailure"]["Destination"]], delivery
+            ),
         )
     ) as service:
         if "SourceBucket" in resources:
@@ -141,6 +154,8 @@ def deployed(
                 event_queue=event_queue,
                 failure_queue=failure_queue,
                 state_machine=settings["LARGE_STATE_MACHINE_ARN"],
+                reconcile_machine=state_machines.create(aws, "reconcile", bucket),
+                reports=reports,
             )
 
 
@@ -202,7 +217,7 @@ def _create_rule(aws: Aws, name: str, properties: Json) -> None:
     aws.events.put_targets(Rule=name, Targets=targets)
 
 
-def _send_failure(aws: Aws, failure_queue: str, delivery: Delivery) -> None:
+def _send_failure(aws: Aws, queue: str, delivery: Delivery) -> None:
     """Send what Lambda sends to a failure destination after the last attempt."""
     error = delivery.errors[-1]
     failure = {
@@ -211,4 +226,4 @@ def _send_failure(aws: Aws, failure_queue: str, delivery: Delivery) -> None:
         "requestPayload": delivery.event,
         "responsePayload": {"errorType": error.error_type, "errorMessage": error.message},
     }
-    aws.sqs.send_message(QueueUrl=failure_queue, MessageBody=json.dumps(failure))
+    aws.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(failure))

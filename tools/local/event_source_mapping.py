@@ -1,6 +1,7 @@
 """Lambda's event source mapping: a queue's messages in batches, with partial batch responses."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef
 
 MAX_BATCHES = 1000
-"""Of one `drain`: an event that is retried forever is a defect."""
+"""Of one `drain`: an event that is retried at once and forever is a defect."""
+
+FINISHED_WITHIN_S = 120.0
+POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ class EventSourceMapping:
         self, aws: Aws, queue_url: str, properties: Json, invoke: Callable[[object], Any]
     ) -> None:
         """`properties` are those of an AWS::Lambda::EventSourceMapping."""
+        self._aws = aws
         self._sqs = aws.sqs
         self._queue_url = queue_url
         self._queue_arn: str = properties["EventSourceArn"]
@@ -55,9 +60,10 @@ class EventSourceMapping:
         self._invoke = invoke
 
     def poll(self) -> Batch | None:
-        """Invoke the function with one batch; None when no message waits.
+        """Invoke the function with one batch; None when no message is visible.
 
-        A message that fails can be received again at once: in AWS, after the visibility timeout.
+        A message that fails is hidden as long as the function says. After a crash of the function
+        all can be received again at once: in AWS, after the queue's visibility timeout.
         """
         received = self._sqs.receive_message(
             QueueUrl=self._queue_url,
@@ -71,21 +77,32 @@ class EventSourceMapping:
         failed = batch.failed()
         for message in messages:
             handle = message["ReceiptHandle"]
-            if message["MessageId"] in failed:
+            if message["MessageId"] not in failed:
+                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=handle)
+            elif isinstance(batch.response, FunctionError):
                 self._sqs.change_message_visibility(
                     QueueUrl=self._queue_url, ReceiptHandle=handle, VisibilityTimeout=0
                 )
-            else:
-                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=handle)
         return batch
 
     def drain(self) -> list[Batch]:
-        """Poll until no message waits: each succeeded or is in the dead-letter queue."""
+        """Poll until no message is visible: each succeeded, is kept, or waits for a retry."""
         batches: list[Batch] = []
         while batch := self.poll():
             batches.append(batch)
             if len(batches) > MAX_BATCHES:
                 raise TimeoutError(f"Events still wait after {MAX_BATCHES} batches.")
+        return batches
+
+    def finish(self) -> list[Batch]:
+        """Poll until the queue is empty, also of messages that wait for a retry."""
+        batches = self.drain()
+        give_up = time.monotonic() + FINISHED_WITHIN_S
+        while self._aws.queue_length(self._queue_url):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"Events still wait after {FINISHED_WITHIN_S:.0f} s.")
+            time.sleep(POLL_S)
+            batches += self.drain()
         return batches
 
     def _run(self, event: Json) -> Batch:

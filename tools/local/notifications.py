@@ -51,6 +51,9 @@ def record(
 
 def object_key(event: Json) -> str:
     """Return the key in an event's first record: encoded by S3, not encoded by EventBridge."""
+    for envelope in ("requestPayload", "failedEvent"):
+        if envelope in event:
+            return object_key(event[envelope])
     if "detail" in event:
         return str(event["detail"]["object"]["key"])
     return unquote_plus(event["Records"][0]["s3"]["object"]["key"])

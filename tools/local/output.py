@@ -1,5 +1,6 @@
 """What `make demo` prints, and its picture."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,34 +21,6 @@ DURATION_WIDTH = 7
 GOOD = "[green]✓[/]"
 BAD = "[red]✗[/]"
 
-SVG = """\
-<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
-<style>
-.{unique_id}-matrix {{
-  font-family: "DejaVu Sans Mono", Menlo, Consolas, monospace;
-  font-size: {char_height}px;
-  line-height: {line_height}px;
-}}
-.{unique_id}-title {{ font: bold 18px sans-serif; }}
-{styles}
-</style>
-<defs>
-<clipPath id="{unique_id}-clip-terminal">
-<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
-</clipPath>
-{lines}
-</defs>
-{chrome}
-<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
-{backgrounds}
-<g class="{unique_id}-matrix">
-{matrix}
-</g>
-</g>
-</svg>
-"""
-"""rich's picture of a terminal; rich's own template loads fonts from another site."""
-
 
 def console(*, record: bool = False) -> Console:
     """Return a console of at most `WIDTH` columns; exactly so many to record a picture."""
@@ -58,8 +31,9 @@ def console(*, record: bool = False) -> Console:
 
 
 def save_picture(recorded: Console, path: Path) -> None:
-    """Write what was printed as an SVG."""
-    recorded.save_svg(str(path), title="make demo", code_format=SVG, unique_id="demo")
+    """Write what was printed as an SVG, without fonts and a link to other sites."""
+    svg = recorded.export_svg(title="make demo", unique_id="demo")
+    path.write_text(re.sub(r"<!--.*?-->|@font-face {.*?}", "", svg, flags=re.DOTALL))
 
 
 @contextmanager

@@ -7,11 +7,12 @@ Source: "Invoke AWS Lambda function" in S3's user guide.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from replicate.entry.invocation import Change, Invocation, Message, Results, reading, source_ref
 from replicate.entry.s3_notification import decoded
 from replicate.errors import InvalidEventError, ReplicationError
+from replicate.protocol.evidence import REQUEST
 
 MAX_RESULT_CHARACTERS = 1024
 """Longest text of a task in the completion report."""
@@ -23,6 +24,8 @@ class BatchOperationsInvocation(Invocation):
 
     invocation_id: str
     schema_version: str
+
+    answers_for_failures: ClassVar[bool] = True
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Report each task."""
@@ -50,7 +53,8 @@ def _message(task: Mapping[str, Any]) -> Message:
     try:
         with reading("a task of S3 Batch Operations"):
             bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
-            return Message(task_id, (Change(source_ref(bucket, decoded(task["s3Key"]))),))
+            ref = source_ref(bucket, decoded(task["s3Key"]))
+            return Message(task_id, (Change(ref, evidence=REQUEST),))
     except InvalidEventError as error:
         return Message(task_id, errors=(error,))
 

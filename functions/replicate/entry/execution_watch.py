@@ -1,32 +1,82 @@
 """Messages that wait for an execution of the state machine. The function itself sends them to SQS.
 
 While the execution runs, the function sends the message again. Afterwards it replicates the key as
-for any event. So the event is kept by its message, and never by the execution alone.
+for any event. So the event is kept by its message, and never by the execution alone. The message
+and the execution's input hold what must be known of the event: its run has the same policy.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from replicate.entry.invocation import Change, Message, reading, source_ref
 from replicate.errors import InvalidEventError
+from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.model import SourceRef
 
 WATCH = "executionWatch"
 """The field that holds the key and the execution's name."""
 
+RESENT = timedelta(seconds=10)
+"""A message that the queue got so long after the function made it was sent again: by a redrive."""
 
-def message(ref: SourceRef, execution: str) -> str:
+
+def facts(change: Change) -> dict[str, Any]:
+    """Describe an event as a JSON value, for `change`."""
+    return {
+        "occurred_at": change.occurred_at.isoformat() if change.occurred_at else None,
+        "evidence": str(change.evidence),
+    }
+
+
+def change(ref: SourceRef, described: Mapping[str, Any] | None) -> Change:
+    """Return the change that `facts` has described; without them, one that nothing is known of."""
+    known = described or {}
+    evidence = known.get("evidence")
+    return Change(
+        ref,
+        _time(known.get("occurred_at")),
+        evidence=Evidence.parse(evidence) if evidence else HINT,
+    )
+
+
+def message(waiting: Change, execution: str, now: datetime) -> str:
     """Return the message that waits for an execution."""
-    return json.dumps({WATCH: {"bucket": ref.bucket, "key": ref.key, "execution": execution}})
+    watch = {
+        "bucket": waiting.ref.bucket,
+        "key": waiting.ref.key,
+        "execution": execution,
+        "event": facts(waiting),
+        "since": (waiting.since or now).isoformat(),
+        "made_at": now.isoformat(),
+    }
+    return json.dumps({WATCH: watch})
 
 
-def read(event: Mapping[str, Any], message_id: str = "") -> Message:
-    """Read one message. A malformed one becomes an error of the message."""
+def read(
+    event: Mapping[str, Any], message_id: str = "", sent_at: datetime | None = None
+) -> Message:
+    """Read one message. A malformed one becomes an error of the message.
+
+    `sent_at` is when the queue got it. A redrive lets it begin to wait anew.
+    """
     try:
         with reading("an execution watch"):
             watch = event[WATCH]
-            ref = source_ref(watch["bucket"], watch["key"])
-            return Message(message_id, (Change(ref, watched=frozenset({str(watch["execution"])})),))
+            known = change(source_ref(watch["bucket"], watch["key"]), watch.get("event"))
+            made_at = _time(watch.get("made_at"))
+            is_resent = sent_at and made_at and sent_at - made_at > RESENT
+            waiting = replace(
+                known,
+                watched=frozenset({str(watch["execution"])}),
+                since=None if is_resent else _time(watch.get("since")),
+            )
+            return Message(message_id, (waiting,))
     except InvalidEventError as error:
         return Message(message_id, errors=(error,))
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

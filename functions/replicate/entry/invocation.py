@@ -2,15 +2,16 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
-from replicate.protocol.model import Result, SourceRef
-from replicate.protocol.replicator import Expectation
+from replicate.protocol.evidence import HINT, Evidence, Kind, user_deletion
+from replicate.protocol.model import Expectation, Result, SourceRef
+from replicate.protocol.scope import Scope
 from replicate.report import result as described
 
 
@@ -47,10 +48,18 @@ class Change:
     expectation: Expectation = Expectation.UNKNOWN
     size: int | None = None
     """In bytes, as the event states it."""
-    by_lifecycle: bool = False
-    """A lifecycle rule of S3 deleted the object."""
+    evidence: Evidence = HINT
+    """What the event proves if the object is gone."""
     watched: frozenset[str] = frozenset()
     """Names of the executions that the event waits for."""
+    since: datetime | None = None
+    """When it began to wait; None if it has not waited. Executions that failed before do not count:
+    since then somebody may have removed the cause."""
+
+    @property
+    def is_request(self) -> bool:
+        """The API or a job asks for the present state: there is no event that must be kept."""
+        return self.evidence.kind is Kind.REQUEST
 
     def expect(self, parallel_from: int) -> Expectation:
         """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.
@@ -62,6 +71,7 @@ class Change:
     def merge(self, other: "Change") -> "Change":
         """Combine two changes of one key: replicate once, and count the age of the older one."""
         times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
+        waiting = [time for time in (self.since, other.since) if time is not None]
         sizes = [size for size in (self.size, other.size) if size is not None]
         expected = {self.expectation, other.expectation} - {Expectation.UNKNOWN}
         return Change(
@@ -69,8 +79,9 @@ class Change:
             min(times, default=None),
             Expectation.CHANGED if expected else Expectation.UNKNOWN,
             max(sizes, default=None),
-            by_lifecycle=self.by_lifecycle and other.by_lifecycle,
+            evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
+            since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - one is new
         )
 
 
@@ -80,6 +91,11 @@ def expect(*, created: bool, size: int | None, age: timedelta) -> Expectation:
         return Expectation.UNKNOWN
     is_small = size is not None and size <= SMALL_BYTES
     return Expectation.NEW if is_small else Expectation.CHANGED
+
+
+def stated_evidence(*, user_deleted: bool, occurred_at: datetime) -> Evidence:
+    """Return what an event of S3 proves if the object is gone."""
+    return user_deletion(occurred_at) if user_deleted else HINT
 
 
 def stated_size(value: object) -> int | None:
@@ -98,6 +114,28 @@ Results = Mapping[SourceRef, Result | ReplicationError]
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What SQS says about a message that it has delivered."""
+
+    handle: str
+    receives: int = 1
+    """How often SQS has delivered it, this delivery included."""
+    age: timedelta = timedelta(0)
+    """Time since it was put into the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a message failed, and of which object. `ref` is None if no object could be read."""
+
+    ref: SourceRef | None
+    error: ReplicationError
+
+    def __str__(self) -> str:
+        return f"{self.ref.uri + ': ' if self.ref else ''}{self.error.code}: {self.error.message}"
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A part of an invocation that succeeds or fails by itself."""
 
@@ -105,15 +143,33 @@ class Message:
     changes: tuple[Change, ...] = ()
     errors: tuple[ReplicationError, ...] = ()
     """What could not be read. It fails the message and does not stop the message's changes."""
+    event: object = field(default=None, compare=False)
+    """The event without envelopes. It is kept if the message fails for good."""
+    attempts: int = field(default=0, compare=False)
+    """Deliveries of the event before it came into its queue, as its envelopes count them."""
+    receipt: Receipt | None = None
+    """None if the message does not come from a queue."""
 
-    def failures(self, results: Results) -> list[str]:
-        """Describe why the message failed, one line for each reason. Empty if it succeeded."""
-        failures = [f"{error.code}: {error.message}" for error in self.errors]
+    def within(self, scope: Scope) -> "Message":
+        """Return the message with an error for each change outside the scope."""
+        changes: list[Change] = []
+        errors = list(self.errors)
+        for change in self.changes:
+            try:
+                scope.require(change.ref)
+                changes.append(change)
+            except ReplicationError as error:
+                errors.append(error)
+        return replace(self, changes=tuple(changes), errors=tuple(errors))
+
+    def causes(self, results: Results) -> tuple[Cause, ...]:
+        """Return why the message failed. Empty if it succeeded."""
+        found = [Cause(None, error) for error in self.errors]
         for change in self.changes:
             result = results[change.ref]
             if isinstance(result, ReplicationError):
-                failures.append(f"{change.ref.uri}: {result.code}: {result.message}")
-        return failures
+                found.append(Cause(change.ref, result))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +177,13 @@ class Invocation(ABC):
     """What one invocation asks for."""
 
     messages: tuple[Message, ...]
+
+    answers_for_failures: ClassVar[bool] = False
+    """Whether the invoker reads in the response what failed, and so keeps no event."""
+
+    def within(self, scope: Scope) -> Self:
+        """Return the invocation with an error for each change outside the scope."""
+        return replace(self, messages=tuple(message.within(scope) for message in self.messages))
 
     @property
     def changes(self) -> list[Change]:
@@ -137,6 +200,10 @@ class Invocation(ABC):
         """What could not be read."""
         return [error for message in self.messages for error in message.errors]
 
+    def without(self, kept: Collection[str]) -> Self:
+        """Return the invocation without some messages, by their ids: they need no redelivery."""
+        return replace(self, messages=tuple(m for m in self.messages if m.id not in kept))
+
     @abstractmethod
     def respond(self, results: Results) -> dict[str, Any]:
         """Return what Lambda gives to the invoker. `results` has an entry for each change."""
@@ -150,13 +217,15 @@ class AsynchronousInvocation(Invocation):
     """
 
     def respond(self, results: Results) -> dict[str, Any]:
-        """Return all results. Raise BatchFailedError if a change failed."""
-        failures = [line for message in self.messages for line in message.failures(results)]
+        """Return all results. Raise BatchFailedError if a change failed, InvalidEventError."""
+        causes = [cause for message in self.messages for cause in message.causes(results)]
         ended = [results[change.ref] for change in self.changes]
         done = [result for result in ended if isinstance(result, Result)]
-        if failures:
-            count = f"{len(failures)} of {len(failures) + len(done)} changes failed:"
-            raise BatchFailedError("\n".join([count, *failures]))
+        if causes and not ended:
+            raise causes[0].error  # nothing of the event could be read
+        if causes:
+            count = f"{len(causes)} of {len(causes) + len(done)} changes failed:"
+            raise BatchFailedError("\n".join([count, *map(str, causes)]))
         return {"results": [described(result) for result in done]}
 
 

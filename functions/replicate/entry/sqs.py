@@ -6,13 +6,26 @@ Source: "Implementing partial batch responses" in Lambda's developer guide.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from replicate.entry import envelopes
-from replicate.entry.invocation import Invocation, Message, Results, unsupported
-from replicate.errors import InvalidEventError
+from replicate.entry.invocation import Invocation, Message, Receipt, Results, unsupported
+from replicate.errors import GivenUpError
+
+ABANDONED_AFTER = timedelta(days=11)
+"""Age after which a message that was delivered before is kept without another attempt.
+
+A message whose failure the function can report is kept a day earlier (failures.GIVE_UP_AFTER). What
+is older stops the process each time, and the queue would delete it after 12 days.
+"""
+
+_ABANDONED = (
+    "The event was delivered for days, and each delivery ended without a report: the process was"
+    " stopped, for example because its memory or its time ran out. Look for Lambda's own lines in"
+    " the log (Task timed out, Runtime.ExitError), then run the event again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +34,7 @@ class SqsInvocation(Invocation):
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Name the messages that failed."""
-        failed = [message.id for message in self.messages if message.failures(results)]
+        failed = [message.id for message in self.messages if message.causes(results)]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -34,7 +47,22 @@ def _message(record: object, now: datetime) -> Message:
     message_id = record.get("messageId") if isinstance(record, Mapping) else None
     if not isinstance(record, Mapping) or not isinstance(message_id, str):
         raise unsupported("an SQS message has no messageId")
+    body = record.get("body")
+    parsed = envelopes.parsed(body)
+    receipt = _receipt(record, now)
+    sent_at = now - receipt.age if receipt else None
+    message = envelopes.read(body if parsed is None else parsed, now, message_id, sent_at)
+    if receipt and receipt.receives > 1 and receipt.age > ABANDONED_AFTER:
+        message = replace(message, changes=(), errors=(GivenUpError(_ABANDONED),))
+    return replace(message, receipt=receipt)
+
+
+def _receipt(record: Mapping[str, Any], now: datetime) -> Receipt | None:
+    """Read what SQS says about a delivery; None if it is not all there."""
     try:
-        return envelopes.read(envelopes.parsed(record.get("body")), now, message_id)
-    except InvalidEventError as error:
-        return Message(message_id, errors=(error,))
+        attributes = record["attributes"]
+        sent_at = datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC)
+        receives = int(attributes["ApproximateReceiveCount"])
+        return Receipt(str(record["receiptHandle"]), receives, now - sent_at)
+    except (LookupError, TypeError, ValueError, OverflowError, OSError):
+        return None

@@ -1,11 +1,12 @@
-"""What the settings of a GCS bucket mean for staged objects."""
+"""What the settings of a GCS bucket mean for replicas and staged objects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Bucket
+from google.cloud.storage.constants import PUBLIC_ACCESS_PREVENTION_ENFORCED
 
 DELETE = "storage.objects.delete"
 UPDATE = "storage.objects.update"
@@ -15,8 +16,16 @@ READ_SETTINGS = "storage.buckets.get"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketSettings:
-    """The settings of a bucket that matter to staged objects."""
+    """The settings of a bucket that matter to replicas and staged objects."""
 
+    location: str
+    """Region, dual-region or multi-region, such as `EU`."""
+    public_access_prevented: bool
+    """Whether the bucket itself enforces it; an organization policy may do so, too."""
+    retention_s: int
+    """Seconds for which the retention policy protects each object; 0 without one."""
+    default_hold: bool
+    """Whether each new object has an event-based hold."""
     storage_class: str
     versioning: bool
     soft_delete_s: int
@@ -39,7 +48,12 @@ def settings(bucket: Bucket, timeout: float) -> BucketSettings | None:
     """Read a bucket's settings; None if the credentials may not."""
     if not _can_read(bucket, timeout):
         return None
+    access = bucket.iam_configuration.get("publicAccessPrevention")
     return BucketSettings(
+        location=bucket.location or "an unknown location",
+        public_access_prevented=access == PUBLIC_ACCESS_PREVENTION_ENFORCED,
+        retention_s=int(bucket.retention_period or 0),
+        default_hold=bool(bucket.default_event_based_hold),
         storage_class=bucket.storage_class or "STANDARD",
         versioning=bool(bucket.versioning_enabled),
         soft_delete_s=int(bucket.soft_delete_policy.retention_duration_seconds or 0),
@@ -47,15 +61,18 @@ def settings(bucket: Bucket, timeout: float) -> BucketSettings | None:
     )
 
 
-def staging_obstacle(bucket: Bucket, timeout: float) -> str:
-    """Return why staged objects could not be deleted; empty if they can.
+def staging_obstacle(bucket: Bucket, timeout: float, prefix: str) -> str:
+    """Return why objects below a prefix could not be deleted; empty if they can.
 
     Credentials that may not read the bucket's settings go on: then GCS refuses what it must.
     """
     granted = bucket.test_iam_permissions([DELETE, UPDATE], timeout=timeout, retry=None)
-    for permission in (DELETE, UPDATE):
-        if permission not in granted:
-            return f"the credentials lack {permission} on gs://{bucket.name}"
+    absent = bucket.blob(f"{prefix}absent")
+    absent.metadata = {"asked": "may I?"}
+    requests = {DELETE: absent.delete, UPDATE: absent.patch}
+    for permission, request in requests.items():
+        if permission not in granted and not _is_allowed(request, timeout):
+            return f"the credentials lack {permission} on gs://{bucket.name}/{prefix}"
     if not _can_read(bucket, timeout):
         return ""
     if bucket.retention_period:
@@ -63,6 +80,20 @@ def staging_obstacle(bucket: Bucket, timeout: float) -> str:
     if bucket.default_event_based_hold:
         return f"gs://{bucket.name} puts an event-based hold on each new object"
     return ""
+
+
+def _is_allowed(request: Callable[..., object], timeout: float) -> bool:
+    """Send a request about an object that does not exist: GCS checks the permission first.
+
+    A permission with a condition on names is not granted on the bucket, which has no such name.
+    """
+    try:
+        request(timeout=timeout, retry=None)
+    except NotFound:
+        return True
+    except Forbidden:
+        return False
+    return True
 
 
 def _can_read(bucket: Bucket, timeout: float) -> bool:

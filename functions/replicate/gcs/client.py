@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 import requests
 from google.cloud import storage
 
+from replicate.breaker import Circuit
 from replicate.errors import SettingsError
 from replicate.gcs.credentials import SecretCredentials
 
@@ -17,8 +18,10 @@ class GcsClient:
     Safe across threads.
     """
 
-    def __init__(self, credentials: SecretCredentials) -> None:
+    def __init__(self, credentials: SecretCredentials, circuit: Circuit | None = None) -> None:
         self.credentials = credentials
+        self.circuit = circuit or Circuit()
+        """Opens while GCS, or Google's token service, does not answer."""
         self.uploads = requests.Session()
         """Sends the bytes of resumable uploads, without a token: the session URI is authorization
         enough. An AuthorizedSession would resend a stream that is already consumed after a 401."""

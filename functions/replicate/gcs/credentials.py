@@ -23,7 +23,7 @@ from replicate.errors import (
     OutOfTimeError,
     UnavailableError,
 )
-from replicate.gcs.errors import MALFORMED
+from replicate.gcs.errors import MALFORMED, is_timeout
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, is_transient, retry_after
 
@@ -41,6 +41,9 @@ RECHECK_TIMEOUT_S = 5.0
 
 Not measured. It bounds what an outage of Secrets Manager adds to an invocation.
 """
+
+TOKEN_TIMEOUT_S = 5.0
+"""Longest wait for a response of the token service. A token is valid for an hour."""
 
 _TRANSIENT_OAUTH = frozenset({"internal_failure", "server_error", "temporarily_unavailable"})
 """OAuth errors that google-auth would retry. It sleeps between attempts and has no deadline."""
@@ -237,7 +240,7 @@ class _TokenTransport(transport.Request):
 
         Raise CredentialsError, DestinationUnavailableError, OutOfTimeError.
         """
-        timeout = self._deadline().limit(self._policy.io_timeout_s)
+        timeout = self._deadline().limit(min(TOKEN_TIMEOUT_S, self._policy.io_timeout_s))
         try:
             response = self._request(url, method, body, headers, timeout=timeout)
         except exceptions.TransportError as error:
@@ -248,7 +251,8 @@ class _TokenTransport(transport.Request):
                 ) from None
             raise DestinationUnavailableError(
                 "Google's token service could not be reached"
-                f" ({type(error.__context__).__name__}). Try again."
+                f" ({type(error.__context__).__name__}). Try again.",
+                timed_out=is_timeout(error.__context__),
             ) from None
         if is_transient(response.status) or _is_transient_oauth(response.status, response.data):
             raise DestinationUnavailableError(

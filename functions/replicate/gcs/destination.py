@@ -1,6 +1,7 @@
 """Implement the port `Destination` with google-cloud-storage. Each write has a precondition."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from google.api_core.exceptions import NotFound
@@ -15,7 +16,7 @@ from replicate.errors import (
 from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
-from replicate.gcs.errors import translate_errors, translate_malformed
+from replicate.gcs.errors import translate_errors, translate_malformed, watch
 from replicate.gcs.resumable_upload import ResumableUpload
 from replicate.protocol.checksums import combined_crc32c, encode_crc32c
 from replicate.protocol.deadline import Deadline
@@ -25,6 +26,13 @@ from replicate.protocol.ports import GatedBody
 from replicate.retry import RetryPolicy, retrying
 
 T = TypeVar("T")
+
+PATCH_DELAYS = 10
+"""How many times longer the waits between attempts of a patch are: seconds.
+
+A part is patched right after it was written, and GCS takes about one write a second of one name.
+Source: "Cloud Storage quotas and limits".
+"""
 
 ONE_REQUEST_BYTES = 1024 * 1024
 """Largest object that is written by one request. Such a request holds the bytes three times.
@@ -44,7 +52,7 @@ class GcsDestination:
         self._naming = naming
         self._deadline = deadline
         self._policy = policy
-        self._obstacle: str | None = None
+        self._has_no_obstacle = False
 
     def head(self, name: str) -> Replica | None:
         """See `Destination.head`."""
@@ -88,6 +96,7 @@ class GcsDestination:
             body=body,
             open_session=lambda: self._call(name, open_session),
             http=self._client.uploads,
+            circuit=self._client.circuit,
             deadline=self._deadline,
             policy=self._policy,
         )
@@ -155,13 +164,19 @@ class GcsDestination:
             precondition,
             lambda found: found.attributes == attributes and found.crc32c == crc32c,
             sources,
+            is_quick=False,
         )
 
     def staging_obstacle(self) -> str | None:
-        """See `Destination.staging_obstacle`. The bucket is read once."""
-        if self._obstacle is None:
-            self._obstacle = self._read_settings(buckets.staging_obstacle)
-        return self._obstacle or None
+        """See `Destination.staging_obstacle`. The bucket is read until there is no obstacle."""
+        if self._has_no_obstacle:
+            return None
+        prefix = self._naming.staging
+        obstacle = self._read_settings(
+            lambda bucket, timeout: buckets.staging_obstacle(bucket, timeout, prefix)
+        )
+        self._has_no_obstacle = not obstacle
+        return obstacle or None
 
     def bucket_settings(self) -> buckets.BucketSettings | None:
         """Describe the bucket; None if the credentials may not read its settings."""
@@ -176,7 +191,11 @@ class GcsDestination:
                 return [resource.replica(blob) for blob in found]
 
         uri = self._naming.uri(prefix)
-        return retrying(lambda: self._with_bucket(uri, list_blobs), self._policy, self._deadline)
+        return retrying(
+            lambda: self._with_bucket(uri, list_blobs, is_quick=False),
+            self._policy,
+            self._deadline,
+        )
 
     def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
         """See `Destination.patch`."""
@@ -194,6 +213,9 @@ class GcsDestination:
                 precondition,
                 lambda found: (
                     found.attributes == attributes and found.generation == current.generation
+                ),
+                policy=replace(
+                    self._policy, first_delay_s=self._policy.first_delay_s * PATCH_DELAYS
                 ),
             )
         except DestinationBucketNotFoundError:
@@ -234,6 +256,9 @@ class GcsDestination:
         precondition: Precondition,
         is_written: Callable[[Replica], bool],
         sources: Sequence[Replica] = (),
+        *,
+        policy: RetryPolicy | None = None,
+        is_quick: bool = True,
     ) -> Replica:
         """Send a write until a response arrives. Its precondition lets it take effect only once.
 
@@ -245,7 +270,7 @@ class GcsDestination:
         def attempt() -> Replica:
             nonlocal response_lost
             try:
-                return self._call(name, write)
+                return self._call(name, write, is_quick=is_quick)
             except DestinationUnavailableError:
                 response_lost = True
                 raise
@@ -254,7 +279,7 @@ class GcsDestination:
                     name, lost, precondition, is_written if response_lost else None, sources
                 )
 
-        return retrying(attempt, self._policy, self._deadline)
+        return retrying(attempt, policy or self._policy, self._deadline)
 
     def _resolve_failed_precondition(
         self,
@@ -291,19 +316,21 @@ class GcsDestination:
         found = self.head(source.name)
         return found is not None and found.generation == source.generation
 
-    def _call(self, name: str, request: Callable[[Blob, float], T]) -> T:
+    def _call(self, name: str, request: Callable[[Blob, float], T], *, is_quick: bool = True) -> T:
         """Send one request about an object and read its response."""
         return self._with_bucket(
-            self._naming.uri(name), lambda bucket, timeout: request(bucket.blob(name), timeout)
+            self._naming.uri(name),
+            lambda bucket, timeout: request(bucket.blob(name), timeout),
+            is_quick=is_quick,
         )
 
     def _read_settings(self, read: Callable[[Bucket, float], T]) -> T:
         """Read settings of the bucket, and repeat the requests after a failure that may pass."""
 
         def attempt() -> T:
-            timeout = self._deadline.limit(self._policy.io_timeout_s)
             name = self._naming.bucket
             with (
+                watch(self._client.circuit, self._deadline) as timeout,
                 translate_errors(self._naming.uri("")),
                 self._client.credentials.within(self._deadline),
                 self._client.bucket_to_read(name) as bucket,
@@ -313,9 +340,15 @@ class GcsDestination:
 
         return retrying(attempt, self._policy, self._deadline)
 
-    def _with_bucket(self, uri: str, request: Callable[[Bucket, float], T]) -> T:
-        timeout = self._deadline.limit(self._policy.io_timeout_s)
-        with translate_errors(uri), self._client.credentials.within(self._deadline):
+    def _with_bucket(
+        self, uri: str, request: Callable[[Bucket, float], T], *, is_quick: bool = True
+    ) -> T:
+        at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
+        with (
+            watch(self._client.circuit, self._deadline, at_least_s=at_least_s) as timeout,
+            translate_errors(uri),
+            self._client.credentials.within(self._deadline),
+        ):
             return request(self._client.bucket(self._naming.bucket), timeout)
 
 

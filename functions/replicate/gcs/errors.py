@@ -7,8 +7,9 @@ from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
-from requests import RequestException, Response
+from requests import RequestException, Response, Timeout
 
+from replicate.breaker import Circuit
 from replicate.errors import (
     CredentialsError,
     DestinationBucketNotFoundError,
@@ -20,6 +21,7 @@ from replicate.errors import (
     ReplicationError,
     ThrottledError,
 )
+from replicate.protocol.deadline import Deadline
 from replicate.retry import is_transient, retry_after
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
@@ -65,8 +67,50 @@ def translate_malformed() -> Iterator[None]:
 def unreachable(error: Exception) -> DestinationUnavailableError:
     """Return the error for a broken connection or for a response that is not HTTP."""
     return DestinationUnavailableError(
-        f"The connection to GCS broke ({type(error).__name__}). Try again."
+        f"The connection to GCS broke ({type(error).__name__}). Try again.",
+        timed_out=is_timeout(error),
     )
+
+
+def is_timeout(error: BaseException | None) -> bool:
+    """Return whether `requests` raises this error after it has waited in vain."""
+    return isinstance(error, Timeout | TimeoutError)
+
+
+@contextmanager
+def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> Iterator[float]:
+    """Send one request to Google, unless it has not answered for a while. Yield its timeout.
+
+    A request of many bytes waits for `at_least_s`, and does not tell how fast Google answers. A
+    timeout counts only after a full wait: near the deadline the waits are shorter. It ends the run
+    if Google has not answered in this invocation.
+
+    Raise DestinationUnavailableError, OutOfTimeError.
+    """
+    deadline.require()
+    allowed_s = circuit.admit()
+    if allowed_s is None:
+        raise DestinationUnavailableError(
+            "Google did not answer the last requests, so it is not asked for some seconds. Try"
+            " again.",
+            ends_run=True,
+        )
+    longest_s = max(allowed_s, at_least_s)
+    timeout_s = deadline.limit(longest_s)
+    started = circuit.clock()
+    try:
+        yield timeout_s
+    except DestinationUnavailableError as error:
+        if not error.timed_out:
+            circuit.answered()
+        elif timeout_s == longest_s:
+            error.ends_run = not circuit.is_alive
+            circuit.timed_out()
+        raise
+    except Exception:
+        circuit.answered()
+        raise
+    circuit.answered(0.0 if at_least_s else circuit.clock() - started)
 
 
 def malformed(error: Exception) -> DestinationUnavailableError:

@@ -1,4 +1,4 @@
-"""Upload one large object in one resumable session, with constant memory.
+"""Upload one stream of any length in one resumable session, with constant memory.
 
 google-cloud-storage opens the session. Its own upload method is not used: it holds each chunk in
 memory, cannot wait for the source's checksum, and cannot cancel the session.
@@ -20,8 +20,9 @@ from typing import Any
 
 import requests
 
+from replicate.breaker import Circuit
 from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
-from replicate.gcs.errors import MALFORMED, from_response, malformed, unreachable
+from replicate.gcs.errors import MALFORMED, from_response, malformed, unreachable, watch
 from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.model import Attributes, Replica
@@ -57,6 +58,7 @@ class ResumableUpload:
         body: GatedBody,
         open_session: Callable[[], str],
         http: requests.Session,
+        circuit: Circuit,
         deadline: Deadline,
         policy: RetryPolicy,
     ) -> None:
@@ -66,6 +68,7 @@ class ResumableUpload:
         self._body = body
         self._open_session = open_session
         self._http = http
+        self._circuit = circuit
         self._deadline = deadline
         self._policy = policy
         self._size = body.size
@@ -148,25 +151,37 @@ class ResumableUpload:
         GCS has all bytes, without the CRC32C that GCS must compare.
         """
         try:
-            return self._put(b"", {"Content-Range": "bytes */*"})
+            return self._put(b"", {"Content-Range": "bytes */*"}, at_least_s=0.0)
         except CredentialsError:
             # The session URI is authorization enough, unless it is incomplete: http.client accepts
             # a truncated header as complete.
             raise _SessionGoneError from None
 
-    def _put(self, data: "_RequestBody | bytes", headers: Mapping[str, str]) -> int | Replica:
+    def _put(
+        self,
+        data: "_RequestBody | bytes",
+        headers: Mapping[str, str],
+        at_least_s: float | None = None,
+    ) -> int | Replica:
         """Send one request to the session and parse its response."""
+        if at_least_s is None:
+            at_least_s = self._policy.io_timeout_s
+        with watch(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
+            return self._parse(self._send(data, headers, timeout))
+
+    def _send(
+        self, data: "_RequestBody | bytes", headers: Mapping[str, str], timeout: float
+    ) -> requests.Response:
         try:
-            response = self._http.put(
+            return self._http.put(
                 self._session,
                 data=data,  # type: ignore[arg-type] # `requests` sends buffers as they are
                 headers={**headers, "Content-Length": str(len(data))},
-                timeout=self._deadline.limit(self._policy.io_timeout_s),
+                timeout=timeout,
                 allow_redirects=False,  # here 308 is no redirect: it has the number of stored bytes
             )
         except (requests.RequestException, OSError) as error:
             raise unreachable(error) from None  # its text holds the session URI
-        return self._parse(response)
 
     def _parse(self, response: requests.Response) -> int | Replica:
         """Return how many bytes GCS has stored, or the object if it is complete."""

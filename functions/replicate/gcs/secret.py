@@ -13,7 +13,12 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 from google.auth import aws
 from google.auth.credentials import Credentials
 from google.oauth2 import service_account
@@ -26,6 +31,7 @@ from replicate.errors import (
     UnavailableError,
 )
 from replicate.gcs.errors import MALFORMED
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, retrying
 
@@ -48,11 +54,19 @@ _AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - a typ
 class Secret:
     """A secret in Secrets Manager, by its name or ARN. Builds Google credentials from it."""
 
-    def __init__(self, clients: AwsClients, name: str, region: str, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        clients: AwsClients,
+        name: str,
+        region: str,
+        policy: RetryPolicy,
+        trusted: TrustedHosts,
+    ) -> None:
         self._clients = clients
         self._name = name
         self._region = region
         self._policy = policy
+        self._trusted = trusted
 
     def read(self, deadline: Deadline) -> str:
         """Return the current text of the secret.
@@ -63,8 +77,13 @@ class Secret:
         return retrying(lambda: self._read(deadline), self._policy, deadline)
 
     def credentials(self, text: str) -> Credentials:
-        """Build Google credentials from the text. Raise CredentialsError if it is malformed."""
+        """Build Google credentials from the text.
+
+        Raise CredentialsError if it is malformed, or names a host that is not trusted.
+        """
         info = _parse(text)
+        if problem := self._trusted.problem(info):
+            raise _malformed(problem)
         try:
             if info["type"] == _KEY:
                 return _from_key(info)
@@ -89,7 +108,8 @@ class Secret:
         if isinstance(error, NoCredentialsError):
             return SettingsError(NO_ROLE)
         if not isinstance(error, ClientError):
-            return self._unavailable(type(error).__name__)
+            timed_out = isinstance(error, ConnectTimeoutError | ReadTimeoutError)
+            return self._unavailable(type(error).__name__, timed_out=timed_out)
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = error.response["Error"].get("Code") or str(status)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttling" in code:
@@ -100,9 +120,10 @@ class Secret:
             " the secret, and kms:Decrypt on its KMS key, if it has one."
         )
 
-    def _unavailable(self, why: str) -> UnavailableError:
+    def _unavailable(self, why: str, *, timed_out: bool = False) -> UnavailableError:
         return UnavailableError(
-            f"The secret {self._name} could not be read from Secrets Manager ({why}). Try again."
+            f"The secret {self._name} could not be read from Secrets Manager ({why}). Try again.",
+            timed_out=timed_out,
         )
 
 

@@ -75,14 +75,16 @@ class Job:
     source: SourceObject
     names: StagedNames
     checksum: RangeChecksum | None
-    storage_class: str | None
-    """The class of the final object: a composed object must have the class of its sources."""
     is_large: bool
     """An execution is to copy it."""
 
     @property
     def cut(self) -> Cut:
         return self.names.cut
+
+    @property
+    def storage_class(self) -> str | None:
+        return self.names.storage_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +132,8 @@ class Assembler:
         folder = staging_folder(self.prefix, fingerprint(source), name)
         return Job(
             source=source,
-            names=StagedNames(folder, cut),
+            names=StagedNames(folder, cut, storage_class),
             checksum=checksum if checksum and _fits(checksum, cut) else None,
-            storage_class=storage_class,
             is_large=is_large,
         )
 
@@ -150,12 +151,12 @@ class Assembler:
             raise
         return self._commit(job, name, attributes, precondition, parts)
 
-    def stage_slice(self, job: Job, number: int) -> Replica:
-        """Stage one slice. Raise SourceChangedError."""
+    def stage_slice(self, job: Job, number: int) -> None:
+        """Stage one slice, unless a group holds it already. Raise LostRaceError."""
+        if job.cut.slices > MAX_SOURCES and self._found_group(job, number // MAX_SOURCES):
+            return
         name, span = job.names.slice(number), job.cut.span(number)
-        return self._staged(
-            job, name, span, lambda: self._stage_parts(job, job.cut.parts_of(number))
-        )
+        self._staged(job, name, span, lambda: self._stage_parts(job, job.cut.parts_of(number)))
 
     def join_slices(
         self, job: Job, name: str, attributes: Attributes, precondition: Precondition
@@ -245,21 +246,29 @@ class Assembler:
         return staged
 
     def _groups(self, job: Job) -> list[Replica]:
+        """Join the slices of each group, after all of them were found: no group is made in vain."""
+        numbers = range(len(groups(job.cut.slices)))
+        found = self.in_parallel([partial(self._group_or_slices, job, each) for each in numbers])
         return self.in_parallel(
-            [
-                partial(self._group, job, number, slices)
-                for number, slices in enumerate(groups(job.cut.slices))
-            ]
+            [partial(self._group, job, *each) for each in zip(numbers, found, strict=True)]
         )
 
-    def _group(self, job: Job, number: int, slices: range, _: Stop) -> Replica:
-        span = Span(job.cut.span(slices[0]).start, job.cut.span(slices[-1]).end)
-        return self._staged(
-            job,
-            job.names.group(number),
-            span,
-            lambda: [self._slice(job, each) for each in slices],
-        )
+    def _group_or_slices(self, job: Job, number: int, _: Stop) -> list[Replica]:
+        """Return a staged group, or else its slices. Raise DestinationChangedError."""
+        if group := self._found_group(job, number):
+            return [group]
+        return [self._slice(job, each) for each in groups(job.cut.slices)[number]]
+
+    def _group(self, job: Job, number: int, found: Sequence[Replica], _: Stop) -> Replica:
+        name = job.names.group(number)
+        if found[0].name == name:
+            return found[0]
+        return self._staged(job, name, _span_of_group(job.cut, number), lambda: found)
+
+    def _found_group(self, job: Job, number: int) -> Replica | None:
+        group = self.destination.head(job.names.group(number))
+        is_right = group is not None and _is_staged(job, group, _span_of_group(job.cut, number))
+        return group if is_right else None
 
     def _commit(
         self,
@@ -294,6 +303,11 @@ class Assembler:
             return f"{UNCHECKED}: {layout.count} parts of unequal size"
         self.sweep(job.names.folder)
         raise mismatch(job.source, checksum.name, digest, checksum.digest)
+
+
+def _span_of_group(cut: Cut, number: int) -> Span:
+    slices = groups(cut.slices)[number]
+    return Span(cut.span(slices[0]).start, cut.span(slices[-1]).end)
 
 
 def _fits(checksum: RangeChecksum, cut: Cut) -> bool:

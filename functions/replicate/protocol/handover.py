@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
-from replicate.errors import LargeObjectError
+from replicate.errors import LargeObjectDelayedError, LargeObjectError
 from replicate.protocol.model import Precondition, Reason, SourceObject, SourceRef
 from replicate.protocol.parts import fingerprint
 
@@ -25,7 +25,10 @@ class ExecutionState:
     """Its workers may still write."""
     cause: str = ""
     is_old: bool = False
-    """It ended long ago, so it says nothing about the next one: the cause may be removed."""
+    """It ended before the event began to wait, so it says nothing about the next one: since then
+    somebody may have removed the cause."""
+    has_succeeded: bool = False
+    """It has found both sides equal. If they differ now, something has changed since."""
 
 
 class Executions(Protocol):
@@ -47,12 +50,16 @@ def hand_over(
     source: SourceObject,
     precondition: Precondition,
     watched: Collection[str] = (),
+    *,
+    is_request: bool = False,
 ) -> tuple[Reason, str]:
     """Let an execution copy a large object. Return what it does, and its name.
 
-    The message that watches the execution is stored before the execution starts, unless the event
-    is such a message itself: one that cannot be started would multiply it. `watched` names the
-    executions that the event watches. Raise LargeObjectError when several executions have failed.
+    `watched` names the executions that the event watches: an event that is such a message itself is
+    stored after the start, because an execution that cannot be started would multiply it. A request
+    stores no message for an execution that runs: that of its start remains. Raise LargeObjectError
+    when several executions have failed, and LargeObjectDelayedError if a later one may succeed
+    without a person.
     """
     key = repr((ref, fingerprint(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
@@ -62,26 +69,47 @@ def hand_over(
         name = f"{base}-{number}"
         state = executions.state(name)
         if state is None:
-            if name not in watched:
-                executions.watch(ref, name)
-            executions.start(ref, name)
-            if name in watched:
-                executions.watch(ref, name)
+            _start(executions, ref, name, is_watched=name in watched)
             return Reason.STARTED, name
         if state.is_running:
-            executions.watch(ref, name)
+            if not is_request:
+                executions.watch(ref, name)
             return Reason.RUNNING, name
-        if state.is_old:
+        if state.is_old or state.has_succeeded:
             continue
         failures += 1
         cause = state.cause or cause
-        if failures >= FEWER_EXECUTIONS.get(cause.partition(":")[0], MAX_EXECUTIONS):
+        if failures >= FEWER_EXECUTIONS.get(_error_name(cause), MAX_EXECUTIONS):
             break
-    raise LargeObjectError(
-        f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
-        " Look at the executions of the state machine and remove the cause. docs/OPERATIONS.md says"
-        " how to start another execution."
+    raise _failed(ref, failures, cause)
+
+
+def _failed(ref: SourceRef, failures: int, cause: str) -> LargeObjectError:
+    text = f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
+    if may_pass(cause):
+        return LargeObjectDelayedError(f"{text} The next one starts within two hours.")
+    return LargeObjectError(
+        f"{text} Look at the executions of the state machine and remove the cause."
+        " docs/OPERATIONS.md says how to start another execution."
     )
+
+
+def _start(executions: Executions, ref: SourceRef, name: str, *, is_watched: bool) -> None:
+    """Start an execution after its message is stored, unless the event is that message itself."""
+    if not is_watched:
+        executions.watch(ref, name)
+    executions.start(ref, name)
+    if is_watched:
+        executions.watch(ref, name)
+
+
+def may_pass(cause: str) -> bool:
+    """Return whether an execution that ended with this cause may succeed without a person."""
+    return _error_name(cause) not in FEWER_EXECUTIONS
+
+
+def _error_name(cause: str) -> str:
+    return cause.partition(":")[0]
 
 
 def watch_again(executions: Executions, ref: SourceRef, watched: Collection[str]) -> str | None:

@@ -4,11 +4,13 @@ The execution's state holds names and numbers only; the staged objects are the r
 done. So every step may be repeated at any point, by a retry or by another execution.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from replicate.errors import LostRaceError
 from replicate.protocol.assembly import Assembler, Job
+from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
     Precondition,
@@ -20,11 +22,25 @@ from replicate.protocol.model import (
     VerifiedBy,
 )
 from replicate.protocol.parts import fingerprint, staging_folder
-from replicate.protocol.plan import Copy, decide
+from replicate.protocol.plan import Copy, Delete, decide, reason_to_write
 from replicate.protocol.replicator import Replicator
 
 MAX_ROUNDS = 10
 """Plans in one execution. A lost race needs another plan; ten in a row are no races any more."""
+
+EVENTS_PER_SLICE = 7
+"""Events in the history of an execution for a slice without retries."""
+
+MAX_EVENTS = 20_000
+"""Step Functions ends an execution after 25,000 events. The difference is left for retries.
+
+Source: "Quotas" in Step Functions' developer guide.
+"""
+
+
+def max_rounds(slices: int) -> int:
+    """Return how many plans of so many slices one execution may have: 4 of 640 slices."""
+    return max(1, min(MAX_ROUNDS, MAX_EVENTS // (EVENTS_PER_SLICE * slices)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +53,11 @@ class Planned:
 
 
 class LargeCopy:
-    """The steps of an execution, over the same stores as `Replicator`."""
+    """The steps of an execution, over the same stores as `Replicator`.
+
+    An execution is no evidence of a deletion: the event that waits for it is. So it deletes only
+    what its own commit has just created.
+    """
 
     def __init__(self, replicator: Replicator, assembler: Assembler) -> None:
         self._assembler = assembler
@@ -49,7 +69,9 @@ class LargeCopy:
     def plan(self, ref: SourceRef, mine: str | None) -> Planned | Result:
         """Plan the slices, or return how the key was made equal without any.
 
-        `mine` is the fingerprint of the version that this execution has staged.
+        `mine` is the fingerprint of the version that this execution has staged. When another large
+        version has replaced it, this execution ends: another one copies that, which the new
+        version's event or the message that watches this execution starts.
         """
         name = self._naming.name(ref)
         while True:
@@ -59,16 +81,18 @@ class LargeCopy:
             current = fingerprint(source) if source else None
             if mine and mine != current:
                 self.sweep(ref, mine)
-            plan = decide(ref, source, replica, self._replicator.policy)
+            plan = decide(ref, source, replica, self._replicator.policy, REQUEST)
             job = self._job(name, plan.source) if isinstance(plan, Copy) else None
             if isinstance(plan, Copy) and job:
+                if mine and mine != current:
+                    return self._superseded(name, plan.source, replica)
                 return Planned(
                     fingerprint=fingerprint(plan.source),
                     precondition=plan.precondition,
                     slices=job.cut.slices,
                 )
             try:
-                result = self._replicator.replicate(ref)
+                result = self._replicator.replicate(ref, evidence=REQUEST)
             except _StillLargeError:
                 continue
             copied = fingerprint(result.source) if result.source else None
@@ -78,12 +102,15 @@ class LargeCopy:
 
     def stage(self, ref: SourceRef, planned: Planned, number: int) -> bool:
         """Stage one slice. Return False when the key must be planned again."""
+        name = self._naming.name(ref)
         source = self._source.head(ref)
         if source is None or fingerprint(source) != planned.fingerprint:
             return False
-        job = self._job(self._naming.name(ref), source)
+        job = self._job(name, source)
         if job is None or number >= job.cut.slices:
             return False  # the settings have changed since the plan
+        if Precondition.unchanged(self._destination.head(name)) != planned.precondition:
+            return False  # the commit would be in vain
         try:
             self._assembler.stage_slice(job, number)
         except LostRaceError:
@@ -97,7 +124,8 @@ class LargeCopy:
         if source is None or fingerprint(source) != planned.fingerprint:
             return None
         job = self._job(name, source)
-        if job is None or not self._is_as_planned(name, planned):
+        found = self._destination.head(name)  # a read costs less than a failed commit
+        if job is None or Precondition.unchanged(found) != planned.precondition:
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
@@ -106,14 +134,17 @@ class LargeCopy:
             )
         except LostRaceError:
             return None
-        if self._source.head(ref) != source:
+        reason = reason_to_write(ref, found)
+        current = self._source.head(ref)
+        if current != source:
+            if current is None and reason is not Reason.OVERWRITTEN:
+                self._take_back(ref, written)
             return None
         self.sweep(ref, planned.fingerprint)
-        is_new = not planned.precondition.generation
         return Result(
             ref=ref,
             uri=self._naming.uri(name),
-            reason=Reason.CREATED if is_new else Reason.OVERWRITTEN,
+            reason=reason,
             source=source,
             replica=written,
             bytes_copied=source.size,
@@ -126,15 +157,30 @@ class LargeCopy:
         name = self._naming.name(ref)
         self._assembler.sweep(staging_folder(self._assembler.prefix, mine, name))
 
+    def _take_back(self, ref: SourceRef, written: Replica) -> None:
+        """Delete what the commit has just created, because its source is gone.
+
+        If others have changed it meanwhile, it is theirs.
+        """
+        plan = decide(ref, None, written, self._replicator.policy, OWN_WRITE)
+        if isinstance(plan, Delete):
+            with suppress(LostRaceError):
+                self._destination.delete(written.name, Precondition.unchanged(written))
+
+    def _superseded(self, name: str, source: SourceObject, replica: Replica | None) -> Result:
+        return Result(
+            ref=source.ref,
+            uri=self._naming.uri(name),
+            reason=Reason.SUPERSEDED,
+            source=source,
+            replica=replica,
+            verified_by=VerifiedBy("fingerprint", "fingerprint"),
+        )
+
     def _job(self, name: str, source: SourceObject) -> Job | None:
         storage_class = self._replicator.storage_classes.get(source.storage_class)
         job = self._assembler.job(source, name, storage_class, by_execution=True)
         return job if job and job.is_large else None
-
-    def _is_as_planned(self, name: str, planned: Planned) -> bool:
-        """Return whether the precondition still holds. A read costs less than a failed commit."""
-        replica: Replica | None = self._destination.head(name)
-        return Precondition.unchanged(replica) == planned.precondition
 
 
 class _StillLargeError(Exception):

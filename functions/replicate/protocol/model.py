@@ -1,9 +1,9 @@
-"""The values that all modules share: objects of S3, replicas in GCS, and results."""
+"""The values that all modules share: objects of S3, replicas in GCS, expectations and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Self
 
 
@@ -74,6 +74,8 @@ class SourceObject:
     checksums: tuple[Checksum, ...] = ()
     etag_is_md5: bool = False
     etag_is_md5_of_parts: bool = False
+    is_archived: bool = field(default=False, compare=False)
+    """Its bytes cannot be read before it is restored."""
     request_id: str | None = field(default=None, compare=False)
 
 
@@ -120,6 +122,17 @@ class Precondition:
         return cls(replica.generation, replica.metageneration) if replica else cls(0)
 
 
+class Expectation(Enum):
+    """What an event lets us expect of the source. It saves requests and decides nothing."""
+
+    UNKNOWN = auto()
+    """Read the metadata of both sides first."""
+    CHANGED = auto()
+    """Open the source at once, without a HEAD: probably there are bytes to copy."""
+    NEW = auto()
+    """Also write without reading the destination, on the condition that no object exists."""
+
+
 class Status(StrEnum):
     """How a change ended."""
 
@@ -136,10 +149,12 @@ class Reason(StrEnum):
 
     CREATED = "created", Status.REPLICATED
     OVERWRITTEN = "overwritten", Status.REPLICATED
+    FOREIGN_OVERWRITTEN = "foreign_overwritten", Status.REPLICATED
     METADATA_UPDATED = "metadata_updated", Status.REPLICATED
     DELETED = "deleted", Status.DELETED
     CURRENT = "current", Status.SKIPPED
     EXISTS = "exists", Status.SKIPPED
+    SUPERSEDED = "superseded", Status.SKIPPED
     SOURCE_GONE = "source_gone", Status.SKIPPED
     STARTED = "started", Status.IN_PROGRESS
     RUNNING = "running", Status.IN_PROGRESS

@@ -101,11 +101,13 @@ def fingerprint(source: SourceObject) -> str:
 class StagedNames:
     """Names of the staged objects of one version. No text of the user is in them.
 
-    Another version, another destination or another cut has other names.
+    Another version, destination, cut or storage class has other names.
     """
 
     folder: str
     cut: Cut
+    storage_class: str | None = None
+    """The class of the final object: a composed object must have the class of its sources."""
 
     def part(self, number: int) -> str:
         return self._name("part", number)
@@ -117,7 +119,7 @@ class StagedNames:
         return self._name("group", number)
 
     def _name(self, level: str, number: int) -> str:
-        return f"{self.folder}{_digest(self.cut)[:8]}/{level}-{number}"
+        return f"{self.folder}{_digest((self.cut, self.storage_class))[:8]}/{level}-{number}"
 
 
 def staging_folder(prefix: str, source_fingerprint: str, destination: str) -> str:

@@ -9,7 +9,6 @@ says why this is correct.
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 from typing import Protocol
 
 from replicate.errors import (
@@ -21,9 +20,11 @@ from replicate.errors import (
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
+from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, Kind
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
+    Expectation,
     Precondition,
     Reason,
     Replica,
@@ -49,17 +50,6 @@ class Clock(Protocol):
         """Return seconds since an arbitrary moment."""
 
 
-class Expectation(Enum):
-    """What an event lets us expect of the source. It saves requests and decides nothing."""
-
-    UNKNOWN = auto()
-    """Read the metadata of both sides first."""
-    CHANGED = auto()
-    """Open the source at once, without a HEAD: probably there are bytes to copy."""
-    NEW = auto()
-    """Also write without reading the destination, on the condition that no object exists."""
-
-
 _BY_FINGERPRINT = VerifiedBy(source="fingerprint", destination="fingerprint")
 
 
@@ -83,10 +73,13 @@ class Replicator:
         ref: SourceRef,
         expectation: Expectation = Expectation.UNKNOWN,
         watched: Collection[str] = (),
+        evidence: Evidence = HINT,
     ) -> Result:
         """Return when the destination equals the source, or an execution copies the object.
 
-        `watched` names the executions that the event waits for. Raise ReplicationError.
+        `watched` names the executions that the event waits for. `evidence` is what the event proves
+        if the source is gone; it also tells an event, which must be kept, from a request. Raise
+        ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
@@ -94,14 +87,20 @@ class Replicator:
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
+        known = evidence
         while True:
             self.clock.require()
             try:
                 with self._read_source(ref, expectation) as (source, body):
-                    plan = decide(ref, source, replica, self.policy)
+                    plan = decide(ref, source, replica, self.policy, known)
                     if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
                         started = hand_over(
-                            self.executions, ref, plan.source, plan.precondition, watched
+                            self.executions,
+                            ref,
+                            plan.source,
+                            plan.precondition,
+                            watched,
+                            is_request=evidence.kind is Kind.REQUEST,
                         )
                         self._sweep(run)
                         return self._in_progress(run, *started, source, replica)
@@ -112,6 +111,7 @@ class Replicator:
                         replica = self.destination.head(run.name)
                     else:
                         run.begin(plan, lost)
+                        known = OWN_WRITE if _is_first(plan) else evidence
                         replica = self._carry_out(plan, body, run)
                 lost = None
             except LostRaceError as error:
@@ -120,6 +120,7 @@ class Replicator:
                 if is_read:  # else nobody raced: the object existed before
                     self.clock.pause(lost_races)
                 replica = self.destination.head(run.name)
+                known = evidence  # another run may have written what is there now
             is_read = True
             expectation = Expectation.UNKNOWN
 
@@ -157,9 +158,7 @@ class Replicator:
         """Copy in parts, or in one stream that may be open already."""
         source = plan.source
         storage_class = self.storage_classes.get(source.storage_class)
-        assembler = self.assembler
-        in_parts = assembler is not None and source.size >= assembler.sizes.parallel_from
-        job = assembler.job(source, run.name, storage_class) if assembler and in_parts else None
+        job = self.assembler and self.assembler.job(source, run.name, storage_class)
         if self.assembler and job:
             run.staged.add(job.names.folder)
             copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
@@ -172,8 +171,7 @@ class Replicator:
                     raise SourceChangedError
                 copied = self._stream(plan, opened, run.name, storage_class)
         written, verified_by = copied
-        reason = Reason.OVERWRITTEN if plan.precondition.generation else Reason.CREATED
-        run.record_write(reason, VerifiedBy(verified_by, "crc32c"), source.size)
+        run.record_write(plan.reason, VerifiedBy(verified_by, "crc32c"), source.size)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
         return replace(written, attributes=plan.attributes)
 
@@ -269,10 +267,20 @@ class _Run:
         return self._lost_races
 
     def record_write(self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0) -> None:
-        """Record a change of the destination."""
-        self.last_write = reason
+        """Record a change of the destination. That it was foreign first is not forgotten."""
+        if self.last_write is not Reason.FOREIGN_OVERWRITTEN or reason is Reason.DELETED:
+            self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
+
+
+def _is_first(plan: Plan) -> bool:
+    """Return whether a plan puts a replica where none of this key was.
+
+    If the source is gone afterwards, the run of its deletion may have ended before: it saw nothing
+    to delete. So this run takes back what it wrote. A replica that was there before, that run saw.
+    """
+    return isinstance(plan, Copy) and plan.reason is not Reason.OVERWRITTEN
 
 
 def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:

@@ -22,6 +22,8 @@ Output = Mapping[str, Any]
 _CHECKSUM = "Checksum"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-\d+")
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_RESTORED = 'ongoing-request="false"'
 
 
 def describe(ref: SourceRef, output: Output) -> SourceObject:
@@ -50,6 +52,7 @@ def describe(ref: SourceRef, output: Output) -> SourceObject:
         checksums=tuple(_checksums(output, etag)),
         etag_is_md5=bool(_MD5.fullmatch(etag)) and _etags_are_md5(output),
         etag_is_md5_of_parts=bool(_MD5_OF_PARTS.fullmatch(etag)) and _etags_are_md5(output),
+        is_archived=_is_archived(output),
         request_id=request_id(output),
     )
 
@@ -77,6 +80,15 @@ def _checksums(output: Output, etag: str) -> Iterator[Checksum]:
             base64.b64decode(value.partition("-")[0], validate=True)
             algorithm = name.removeprefix(_CHECKSUM)
             yield Checksum(algorithm, value, composite or "-" in value)
+
+
+def _is_archived(output: Output) -> bool:
+    """Return whether the object is in an archive and not restored.
+
+    Intelligent-Tiering states its archive in `ArchiveStatus`, and no class.
+    """
+    in_archive = output.get("StorageClass") in _ARCHIVES or bool(output.get("ArchiveStatus"))
+    return in_archive and _RESTORED not in output.get("Restore", "")
 
 
 def _etags_are_md5(output: Output) -> bool:

@@ -10,9 +10,11 @@ from http import HTTPStatus
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
     CredentialRetrievalError,
     NoCredentialsError,
     ParamValidationError,
+    ReadTimeoutError,
 )
 from urllib3.exceptions import HTTPError
 
@@ -60,7 +62,8 @@ def translate_errors(ref: SourceRef) -> Iterator[None]:
     except (BotoCoreError, HTTPError, OSError) as error:
         # StreamingBody translates only some of the exceptions of urllib3.
         raise SourceUnavailableError(
-            f"The connection to S3 broke while reading {ref.uri} ({error}). Try again."
+            f"The connection to S3 broke while reading {ref.uri} ({error}). Try again.",
+            timed_out=isinstance(error, ConnectTimeoutError | ReadTimeoutError),
         ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise SourceUnavailableError(

@@ -2,23 +2,19 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-)
-
-from replicate.aws_clients import NO_ROLE, AwsClients
-from replicate.entry.execution_watch import message
-from replicate.errors import SettingsError, ThrottledError, UnavailableError
+from replicate.aws_calls import call
+from replicate.aws_clients import AwsClients
+from replicate.entry.execution_watch import facts, message
+from replicate.entry.invocation import Change
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.handover import ExecutionState
+from replicate.protocol.handover import ExecutionState, may_pass
 from replicate.protocol.model import SourceRef
-from replicate.retry import RetryPolicy, is_transient, retrying
+from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.type_defs import DescribeExecutionOutputTypeDef
@@ -26,8 +22,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-OLD_S = 24 * 60 * 60
-"""After this time a failed execution no longer counts: somebody has had the time to act."""
+REQUEST_MEMORY = timedelta(hours=1)
+"""A request is answered with the failures of this time; an event waits from its arrival on."""
+
+TEST_EVENT = json.dumps({"Event": "s3:TestEvent", "Service": "doctor"})
+"""The function takes no action for it, as for the test event of S3."""
+
+PASSED_S = 60 * 60
+"""After this time a failure no longer counts if its cause may have passed by itself.
+
+An event that waits through an outage of days starts an execution every now and then.
+"""
 
 
 class StateMachine:
@@ -43,11 +48,13 @@ class StateMachine:
         queue_url: str,
         watch_delay_s: int,
         settle_s: int,
+        change: Change | None = None,
     ) -> None:
         """`arn` is the state machine's, and `queue_url` the event queue's.
 
         `watch_delay_s` is the time until a watched execution is looked at again, in seconds.
         `settle_s` is the longest time for which a worker can outlive its execution, in seconds.
+        `change` is what executions and messages are for.
         """
         self._clients = clients
         self._deadline = deadline
@@ -56,6 +63,22 @@ class StateMachine:
         self._queue_url = queue_url
         self._watch_delay_s = watch_delay_s
         self._settle_s = settle_s
+        self._change = change
+
+    def of(self, change: Change) -> "StateMachine":
+        """Return the executions and messages of one change."""
+        now = datetime.now(UTC)
+        since = now - REQUEST_MEMORY if change.is_request else now
+        return StateMachine(
+            self._clients,
+            self._deadline,
+            self._policy,
+            arn=self._arn,
+            queue_url=self._queue_url,
+            watch_delay_s=self._watch_delay_s,
+            settle_s=self._settle_s,
+            change=replace(change, since=change.since or since),
+        )
 
     def state(self, name: str) -> ExecutionState | None:
         """See `Executions.state`."""
@@ -77,30 +100,37 @@ class StateMachine:
         A worker may outlive an execution that was stopped, timed out or failed.
         """
         status = found["status"]
-        cause = ": ".join(text for text in (found.get("error"), found.get("cause")) if text)
+        texts = (found.get("error"), _text(found.get("cause", "")))
+        cause = ": ".join(text for text in texts if text)
         if status in {"RUNNING", "PENDING_REDRIVE"}:
             return ExecutionState(is_running=True, cause=cause or status)
         ended_s = (datetime.now(UTC) - found["stopDate"]).total_seconds()
+        since = self._change.since if self._change else None
         return ExecutionState(
             is_running=status != "SUCCEEDED" and ended_s < self._settle_s,
             cause=cause or status,
-            is_old=ended_s > OLD_S,
+            is_old=(since is not None and found["stopDate"] < since)
+            or (ended_s > PASSED_S and may_pass(cause or status)),
+            has_succeeded=status == "SUCCEEDED",
         )
 
     def watch(self, ref: SourceRef, name: str) -> None:
         """See `Executions.watch`."""
+        change = self._change or Change(ref)
+        self._send(message(change, name, datetime.now(UTC)), self._watch_delay_s)
+
+    def _send(self, body: str, delay_s: int = 0) -> None:
         self._call(
             "SendMessage",
             lambda: self._clients.client("sqs", self._deadline).send_message(
-                QueueUrl=self._queue_url,
-                MessageBody=message(ref, name),
-                DelaySeconds=self._watch_delay_s,
+                QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=delay_s
             ),
         )
 
     def start(self, ref: SourceRef, name: str) -> None:
         """See `Executions.start`."""
-        text = json.dumps({"bucket": ref.bucket, "key": ref.key, "mine": None, "round": 0})
+        state = {"bucket": ref.bucket, "key": ref.key, "mine": None, "round": 0}
+        text = json.dumps(state | {"event": facts(self._change or Change(ref))})
 
         def start() -> None:
             client = self._clients.client("stepfunctions", self._deadline)
@@ -111,37 +141,40 @@ class StateMachine:
 
         self._call("StartExecution", start)
 
+    def check_machine(self) -> str:
+        """Return the status of the state machine. Raise SettingsError if there is none."""
+
+        def describe() -> str:
+            client = self._clients.client("stepfunctions", self._deadline)
+            return str(client.describe_state_machine(stateMachineArn=self._arn)["status"])
+
+        return self._call("DescribeStateMachine", describe)
+
+    def send_test_event(self) -> None:
+        """Send a message for which the function takes no action to the event queue."""
+        self._send(TEST_EVENT)
+
     def execution_arn(self, name: str) -> str:
         """Return the ARN of an execution."""
         return f"{self._arn.replace(':stateMachine:', ':execution:')}:{name}"
 
     def _call(self, operation: str, request: Callable[[], T]) -> T:
-        """Send a request, and repeat it: all three are idempotent."""
+        """Send a request, and repeat it: each is idempotent."""
+        return call(operation, request, self._policy, self._deadline, remedy=_REMEDY)
 
-        def attempt() -> T:
-            try:
-                return request()
-            except ClientError as error:
-                raise self._refusal(operation, error) from error
-            except NoCredentialsError:
-                raise SettingsError(NO_ROLE) from None
-            except CredentialRetrievalError:  # its text may quote a response that holds credentials
-                raise UnavailableError(
-                    "The function's AWS credentials could not be renewed. Try again."
-                ) from None
-            except (BotoCoreError, LookupError) as error:  # no connection, or a malformed response
-                raise UnavailableError(f"{operation} failed ({error}). Try again.") from error
 
-        return retrying(attempt, self._policy, self._deadline)
+def _text(cause: str) -> str:
+    """Return the message in the cause of a failed execution.
 
-    def _refusal(self, operation: str, error: ClientError) -> Exception:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        code = error.response["Error"].get("Code", "")
-        if "Throttl" in code or "LimitExceeded" in code:
-            return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
-        if is_transient(status):
-            return UnavailableError(f"{operation} failed ({code}). Try again.")
-        return SettingsError(
-            f"{operation} was refused ({code}). Allow the function's role to start and describe"
-            " executions of the state machine, and to send messages to the event queue."
-        )
+    The machine puts the error's JSON there, and in it Lambda the error's JSON with the stack.
+    """
+    for field in ("Cause", "errorMessage"):
+        with suppress(ValueError, AttributeError):
+            cause = str(json.loads(cause).get(field, cause))
+    return cause
+
+
+_REMEDY = (
+    "Allow the function's role to start and describe executions of the state machine, and to send"
+    " messages to the event queue."
+)

@@ -8,6 +8,7 @@ from itertools import count
 
 from tools.benchmarks.series import Series, content, crc64nvme, etag
 from tools.benchmarks.servers.journal import Journal
+from tools.benchmarks.servers.listing import Listed, list_s3
 from tools.benchmarks.servers.web import Request, Response
 
 BUCKET = "source"
@@ -32,6 +33,8 @@ class Aws:
             return Response.of_json("POST secret", HTTPStatus.OK, secret)
         bucket, _, key = request.path.removeprefix("/").partition("/")
         if bucket == BUCKET and not key and request.query.get("list-type") == "2":
+            if listed := Listed.of(request.query.get("prefix", "")):
+                return list_s3(listed, request)
             return _list(request.query.get("prefix", ""))
         series = Series.of(key)
         if bucket != BUCKET or series is None or request.method not in {"GET", "HEAD"}:

@@ -123,7 +123,7 @@ def _dispatch(service: Service, request: Request) -> Response:
     except HTTPException as error:
         raise not_found(f"No such route: {request.method} {request.path}") from error
     request.operation = operation.name
-    if service.auth and _needs_token(request):
+    if _needs_token(request):
         token = service.keyring.authenticate(request.headers.get("Authorization"))
         scopes.check(token.scopes, operation.accepted_scopes(request.method))
     if operation.schema:

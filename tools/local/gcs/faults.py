@@ -37,7 +37,7 @@ class Fault:
     lose_response: bool = False  # do everything, then close without a response
     cut_response_after: int | None = None  # do everything, then send only so many bytes
     stall: float = 0.0  # seconds before the body is read
-    stall_answer: float = 0.0  # seconds before the response is sent
+    stall_response: float = 0.0  # seconds before the response is sent
     corrupt: bool = False  # flip a bit of the object's bytes as they arrive
 
     # What GCS's documentation leaves open about `deleteSourceObjects` and the class of a composite:

@@ -7,7 +7,6 @@ once, writes head and body in two segments, and takes more than twice the time p
 import io
 import socket
 import socketserver
-import ssl
 import struct
 import sys
 import threading
@@ -41,8 +40,6 @@ class Connection(BaseHTTPRequestHandler):
     def handle(self) -> None:
         """Serve requests until one side closes the connection."""
         try:
-            if isinstance(self.connection, ssl.SSLSocket):
-                self.connection.do_handshake()
             super().handle()
         except (OSError, ConnectionCutError):
             self.close_connection = True
@@ -104,8 +101,8 @@ class Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             self._reset = bool(fault and fault.reset)
         try:
-            if fault and fault.stall_answer:
-                self.server.stopping.wait(fault.stall_answer)
+            if fault and fault.stall_response:
+                self.server.stopping.wait(fault.stall_response)
             for data in self._encoded(response):
                 self.wfile.write(data[:left])
                 if left is not None:
@@ -145,13 +142,11 @@ class HttpServer(ThreadingHTTPServer):
         handler: Callable[[Request], Response],
         *,
         public_url: str | None,
-        ssl_context: ssl.SSLContext | None,
         stopping: threading.Event,
     ) -> None:
         self.handler = handler
         self.stopping = stopping
         self._public_url = public_url and public_url.rstrip("/")
-        self._ssl_context = ssl_context
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__(address, Connection)
@@ -159,19 +154,15 @@ class HttpServer(ThreadingHTTPServer):
     def url_for(self, host: str | None) -> str:
         """Return the URL of this server for a client that reaches it as `host`, a name and port."""
         host = host or "{}:{}".format(*self.server_address[:2])
-        return self._public_url or f"{'https' if self._ssl_context else 'http'}://{host}"
+        return self._public_url or f"http://{host}"
 
     def server_bind(self) -> None:
         """Bind without the base class's reverse name look-up."""
         socketserver.TCPServer.server_bind(self)
 
     def get_request(self) -> tuple[socket.socket, object]:
-        """Accept a connection; its own thread does the TLS handshake."""
+        """Accept a connection and remember it."""
         connection, address = super().get_request()
-        if self._ssl_context:
-            connection = self._ssl_context.wrap_socket(
-                connection, server_side=True, do_handshake_on_connect=False
-            )
         with self._open_lock:
             self._open.add(connection)
         return connection, address

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import ssl
 import tempfile
 import threading
 from collections.abc import Iterable
@@ -29,11 +28,8 @@ class GcsServer:
         buckets: Iterable[str] = (),
         *,
         host: str = "127.0.0.1",
-        port: int = 0,
-        auth: bool = True,
         token_seconds: float = 3600,
         public_url: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
         data_dir: Path | None = None,
         seconds_between_writes: float = 0.0,
         faults: FaultQueue | None = None,
@@ -42,22 +38,16 @@ class GcsServer:
         self._service = Service(
             store=Store(Path(self._directory.name), seconds_between_writes=seconds_between_writes),
             keyring=Keyring(token_seconds),
-            auth=auth,
             faults=faults or FaultQueue(),
         )
         for bucket in buckets:
             self.create_bucket(bucket)
-        try:
-            self._http = HttpServer(
-                (host, port),
-                partial(api.handle, self._service),
-                public_url=public_url,
-                ssl_context=ssl_context,
-                stopping=self._service.stopping,
-            )
-        except OSError:
-            self._directory.cleanup()
-            raise
+        self._http = HttpServer(
+            (host, 0),
+            partial(api.handle, self._service),
+            public_url=public_url,
+            stopping=self._service.stopping,
+        )
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(0.05,), name="gcs", daemon=True
         )

@@ -21,7 +21,6 @@ class Service:
 
     store: Store
     keyring: Keyring
-    auth: bool = True
     denied_permissions: set[str] = field(default_factory=set)
     sessions: dict[str, Session] = field(default_factory=dict)
     """By id. Ended ones stay: their responses must not change."""

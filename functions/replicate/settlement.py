@@ -1,0 +1,62 @@
+"""What the function does with messages that failed, before it responds.
+
+A permanent failure is stored in the dead-letter queue, with its reason. A transient one of the
+event queue gets the time of its next delivery. Whatever cannot be stored is delivered again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from replicate.entry.failures import Failure, RedeliveryPolicy
+from replicate.errors import ReplicationError
+from replicate.protocol.deadline import Deadline
+
+
+class Queues(Protocol):
+    """The stack's queues."""
+
+    def keep(self, letter: str, deadline: Deadline) -> None:
+        """Store a text in the dead-letter queue. Raise ReplicationError."""
+
+    def postpone(self, delays: Sequence[tuple[str, int]], deadline: Deadline) -> None:
+        """Let messages wait, each for some seconds, by receipt handle. Raise ReplicationError.
+
+        A message that is gone, or was delivered again meanwhile, is no error.
+        """
+
+
+def settle(
+    failures: Iterable[Failure],
+    queues: Queues,
+    policy: RedeliveryPolicy,
+    *,
+    deadline: Deadline,
+    now: datetime,
+    request_id: str,
+    report: Callable[[ReplicationError], None],
+) -> frozenset[str]:
+    """Store permanent failures and postpone transient ones. Return the ids of those stored.
+
+    `report` gets the error of a queue. The message is then delivered again: at the latest when its
+    visibility timeout ends.
+    """
+    kept: set[str] = set()
+    delays: list[tuple[str, int]] = []
+    for failure in failures:
+        message = failure.message
+        if failure.is_permanent:
+            try:
+                queues.keep(failure.letter(now, request_id), deadline)
+                kept.add(message.id)
+                continue
+            except ReplicationError as error:
+                report(error)
+        if message.receipt:
+            delays.append((message.receipt.handle, round(failure.delay_s(policy))))
+    if delays:
+        try:
+            queues.postpone(delays, deadline)
+        except ReplicationError as error:
+            report(error)
+    return frozenset(kept)

@@ -1,0 +1,1 @@
+"""The stack's queues, through boto3."""

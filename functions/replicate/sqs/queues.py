@@ -1,0 +1,56 @@
+"""What the function sends to the dead-letter queue, and when the event queue delivers again."""
+
+from collections.abc import Sequence
+
+from replicate.aws_calls import call
+from replicate.aws_clients import AwsClients
+from replicate.protocol.deadline import Deadline
+from replicate.retry import RetryPolicy
+
+BATCH = 10
+"""Most entries of one request. Source: "ChangeMessageVisibilityBatch" in SQS's API reference."""
+
+_REMEDY = (
+    "Allow the function's role sqs:SendMessage on the dead-letter queue and"
+    " sqs:ChangeMessageVisibility on the event queue, and on their KMS key, if they have one,"
+    " kms:GenerateDataKey and kms:Decrypt."
+)
+
+
+class SqsQueues:
+    """See `settlement.Queues`."""
+
+    def __init__(
+        self, clients: AwsClients, policy: RetryPolicy, *, event_queue: str, failure_queue: str
+    ) -> None:
+        """`event_queue` and `failure_queue` are URLs."""
+        self._clients = clients
+        self._policy = policy
+        self._event_queue = event_queue
+        self._failure_queue = failure_queue
+
+    def keep(self, letter: str, deadline: Deadline) -> None:
+        """See `Queues.keep`. A response that is lost may store the letter twice."""
+
+        def send() -> None:
+            sqs = self._clients.client("sqs", deadline)
+            sqs.send_message(QueueUrl=self._failure_queue, MessageBody=letter)
+
+        call("SendMessage", send, self._policy, deadline, remedy=_REMEDY)
+
+    def postpone(self, delays: Sequence[tuple[str, int]], deadline: Deadline) -> None:
+        """See `Queues.postpone`."""
+
+        def change() -> None:
+            sqs = self._clients.client("sqs", deadline)
+            sqs.change_message_visibility_batch(
+                QueueUrl=self._event_queue,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": delay_s}
+                    for number, (handle, delay_s) in enumerate(delays[:BATCH])
+                ],
+            )
+
+        call("ChangeMessageVisibility", change, self._policy, deadline, remedy=_REMEDY)
+        if rest := delays[BATCH:]:
+            self.postpone(rest, deadline)

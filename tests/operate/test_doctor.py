@@ -1,0 +1,215 @@
+"""The doctor finds what only somebody outside can see, and says what to do."""
+
+import json
+
+import pytest
+from botocore.exceptions import ClientError
+from operate.conftest import (
+    BUCKET,
+    HEALTHY,
+    Deploy,
+    Deployed,
+    Run,
+    client,
+    document,
+    find_stack,
+    notify,
+)
+
+from tools.operate.checks import Checks
+from tools.operate.doctor import examine
+
+EXISTING = {"SourceBucketKind": "existing"}
+ARN = f"arn:aws:s3:::{BUCKET}"
+QUEUE = {"Delivery": "queue"}
+
+
+def failed(stack: Deployed) -> dict[str, str]:
+    """Run the doctor, and return what the failed hops found."""
+    stack.doctor_responds(HEALTHY)
+    return {hop["hop"]: hop["found"] for hop in examine(find_stack()) if not hop["ok"]}
+
+
+@pytest.mark.parametrize("parameters", [{}, QUEUE, EXISTING, {**QUEUE, **EXISTING}])
+def test_a_correct_stack_is_healthy(deploy: Deploy, parameters: dict[str, str]) -> None:
+    deploy(**parameters).doctor_responds(HEALTHY)
+    hops = examine(find_stack())
+    assert hops[0] == {"hop": "canary", "ok": True, "found": "written"}
+    assert [hop for hop in hops if not hop["ok"] or "Warning" in hop["found"]] == []
+
+
+def test_json_has_the_words_of_the_functions_doctor(deploy: Deploy, run: Run) -> None:
+    deploy().doctor_responds(HEALTHY)
+    done = run("doctor", "mine", "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["healthy"] is True
+    assert {"hop": "stack", "ok": True, "found": "CREATE_COMPLETE"} in report["hops"]
+
+
+def test_the_table_shows_every_hop_and_the_exit_status_fails(deploy: Deploy, run: Run) -> None:
+    token = {"hop": "token", "ok": False, "code": "credentials_invalid", "found": "[Bad] key"}
+    deploy().doctor_responds({"healthy": False, "hops": [token]})
+    done = run("doctor", "mine")
+    assert done.exit_code == 1
+    assert "✗  token" in done.stdout
+    assert "[Bad] key" in done.stdout
+    assert "✓  dead-letter queue" in done.stdout
+    assert done.stderr == "Not healthy: what failed says what to do.\n"
+
+
+def set_queue(url: str, **attributes: str) -> None:
+    client("sqs").set_queue_attributes(QueueUrl=url, Attributes=attributes)
+
+
+def assert_found(stack: Deployed, expected: dict[str, str]) -> None:
+    """Check that exactly these hops fail, and that what they found has these texts."""
+    found = failed(stack)
+    assert found.keys() == expected.keys()
+    for hop, text in expected.items():
+        assert text in found[hop]
+
+
+def test_damage_between_the_bucket_and_the_function_is_found(deploy: Deploy) -> None:
+    stack = deploy(ReplicateDeletes="with-lifecycle", ReplicateTags="contexts")
+    notify(document(stack.function, "s3:ObjectRemoved:*"))
+    functions = client("lambda")
+    functions.remove_permission(FunctionName=stack.function, StatementId="it")
+    functions.delete_function_event_invoke_config(FunctionName=stack.function)
+    (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
+    functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    set_queue(stack.failure_queue, MessageRetentionPeriod="86400")
+    assert_found(
+        stack,
+        {
+            f"events of s3://{BUCKET}": "not send s3:LifecycleExpiration:*, s3:ObjectTagging:* to",
+            "permission to invoke the function": f"may not invoke the function for {ARN}",
+            "polling of the event queue": f"--enabled --uuid {mapping['UUID']}",
+            "failed invocations": "not kept in a queue",
+            "dead-letter queue": "keeps events for 1 days, the event queue for longer",
+        },
+    )
+
+
+def test_damage_between_the_bucket_and_the_queue_is_found(deploy: Deploy) -> None:
+    stack = deploy(Delivery="queue")
+    notify({})
+    set_queue(stack.event_queue, Policy="{}", RedrivePolicy="{}")
+    assert_found(
+        stack,
+        {
+            f"events of s3://{BUCKET}": "its notifications were replaced",
+            "queue policies": "s3.amazonaws.com may not send to arn:aws:sqs:",
+            "dead-letter queue": "has another dead-letter queue, or none",
+        },
+    )
+
+
+def test_damage_between_eventbridge_and_the_function_is_found(deploy: Deploy) -> None:
+    stack, events = deploy(SourceBucketKind="existing"), client("events")
+    notify({})
+    events.disable_rule(Name="to-replicator")
+    set_queue(stack.failure_queue, Policy="{}")
+    expected = {
+        f"events of s3://{BUCKET}": "does not send its events to EventBridge",
+        "EventBridge rule": "aws events enable-rule --name to-replicator",
+        "queue policies": "events.amazonaws.com may not send to arn:aws:sqs:",
+    }
+    assert_found(stack, expected)
+
+    events.enable_rule(Name="to-replicator")
+    events.put_targets(Rule="to-replicator", Targets=[{"Id": "it", "Arn": stack.function}])
+    assert_found(stack, {**expected, "EventBridge rule": "loses what it cannot deliver"})
+
+
+def test_alarms_that_nobody_hears_are_found(deploy: Deploy) -> None:
+    stack = deploy()
+    client("cloudwatch").disable_alarm_actions(AlarmNames=["lag"])
+    (subscription,) = client("sns").list_subscriptions()["Subscriptions"]
+    client("sns").unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+    assert_found(
+        stack,
+        {
+            "alarms": "enable-alarm-actions --alarm-names lag",
+            "alarm subscriptions": f"set AlarmEmail, or subscribe to {stack.topic}",
+        },
+    )
+
+
+def test_a_redrive_allow_policy_that_refuses_the_event_queue_is_found(deploy: Deploy) -> None:
+    def refuse(parsed: dict[str, dict[str, str]], **_: object) -> None:
+        parsed["Attributes"]["RedriveAllowPolicy"] = '{"redrivePermission": "denyAll"}'
+
+    deploy().doctor_responds(HEALTHY)
+    stack = find_stack()
+    stack.session.events.register("after-call.sqs.GetQueueAttributes", refuse)  # not in moto
+    (found,) = [hop["found"] for hop in examine(stack) if not hop["ok"]]
+    assert "refuses the event queue" in found
+
+
+def test_a_missing_permission_is_named_and_is_no_failure(deploy: Deploy) -> None:
+    def deny(**_: object) -> None:
+        error = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
+        raise ClientError(error, "GetBucketNotificationConfiguration")  # type: ignore[arg-type]
+
+    deploy().doctor_responds(HEALTHY)
+    stack = find_stack()
+    stack.session.events.register("before-call.s3.GetBucketNotificationConfiguration", deny)
+    hops = examine(stack)
+    assert all(hop["ok"] for hop in hops)
+    (found,) = [hop["found"] for hop in hops if "Warning" in hop["found"]]
+    assert found.startswith(
+        "Warning: not checked. You lack the permission s3:GetBucketNotification."
+    )
+
+
+class TestKeys:
+    @pytest.fixture
+    def key(self) -> str:
+        return str(client("kms").create_key()["KeyMetadata"]["KeyId"])
+
+    def test_a_key_that_lets_the_sender_use_it_is_named(self, deploy: Deploy, key: str) -> None:
+        self.let(key, "kms:GenerateDataKey", "kms:Decrypt")
+        stack = deploy(KmsKeyArn=key, **QUEUE)
+        assert failed(stack) == {}
+        assert Checks(find_stack())._keys() == key  # noqa: SLF001 - one check alone
+
+    def test_a_policy_without_the_sender_is_found(self, deploy: Deploy, key: str) -> None:
+        self.let(key, "kms:Decrypt")
+        found = failed(deploy(KmsKeyArn=key, **QUEUE))
+        assert (
+            "does not allow kms:GenerateDataKey to s3.amazonaws.com" in found["keys of the queues"]
+        )
+
+    def test_a_disabled_key_is_found(self, deploy: Deploy, key: str) -> None:
+        client("kms").disable_key(KeyId=key)
+        assert "is Disabled" in failed(deploy(KmsKeyArn=key))["keys of the queues"]
+
+    def let(self, key: str, *actions: str) -> None:
+        statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}}
+        policy = {"Statement": [{**statement, "Action": actions, "Resource": "*"}]}
+        client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+
+
+def test_a_stopped_function_is_not_invoked(deploy: Deploy) -> None:
+    stack = deploy(ReservedConcurrency="0")
+    assert "The function is stopped" in failed(stack)["function"]
+
+
+def test_a_failed_alarm_is_a_warning(deploy: Deploy) -> None:
+    stack = deploy()
+    client("cloudwatch").set_alarm_state(AlarmName="lag", StateValue="ALARM", StateReason="late")
+    stack.doctor_responds(HEALTHY)
+    hops = {hop["hop"]: hop for hop in examine(find_stack())}
+    assert hops["alarms"] == {"hop": "alarms", "ok": True, "found": "Warning: in alarm: lag"}
+
+
+def test_a_function_that_fails_is_a_failed_hop(deploy: Deploy) -> None:
+    deploy().doctor_responds({"errorMessage": "No module.", "errorType": "ImportError"})
+    (function, *_) = examine(find_stack())
+    assert function["ok"] is False
+    assert function["found"] == "It did not respond: No module. Look into its log."
+
+
+def test_function_option_says_what_to_use(run: Run) -> None:
+    assert "make doctor STACK=s3-to-gcs" in run("doctor", "--function", "f").stderr

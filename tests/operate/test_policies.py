@@ -1,0 +1,55 @@
+"""A policy's text says which service may act for which source."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tools.operate.policies import allows
+
+SOURCE = "arn:aws:s3:::mine"
+STATEMENT = {
+    "Effect": "Allow",
+    "Principal": {"Service": "s3.amazonaws.com"},
+    "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+    "Resource": "*",
+}
+
+
+def ask(**change: Any) -> bool:  # noqa: ANN401 - any part of a statement
+    policy = json.dumps({"Statement": [{**STATEMENT, **change}]})
+    return allows(policy, "s3.amazonaws.com", "kms:GenerateDataKey", SOURCE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"Action": "KMS:*"},
+        {"Principal": "*"},
+        {"Principal": {"AWS": "*"}},
+        {"Principal": {"Service": ["events.amazonaws.com", "s3.amazonaws.com"]}},
+        {"Condition": {"ArnLike": {"AWS:SourceArn": ["arn:aws:s3:::other", "arn:aws:s3:::m*"]}}},
+        {"Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}}},
+    ],
+)
+def test_a_statement_that_fits_allows(change: dict[str, Any]) -> None:
+    assert ask(**change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Effect": "Deny"},
+        {"Action": "kms:Decrypt"},
+        {"Principal": {"Service": "events.amazonaws.com"}},
+        {"Principal": {"AWS": "arn:aws:iam::123456789012:root"}},
+        {"Condition": {"ArnEquals": {"aws:SourceArn": "arn:aws:s3:::other"}}},
+    ],
+)
+def test_a_statement_that_does_not_fit_allows_nothing(change: dict[str, Any]) -> None:
+    assert not ask(**change)
+
+
+def test_no_policy_allows_nothing() -> None:
+    assert not allows("", "s3.amazonaws.com", "kms:Decrypt", SOURCE)

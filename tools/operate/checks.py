@@ -1,0 +1,260 @@
+"""The doctor's checks from outside: what the function's own role does not see.
+
+    bucket ── notification ──> function or event queue ── mapping ──> function
+       └──── EventBridge ── rule ───────^
+    failed events ──> dead-letter queue ──> alarms ──> somebody
+
+Each check returns what it found, or raises OperatorError with what to do. A text that begins with
+"Warning" is no failure.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from tools.operate.errors import OperatorError
+from tools.operate.policies import allows
+from tools.operate.stack import Stack, in_alarm
+
+if TYPE_CHECKING:
+    from types_boto3_events.type_defs import DescribeRuleResponseTypeDef
+
+Check = Callable[[], str]
+
+ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
+"""What a service needs on the key of a queue that it sends to."""
+
+QUEUES = ("EventQueueArn", "FailureQueueArn")
+"""The outputs that name the stack's queues."""
+
+DEPLOY = "Run make deploy to restore it, or look who has changed it."
+
+
+class Sender(NamedTuple):
+    """A service that sends to a queue by itself, on behalf of a source."""
+
+    queue: str
+    """The output with the queue's ARN."""
+    service: str
+    source: str
+
+
+class Checks:
+    """The checks of one stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._client = stack.session.client
+        self._function = stack.output("FunctionArn")
+        self._bucket = stack.output("SourceBucketName")
+        self._by_queue = stack.parameters.get("Delivery") == "queue"
+        self._by_eventbridge = stack.parameters.get("SourceBucketKind") == "existing"
+        self._target = stack.output("EventQueueArn") if self._by_queue else self._function
+        self._queues: dict[str, Mapping[str, str]] = {}
+
+    def all(self) -> Iterator[tuple[str, Check]]:
+        """Yield the name of each check that fits the stack, and the check."""
+        yield "stack", self._status
+        yield f"events of s3://{self._bucket}", self._notifications
+        if self._by_eventbridge:
+            yield "EventBridge rule", self._rule_target
+        if not self._by_queue:
+            yield "permission to invoke the function", self._permission
+        yield "polling of the event queue", self._mapping
+        yield "failed invocations", self._failure_destination
+        yield "dead-letter queue", self._dead_letter_queue
+        yield "queue policies", self._queue_policies
+        yield "keys of the queues", self._keys
+        yield "alarms", self._alarms
+        yield "alarm subscriptions", self._subscriptions
+
+    def _status(self) -> str:
+        if self._stack.status.endswith("_FAILED"):
+            raise OperatorError(f"CloudFormation says {self._stack.status}. Its events say why.")
+        return self._stack.status
+
+    def _notifications(self) -> str:
+        """Check the bucket's notification document, which others can only replace as a whole."""
+        found = self._client("s3").get_bucket_notification_configuration(Bucket=self._bucket)
+        if self._by_eventbridge:
+            if "EventBridgeConfiguration" in found:
+                return "sent to EventBridge"
+            raise OperatorError(
+                f"s3://{self._bucket} does not send its events to EventBridge. docs/OPERATIONS.md"
+                ' has the command: "An existing bucket".'
+            )
+        to_lambda = found.get("LambdaFunctionConfigurations", [])
+        to_queues = found.get("QueueConfigurations", [])
+        sent = [(each["LambdaFunctionArn"], each["Events"]) for each in to_lambda]
+        sent += [(each["QueueArn"], each["Events"]) for each in to_queues]
+        events = {event for arn, some in sent if arn == self._target for event in some}
+        if missing := sorted(self._wanted_events() - events):
+            raise OperatorError(
+                f"s3://{self._bucket} does not send {', '.join(missing)} to {self._target}:"
+                f" its notifications were replaced. {DEPLOY}"
+            )
+        return f"sent to {self._target}"
+
+    def _wanted_events(self) -> set[str]:
+        """Return the events that the template's parameters ask of a new bucket."""
+        deletes = self._stack.parameters.get("ReplicateDeletes", "false")
+        tags = self._stack.parameters.get("ReplicateTags", "off")
+        return {
+            "s3:ObjectCreated:*",
+            "s3:ObjectRestore:Completed",
+            *(["s3:ObjectRemoved:*"] if deletes != "false" else []),
+            *(["s3:LifecycleExpiration:*"] if deletes == "with-lifecycle" else []),
+            *(["s3:ObjectTagging:*"] if tags != "off" else []),
+        }
+
+    def _rule(self) -> "DescribeRuleResponseTypeDef":
+        """Return the rule for the bucket's events. Raise OperatorError if there is none."""
+        events = self._client("events")
+        for name in events.list_rule_names_by_target(TargetArn=self._target)["RuleNames"]:
+            rule = events.describe_rule(Name=name)
+            if self._bucket in rule.get("EventPattern", ""):
+                return rule
+        raise OperatorError(f"No rule sends events of the bucket to {self._target}. {DEPLOY}")
+
+    def _rule_target(self) -> str:
+        rule = self._rule()
+        name = rule["Name"]
+        if not rule["State"].startswith("ENABLED"):
+            raise OperatorError(f"Disabled: run aws events enable-rule --name {name}")
+        for target in self._client("events").list_targets_by_rule(Rule=name)["Targets"]:
+            dead_letters = target.get("DeadLetterConfig", {}).get("Arn")
+            if target["Arn"] == self._target and dead_letters != self._stack.output(QUEUES[1]):
+                raise OperatorError(f"The rule {name} loses what it cannot deliver. {DEPLOY}")
+        return f"{name} is enabled"
+
+    def _permission(self) -> str:
+        functions, policy = self._client("lambda"), ""
+        with suppress(functions.exceptions.ResourceNotFoundException):
+            policy = functions.get_policy(FunctionName=self._function)["Policy"]
+        service, source = self._service()
+        if not allows(policy, service, "lambda:InvokeFunction", source):
+            raise OperatorError(f"{service} may not invoke the function for {source}. {DEPLOY}")
+        return f"granted to {service} for {source}"
+
+    def _mapping(self) -> str:
+        mappings = self._client("lambda").list_event_source_mappings(
+            EventSourceArn=self._stack.output("EventQueueArn"), FunctionName=self._function
+        )["EventSourceMappings"]
+        if not mappings:
+            raise OperatorError(f"Nothing takes events out of the queue. {DEPLOY}")
+        (mapping,) = mappings
+        if mapping["State"] in {"Disabled", "Disabling"}:
+            raise OperatorError(
+                "The queue is not polled: events and retries wait. Run aws lambda"
+                f" update-event-source-mapping --enabled --uuid {mapping['UUID']}"
+            )
+        return f"{mapping['State'].lower()}, batches of {mapping['BatchSize']}"
+
+    def _failure_destination(self) -> str:
+        functions, found = self._client("lambda"), None
+        with suppress(functions.exceptions.ResourceNotFoundException):
+            config = functions.get_function_event_invoke_config(
+                FunctionName=self._function, Qualifier="$LATEST"
+            )
+            found = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        if found not in {self._stack.output(name) for name in QUEUES}:
+            raise OperatorError(f"Failed invocations are not kept in a queue: {found}. {DEPLOY}")
+        return f"kept in {found}"
+
+    def _dead_letter_queue(self) -> str:
+        events, failures = (self._attributes(name) for name in QUEUES)
+        arn = self._stack.output("FailureQueueArn")
+        if json.loads(events.get("RedrivePolicy", "{}")).get("deadLetterTargetArn") != arn:
+            raise OperatorError(f"The event queue has another dead-letter queue, or none. {DEPLOY}")
+        allowed = json.loads(failures.get("RedriveAllowPolicy", "{}"))
+        sources = allowed.get("sourceQueueArns", [self._stack.output("EventQueueArn")])
+        if (
+            allowed.get("redrivePermission") == "denyAll"
+            or self._stack.output("EventQueueArn") not in sources
+        ):
+            raise OperatorError(f"Its redrive allow policy refuses the event queue. {DEPLOY}")
+        days = int(failures["MessageRetentionPeriod"]) / (24 * 60 * 60)
+        if int(failures["MessageRetentionPeriod"]) < int(events["MessageRetentionPeriod"]):
+            raise OperatorError(f"It keeps events for {days:g} days, the event queue for longer.")
+        return f"takes what the event queue gives up, and keeps it for {days:g} days"
+
+    def _queue_policies(self) -> str:
+        """Check the queues to which S3 or EventBridge sends by itself."""
+        for sender in self._senders():
+            policy = self._attributes(sender.queue).get("Policy", "")
+            if not allows(policy, sender.service, "sqs:SendMessage", sender.source):
+                arn = self._stack.output(sender.queue)
+                raise OperatorError(f"{sender.service} may not send to {arn}. {DEPLOY}")
+        return "as needed"
+
+    def _keys(self) -> str:
+        """Check that the keys of the queues are enabled, and may be used by who sends there."""
+        kms, found = self._client("kms"), []
+        for queue in QUEUES:
+            if not (key := self._attributes(queue).get("KmsMasterKeyId")):
+                continue
+            described = kms.describe_key(KeyId=key)["KeyMetadata"]
+            if described["KeyState"] != "Enabled":
+                raise OperatorError(
+                    f"The key {key} is {described['KeyState']}: every event that is sent to"
+                    f" {self._stack.output(queue)} is lost. Enable it."
+                )
+            policy = kms.get_key_policy(KeyId=described["KeyId"], PolicyName="default")["Policy"]
+            for sender in self._senders():
+                for action in ENCRYPT if sender.queue == queue else ():
+                    if not allows(policy, sender.service, action, sender.source):
+                        raise OperatorError(
+                            f"The policy of {key} does not allow {action} to {sender.service}."
+                            ' docs/OPERATIONS.md has what it needs: "Keys of your own".'
+                        )
+            found.append(key)
+        return ", ".join(sorted(set(found))) or "AWS's own"
+
+    def _alarms(self) -> str:
+        alarms = self._stack.alarms()
+        if not alarms:
+            raise OperatorError(f"No alarm notifies the topic. {DEPLOY}")
+        if silent := [alarm["AlarmName"] for alarm in alarms if not alarm["ActionsEnabled"]]:
+            raise OperatorError(
+                f"Switched off. Run aws cloudwatch enable-alarm-actions --alarm-names"
+                f" {' '.join(silent)}"
+            )
+        if firing := in_alarm(alarms):
+            return f"Warning: in alarm: {', '.join(firing)}"
+        return f"{len(alarms)} notify the topic"
+
+    def _subscriptions(self) -> str:
+        topic = self._stack.output("AlarmTopicArn")
+        pages = self._client("sns").get_paginator("list_subscriptions_by_topic")
+        found = [each for page in pages.paginate(TopicArn=topic) for each in page["Subscriptions"]]
+        confirmed = [each for each in found if each["SubscriptionArn"].startswith("arn:")]
+        if not confirmed:
+            raise OperatorError(
+                "Nobody hears the alarms: "
+                + ("confirm the mail from AWS." if found else "set AlarmEmail, or subscribe to")
+                + ("" if found else f" {topic}")
+            )
+        return f"{len(confirmed)} confirmed"
+
+    def _service(self) -> tuple[str, str]:
+        """Return who sends the bucket's events: a service, and its source's ARN."""
+        if self._by_eventbridge:
+            return "events.amazonaws.com", self._rule()["Arn"]
+        partition = self._function.split(":")[1]
+        return "s3.amazonaws.com", f"arn:{partition}:s3:::{self._bucket}"
+
+    def _senders(self) -> Iterator[Sender]:
+        if self._by_queue:
+            yield Sender("EventQueueArn", *self._service())
+        if self._by_eventbridge:
+            yield Sender("FailureQueueArn", *self._service())
+
+    def _attributes(self, output: str) -> Mapping[str, str]:
+        """Return the attributes of a queue. It is asked once."""
+        if output not in self._queues:
+            found = self._client("sqs").get_queue_attributes(
+                QueueUrl=self._stack.queue_url(output), AttributeNames=["All"]
+            )
+            self._queues[output] = {str(n): value for n, value in found["Attributes"].items()}
+        return self._queues[output]
