@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -90,7 +90,9 @@ class Adapters:
     def listings(self, page: int = 1000) -> tuple[S3Listing, GcsListing]:
         """Return the listings of both sides. S3's has pages of this size."""
         environment, deadline = self._environment, Deadline(60)
-        environment.aws.client("s3", deadline).meta.events.register(
+        events: Any = environment.aws.client("s3", deadline).meta.events
+        events.unregister("provide-client-params.s3.ListObjectsV2", unique_id="page of a test")
+        events.register(
             "provide-client-params.s3.ListObjectsV2",
             lambda params, **_: {"MaxKeys": page, **params},
             unique_id="page of a test",
