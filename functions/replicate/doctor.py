@@ -1,10 +1,10 @@
 """The doctor: checks a deployment when the function is invoked with `{"doctor": true}`.
 
 It runs series of checks, called hops. Each series stops at the first hop that fails. The first
-series checks the way to GCS: settings, secret, token, permissions, and a canary object that is
-written, read back and deleted. With a state machine it also checks what large objects need of the
-bucket, and another series asks the state machine and the event queue. The last one checks each
-bucket in SOURCE_BUCKETS. A failed hop says what to do.
+series checks the way to GCS: settings, secret, token, permissions, the bucket's settings, and a
+canary object that is written, read back and deleted. With a state machine it also checks what large
+objects need of the bucket, and another series asks the state machine and the event queue. The last
+one checks each bucket in SOURCE_BUCKETS. A failed hop says what to do.
 """
 
 import contextlib
@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from replicate import staging_checks
+from replicate import bucket_checks, staging_checks
 from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.protocol.checksums import CommitGate, encode_crc32c
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags, attributes
 from replicate.protocol.model import Precondition, SourceObject, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
@@ -89,6 +90,7 @@ def _to_gcs(environment: Environment) -> list[Hop]:
         Hop("secret", secret),
         Hop("token", token),
         Hop(f"permissions on gs://{naming.bucket}", lambda: _permissions(environment)),
+        Hop(f"settings of gs://{naming.bucket}", partial(bucket_checks.settings, environment)),
         Hop("canary", lambda: _canary(environment)),
     ]
     if environment.executions:
@@ -128,7 +130,7 @@ def needed_permissions(policy: Policy) -> list[str]:
     verbs = ["create", "get", "list"]
     if policy.overwrite is not Overwrite.NEVER:
         verbs += ["update", "delete"]
-    elif policy.deletes:
+    elif policy.deletes is not Deletes.NONE:
         verbs += ["delete"]
     if policy.tags is Tags.CONTEXTS:
         verbs += ["createContext", "updateContext", "deleteContext"]
@@ -164,16 +166,16 @@ def _canary(environment: Environment) -> str:
 
 
 def _to_s3(environment: Environment) -> list[Hop]:
-    source = environment.source
-    buckets = sorted(environment.settings.source_buckets)
+    source, scope = environment.source, environment.settings.scope
     return [
-        Hop(f"permissions on s3://{name}", partial(_listable, source, name)) for name in buckets
+        Hop(f"permissions on s3://{name}", partial(_listable, source, name, scope.prefix))
+        for name in sorted(scope.buckets)
     ]
 
 
-def _listable(source: Source, bucket: str) -> str:
+def _listable(source: Source, bucket: str, prefix: str) -> str:
     """Read a key that does not exist. S3 responds with 404 only if the role has s3:ListBucket."""
-    source.head(SourceRef(bucket, f".s3-to-gcs-replicator/{uuid.uuid4()}"))
+    source.head(SourceRef(bucket, f"{prefix}.s3-to-gcs-replicator/{uuid.uuid4()}"))
     return "s3:ListBucket granted: missing keys give 404"
 
 

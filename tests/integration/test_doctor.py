@@ -11,9 +11,14 @@ from memory import Context
 
 from replicate.doctor import needed_permissions
 from replicate.handler import lambda_handler
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
 from replicate.protocol.plan import Overwrite, Policy
 from tools.local.gcs import Fault, GcsServer
+
+PREVENTED = {"publicAccessPrevention": "enforced"}
+SOFT_DELETE = {"retentionDurationSeconds": "604800"}
+SETTINGS = {"iamConfiguration": PREVENTED, "softDeletePolicy": SOFT_DELETE}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,7 @@ def deployed(
     }
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
+    gcs.set_bucket_settings("replica", **SETTINGS)
     for bucket in ("one", "two"):
         boto3.client("s3").create_bucket(Bucket=bucket)
     secrets = boto3.client("secretsmanager")
@@ -70,6 +76,7 @@ def test_correct_deployment_is_healthy_and_the_canary_is_deleted(deployed: GcsSe
                 ("secret", "a key"),
                 ("token", token),
                 ("permissions on gs://replica", ", ".join(f"storage.objects.{n}" for n in CHANGE)),
+                ("settings of gs://replica", "in US, STANDARD, soft delete for 7 days"),
                 ("canary", "written, read back and deleted"),
                 ("permissions on s3://one", listed),
                 ("permissions on s3://two", listed),
@@ -144,14 +151,14 @@ CONTEXTS = ["createContext", "updateContext", "deleteContext"]
 @pytest.mark.parametrize(
     ("overwrite", "deletes", "needed"),
     [
-        (Overwrite.CHANGED, False, CHANGE),
-        (Overwrite.CHANGED, True, CHANGE),
-        (Overwrite.NEVER, False, CREATE),
-        (Overwrite.NEVER, True, [*CREATE, "delete"]),
+        (Overwrite.CHANGED, Deletes.NONE, CHANGE),
+        (Overwrite.CHANGED, Deletes.ALL, CHANGE),
+        (Overwrite.NEVER, Deletes.NONE, CREATE),
+        (Overwrite.NEVER, Deletes.BY_USERS, [*CREATE, "delete"]),
     ],
 )
 def test_each_mode_needs_these_permissions(
-    tags: Tags, overwrite: Overwrite, needed: list[str], *, deletes: bool
+    tags: Tags, overwrite: Overwrite, needed: list[str], deletes: Deletes
 ) -> None:
     wanted = needed + (CONTEXTS if tags is Tags.CONTEXTS else [])
     permissions = needed_permissions(Policy(overwrite=overwrite, deletes=deletes, tags=tags))
@@ -197,3 +204,52 @@ def test_canary_is_left_and_reported_when_the_mode_only_creates(
 def test_canary_hop_fails_when_the_canary_cannot_be_deleted(deployed: GcsServer) -> None:
     deployed.add_fault(Fault(operation="objects.delete", status=403))
     assert failed_hops(run_doctor()) == [("canary", "destination_forbidden")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "never", "found"),
+    [
+        ({}, False, "Warning: public access prevention is not enforced on the bucket (in US,"),
+        (
+            {"iamConfiguration": PREVENTED, "location": "EU", "versioning": {"enabled": True}},
+            False,
+            "in EU, STANDARD, versioning",
+        ),
+        (
+            {"iamConfiguration": PREVENTED},
+            False,
+            "in US, STANDARD, neither soft delete nor version",
+        ),
+        (
+            {**SETTINGS, "retentionPolicy": {"retentionPeriod": "86400"}},
+            False,
+            "Warning: a retention policy: nothing is overwritten or deleted before 1 days (in US",
+        ),
+        (
+            {**SETTINGS, "defaultEventBasedHold": True},
+            False,
+            "Warning: an event-based hold on each new object",
+        ),
+        ({**SETTINGS, "defaultEventBasedHold": True}, True, "in US, STANDARD, soft delete for 7"),
+    ],
+)
+def test_settings_of_the_bucket_that_matter_are_named(
+    deployed: GcsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, object],
+    never: bool,  # noqa: FBT001 - a parameter
+    found: str,
+) -> None:
+    deployed.set_bucket_settings("replica", **settings)
+    monkeypatch.setenv("OVERWRITE", "never" if never else "changed")
+    hops = {hop["hop"]: hop for hop in run_doctor()["hops"]}
+    assert hops["settings of gs://replica"]["ok"]
+    assert hops["settings of gs://replica"]["found"].startswith(found)
+
+
+def test_settings_that_the_credentials_may_not_read_are_a_warning(deployed: GcsServer) -> None:
+    deployed.add_fault(Fault(operation="buckets.get", status=403))
+    hops = {hop["hop"]: hop for hop in run_doctor()["hops"]}
+    assert hops["settings of gs://replica"]["found"] == (
+        "Warning: not checked. Grant the credentials storage.buckets.get on gs://replica"
+    )

@@ -43,13 +43,15 @@ def deployed(
     environ = {
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp-large",
+        "SOURCE_BUCKETS": "source",
         "LARGE_STATE_MACHINE_ARN": machine,
         "EVENT_QUEUE_URL": queue,
         "STORAGE_EMULATOR_HOST": gcs.url,
     }
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    gcs.set_bucket_settings("replica", lifecycle=lifecycle(CONDITION))
+    access = {"publicAccessPrevention": "enforced"}
+    gcs.set_bucket_settings("replica", lifecycle=lifecycle(CONDITION), iamConfiguration=access)
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name="gcp-large", SecretString=json.dumps(gcs.create_key()))
     yield
@@ -77,7 +79,7 @@ def failed() -> dict[str, str]:
 
 def test_correct_deployment_is_healthy_and_warns_of_nothing() -> None:
     found = hops()
-    assert list(found)[5:] == [
+    assert list(found)[6:] == [
         "parts",
         "lifecycle rule for parts",
         "storage costs of parts",
@@ -177,7 +179,7 @@ def test_another_staging_prefix_needs_another_rule(monkeypatch: pytest.MonkeyPat
 
 
 def test_permission_that_the_doctor_lacks_is_named(gcs: GcsServer) -> None:
-    gcs.add_fault(Fault(operation="buckets.get", status=403, times=3))
+    gcs.add_fault(Fault(operation="buckets.get", status=403, times=4))
     found = hops()
     rule = found["lifecycle rule for parts"]
     assert rule["ok"]

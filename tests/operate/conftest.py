@@ -139,7 +139,7 @@ def deploy() -> Deploy:
             machine = _machine("reconcile", ended)
             outputs |= {"ReconcileMachineArn": machine, "ReportsBucketName": REPORTS}
         client("s3").create_bucket(Bucket=REPORTS)
-        register(name, outputs, parameters)
+        register(client("cloudformation"), name, outputs, parameters)
         return Deployed(
             function=function,
             event_queue=event_queue,
@@ -161,14 +161,20 @@ def run() -> Run:
     return invoke
 
 
-def register(name: str, outputs: dict[str, str], parameters: dict[str, str]) -> None:
+def register(
+    cloudformation: Any,  # noqa: ANN401 - boto3's
+    name: str,
+    outputs: dict[str, str],
+    parameters: dict[str, str] | None = None,
+) -> None:
     """Create a CloudFormation stack that has only these outputs and parameters."""
+    parameters = parameters or {}
     template = {
         "Parameters": {parameter: {"Type": "String"} for parameter in parameters},
         "Resources": {"Nothing": {"Type": "AWS::SQS::Queue"}},
         "Outputs": {output: {"Value": value} for output, value in outputs.items()},
     }
-    client("cloudformation").create_stack(
+    cloudformation.create_stack(
         StackName=name,
         TemplateBody=json.dumps(template),
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],

@@ -56,7 +56,7 @@ def test_everything_is_shown_and_dead_letters_stay_visible(deploy: Deploy, run: 
     client("cloudwatch").set_alarm_state(AlarmName="lag", StateValue="ALARM", StateReason="late")
     for ended_at, run_id in (("today", "20261126T01-b"), ("yesterday", "20261125T01-a")):
         counts = {"compared": 1234, "equal": 1230, "missing": 3, "extra": 1, "young": 7}
-        summary = {"ended": "differences", "ended_at": ended_at, "counts": counts}
+        summary = {"ended": "differences", "differences": 3, "ended_at": ended_at, "counts": counts}
         key = f"runs/{run_id}/summary.json"
         client("s3").put_object(Bucket=REPORTS, Key=key, Body=json.dumps(summary))
     client("s3").put_object(Bucket=REPORTS, Key="runs/20261127T01-c/plan.json", Body="{}")
@@ -69,7 +69,7 @@ def test_everything_is_shown_and_dead_letters_stay_visible(deploy: Deploy, run: 
         "dead letters 13",
         "12 a, such as: [No].",
         "1 unknown",
-        "last reconcile differences at today: 4 among 1,234 objects; 0 executions are running",
+        "last reconcile differences at today: 3 of 1,234 objects; 0 executions are running",
         "in alarm lag",
     ]
     names = ["ApproximateNumberOfMessages"]

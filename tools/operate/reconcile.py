@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.common.tables import size
-from tools.operate.errors import OperatorError
-from tools.operate.runs import DIFFERENCES, Json, Run, Workflow
+from tools.operate.runs import Json, Run, Workflow
 
 POLL_S = 2.0
 LINK_S = 3600
@@ -19,8 +18,10 @@ MEANINGS = {
     "missing": "in S3 only",
     "different": "the replica is of another version",
     "extra": "a replica whose source is gone",
-    "foreign": "an object in GCS that is no replica",
+    "foreign": "an object in GCS that is no replica: it stays",
 }
+"""Of these counts, those with differences. Extra replicas are some only where all deletes are
+replicated, and foreign objects never are."""
 
 
 def reconcile(
@@ -58,13 +59,7 @@ def _is_complete(repair: Json, console: Console) -> bool:
         "The differences are in the event queue. When make status shows no more waiting events, run"
         " make reconcile again."
     )
-    left = _differences(repair) - repair["counts"].get("nominated", 0)
-    if left > 0:
-        console.print(
-            f"{left:,} of the differences {'is' if left == 1 else 'are'} not repaired: foreign"
-            " objects stay, and extra replicas are deleted only where all deletes are replicated."
-        )
-    return bool(left <= 0)
+    return True
 
 
 def _run(workflow: Workflow, console: Console, asked: Json) -> Json:
@@ -76,10 +71,6 @@ def _run(workflow: Workflow, console: Console, asked: Json) -> Json:
         console.print(f"The execution goes on without you: {run.execution}", soft_wrap=True)
         raise
     summary = run.summary()
-    if not summary["counts"].get("compared") and asked["prefix"]:
-        raise OperatorError(
-            f"Neither side has an object whose key begins with {asked['prefix']!r}."
-        )
     console.print(_table(summary))
     if valve := summary.get("valve"):
         console.print(Text(valve))
@@ -102,14 +93,20 @@ def _watch(run: Run, console: Console) -> None:
         task = bar.add_task("starting", total=None, found="")
         while run.end() is None:
             run.look()
+            shards, expected = len(run.plan.get("shards", [])), run.plan.get("expected_objects")
             compared = run.counts["compared"]
-            rate = compared / (time.monotonic() - started)
+            found = [f"{run.counts[kind]:,} {kind}" for kind in MEANINGS if run.counts[kind]]
+            if run.stage == "shards":
+                rate = compared / (time.monotonic() - started)
+                found = [f"{compared:,} objects, {rate:,.0f}/s", *found]
+            else:
+                found = [f"{run.counts['nominated']:,} nominated"]
             bar.update(
                 task,
-                description=f"ranges {run.done}/{run.shards}",
-                total=run.expected or run.shards or None,
-                completed=compared if run.expected else run.done,
-                found=f"{compared:,} objects, {rate:,.0f}/s, {run.differences:,} differences",
+                description=f"shards {run.done}/{shards}",
+                total=expected or shards or None,
+                completed=compared if expected else run.done,
+                found=", ".join(found),
             )
             time.sleep(POLL_S)
 
@@ -122,11 +119,11 @@ def _table(summary: Json) -> Table:
     table.add_column("meaning", overflow="fold")
     table.add_row("compared", f"{counts.get('compared', 0):,}", "")
     table.add_row("equal", f"{counts.get('equal', 0):,}", "")
-    for kind in DIFFERENCES:
-        table.add_row(kind, f"{counts.get(kind, 0):,}", MEANINGS[kind])
-    apart = ("young", "filtered", "archived", "unnameable", "staged")
+    for kind, meaning in MEANINGS.items():
+        table.add_row(kind, f"{counts.get(kind, 0):,}", meaning)
+    apart = ("young", "filtered", "archived", "unnameable", "kept", "staged")
     if left_out := [f"{counts[kind]:,} {kind}" for kind in apart if counts.get(kind)]:
-        table.add_row("not compared", "", ", ".join(left_out))
+        table.add_row("left alone", "", ", ".join(left_out))
     for sample in summary.get("samples", [])[:5]:
         why = f"{sample['key']}: {', '.join(sample['what'])}"
         table.add_row(f"[dim]{sample['kind']}[/]", "", Text(why, style="dim"))
@@ -152,12 +149,9 @@ def _print_links(run: Run, console: Console) -> None:
 def _question(report: Json) -> str:
     counts, cost = report["counts"], report["cost"]
     copies = counts.get("missing", 0) + counts.get("different", 0)
+    deletes = counts.get("extra", 0) if report["replicates_all_deletes"] else 0
     return (
-        f"Repair {_differences(report):,} differences? {copies:,} objects with"
-        f" {size(counts.get('difference_bytes', 0))} are copied, for about"
-        f" ${cost['total_usd']:,.2f} (egress ${cost['egress_usd']:,.2f})"
+        f"Repair {report['differences']:,} differences? {copies:,} objects with"
+        f" {size(counts.get('difference_bytes', 0))} are copied and {deletes:,} replicas deleted,"
+        f" for about ${cost['total_usd']:,.2f} (egress ${cost['egress_usd']:,.2f})"
     )
-
-
-def _differences(summary: Json) -> int:
-    return sum(summary["counts"].get(kind, 0) for kind in DIFFERENCES)

@@ -1,6 +1,6 @@
 """Runs of the reconcile: the workflow that makes them, and what it writes into the reports bucket.
 
-runs/<run>/plan.json    runs/<run>/shards/0007.json    runs/<run>/summary.json, report.html, …
+runs/<run>/plan.json, shards/0007.json, nominations/0007.json, summary.json, report.html, …
 """
 
 import json
@@ -8,7 +8,10 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
 
 from tools.operate.errors import OperatorError
 from tools.operate.stack import Stack
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 
-DIFFERENCES = ("missing", "different", "extra", "foreign")
-"""The counts that say how the sides differ."""
+SIGNED_LINKS = Config(signature_version="s3v4")
+"""Old regions would get links of an older kind, which do not open encrypted objects."""
 
 SUFFIX = 8
 """Characters that the ID of a run and the name of its execution have in common, at their ends."""
@@ -40,19 +43,16 @@ class Workflow:
 
     def start(self, asked: Json) -> "Run":
         """Start an execution with this input."""
-        name = f"{asked['mode']}-{uuid.uuid4().hex[:SUFFIX]}"
-        execution = self.sfn.start_execution(
-            stateMachineArn=self.machine, name=name, input=json.dumps(asked)
-        )["executionArn"]
-        return Run(self, execution)
-
-    def ids(self) -> list[str]:
-        """Return the IDs of all runs that are still stored, the newest first."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix="runs/", Delimiter="/"
+        suffix = uuid.uuid4().hex[:SUFFIX]
+        started = self.sfn.start_execution(
+            stateMachineArn=self.machine, name=f"{asked['mode']}-{suffix}", input=json.dumps(asked)
         )
-        prefixes = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
-        return sorted((prefix.split("/")[1] for prefix in prefixes), reverse=True)
+        return Run(
+            workflow=self,
+            execution=started["executionArn"],
+            id=f"{started['startDate'].astimezone(UTC):%Y%m%dT%H%M%SZ}-{suffix}",
+            stage="nominations" if asked.get("from_run") else "shards",
+        )
 
     def read(self, key: str) -> Json | None:
         """Read a JSON document; None if there is none yet."""
@@ -65,8 +65,12 @@ class Workflow:
 
     def last_summary(self) -> Json | None:
         """Return the summary of the newest run that has ended."""
-        newest = (self.read(f"runs/{run}/summary.json") for run in self.ids()[:READ_SUMMARIES])
-        return next(filter(None, newest), None)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix="runs/", Delimiter="/"
+        )
+        runs = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
+        newest = sorted(runs, reverse=True)[:READ_SUMMARIES]
+        return next(filter(None, (self.read(f"{run}summary.json") for run in newest)), None)
 
 
 def workflow(stack: Stack) -> Workflow:
@@ -79,34 +83,30 @@ def workflow(stack: Stack) -> Workflow:
     client = stack.session.client
     return Workflow(
         sfn=client("stepfunctions"),
-        s3=client("s3"),
+        s3=client("s3", config=SIGNED_LINKS),
         machine=stack.output("ReconcileMachineArn"),
         bucket=stack.output("ReportsBucketName"),
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Run:
     """One execution, and what it has written so far."""
 
     workflow: Workflow
     execution: str
     """Its ARN."""
-    id: str = ""
-    """Empty until the run has written its plan."""
-    shards: int = 0
-    expected: int | None = None
-    """Objects that the run expects to compare, if it knows."""
+    id: str
+    stage: str
+    """The folder where each shard says how far it is: `shards` or `nominations`."""
+    plan: Json = field(default_factory=dict)
+    """What the run does; empty until it has written it."""
     counts: Counter[str] = field(default_factory=Counter)
     """Sums over all shards."""
     done: int = 0
     """Shards that have ended."""
     _read: dict[str, tuple[str, Json]] = field(default_factory=dict)
     """Each shard's ETag and document, by key."""
-
-    @property
-    def differences(self) -> int:
-        return sum(self.counts[kind] for kind in DIFFERENCES)
 
     def end(self) -> Json | None:
         """Return the output; None while the run goes on. Raise OperatorError if it failed."""
@@ -129,29 +129,20 @@ class Run:
 
     def look(self) -> None:
         """Read the progress."""
-        if not self.id:
-            self._find()
-        if not self.id:
-            return
+        place = f"runs/{self.id}/"
+        self.plan = self.plan or self.workflow.read(f"{place}plan.json") or {}
         pages = self.workflow.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.workflow.bucket, Prefix=f"runs/{self.id}/shards/"
+            Bucket=self.workflow.bucket, Prefix=f"{place}{self.stage}/"
         )
         for entry in (each for page in pages for each in page.get("Contents", [])):
             key, etag = entry["Key"], entry["ETag"]
             if self._read.get(key, ("",))[0] != etag and (shard := self.workflow.read(key)):
                 self._read[key] = etag, shard
-        self.done = sum(shard["done"] for _, shard in self._read.values())
+        shards = [shard for _, shard in self._read.values()]
+        self.done = sum(shard["done"] for shard in shards)
         self.counts = Counter()
-        for _, shard in self._read.values():
-            self.counts.update(shard["counts"])
-
-    def _find(self) -> None:
-        """Find the run's ID and plan."""
-        suffix = self.execution[-SUFFIX:]
-        for run in self.workflow.ids():
-            if run.endswith(suffix) and (plan := self.workflow.read(f"runs/{run}/plan.json")):
-                self.id, self.shards = run, len(plan["shards"])
-                self.expected = plan.get("expected_objects")
+        for shard in shards:
+            self.counts.update(shard.get("counts") or {"nominated": shard["nominated"]})
 
 
 def _sentence(cause: str) -> str:

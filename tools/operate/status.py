@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tools.common.tables import duration
 from tools.operate.dead_letters import DeadLetters
-from tools.operate.runs import DIFFERENCES, workflow
+from tools.operate.runs import workflow
 from tools.operate.stack import Stack, in_alarm
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ def _reconcile(stack: Stack) -> str:
     running = _running(stack, "ReconcileMachineArn")
     if not (found := workflow(stack).last_summary()):
         return f"none has ended; {running}"
-    counts = found["counts"]
-    differences = sum(counts.get(kind, 0) for kind in DIFFERENCES)
     return (
-        f"{found['ended']} at {found['ended_at']}: {differences:,} among {counts['compared']:,}"
-        f" objects; {running}"
+        f"{found['ended']} at {found['ended_at']}: {found['differences']:,} of"
+        f" {found['counts']['compared']:,} objects; {running}"
     )

@@ -1,4 +1,4 @@
-"""What the settings of a GCS bucket mean for staged objects."""
+"""What the settings of a GCS bucket mean for replicas and staged objects."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Bucket
+from google.cloud.storage.constants import PUBLIC_ACCESS_PREVENTION_ENFORCED
 
 DELETE = "storage.objects.delete"
 UPDATE = "storage.objects.update"
@@ -15,8 +16,16 @@ READ_SETTINGS = "storage.buckets.get"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketSettings:
-    """The settings of a bucket that matter to staged objects."""
+    """The settings of a bucket that matter to replicas and staged objects."""
 
+    location: str
+    """Region, dual-region or multi-region, such as `EU`."""
+    public_access_prevented: bool
+    """Whether the bucket itself enforces it; an organization policy may do so, too."""
+    retention_s: int
+    """Seconds for which the retention policy protects each object; 0 without one."""
+    default_hold: bool
+    """Whether each new object has an event-based hold."""
     storage_class: str
     versioning: bool
     soft_delete_s: int
@@ -39,7 +48,12 @@ def settings(bucket: Bucket, timeout: float) -> BucketSettings | None:
     """Read a bucket's settings; None if the credentials may not."""
     if not _can_read(bucket, timeout):
         return None
+    access = bucket.iam_configuration.get("publicAccessPrevention")
     return BucketSettings(
+        location=bucket.location or "an unknown location",
+        public_access_prevented=access == PUBLIC_ACCESS_PREVENTION_ENFORCED,
+        retention_s=int(bucket.retention_period or 0),
+        default_hold=bool(bucket.default_event_based_hold),
         storage_class=bucket.storage_class or "STANDARD",
         versioning=bool(bucket.versioning_enabled),
         soft_delete_s=int(bucket.soft_delete_policy.retention_duration_seconds or 0),
