@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -95,7 +95,9 @@ class Adapters:
             params.setdefault("MaxKeys", page)
 
         environment, deadline = self._environment, Deadline(60)
-        environment.aws.client("s3", deadline).meta.events.register(
+        events = environment.aws.client("s3", deadline).meta.events
+        events.unregister("before-parameter-build.s3.ListObjectsV2", unique_id="page of a test")
+        events.register(
             "before-parameter-build.s3.ListObjectsV2", limit, unique_id="page of a test"
         )
         retries, naming = environment.retries, environment.settings.naming
