@@ -74,6 +74,7 @@ class Clouds:
             "AWS_ENDPOINT_URL": endpoint,
             "GCS_BUCKET_NAME": DESTINATION,
             "GCP_CREDENTIALS_SECRET": secret,
+            "SOURCE_BUCKETS": "ports-source",
             "STORAGE_EMULATOR_HOST": self.server.url,
         }
 

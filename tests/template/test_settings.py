@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from template.stack import MACHINE, SECRET, Stack, variables
 
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
@@ -78,9 +79,9 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert found.naming.bucket == "replica"
     assert found.naming.prefix == "backup/"
     assert found.credentials_secret == SECRET
-    assert found.source_buckets == {"my-source-bucket"}
+    assert found.scope.buckets == {"my-source-bucket"}
     assert found.storage_classes == {"STANDARD_IA": "NEARLINE"}
-    assert found.policy == Policy(Overwrite.NEVER, deletes=False, tags=Tags.OFF)
+    assert found.policy == Policy(Overwrite.NEVER, deletes=Deletes.NONE, tags=Tags.OFF)
     assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)
     assert found.state_machine == MACHINE
     assert found.event_queue_url == "${EventQueue}"
@@ -106,18 +107,11 @@ def test_the_settings_accept_every_size_that_the_template_accepts(size: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("value", "deletes", "lifecycle"),
-    [("false", False, False), ("true", True, False), ("with-lifecycle", True, True)],
+    ("value", "deletes"),
+    [("false", Deletes.NONE), ("true", Deletes.BY_USERS), ("with-lifecycle", Deletes.ALL)],
 )
-def test_deletions_are_replicated_as_the_parameter_says(
-    value: str,
-    *,
-    deletes: bool,
-    lifecycle: bool,
-) -> None:
-    found = settings(ReplicateDeletes=value)
-
-    assert (found.policy.deletes, found.lifecycle_deletes) == (deletes, lifecycle)
+def test_deletions_are_replicated_as_the_parameter_says(value: str, deletes: Deletes) -> None:
+    assert settings(ReplicateDeletes=value).policy.deletes is deletes
 
 
 @pytest.mark.parametrize("name", ["Overwrite", "ReplicateDeletes", "ReplicateTags"])
@@ -125,7 +119,7 @@ def test_the_settings_accept_every_allowed_value(name: str) -> None:
     values = parameters()[name]["AllowedValues"]
     found = [settings(**{name: value}) for value in values]
 
-    assert len({(each.policy, each.lifecycle_deletes) for each in found}) == len(values)
+    assert len({each.policy for each in found}) == len(values)
 
 
 def test_local_runs_can_set_the_endpoints(stack: Stack) -> None:

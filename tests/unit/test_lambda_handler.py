@@ -20,6 +20,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         "AWS_REGION": "eu-west-1",
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp",
+        "SOURCE_BUCKETS": "source,my-source-bucket",
     }.items():
         monkeypatch.setenv(name, value)
     handler._function.cache_clear()  # noqa: SLF001 - nothing is built yet

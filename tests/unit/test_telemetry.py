@@ -95,6 +95,13 @@ def test_lag_is_not_negative_when_the_clock_is_behind(reader: TelemetryReader) -
     assert metrics["ReplicationLag"] == ("Seconds", [0.0])
 
 
+def test_overwritten_foreign_object_is_counted(reader: TelemetryReader) -> None:
+    line, metrics = reader.record(make_result(reason=Reason.FOREIGN_OVERWRITTEN))
+    assert line["reason"] == "foreign_overwritten"
+    assert metrics["ForeignOverwritten"] == ("Count", [1.0])
+    assert "ForeignOverwritten" not in reader.record(make_result())[1]
+
+
 def test_dropped_fields_are_counted_and_named(reader: TelemetryReader) -> None:
     line, metrics = reader.record(make_result(fields_dropped=("tag a", "content-type")))
     assert metrics["FieldsDropped"] == ("Count", [2.0])

@@ -60,6 +60,7 @@ Python {platform.python_version()}.
 - {options.faults:.0%} of the requests to GCS fail, {options.faults * UPLOAD_FACTOR:.0%} of those \
 of resumable uploads; an outage
   of {OUTAGE_S:g} s starts every {options.outage_every_s:g} s
+- An execution of the state machine copies objects from {options.sizes["LARGE_FROM"]} on in slices
 - A function's process gets a SIGKILL every {options.kill_every_s:g} s on average
 - A failed event is retried after {retries} (Lambda: one and two minutes), then stored in the
   failure list; the list is redriven after the faults have stopped
@@ -82,7 +83,9 @@ def _leftovers(result: Result) -> str:
   {len(stats.never_in_source)} with bytes that S3 had never held under their name
 - Upload sessions left open that the function could have cancelled: {findings.unexpected_sessions}
 - Left open that it could not: {expected} (the process was killed, the response that named the
-  session was lost, or the request to cancel failed)"""
+  session was lost, or the request to cancel failed)
+- Parts left of versions that were overwritten while they were copied: {findings.parts_left} (the
+  bucket's lifecycle rule deletes these)"""
     return "\n".join([lines, *(f"- **{problem}**" for problem in findings.problems)])
 
 
@@ -106,6 +109,7 @@ def _deliveries(result: Result) -> Iterator[tuple[str, int]]:
         "retries",
         "stored in the failure list",
         "redriven",
+        "looks after executions",
     ):
         yield name, result.stats.counts[name]
     yield "processes killed", len(result.stats.kills)

@@ -12,8 +12,9 @@ from rich.console import Console
 from tools.local.bucket_notifications import BucketNotifications
 from tools.local.lambda_service import LambdaService
 from tools.local.notifications import Json, object_key
+from tools.operate.redrive import redrive
 from tools.soak.changes import ChangePlan
-from tools.soak.cloud import SoakCloud, soak_cloud
+from tools.soak.cloud import SOURCE, SoakCloud, soak_cloud
 from tools.soak.comparison import Findings, compare
 from tools.soak.event_shuffler import EventShuffler
 from tools.soak.monitor import check_replica, monitor_replica
@@ -99,8 +100,10 @@ class _Run:
             seed=options.seed,
             stopping=self._stopping,
         )
-        self._threads = ThreadPoolExecutor(LANES + 2)
+        self._mapping = cloud.mapping(self._service)
+        self._threads = ThreadPoolExecutor(LANES + 3)
         self._background = [
+            self._threads.submit(self._poll_event_queue),
             self._threads.submit(self._killer.run),
             self._threads.submit(monitor_replica, cloud.google.bucket, stats, self._stopping),
         ]
@@ -108,22 +111,36 @@ class _Run:
 
     def play(self) -> list[str]:
         """Run all phases; return the keys of the events that still fail at the end."""
+        with self._cloud.lambda_api.serving(SOURCE, self._service.invoke):
+            return self._play()
+
+    def _play(self) -> list[str]:
+        aws, event_queue = self._cloud.aws, self._cloud.event_queue
         try:
             self._write()
             self._settle("delivering the last events")
             self._cloud.google.clear_faults()
             self._killer.stop()
             for _ in range(REDRIVES):
-                self._stats.count("redriven", len(self._service.redrive()))
+                waiting = redrive(aws.sqs, self._cloud.failed_queue, event_queue).moved.total()
+                self._stats.count("redriven", len(self._service.redrive()) + waiting)
                 self._settle("redriving")
             self._stats.mark("settled")
             check_replica(self._cloud.google.bucket, self._stats)
-            return [object_key(delivery.event) for delivery in self._service.failed]
+            failing = [object_key(delivery.event) for delivery in self._service.failed]
+            waiting = aws.queue_length(self._cloud.failed_queue)
+            return failing + ["(an event that waited for an execution)"] * waiting
         finally:
             self._stopping.set()
             self._threads.shutdown()
             self._notifications.close()
             self._service.close()
+
+    def _poll_event_queue(self) -> None:
+        """Invoke the function with messages that wait for executions. They may come again."""
+        while not self._stopping.wait(POLL_S):
+            while batch := self._mapping.poll():
+                self._stats.record_batch(batch)
 
     def _write(self) -> None:
         """Make all changes, while their events are delivered."""
@@ -166,4 +183,4 @@ class _Run:
                 f" {stats.counts['retries']} retries, {len(stats.kills)} kills"
             )
         idle = [self._notifications.is_idle(), self._service.is_idle()]  # in the events' order
-        return all(idle)
+        return all(idle) and not self._cloud.aws.queue_length(self._cloud.event_queue)

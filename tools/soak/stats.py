@@ -1,5 +1,6 @@
 """What happens in a run, recorded from many threads."""
 
+import json
 import re
 import threading
 import time
@@ -10,6 +11,7 @@ from datetime import datetime
 from statistics import quantiles
 from urllib.parse import unquote_plus
 
+from tools.local.event_source_mapping import Batch
 from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json
 from tools.local.runtime import EXITED, FunctionError
@@ -104,6 +106,15 @@ class RunStats:
             if delivery.response:
                 for each in records:
                     self._record_arrival(each, delivery.delay_s)
+
+    def record_batch(self, batch: Batch) -> None:
+        """Record an invocation with messages that wait for executions."""
+        error = batch.response if isinstance(batch.response, FunctionError) else None
+        watches = [json.loads(each["body"])["executionWatch"] for each in batch.event["Records"]]
+        with self._lock:
+            self.counts["looks after executions"] += 1
+            if error and error.error_type == EXITED:
+                self.interrupted_keys.update(watch["key"] for watch in watches)
 
     def _record_arrival(self, record: Json, held_back_s: float) -> None:
         """Only the first success of a record counts; its sequencer identifies it."""
