@@ -205,7 +205,7 @@ INCIDENTS: dict[str, tuple[list[list[float]], list[list[float]]]] = {
     "ThrottlesAlarm": ([[5], [1], [1]], [[5], [0], [0]]),
     "AsyncEventAgeAlarm": ([[1000, 300_001]], [[300_000]]),
     "EventQueueAgeAlarm": ([[301]], [[300]]),
-    "ReplicationLagAlarm": ([[1] * 49 + [301]] * 3, [[1] * 199 + [301]] * 3),
+    "ReplicationLagAlarm": ([[*[1] * 49, 301]] * 3, [[*[1] * 199, 301]] * 3),
     "IntegrityAlarm": ([[1]], [[0]]),
     "CredentialsAlarm": ([[1]], [[0]]),
     "LargeObjectFailedAlarm": ([[1]], [[0]]),
