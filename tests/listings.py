@@ -167,8 +167,8 @@ class Machine:
 
     def _step(self, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
         while True:
-            self.pause()
             try:
+                self.pause()
                 return step(lambda: self.reconcile, self.journal, {"reconcile": name, **event})
             except KilledError:
                 continue

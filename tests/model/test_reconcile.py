@@ -6,9 +6,9 @@ sides, events are lost, duplicated, delivered late and in any order, processes a
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from listings import (
 )
 from memory import Context, MemoryStores
 
+from replicate.entry.invocation import Change
 from replicate.entry.nomination import message
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
@@ -34,9 +35,12 @@ from replicate.protocol.model import (
     SourceRef,
     Span,
 )
+from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
+from replicate.protocol.replicator import Replicator
 from replicate.reconcile import tally, workers
 from replicate.reconcile.steps import Reconcile
+from replicate.retry import DEFAULT_POLICY, RoundClock
 
 BUCKET = "source"
 KEYS = ("a", "a/1", "a/2", "b", "c/ü", "d", "e")
@@ -96,6 +100,14 @@ class DisturbedGcs(FakeGcs):
         super().delete(name, precondition)
 
 
+class Impatient(MemoryStores):
+    """After a lost race the next round begins at once."""
+
+    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
+        clock = RoundClock(DEFAULT_POLICY, self.deadline, lambda _: None)
+        return replace(super().replicator(policy, change), clock=clock)
+
+
 def number_of(data: bytes) -> int:
     """Return the number of a version by its bytes. What others write is older than everything."""
     return int(data) if data.isdigit() else -1
@@ -119,7 +131,7 @@ class World:
         self.s3, self.gcs = DisturbedS3(), DisturbedGcs()
         self.s3.world = self.gcs.world = self
         flag = "true" if self.deletes else "false"
-        stores = MemoryStores(
+        stores = Impatient(
             s3=self.s3,
             gcs=self.gcs,
             environ={"REPLICATE_DELETES": flag, "REPLICATE_LIFECYCLE_DELETES": flag},
@@ -153,18 +165,16 @@ class World:
 
     def disturb(self) -> None:
         """Let something happen, or nothing."""
-        if self.is_quiet or self.depth >= DEPTH or self.random.random() < 0.5:
+        if self.is_quiet or self.depth >= DEPTH or self.random.random() < 0.7:
             return
         self.depth += 1
         try:
             key = self.random.choice(KEYS)
-            happening = self.random.choice(
-                [
-                    *[self.put, self.put, self.delete, self.damage, self.lose],
-                    *[self.deliver, self.deliver, self.kill],
-                ]
-            )
-            happening(key)
+            happenings: list[Callable[[str], None]] = [
+                *[self.put, self.put, self.delete, self.damage, self.lose, self.kill],
+                *[self.deliver] * 4,
+            ]
+            self.random.choice(happenings)(key)
         finally:
             self.depth -= 1
 
@@ -278,7 +288,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sides_are_equal_after_a_repair_that_everything_disturbs(*, deletes: bool) -> None:
     """The first runs are disturbed. The last one meets what they and the lost events left."""
     kills = repaired = 0
-    for seed in range(40):
+    for seed in range(10):
         world = World(seed, deletes=deletes)
         for number in range(3):
             world.reconcile(f"run-{number}", mode="repair", confirmed=True)
@@ -292,8 +302,8 @@ def test_sides_are_equal_after_a_repair_that_everything_disturbs(*, deletes: boo
         kills += world.kills
         repaired += last["counts"]["nominated"]
         assert before["compared"] > 0
-    assert kills > 100
-    assert repaired > 20, "the last repair had something to do"
+    assert kills > 40
+    assert repaired > 8, "the last repair had something to do"
 
 
 def test_repair_of_an_empty_replica_copies_everything() -> None:
