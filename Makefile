@@ -71,10 +71,11 @@ lint: $(VENV)/.installed ## check the code with ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Twice as many processes as cores, because many tests wait for a server or a clock.
+# Twice as many processes as cores, because many tests wait for a server or a clock. Python may write the bytecode of
+# the tests: otherwise each process compiles them all.
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 test: setup ## run all tests and check their coverage of the function
-	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 
 unit: $(VENV)/.installed ## run the unit and event tests only (seconds)
 	$(BIN)/pytest tests/unit tests/events
