@@ -188,6 +188,7 @@ class Clouds:
             "GCP_CREDENTIALS_SECRET": SECRET,
             "SOURCE_BUCKETS": SOURCE,
             "REPLICATE_DELETES": "true",
+            "REPLICATE_LIFECYCLE_DELETES": "true",  # any event deletes: test_evidence.py has others
             "STORAGE_EMULATOR_HOST": self.google.url,
             "AWS_CA_BUNDLE": self._trusted.name,
             "REQUESTS_CA_BUNDLE": self._trusted.name,
