@@ -11,7 +11,7 @@ ReplicationError                    500
 ├── UnsupportedMediaTypeError       415
 ├── MethodNotAllowedError           405
 ├── ForbiddenError                  403
-│   ├── SourceNotAllowedError            the bucket is not in SOURCE_BUCKETS
+│   ├── SourceNotAllowedError            the bucket or key is not to be replicated
 │   ├── SourceForbiddenError
 │   └── DestinationForbiddenError
 ├── NotFoundError                   404
@@ -21,6 +21,7 @@ ReplicationError                    500
 │   ├── DestinationBucketNotFoundError
 │   └── PrefixNotFoundError              no key on either side begins with it
 ├── SourceArchivedError             409
+├── DestinationForeignError         409  Overwrite=own, and the object in GCS is no replica
 ├── ObjectTooLargeError             413
 ├── ThrottledError                  429  retryable
 ├── SettingsError                   500
@@ -126,7 +127,7 @@ class ForbiddenError(ReplicationError):
 
 
 class SourceNotAllowedError(ForbiddenError):
-    """An API request names a bucket that is not in SOURCE_BUCKETS."""
+    """The bucket or the key is not one that this deployment replicates."""
 
     code = "source_not_allowed"
 
@@ -185,6 +186,13 @@ class SourceArchivedError(ReplicationError):
 
     status = 409
     code = "source_archived"
+
+
+class DestinationForeignError(ReplicationError):
+    """The object in GCS is not a replica of the source, and only replicas may be overwritten."""
+
+    status = 409
+    code = "destination_foreign"
 
 
 class ObjectTooLargeError(ReplicationError):
@@ -259,12 +267,6 @@ class LargeObjectError(ReplicationError):
     code = "large_object_failed"
 
 
-class ListingOrderError(ReplicationError):
-    """A listing is not in the byte order of its keys, so a comparison could miss some."""
-
-    code = "listing_order"
-
-
 class LargeObjectDelayedError(LargeObjectError):
     """Executions failed for a cause that may pass. Later the next one starts."""
 
@@ -277,6 +279,12 @@ class GivenUpError(ReplicationError):
     """An event was delivered for many days, and the function never reported why it failed."""
 
     code = "given_up"
+
+
+class ListingOrderError(ReplicationError):
+    """A listing is not in the byte order of its keys, so a comparison could miss some."""
+
+    code = "listing_order"
 
 
 class InternalError(ReplicationError):

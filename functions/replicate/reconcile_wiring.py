@@ -5,6 +5,7 @@ from replicate.errors import SettingsError
 from replicate.gcs.client import GcsClient
 from replicate.gcs.listing import GcsListing
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.plan import Overwrite
 from replicate.reconcile.steps import Reconcile
 from replicate.retry import RetryPolicy
@@ -27,7 +28,7 @@ def reconcile(
                 f"The environment variable {name} is not set, so there is no reconcile. Deploy the"
                 " stack again, or set it on the function."
             )
-    policy = settings.policy
+    policy, scope = settings.policy, settings.scope
     return Reconcile(
         source=S3Listing(aws, deadline, retries),
         replicas=GcsListing(gcs, settings.naming, deadline, retries),
@@ -35,7 +36,9 @@ def reconcile(
         nominations=SqsNominations(aws, deadline, retries, settings.event_queue_url),
         deadline=deadline,
         naming=settings.naming,
-        buckets=settings.source_buckets,
+        buckets=scope.buckets,
+        source_prefix=scope.prefix,
+        source_suffix=scope.suffix,
         overwrites=policy.overwrite is not Overwrite.NEVER,
-        replicates_all_deletes=policy.deletes and settings.lifecycle_deletes,
+        replicates_all_deletes=policy.deletes is Deletes.ALL,
     )

@@ -12,7 +12,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from replicate import report
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError, InternalError, ReplicationError
-from replicate.protocol.model import Result, Status
+from replicate.protocol.model import Reason, Result, Status
 
 _METRICS_OF_ERRORS = {
     IntegrityError.code: "IntegrityFailed",
@@ -87,6 +87,8 @@ class Telemetry:
         self._count("".join(word.capitalize() for word in status.split("_")))
         if status is Status.REPLICATED:
             self._metrics.add_metric("BytesReplicated", MetricUnit.Bytes, result.bytes_copied)
+            if result.reason is Reason.FOREIGN_OVERWRITTEN:
+                self._count("ForeignOverwritten")
             if result.fields_dropped:
                 self._count("FieldsDropped", len(result.fields_dropped))
         if status in {Status.REPLICATED, Status.DELETED} and change.occurred_at is not None:

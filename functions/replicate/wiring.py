@@ -11,6 +11,7 @@ from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.parallel import Threads
 from replicate.protocol import Replicator
 from replicate.protocol.assembly import Assembler
@@ -43,7 +44,7 @@ class Stores(Protocol):
     def replicator(self, policy: Policy, change: Change) -> Replicator:
         """Return the protocol over both stores, for one change."""
 
-    def large_copy(self, policy: Policy) -> LargeCopy:
+    def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
 
     def reconcile(self) -> "Reconcile":
@@ -89,7 +90,13 @@ class Environment:
         settings = Settings.from_environ(environ)
         deadline = Deadline(0)
         aws = AwsClients(settings.region, retries, verify)
-        secret = Secret(aws, settings.credentials_secret, settings.region, retries)
+        secret = Secret(
+            aws,
+            settings.credentials_secret,
+            settings.region,
+            retries,
+            TrustedHosts(settings.google_domains, settings.emulator),
+        )
         waits = BreakerPolicy()
         circuit = Circuit(
             replace(
@@ -141,9 +148,9 @@ class Environment:
             executions=executions.of(change) if executions and change else executions,
         )
 
-    def large_copy(self, policy: Policy) -> LargeCopy:
+    def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
-        return LargeCopy(self.replicator(policy), self.assembler)
+        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
 
     def reconcile(self) -> "Reconcile":
         """Return the steps of a reconcile. Raise SettingsError."""

@@ -21,6 +21,7 @@ from replicate.protocol.model import Result, SourceRef
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.scope import Scope
 from replicate.reconcile import costs
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.telemetry import Telemetry
@@ -30,6 +31,7 @@ from tools.common.tables import table
 
 MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
 REF = SourceRef("source", "key")
+_SCOPE = Scope(frozenset({REF.bucket}))
 _STAGING = ".s3-to-gcs-replicator/staging/"
 
 LAMBDA_TIMEOUT_S = 900
@@ -101,7 +103,7 @@ class _Function:
 
     def invoke(self, event: Json) -> Json:
         started = self.clock.now
-        result = workflow.step(lambda _: self.copy, self.telemetry, event)
+        result = workflow.step(self.copy, self.telemetry, event, _SCOPE)
         self.durations_ms.append(math.ceil((self.clock.now - started) * 1000))
         return result
 
@@ -195,12 +197,12 @@ def cost_table() -> str:
 
 
 DOCUMENTS = {_DOCS / "PERFORMANCE.md": times, _DOCS / "COSTS.md": cost_table}
-_MARKED = re.compile(r"(<!-- make simulate -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def written(text: str, content: str) -> str:
+def written(text: str, content: str, command: str = "make simulate") -> str:
     """Return a document with new content between its marks."""
-    return _MARKED.sub(lambda marks: f"{marks[1]}{content}\n{marks[2]}", text)
+    marked = re.compile(f"(<!-- {command} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda marks: f"{marks[1]}{content}\n{marks[2]}", text)
 
 
 def main() -> None:

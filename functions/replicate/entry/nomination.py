@@ -27,6 +27,6 @@ def read(event: Mapping[str, Any], message_id: str = "") -> Message:
         with reading("a nomination"):
             named = event[NOMINATION]
             ref = source_ref(named["bucket"], named["key"])
-            return Message(message_id, (Change(ref, by_lifecycle=True),))
+            return Message(message_id, (Change(ref),))
     except InvalidEventError as error:
         return Message(message_id, errors=(error,))
