@@ -267,12 +267,6 @@ class LargeObjectError(ReplicationError):
     code = "large_object_failed"
 
 
-class ListingOrderError(ReplicationError):
-    """A listing is not in the byte order of its keys, so a comparison could miss some."""
-
-    code = "listing_order"
-
-
 class LargeObjectDelayedError(LargeObjectError):
     """Executions failed for a cause that may pass. Later the next one starts."""
 
@@ -285,6 +279,12 @@ class GivenUpError(ReplicationError):
     """An event was delivered for many days, and the function never reported why it failed."""
 
     code = "given_up"
+
+
+class ListingOrderError(ReplicationError):
+    """A listing is not in the byte order of its keys, so a comparison could miss some."""
+
+    code = "listing_order"
 
 
 class InternalError(ReplicationError):
