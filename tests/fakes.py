@@ -206,6 +206,10 @@ class FakeS3:
         """Return all current objects."""
         return [ref for ref in self._versions if self._current(ref)]
 
+    def keys(self, bucket: str) -> list[str]:
+        """Return the keys of all current objects of a bucket, in order."""
+        return sorted(ref.key for ref in self.refs() if ref.bucket == bucket)
+
     def data(self, ref: SourceRef) -> bytes:
         pinned = self._current(ref)
         assert pinned is not None, f"{ref.uri} does not exist"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from executions import FakeExecutions
 from fakes import FakeGcs, FakeS3
@@ -22,6 +22,7 @@ from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.scope import Scope
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
 from replicate.settlement import Queues
@@ -33,6 +34,16 @@ def sample_event(name: str) -> dict[str, Any]:
     """Return the event in events/`name`.json."""
     event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     return event
+
+
+class Everything(Scope):
+    """A scope that no deployment has: all objects."""
+
+    def __init__(self) -> None:
+        super().__init__(frozenset())
+
+    def require(self, ref: SourceRef) -> None:
+        """Refuse nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,6 @@ class MemoryStores:
     queues: Queues | None = None
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
 
-    policies: list[Policy] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     """What the function asked a replicator for."""
 
@@ -72,7 +82,7 @@ class MemoryStores:
             "GCS_BUCKET_NAME": "replica",
             "GCP_CREDENTIALS_SECRET": "gcp",
             "AWS_REGION": "eu-west-1",
-            "SOURCE_BUCKETS": "source",
+            "SOURCE_BUCKETS": "source,my-source-bucket",
             "POWERTOOLS_SERVICE_NAME": self.service,
         }
         return Settings.from_environ(required | self.environ)
@@ -90,12 +100,14 @@ class MemoryStores:
             in_parallel=Threads(1),
         )
 
-    def large_copy(self, policy: Policy) -> LargeCopy:
-        return LargeCopy(self.replicator(policy), self.assembler)
+    def large_copy(self) -> LargeCopy:
+        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+
+    def reconcile(self) -> NoReturn:
+        raise NotImplementedError("Build it of its own parts.")
 
     def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
         settings = self.settings
-        self.policies.append(policy)
         self.changes += [change] if change else []
         return Replicator(
             source=self.wrap(self.s3),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from replicate.gcs.bucket import BucketSettings
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.plan import Overwrite
 from replicate.wiring import Environment
 
@@ -18,7 +19,7 @@ def settings(environment: Environment) -> str:
             f" gs://{environment.settings.naming.bucket}"
         )
     policy = environment.settings.policy
-    changes = policy.deletes or policy.overwrite is not Overwrite.NEVER
+    changes = policy.deletes is not Deletes.NONE or policy.overwrite is not Overwrite.NEVER
     described = f"in {found.location}, {found.storage_class}, {_history(found)}"
     warnings = "; ".join(_dangers(found, changes=changes))
     return f"Warning: {warnings} ({described})" if warnings else described

@@ -19,6 +19,7 @@ from replicate import bucket_checks, staging_checks
 from replicate.entry.invocation import Context
 from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
 from replicate.protocol.checksums import CommitGate, encode_crc32c
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags, attributes
 from replicate.protocol.model import Precondition, SourceObject, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
@@ -129,7 +130,7 @@ def needed_permissions(policy: Policy) -> list[str]:
     verbs = ["create", "get", "list"]
     if policy.overwrite is not Overwrite.NEVER:
         verbs += ["update", "delete"]
-    elif policy.deletes:
+    elif policy.deletes is not Deletes.NONE:
         verbs += ["delete"]
     if policy.tags is Tags.CONTEXTS:
         verbs += ["createContext", "updateContext", "deleteContext"]
@@ -165,16 +166,16 @@ def _canary(environment: Environment) -> str:
 
 
 def _to_s3(environment: Environment) -> list[Hop]:
-    source = environment.source
-    buckets = sorted(environment.settings.source_buckets)
+    source, scope = environment.source, environment.settings.scope
     return [
-        Hop(f"permissions on s3://{name}", partial(_listable, source, name)) for name in buckets
+        Hop(f"permissions on s3://{name}", partial(_listable, source, name, scope.prefix))
+        for name in sorted(scope.buckets)
     ]
 
 
-def _listable(source: Source, bucket: str) -> str:
+def _listable(source: Source, bucket: str, prefix: str) -> str:
     """Read a key that does not exist. S3 responds with 404 only if the role has s3:ListBucket."""
-    source.head(SourceRef(bucket, f".s3-to-gcs-replicator/{uuid.uuid4()}"))
+    source.head(SourceRef(bucket, f"{prefix}.s3-to-gcs-replicator/{uuid.uuid4()}"))
     return "s3:ListBucket granted: missing keys give 404"
 
 

@@ -11,15 +11,17 @@ ReplicationError                    500
 ├── UnsupportedMediaTypeError       415
 ├── MethodNotAllowedError           405
 ├── ForbiddenError                  403
-│   ├── SourceNotAllowedError            the bucket is not in SOURCE_BUCKETS
+│   ├── SourceNotAllowedError            the bucket or key is not to be replicated
 │   ├── SourceForbiddenError
 │   └── DestinationForbiddenError
 ├── NotFoundError                   404
 │   ├── RouteNotFoundError
 │   ├── ObjectNotFoundError
 │   ├── SourceBucketNotFoundError
-│   └── DestinationBucketNotFoundError
+│   ├── DestinationBucketNotFoundError
+│   └── PrefixNotFoundError              no key on either side begins with it
 ├── SourceArchivedError             409
+├── DestinationForeignError         409  Overwrite=own, and the object in GCS is no replica
 ├── ObjectTooLargeError             413
 ├── ThrottledError                  429  retryable
 ├── SettingsError                   500
@@ -32,6 +34,7 @@ ReplicationError                    500
 ├── LargeObjectError                500  executions for a large object failed
 │   └── LargeObjectDelayedError     503  retryable: their causes may pass
 ├── GivenUpError                    500  no attempt of many days reported why it failed
+├── ListingOrderError               500  a listing is not in the order of its keys
 ├── InternalError                   500
 └── BatchFailedError                500  retryable: Lambda retries the whole event
 
@@ -124,7 +127,7 @@ class ForbiddenError(ReplicationError):
 
 
 class SourceNotAllowedError(ForbiddenError):
-    """An API request names a bucket that is not in SOURCE_BUCKETS."""
+    """The bucket or the key is not one that this deployment replicates."""
 
     code = "source_not_allowed"
 
@@ -172,11 +175,24 @@ class DestinationBucketNotFoundError(NotFoundError):
     code = "destination_bucket_not_found"
 
 
+class PrefixNotFoundError(NotFoundError):
+    """No key in S3 and no name in GCS begins with the prefix of a reconcile."""
+
+    code = "prefix_not_found"
+
+
 class SourceArchivedError(ReplicationError):
     """The object is in an archive tier and must be restored before it can be read."""
 
     status = 409
     code = "source_archived"
+
+
+class DestinationForeignError(ReplicationError):
+    """The object in GCS is not a replica of the source, and only replicas may be overwritten."""
+
+    status = 409
+    code = "destination_foreign"
 
 
 class ObjectTooLargeError(ReplicationError):
@@ -263,6 +279,12 @@ class GivenUpError(ReplicationError):
     """An event was delivered for many days, and the function never reported why it failed."""
 
     code = "given_up"
+
+
+class ListingOrderError(ReplicationError):
+    """A listing is not in the byte order of its keys, so a comparison could miss some."""
+
+    code = "listing_order"
 
 
 class InternalError(ReplicationError):

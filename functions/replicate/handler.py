@@ -17,7 +17,6 @@ from replicate.entry.invocation import Change, Context, Invocation
 from replicate.errors import InternalError, InvalidEventError, ReplicationError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Result, SourceRef
-from replicate.protocol.plan import Policy
 from replicate.settlement import settle
 from replicate.telemetry import Telemetry
 from replicate.wiring import Environment, Stores
@@ -42,6 +41,8 @@ def lambda_handler(event: object, context: Context) -> dict[str, Any]:
         return doctor.examine(build_environment, context)
     if isinstance(event, dict) and "large" in event:
         return _function().step(event, context)
+    if isinstance(event, dict) and "reconcile" in event:
+        return _function().reconcile(event, context)
     return _function().handle(event, context)
 
 
@@ -95,14 +96,22 @@ class Function:
         self._stores.start_invocation(context)
         with self._telemetry.invocation(context.aws_request_id):
             return workflow.step(
-                lambda change: self._stores.large_copy(self._policy(change)), self._telemetry, event
+                self._stores.large_copy(), self._telemetry, event, self._settings.scope
             )
+
+    def reconcile(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Run one step of the state machine that reconciles both sides."""
+        from replicate.reconcile import steps  # noqa: PLC0415 - as above
+
+        self._stores.start_invocation(context)
+        with self._telemetry.invocation(context.aws_request_id):
+            return steps.step(self._stores.reconcile, self._telemetry, event)
 
     def _parse(self, event: object, context: Context) -> Invocation:
         """Read an event; record what cannot be read. Raise InvalidEventError."""
-        buckets = self._settings.source_buckets
+        scope = self._settings.scope
         try:
-            invocation = entry.parse(event, datetime.now(UTC), context, buckets)
+            invocation = entry.parse(event, datetime.now(UTC), context, scope)
         except InvalidEventError as error:
             self._telemetry.reject(error)
             raise
@@ -124,16 +133,13 @@ class Function:
                 for ended in as_completed(running):
                     yield running[ended], ended.result()
 
-    def _policy(self, change: Change) -> Policy:
-        return self._settings.policy_for(by_lifecycle=change.by_lifecycle)
-
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
-            return self._stores.replicator(self._policy(change), change).replicate(
+            return self._stores.replicator(self._settings.policy, change).replicate(
                 change.ref,
                 change.expect(self._settings.sizes.parallel_from),
                 change.watched,
-                is_request=change.is_request,
+                change.evidence,
             )
         except ReplicationError as error:
             return error

@@ -1,6 +1,6 @@
 """Tasks of one invocation that run at the same time, in threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -36,3 +36,15 @@ class Threads:
         for error in sorted(errors, key=lambda error: isinstance(error, StoppedError)):
             raise error
         return [future.result() for future in running]
+
+
+def read_ahead(pages: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Yield the same pages, and read the next one meanwhile."""
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, pages, None)
+            while (page := coming.result()) is not None:
+                coming = pool.submit(next, pages, None)
+                yield page
+    finally:
+        pages.close()

@@ -1,16 +1,19 @@
 """The configuration of the function, from its environment variables."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import unquote_plus
 
 from replicate.entry.failures import RedeliveryPolicy
 from replicate.errors import SettingsError
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.scope import Scope
 
 T = TypeVar("T")
 
@@ -23,15 +26,20 @@ class Settings:
 
     naming: Naming
     credentials_secret: str
-    source_buckets: frozenset[str]
+    google_domains: frozenset[str]
+    """Domains of Google's services. The secret names no other host."""
+    emulator: str
+    """Address of a GCS server other than Google's, as google-cloud-storage reads it."""
+    scope: Scope
     policy: Policy
-    lifecycle_deletes: bool
     storage_classes: Mapping[str, str]
     sizes: Sizes
     staging_prefix: str
     state_machine: str
     """ARN of the state machine that copies large objects; empty without one."""
     event_queue_url: str
+    reports_bucket: str
+    """Holds the state and the reports of the reconcile; empty without one."""
     failure_queue_url: str
     """The dead-letter queue; empty if the invoker alone keeps what failed."""
     redelivery: RedeliveryPolicy
@@ -73,14 +81,13 @@ class Settings:
         return cls(
             naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),
             credentials_secret=get.required("GCP_CREDENTIALS_SECRET"),
-            source_buckets=frozenset(_items(get.text("SOURCE_BUCKETS"))),
+            google_domains=frozenset(_items(get.text("GOOGLE_API_DOMAINS") or "googleapis.com")),
+            emulator=get.text("STORAGE_EMULATOR_HOST"),
+            scope=_scope(get),
             policy=Policy(
-                overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed or never"),
-                deletes=get.parsed("REPLICATE_DELETES", _boolean, "false", "true or false"),
+                overwrite=get.parsed("OVERWRITE", Overwrite, "changed", "changed, own or never"),
+                deletes=_deletes(get),
                 tags=get.parsed("REPLICATE_TAGS", Tags, "off", "off, contexts or metadata"),
-            ),
-            lifecycle_deletes=get.parsed(
-                "REPLICATE_LIFECYCLE_DELETES", _boolean, "false", "true or false"
             ),
             storage_classes=get.parsed(
                 "STORAGE_CLASS_MAP",
@@ -92,6 +99,7 @@ class Settings:
             sizes=sizes,
             state_machine=machine,
             event_queue_url=queue,
+            reports_bucket=get.text("REPORTS_BUCKET"),
             failure_queue_url=failures,
             redelivery=RedeliveryPolicy(
                 first_s=get.parsed("RETRY_FIRST_SECONDS", retry_s, "60", "0 to 36000 seconds"),
@@ -117,12 +125,6 @@ class Settings:
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",
         )
 
-    def policy_for(self, *, by_lifecycle: bool) -> Policy:
-        """Return the policy for a change. Deletions by lifecycle rules have their own setting."""
-        if by_lifecycle and not self.lifecycle_deletes:
-            return replace(self.policy, deletes=False)
-        return self.policy
-
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
@@ -147,6 +149,27 @@ class _Reader:
                 f"The environment variable {name} has the invalid value {value!r}. Set it to"
                 f" {expected}."
             ) from None
+
+
+def _scope(get: _Reader) -> Scope:
+    """Read which objects are replicated. The texts of a bucket's own filter are URL-encoded."""
+    known = partial(_known, known={"none", "url"})
+    is_encoded = get.parsed("SOURCE_FILTER_ENCODING", known, "none", "none or url") == "url"
+    decode = partial(unquote_plus, errors="strict") if is_encoded else str
+    return Scope(
+        frozenset(_items(get.required("SOURCE_BUCKETS"))),
+        get.parsed("SOURCE_PREFIX", decode, "", "the beginning of keys"),
+        get.parsed("SOURCE_SUFFIX", decode, "", "the end of keys"),
+    )
+
+
+def _deletes(get: _Reader) -> Deletes:
+    """Read which deletions are replicated. Lifecycle rules have a variable of their own."""
+    any_deletes = get.parsed("REPLICATE_DELETES", _boolean, "false", "true or false")
+    lifecycle = get.parsed("REPLICATE_LIFECYCLE_DELETES", _boolean, "false", "true or false")
+    if not any_deletes:
+        return Deletes.NONE
+    return Deletes.ALL if lifecycle else Deletes.BY_USERS
 
 
 def _items(value: str) -> list[str]:

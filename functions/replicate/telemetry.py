@@ -1,7 +1,7 @@
 """One log line and a few metrics for each change. No event, header or credential is logged."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from replicate import report
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError, InternalError, ReplicationError
-from replicate.protocol.model import Result, Status
+from replicate.protocol.model import Reason, Result, Status
 
 _METRICS_OF_ERRORS = {
     IntegrityError.code: "IntegrityFailed",
@@ -61,6 +61,21 @@ class Telemetry:
         """Record an event, or a part of it, that could not be read."""
         self._failed(error, None)
 
+    def stepped(self, step: str, result: Mapping[str, Any]) -> None:
+        """Record the end of a step of a reconcile."""
+        self._logger.info("reconcile: %s", step, extra={"status": "reconciled", "result": result})
+
+    def reconciled(self, counts: Mapping[str, int], repeated: int | None) -> None:
+        """Record a complete reconcile.
+
+        `repeated` are the differences of a report, if the report before it found some, too.
+        """
+        self._count("ReconcileCompleted")
+        for name in ("missing", "different", "extra"):
+            self._count(f"Reconcile{name.capitalize()}", counts[name])
+        if repeated is not None:
+            self._count("ReconcileRepeated", repeated)
+
     def _succeeded(self, change: Change, result: Result, now: datetime) -> None:
         status = result.reason.status
         ids = {
@@ -72,6 +87,8 @@ class Telemetry:
         self._count("".join(word.capitalize() for word in status.split("_")))
         if status is Status.REPLICATED:
             self._metrics.add_metric("BytesReplicated", MetricUnit.Bytes, result.bytes_copied)
+            if result.reason is Reason.FOREIGN_OVERWRITTEN:
+                self._count("ForeignOverwritten")
             if result.fields_dropped:
                 self._count("FieldsDropped", len(result.fields_dropped))
         if status in {Status.REPLICATED, Status.DELETED} and change.occurred_at is not None:

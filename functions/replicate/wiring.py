@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from replicate.aws_clients import AwsClients
 from replicate.breaker import BreakerPolicy, Circuit
@@ -11,6 +11,7 @@ from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.parallel import Threads
 from replicate.protocol import Replicator
 from replicate.protocol.assembly import Assembler
@@ -27,6 +28,9 @@ from replicate.sqs.queues import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
+if TYPE_CHECKING:
+    from replicate.reconcile.steps import Reconcile
+
 
 class Stores(Protocol):
     """What the handler uses of an `Environment`."""
@@ -40,8 +44,11 @@ class Stores(Protocol):
     def replicator(self, policy: Policy, change: Change) -> Replicator:
         """Return the protocol over both stores, for one change."""
 
-    def large_copy(self, policy: Policy) -> LargeCopy:
+    def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile."""
 
     @property
     def queues(self) -> Queues | None:
@@ -83,7 +90,13 @@ class Environment:
         settings = Settings.from_environ(environ)
         deadline = Deadline(0)
         aws = AwsClients(settings.region, retries, verify)
-        secret = Secret(aws, settings.credentials_secret, settings.region, retries)
+        secret = Secret(
+            aws,
+            settings.credentials_secret,
+            settings.region,
+            retries,
+            TrustedHosts(settings.google_domains, settings.emulator),
+        )
         waits = BreakerPolicy()
         circuit = Circuit(
             replace(
@@ -135,9 +148,17 @@ class Environment:
             executions=executions.of(change) if executions and change else executions,
         )
 
-    def large_copy(self, policy: Policy) -> LargeCopy:
+    def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
-        return LargeCopy(self.replicator(policy), self.assembler)
+        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+
+    def reconcile(self) -> "Reconcile":
+        """Return the steps of a reconcile. Raise SettingsError."""
+        from replicate import reconcile_wiring  # noqa: PLC0415 - other invocations do without it
+
+        return reconcile_wiring.reconcile(
+            self.settings, self.aws, self.gcs, self.deadline, self.retries
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -7,7 +7,7 @@ Lambda has many names for that. When retries do not help, it fails and keeps wha
 next execution. `event` has what `execution_watch.facts` says of the event that started it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from replicate.entry.invocation import Change, reading, source_ref
 from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.large import LargeCopy, Planned, max_rounds
 from replicate.protocol.model import Precondition, Result
+from replicate.protocol.scope import Scope
 from replicate.telemetry import Telemetry
 
 
@@ -33,21 +34,19 @@ class PermanentError(Exception):
 
 
 def step(
-    copy_for: Callable[[Change], LargeCopy], telemetry: Telemetry, event: Mapping[str, Any]
+    copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any], scope: Scope
 ) -> dict[str, Any]:
-    """Run one step and return the new state. Raise TransientError, PermanentError.
-
-    `copy_for` returns the steps with the policy for a change.
-    """
+    """Run one step and return the new state. Raise TransientError, PermanentError."""
     change: Change | None = None
     try:
         with reading("a step of the state machine"):
             ref = source_ref(event["bucket"], event["key"])
             known = execution_watch.change(ref, event.get("event"))
             name = event["large"]
+            scope.require(ref)
             run = {"plan": _plan, "slice": _slice, "commit": _commit, "sweep": _sweep}[name]
         change = known
-        return run(copy_for(change), telemetry, change, event)
+        return run(copy, telemetry, change, event)
     except ReplicationError as error:
         if change is None:
             telemetry.reject(error)

@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 import pytest
-from memory import Context
+from memory import Context, Everything
 
 from replicate import entry
 from replicate.entry.batch_operations import BatchOperationsInvocation
 from replicate.entry.invocation import AsynchronousInvocation, Invocation
 from replicate.entry.sqs import SqsInvocation
+from replicate.protocol.evidence import Kind
 from replicate.protocol.model import SourceRef
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
@@ -56,7 +57,7 @@ EXPECTED: dict[str, tuple[type[Invocation], list[str]]] = {
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context(), frozenset())
+    return entry.parse(event, NOW, Context(), Everything())
 
 
 def keys(name: str) -> list[str]:
@@ -105,12 +106,18 @@ def test_failure_record_names_the_key_that_failed() -> None:
         assert f"/{LOG}: " in record["responsePayload"]["errorMessage"]
 
 
-def test_lifecycle_samples_are_recognized() -> None:
-    by_lifecycle = {
-        name for name in EXPECTED if any(c.by_lifecycle for c in parse(SAMPLES[name]).changes)
-    }
+def test_samples_are_the_evidence_that_they_say() -> None:
+    kinds: dict[Kind, set[str]] = {}
+    for name in {*EXPECTED, *NOTIFICATIONS}:
+        for change in parse(SAMPLES[name]).changes:
+            kinds.setdefault(change.evidence.kind, set()).add(name)
 
-    assert by_lifecycle == {"s3-lifecycle-expiration.json", "eventbridge-lifecycle-expiration.json"}
+    assert kinds[Kind.USER_DELETION] == {
+        "eventbridge-object-deleted.json",
+        "s3-delete.json",
+        "s3-delete-marker.json",
+    }
+    assert kinds[Kind.REQUEST] == {"batch-operations-1.0.json", "batch-operations-2.0.json"}
 
 
 @pytest.mark.parametrize("name", QUEUED)

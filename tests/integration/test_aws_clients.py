@@ -130,7 +130,12 @@ def test_unavailable_error_without_a_cause_is_raised_when_keys_cannot_be_read(
     container: Container,
 ) -> None:
     container.is_up = False
-    environ = {"AWS_REGION": REGION, "GCS_BUCKET_NAME": "b", "GCP_CREDENTIALS_SECRET": "s"}
+    environ = {
+        "AWS_REGION": REGION,
+        "GCS_BUCKET_NAME": "b",
+        "GCP_CREDENTIALS_SECRET": "s",
+        "SOURCE_BUCKETS": "a",
+    }
     with pytest.raises(UnavailableError, match="could not be renewed") as caught:
         Environment.from_environ(environ)
     assert caught.value.__suppress_context__

@@ -11,6 +11,7 @@ from memory import Context
 
 from replicate.doctor import needed_permissions
 from replicate.handler import lambda_handler
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
 from replicate.protocol.plan import Overwrite, Policy
 from tools.local.gcs import Fault, GcsServer
@@ -150,14 +151,14 @@ CONTEXTS = ["createContext", "updateContext", "deleteContext"]
 @pytest.mark.parametrize(
     ("overwrite", "deletes", "needed"),
     [
-        (Overwrite.CHANGED, False, CHANGE),
-        (Overwrite.CHANGED, True, CHANGE),
-        (Overwrite.NEVER, False, CREATE),
-        (Overwrite.NEVER, True, [*CREATE, "delete"]),
+        (Overwrite.CHANGED, Deletes.NONE, CHANGE),
+        (Overwrite.CHANGED, Deletes.ALL, CHANGE),
+        (Overwrite.NEVER, Deletes.NONE, CREATE),
+        (Overwrite.NEVER, Deletes.BY_USERS, [*CREATE, "delete"]),
     ],
 )
 def test_each_mode_needs_these_permissions(
-    tags: Tags, overwrite: Overwrite, needed: list[str], *, deletes: bool
+    tags: Tags, overwrite: Overwrite, needed: list[str], deletes: Deletes
 ) -> None:
     wanted = needed + (CONTEXTS if tags is Tags.CONTEXTS else [])
     permissions = needed_permissions(Policy(overwrite=overwrite, deletes=deletes, tags=tags))

@@ -43,6 +43,7 @@ def deployed(
     environ = {
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp-large",
+        "SOURCE_BUCKETS": "source",
         "LARGE_STATE_MACHINE_ARN": machine,
         "EVENT_QUEUE_URL": queue,
         "STORAGE_EMULATOR_HOST": gcs.url,

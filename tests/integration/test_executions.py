@@ -17,6 +17,7 @@ from replicate.entry import envelopes, execution_watch
 from replicate.entry.invocation import Change
 from replicate.errors import OutOfTimeError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.evidence import REQUEST, user_deletion
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy
@@ -109,17 +110,18 @@ class TestStart:
     ) -> None:
         machine(arn).start(REF, "one-1")
 
-        event = {"occurred_at": None, "by_lifecycle": False}
+        event = {"occurred_at": None, "evidence": "hint"}
         state = {"bucket": REF.bucket, "key": REF.key, "mine": None, "round": 0, "event": event}
         assert executions(states, arn) == [("one-1", state)]
 
     def test_tells_the_execution_of_its_event(
         self, machine: Make, states: "SFNClient", arn: str
     ) -> None:
-        machine(arn).of(Change(REF, NOON, by_lifecycle=True)).start(REF, "one-1")
+        machine(arn).of(Change(REF, NOON, evidence=user_deletion(NOON))).start(REF, "one-1")
 
         ((_, state),) = executions(states, arn)
-        assert execution_watch.change(REF, state["event"]) == Change(REF, NOON, by_lifecycle=True)
+        event = Change(REF, NOON, evidence=user_deletion(NOON))
+        assert execution_watch.change(REF, state["event"]) == event
 
     def test_does_nothing_when_the_execution_runs(
         self, machine: Make, states: "SFNClient", arn: str
@@ -240,7 +242,7 @@ class TestState:
             ({"since": datetime.now(UTC) - timedelta(hours=2)}, False),
             ({"since": datetime.now(UTC) - timedelta(minutes=10)}, True),
             ({}, True),
-            ({"is_request": True}, False),
+            ({"evidence": REQUEST}, False),
         ],
         ids=["it waited for the execution", "redriven since", "new", "a poll sees the failure"],
     )
@@ -301,7 +303,7 @@ class TestWatch:
         self, machine: Make, sqs: "SQSClient"
     ) -> None:
         url = sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
-        event = Change(REF, NOON, by_lifecycle=True)
+        event = Change(REF, NOON, evidence=user_deletion(NOON))
 
         machine(queue_url=url).of(event).watch(REF, "one-1")
 

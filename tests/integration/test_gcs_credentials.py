@@ -22,6 +22,7 @@ from replicate.errors import (
 from replicate.gcs import credentials as gcs_credentials
 from replicate.gcs.credentials import MAX_AGE_S, RECHECK_S, SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
 from tools.local.gcs import Fault, GcsServer
@@ -67,6 +68,8 @@ def server() -> Iterator[GcsServer]:
         yield server
 
 
+LOCAL = TrustedHosts(frozenset({"googleapis.com"}), "http://127.0.0.1")
+
 MakeSecret = Callable[..., FakeSecret]
 
 
@@ -77,7 +80,7 @@ def make_secret() -> Iterator[MakeSecret]:
         patch.setenv("AWS_ACCESS_KEY_ID", "AKIAFUNCTION")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "x")
         clients = AwsClients("eu-west-1", POLICY)
-        builder = Secret(clients, "unused", "eu-west-1", POLICY)
+        builder = Secret(clients, "unused", "eu-west-1", POLICY, LOCAL)
         yield lambda value: FakeSecret(value, builder)
         clients.close()
 

@@ -11,6 +11,7 @@ from canned import serve_responses
 from replicate.aws_clients import AwsClients
 from replicate.errors import CredentialsError, SettingsError, UnavailableError
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
 
@@ -29,7 +30,8 @@ def make_secret(aws: str) -> Iterator[Make]:  # noqa: ARG001 - for its variables
 
     def make(name: str) -> Secret:
         built.append(AwsClients("us-east-1", POLICY))
-        return Secret(built[-1], name, "us-east-1", POLICY)
+        trusted = TrustedHosts(frozenset({"googleapis.com"}))
+        return Secret(built[-1], name, "us-east-1", POLICY, trusted)
 
     yield make
     for clients in built:

@@ -61,10 +61,8 @@ def test_a_partial_response_leaves_the_failed_messages_in_the_queue(aws: Aws, qu
     assert len(batch.event["Records"]) == 3
     assert batch.failed() == {_id(batch.event, 1)}
     assert aws.queue_length(queue) == 1
-    again = mapping(aws, queue, {"batchItemFailures": []}, **PARTIAL).drain()
-    assert [record["body"] for each in again for record in each.event["Records"]] == [
-        '{"number": 1}'
-    ]
+    again = mapping(aws, queue, {"batchItemFailures": []}, **PARTIAL)
+    assert again.drain() == [], "it is hidden as long as the queue or the function says"
 
 
 def test_a_response_is_ignored_without_report_batch_item_failures(aws: Aws, queue: str) -> None:

@@ -6,32 +6,55 @@ these responses. So two schedules that lead to the same state have the same futu
 one of them is enough.
 
 Two reductions keep the number of states finite, although runs may crash and events may be delivered
-again any number of times. Only the age of a generation counts (`ages`). And a run does not know its
-event, so events are interchangeable.
+again any number of times. Only the age of a generation counts (`ages`). And a run knows no more of
+its event than the evidence, so events of the same evidence are interchangeable.
 """
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import NamedTuple
 
 from fakes import A_SECOND, FakeGcs, FakeS3, StoredObject
-from model.ages import FRESH, Change, aged, change
-from model.histories import REF, History, sources
-from model.promises import Promise, Requirements, broken_by, equals_source, oldest_allowed
+from model.ages import FRESH, LIVE, Change, aged, change
+from model.histories import DELETE, DROP, EXPIRE, REF, History, sources
+from model.promises import (
+    Promise,
+    Requirements,
+    broken_by,
+    equals_source,
+    oldest_allowed,
+    was_deleted_by_user,
+)
 from model.runs import Alternative, Call, Protocol, Stores, brief
 
 from replicate.errors import DestinationChangedError, ReplicationError, SourceChangedError
-from replicate.protocol.model import Expectation, Result
+from replicate.protocol.evidence import HINT, REQUEST, Deletes, Evidence, user_deletion
+from replicate.protocol.model import Expectation, Replica, Result
 
 NAME = REF.key
 
-IDLE = -1
-"""State of an event whose run has not started, or has crashed."""
 
-FINISHED = -2
-"""State of an event whose run has returned. It may be delivered again."""
+def idle(kind: int) -> int:
+    """Return the state of an event whose run has not started, or has crashed."""
+    return -1 - 2 * kind
+
+
+def finished(kind: int) -> int:
+    """Return the state of an event whose run has returned. It may be delivered again."""
+    return -2 - 2 * kind
+
+
+def kind_of(run: int) -> int:
+    """Return the number of an event's evidence, for an event without a run."""
+    return (-run - 1) // 2
+
+
+def has_finished(run: int) -> bool:
+    """Return whether this is the state of an event whose run has returned."""
+    return run < 0 and run == finished(kind_of(run))
+
 
 MAX_CALLS = 100
 """A run that has made more calls than this does not end."""
@@ -61,6 +84,10 @@ class Scenario:
     gcs: type[FakeGcs] = FakeGcs
     initial: StoredObject | None = None
     """The object at the destination at the start."""
+    requests: int = 0
+    """Requests for a copy, by the API or a batch job. Their runs start at any time."""
+    leaves_extra: bool = False
+    """Whether the replica of a source that is gone may stay."""
 
 
 @dataclass(slots=True)
@@ -111,9 +138,19 @@ class Move(NamedTuple):
     """The runs of `state`, in the order of the state before."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Replica):
+    """The response to a run's own write."""
+
+    @classmethod
+    def of(cls, replica: Replica) -> "Written":
+        return cls(**{each.name: getattr(replica, each.name) for each in fields(replica)})
+
+
 class Trace(NamedTuple):
     """The responses that a run has received since it started, and what it does next."""
 
+    kind: int
     expectation: int
     responses: tuple[int, ...]
     then: Call | Result | ReplicationError
@@ -144,22 +181,40 @@ class Explorer:
             multipart=scenario.multipart,
         )
         self._past = [s3.pin(REF) for s3 in self._s3]
-        self._requirements = Requirements.of(scenario.protocol.policy)
+        self._policy = scenario.protocol.policy
+        self._requirements = Requirements.of(self._policy, leaves_extra=scenario.leaves_extra)
+        self._kinds = [HINT, REQUEST]
+        self._events = [self._kind(index) for index in range(len(scenario.history))]
         self._values = Numbering()
         self._traces: list[Trace] = []
-        self._trace_numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._trace_numbers: dict[tuple[int, int, tuple[int, ...]], int] = {}
         self._source_readers: set[int] = set()
         self._steps_known: dict[tuple[int, int, int, int], list[Step]] = {}
         self._aged_known: dict[tuple[int, Change], int] = {}
         self._values_aged: dict[tuple[int, Change], int] = {}
         self._roots = [
-            self._trace(expectation, ()) for expectation in range(len(scenario.expectations))
+            [self._trace(kind, each, ()) for each in range(len(scenario.expectations))]
+            for kind in range(len(self._kinds))
         ]
+
+    def _kind(self, index: int) -> int:
+        """Return the number of the evidence of the event of a change.
+
+        Where all deletions are replicated, evidence makes no difference between events.
+        """
+        by_user = self._scenario.history[index] in {DELETE, DROP}
+        if not by_user or self._policy.deletes is not Deletes.BY_USERS:
+            return self._kinds.index(HINT)
+        evidence: Evidence = user_deletion(self._s3[index + 1].now)
+        if evidence not in self._kinds:
+            self._kinds.append(evidence)
+        return self._kinds.index(evidence)
 
     def explore(self) -> Report:
         """Visit every state."""
         report = Report()
-        first = State(0, self._values.number(self._scenario.initial), 0, ())
+        requests = (idle(self._kinds.index(REQUEST)),) * self._scenario.requests
+        first = State(0, self._values.number(self._scenario.initial), 0, requests)
         came_from: dict[State, State | None] = {first: None}
         queue = deque([first])
         while queue:
@@ -201,7 +256,7 @@ class Explorer:
 
     def _source_changes(self, state: State) -> Move:
         text = f"the source changes: {self._scenario.history[state.changes]}"
-        runs = (*state.runs, IDLE)
+        runs = (*state.runs, idle(self._events[state.changes]))
         later = state._replace(changes=state.changes + 1, runs=_sorted(runs))
         return Move(later, (), NO_RUN, text, runs)
 
@@ -209,18 +264,20 @@ class Explorer:
         """Return every possible next move of one run."""
         if run >= 0:
             return self._advance(state, actor, run) + self._crash(state, actor, run)
-        if run == IDLE or self._scenario.duplicates:
-            return [move for root in self._roots for move in self._advance(state, actor, root)]
-        return []
+        if has_finished(run) and not self._scenario.duplicates:
+            return []
+        roots = self._roots[kind_of(run)]
+        return [move for root in roots for move in self._advance(state, actor, root)]
 
     def _crash(self, state: State, actor: int, run: int) -> list[Move]:
         moves = []
-        runs = (*state.runs[:actor], IDLE, *state.runs[actor + 1 :])
-        idle = State(state.changes, state.shown, state.oldest, _sorted(runs), state.late)
+        again = idle(self._traces[run].kind)
+        runs = (*state.runs[:actor], again, *state.runs[actor + 1 :])
+        crashed = State(state.changes, state.shown, state.oldest, _sorted(runs), state.late)
         if self._scenario.crashes:
-            moves.append(Move(idle, (), actor, "crashes", runs))
+            moves.append(Move(crashed, (), actor, "crashes", runs))
         if self._scenario.stragglers and run not in self._source_readers:
-            late = idle._replace(late=run)
+            late = crashed._replace(late=run)
             moves.append(Move(late, (), actor, "crashes, its request sent", runs))
         return moves
 
@@ -256,31 +313,34 @@ class Explorer:
 
     def _steps(self, run: int, changes: int, shown: int, oldest: int) -> Iterator[Step]:
         """Compute the step for each alternative of the call at which a run is suspended."""
-        expectation, responses, call = self._traces[run]
+        kind, expectation, responses, call = self._traces[run]
         assert isinstance(call, Call)
         before = self._stored(shown)
         past = self._past[: changes + 1]
         for alternative in call.alternatives:
             response, after = self._execute(alternative, changes, before)
+            if isinstance(response, Replica) and call.verb == "GCS write":
+                response = Written.of(response)
             text = f"{call.verb} -> {brief(response)}"
             age = change(before, after)
             broken: tuple[Promise, ...] = ()
             floor = oldest
             if after is not before:
                 broken = tuple(broken_by(past, before, after, self._requirements, oldest))
+                if before and after is None and not self._may_delete(run, changes, before):
+                    broken = (*broken, Promise.KEPT)
                 floor = oldest_allowed(past, after, oldest)
             extended = (*responses, self._values.number(response))
-            then = self._trace(
-                expectation, tuple(self._value_aged(number, age) for number in extended)
-            )
+            older = tuple(self._value_aged(number, age) for number in extended)
+            then = self._trace(kind, expectation, older)
             match self._traces[then].then:
                 case Result():
-                    then = FINISHED
+                    then = finished(kind)
                 case ReplicationError():
-                    then = IDLE
+                    then = idle(kind)
                     broken = (*broken, Promise.SUCCESS)
                 case _ if len(extended) > MAX_CALLS:
-                    then = IDLE
+                    then = idle(kind)
                     broken = (*broken, Promise.END)
             yield Step(
                 text,
@@ -290,6 +350,19 @@ class Explorer:
                 age,
                 broken,
             )
+
+    def _may_delete(self, run: int, changes: int, before: StoredObject) -> bool:
+        """Return whether a run may delete an object: a user did, or the run itself wrote it."""
+        kind, _, responses, _ = self._traces[run]
+        received = [self._values.values[number] for number in responses]
+        if any(isinstance(each, Written) and int(each.generation) == LIVE for each in received):
+            return True
+        if self._kinds[kind] == REQUEST:
+            return False
+        by_user = [n + 1 for n in range(changes) if self._scenario.history[n] != EXPIRE]
+        past = self._past[: changes + 1]
+        deletions = [n for n in by_user if past[n] is None]
+        return self._policy.deletes is Deletes.ALL or was_deleted_by_user(past, deletions, before)
 
     def _execute(
         self, alternative: Alternative, changes: int, before: StoredObject | None
@@ -308,25 +381,28 @@ class Explorer:
 
     def _broken_at_rest(self, state: State) -> tuple[Promise, ...]:
         """Return the promises that are broken when all runs have finished."""
-        if any(run != FINISHED for run in state.runs):
+        if not all(map(has_finished, state.runs)):
             return ()
         past = self._past[: state.changes + 1]
-        return (
-            ()
-            if equals_source(past, self._stored(state.shown), self._requirements)
-            else (Promise.EQUAL,)
+        last = self._scenario.history[state.changes - 1] if state.changes else DELETE
+        is_equal = equals_source(
+            past,
+            self._stored(state.shown),
+            self._requirements,
+            must_be_gone=last != EXPIRE or self._policy.deletes is Deletes.ALL,
         )
+        return () if is_equal else (Promise.EQUAL,)
 
-    def _trace(self, expectation: int, responses: tuple[int, ...]) -> int:
+    def _trace(self, kind: int, expectation: int, responses: tuple[int, ...]) -> int:
         """Run the protocol with these responses, and cache the result."""
-        key = (expectation, responses)
+        key = (kind, expectation, responses)
         if key not in self._trace_numbers:
             values = [self._values.values[response] for response in responses]
             then = self._scenario.protocol.advance(
-                REF, self._scenario.expectations[expectation], values
+                REF, self._scenario.expectations[expectation], values, self._kinds[kind]
             )
             self._trace_numbers[key] = len(self._traces)
-            self._traces.append(Trace(expectation, responses, then))
+            self._traces.append(Trace(kind, expectation, responses, then))
             if isinstance(then, Call) and then.only_reads_source:
                 self._source_readers.add(self._trace_numbers[key])
         return self._trace_numbers[key]
@@ -347,9 +423,9 @@ class Explorer:
             return run
         key = (run, by)
         if key not in self._aged_known:
-            expectation, responses, _ = self._traces[run]
+            kind, expectation, responses, _ = self._traces[run]
             older = tuple(self._value_aged(response, by) for response in responses)
-            self._aged_known[key] = self._trace(expectation, older)
+            self._aged_known[key] = self._trace(kind, expectation, older)
         return self._aged_known[key]
 
     def _schedule(self, came_from: dict[State, State | None], state: State, last: Move) -> str:

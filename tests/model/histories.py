@@ -1,7 +1,8 @@
 """Histories of one source object, in a notation that fits into the id of a test.
 
-A digit writes contents, and a prime adds other metadata. `-` deletes the object. `<` permanently
-deletes the newest version, so that in a versioned bucket the version before it is current again.
+A digit writes contents, and a prime adds other metadata. `-` is a user who deletes the object, and
+`~` a lifecycle rule that does. `<` permanently deletes the newest version, so that in a versioned
+bucket the version before it is current again.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,28 +17,31 @@ REF = SourceRef(BUCKET, "key")
 History = tuple[str, ...]
 
 DELETE = "-"
+EXPIRE = "~"
 DROP = "<"
 CONTENTS = ("1", "1'", "2", "2'", "3")
 
 
-def histories(length: int, *, versioned: bool = False) -> list[History]:
+def histories(length: int, *, versioned: bool = False, expiring: bool = False) -> list[History]:
     """Return all histories of this length that differ by more than the names of contents."""
     if length == 1:
         return [("1",)]
     return [
         (*history, change)
-        for history in histories(length - 1, versioned=versioned)
-        for change in _next(history, versioned=versioned)
+        for history in histories(length - 1, versioned=versioned, expiring=expiring)
+        for change in _next(history, versioned=versioned, expiring=expiring)
     ]
 
 
-def _next(history: History, *, versioned: bool) -> Iterator[str]:
+def _next(history: History, *, versioned: bool, expiring: bool) -> Iterator[str]:
     contents = {change[0] for change in history if change[0].isdigit()}
     for change in CONTENTS:
         if change[0] in contents or change == str(len(contents) + 1):
             yield change
-    if history[-1] not in {DELETE, DROP}:
+    if history[-1] not in {DELETE, DROP, EXPIRE}:
         yield DELETE
+        if expiring:
+            yield EXPIRE
     if versioned and DROP not in history:
         yield DROP
 
@@ -53,7 +57,7 @@ def sources(
 
 def _after(history: History, s3: FakeS3, *, multipart: bool) -> FakeS3:
     for change in history:
-        if change == DELETE:
+        if change in {DELETE, EXPIRE}:
             s3.delete(REF)
         elif change == DROP:
             s3.drop_newest(REF)

@@ -572,7 +572,9 @@ class LargeExplorer:
             self._past[: state.changes + 1], self._shown(state.stored), self._requirements
         ):
             broken += (Promise.EQUAL,)
-        if all(machine.at is not STOPPED for machine in machines) and self._staged(state.stored):
+        leaves_parts = {STOPPED.state, "Failed"}
+        has_left = any(machine.at.state in leaves_parts for machine in machines)
+        if not has_left and self._staged(state.stored):
             broken += (Promise.TIDY,)
         return broken
 

@@ -30,6 +30,7 @@ from replicate import workflow
 from replicate.errors import LostRaceError, ReplicationError
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import Replica, Result, SourceObject, SourceRef, Span
@@ -37,9 +38,11 @@ from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Destination, Source
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.scope import Scope
 from replicate.telemetry import Telemetry
 
 PREFIX = ".staging/"
+SCOPE = Scope(frozenset({REF.bucket}))
 SIZES = Sizes(parallel_from=4, large_from=4, part=2, slice=2, parts_per_slice=1)
 
 T = TypeVar("T")
@@ -210,7 +213,7 @@ Ended = Result | dict[str, Any] | Failure
 class LargeProtocol:
     """What runs and steps are started with, and where the protocol can be broken."""
 
-    policy: Policy = field(default_factory=lambda: Policy(deletes=True))
+    policy: Policy = field(default_factory=lambda: Policy(deletes=Deletes.ALL))
     ports: Callable[[Replay], LargePorts] = faithful
     replicator: type[Replicator] = Replicator
     copy: type[LargeCopy] = LargeCopy
@@ -239,8 +242,9 @@ class LargeProtocol:
         try:
             if work.kind == RUN:
                 return replicator.replicate(REF, watched=(work.text,) if work.text else ())
-            copy = self.copy(replicator, assembler)
-            return workflow.step(lambda _: copy, Silent(), json.loads(work.text))
+            return workflow.step(
+                self.copy(replicator, assembler), Silent(), json.loads(work.text), SCOPE
+            )
         except SuspendedError as suspended:
             return suspended.call
         except FAILURES as error:

@@ -253,17 +253,29 @@ class SomeWatched:
         self.executions.start(ref, name)
 
 
-def _running_is_done(executions: Executions, *rest: Any) -> tuple[Reason, str]:  # noqa: ANN401
-    return hand_over(SomeWatched(executions, lambda state: state is None), *rest)
+def _running_is_done(
+    executions: Executions,
+    *rest: Any,  # noqa: ANN401
+    **more: Any,  # noqa: ANN401
+) -> tuple[Reason, str]:
+    return hand_over(SomeWatched(executions, lambda state: state is None), *rest, **more)
 
 
-def _ended_is_done(executions: Executions, *rest: Any) -> tuple[Reason, str]:  # noqa: ANN401
+def _ended_is_done(
+    executions: Executions,
+    *rest: Any,  # noqa: ANN401
+    **more: Any,  # noqa: ANN401
+) -> tuple[Reason, str]:
     is_watched = lambda state: state is None or state.is_running  # noqa: E731
-    return hand_over(SomeWatched(executions, is_watched, counts_as_running=True), *rest)
+    return hand_over(SomeWatched(executions, is_watched, counts_as_running=True), *rest, **more)
 
 
-def _by_the_execution(executions: Executions, *rest: Any) -> tuple[Reason, str]:  # noqa: ANN401
-    return hand_over(SomeWatched(executions, lambda _: False), *rest)
+def _by_the_execution(
+    executions: Executions,
+    *rest: Any,  # noqa: ANN401
+    **more: Any,  # noqa: ANN401
+) -> tuple[Reason, str]:
+    return hand_over(SomeWatched(executions, lambda _: False), *rest, **more)
 
 
 def _running(executions: Executions, watched: Collection[str]) -> str | None:

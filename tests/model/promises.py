@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from fakes import Pinned, StoredObject
 
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.plan import Overwrite, Policy
 
 BUCKET = "source"
@@ -24,11 +25,12 @@ class Promise(StrEnum):
     FORWARD = "no version is ever replaced by an older one"
     EQUAL = "when all runs have finished, the destination equals the source"
     FOREIGN_KEPT = "only replicas are deleted, and only when deletes are replicated"
-    NOT_OVERWRITTEN = "overwrite=never replaces nothing"
+    KEPT = "what no user deleted stays, unless the run that deletes it has just created it"
+    NOT_OVERWRITTEN = "overwrite=never replaces nothing, overwrite=own only replicas"
     SUCCESS = "no run fails by itself"
     END = "every run ends"
     WATCHED = "while an execution runs, a message waits that runs the key again"
-    TIDY = "no staged object is left, but those of executions that were stopped"
+    TIDY = "no staged object is left, but those of executions that were stopped or failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +38,46 @@ class Requirements:
     """The settings that the promises depend on."""
 
     deletes: bool
-    overwrites: bool
+    overwrite: Overwrite
+    leaves_extra: bool = False
+    """Whether the replica of a source that is gone may stay, because a run crashed."""
 
     @classmethod
-    def of(cls, policy: Policy) -> "Requirements":
-        return cls(deletes=policy.deletes, overwrites=policy.overwrite is Overwrite.CHANGED)
+    def of(cls, policy: Policy, *, leaves_extra: bool = False) -> "Requirements":
+        return cls(
+            deletes=policy.deletes is not Deletes.NONE,
+            overwrite=policy.overwrite,
+            leaves_extra=leaves_extra,
+        )
 
 
-def equals_source(past: Past, shown: StoredObject | None, requirements: Requirements) -> bool:
-    """Return whether the destination equals the newest state of the source."""
+def equals_source(
+    past: Past,
+    shown: StoredObject | None,
+    requirements: Requirements,
+    *,
+    must_be_gone: bool = True,
+) -> bool:
+    """Return whether the destination equals the newest state of the source.
+
+    `must_be_gone` tells whether the replica of a source that is gone must be gone, too: not if a
+    lifecycle rule deleted the source, and only deletions by users are replicated.
+    """
     source = past[-1]
     if source is None:
+        if not must_be_gone or requirements.leaves_extra:
+            return True
         return not (requirements.deletes and shown and is_replica(shown))
     if shown is None:
         return False
-    return shows(shown, source) or not requirements.overwrites
+    return shows(shown, source) or not may_replace(shown, requirements)
+
+
+def may_replace(stored: StoredObject, requirements: Requirements) -> bool:
+    """Return whether an object may be replaced by another version."""
+    if requirements.overwrite is Overwrite.OWN:
+        return is_replica(stored)
+    return requirements.overwrite is Overwrite.CHANGED
 
 
 def broken_by(
@@ -75,8 +102,16 @@ def broken_by(
         yield Promise.WHOLE
     elif before and shown_versions[-1] < oldest:
         yield Promise.FORWARD
-    if before and not requirements.overwrites:
+    if before and not may_replace(before, requirements):
         yield Promise.NOT_OVERWRITTEN
+
+
+def was_deleted_by_user(past: Past, deletions: Sequence[int], shown: StoredObject) -> bool:
+    """Return whether a user deleted the source after it was what `shown` is.
+
+    `deletions` are the states of the source that users' deletions led to.
+    """
+    return any(at > version for version in versions(past, shown) for at in deletions)
 
 
 def oldest_allowed(past: Past, shown: StoredObject | None, oldest: int = 0) -> int:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from fakes import FakeGcs, FakeS3, Pinned, read_checked
 
 from replicate.errors import ReplicationError, SourceChangedError
+from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
@@ -295,7 +296,11 @@ class Protocol:
     """The ports. Flawed ports are equivalent to a flawed protocol."""
 
     def advance(
-        self, ref: SourceRef, expectation: Expectation, responses: Sequence[object]
+        self,
+        ref: SourceRef,
+        expectation: Expectation,
+        responses: Sequence[object],
+        evidence: Evidence = HINT,
     ) -> Call | Result | ReplicationError:
         """Return the first call without a response, or the result or error of the run."""
         source, destination = self.ports(Replay(responses))
@@ -307,7 +312,7 @@ class Protocol:
             policy=self.policy,
         )
         try:
-            return replicator.replicate(ref, expectation)
+            return replicator.replicate(ref, expectation, evidence=evidence)
         except SuspendedError as suspended:
             return suspended.call
         except ReplicationError as error:

@@ -12,10 +12,12 @@ import pytest
 from fakes import PLAIN
 from model.ages import live
 from model.exploration import NAME, Scenario, explore
-from model.histories import DELETE, DROP, History, histories
+from model.histories import DELETE, DROP, EXPIRE, History, histories
 from model.promises import Promise
 from model.runs import Protocol, byte_by_byte
 
+from replicate.protocol import replicator
+from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.model import Expectation
 from replicate.protocol.plan import Overwrite, Policy
 
@@ -24,8 +26,9 @@ NEW = Expectation.NEW
 EXPECTATIONS = {"look first": Expectation.UNKNOWN, "probably changed": CHANGED, "probably new": NEW}
 ANY_EXPECTATION = tuple(EXPECTATIONS.values())
 
-DELETES = Protocol(policy=Policy(deletes=True))
-NO_DELETES = Protocol(policy=Policy(deletes=False))
+DELETES = Protocol(policy=Policy(deletes=Deletes.ALL))
+BY_USERS = Protocol(policy=Policy(deletes=Deletes.BY_USERS))
+NO_DELETES = Protocol(policy=Policy(deletes=Deletes.NONE))
 SAME_SECOND = timedelta(0)
 
 each_expectation = pytest.mark.parametrize(
@@ -117,8 +120,9 @@ FOREIGN_OBJECTS = {
 def test_foreign_object_is_never_deleted(
     history: History, overwrite: Overwrite, initial: str
 ) -> None:
-    protocol = Protocol(policy=Policy(overwrite=overwrite, deletes=True))
-    holds(
+    """With overwrite=own a run fails instead of replacing it."""
+    protocol = Protocol(policy=Policy(overwrite=overwrite, deletes=Deletes.ALL))
+    report = explore(
         Scenario(
             history=history,
             protocol=protocol,
@@ -126,6 +130,63 @@ def test_foreign_object_is_never_deleted(
             initial=FOREIGN_OBJECTS[initial],
         )
     )
+    assert report.broken.keys() == ({Promise.SUCCESS} if overwrite is Overwrite.OWN else set())
+
+
+GONE = [
+    pytest.param(history, versioned, id=" ".join((*history, "versioned" * versioned)))
+    for versioned in (False, True)
+    for history in histories(3, versioned=versioned, expiring=True)
+    if {DELETE, DROP, EXPIRE} & set(history)
+]
+
+
+@pytest.mark.parametrize(("history", "versioned"), GONE)
+def test_only_deletions_by_users_are_replicated_without_those_of_lifecycle_rules(
+    history: History, *, versioned: bool
+) -> None:
+    """A crash may leave the replica of an object that a user deleted, and does no other harm."""
+    undisturbed = Scenario(
+        history=history, protocol=BY_USERS, versioned=versioned, crashes=False, duplicates=False
+    )
+    holds(undisturbed)
+    holds(replace(undisturbed, crashes=True, duplicates=True, leaves_extra=True))
+
+
+def test_crash_can_leave_the_replica_of_an_object_that_a_user_deleted() -> None:
+    """Its creation's next run finds a replica that it may not delete: it does not know whose."""
+    scenario = Scenario(history=("1", DELETE), protocol=BY_USERS)
+    assert explore(scenario).broken.keys() == {Promise.EQUAL}
+
+
+@pytest.mark.parametrize("protocol", [DELETES, BY_USERS], ids=["all deletes", "by users"])
+@pytest.mark.parametrize("history", histories(2, expiring=True), ids=" ".join)
+def test_request_for_a_copy_deletes_nothing_that_was_there(
+    history: History, protocol: Protocol
+) -> None:
+    requested = Scenario(
+        history=history, protocol=protocol, requests=1, crashes=False, duplicates=False
+    )
+    holds(requested)
+    holds(replace(requested, crashes=True, duplicates=True, leaves_extra=True))
+
+
+def test_promises_are_broken_when_any_event_or_request_is_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenario = Scenario(history=("1", EXPIRE), protocol=BY_USERS, requests=1)
+    assert Promise.KEPT not in explore(scenario).broken
+    monkeypatch.setattr(Evidence, "permits_deletion", lambda *_: True)
+    assert Promise.KEPT in explore(scenario).broken
+
+
+def test_deleted_object_stays_when_a_run_does_not_take_back_what_it_created(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenario = Scenario(history=("1", DELETE), protocol=BY_USERS, crashes=False, duplicates=False)
+    assert not explore(scenario).broken
+    monkeypatch.setattr(replicator, "OWN_WRITE", HINT)
+    assert explore(scenario).broken.keys() == {Promise.EQUAL}
 
 
 @each_short_history

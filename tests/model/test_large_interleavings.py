@@ -18,6 +18,7 @@ from model.large_runs import LargeProtocol
 from model.large_variants import HOSTILE, VARIANTS
 from model.promises import Promise
 
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.plan import Policy
 
 ONCE = {name: Faults(**{name: 1}) for name in Faults.__dataclass_fields__}
@@ -76,7 +77,7 @@ def test_every_promise_holds_within_one_second(history: str) -> None:
 @pytest.mark.parametrize("history", ["A -", "A | - A", "1 | - A"])
 def test_every_promise_holds_where_deletes_are_not_replicated(history: str) -> None:
     """No execution deletes a replica then, not even one that it wrote itself."""
-    protocol = LargeProtocol(policy=Policy(deletes=False))
+    protocol = LargeProtocol(policy=Policy(deletes=Deletes.NONE))
     report = explore(replace(scenario(history), protocol=protocol))
     assert not report.broken.keys() - {Promise.EQUAL}
 

@@ -1,16 +1,16 @@
 """Random schedules of several objects with long histories, crashes and faults of the stores.
 
-Events arrive late, twice and in any order. Their runs alternate call by call and crash. The stores
-fail before or after a request takes effect.
+Events arrive late, twice and in any order, and so do requests for a copy. Their runs alternate call
+by call and crash. The stores fail before or after a request takes effect.
 """
 
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytest
-from fakes import A_SECOND, PLAIN, FakeGcs, FakeS3, Pinned
+from fakes import A_SECOND, PLAIN, FakeGcs, FakeS3, Pinned, StoredObject
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,7 +21,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model.promises import BUCKET, Requirements, broken_by, equals_source, oldest_allowed
+from model.promises import (
+    BUCKET,
+    Requirements,
+    broken_by,
+    equals_source,
+    oldest_allowed,
+    was_deleted_by_user,
+)
 from model.runs import Call, PortsOf, Protocol, Stores, byte_by_byte, faithful
 from model.variants import WithoutPrecondition, WithoutVerify, flawed_protocol
 
@@ -32,6 +39,7 @@ from replicate.errors import (
     SourceChangedError,
     SourceUnavailableError,
 )
+from replicate.protocol.evidence import HINT, REQUEST, Deletes, Evidence, Kind, user_deletion
 from replicate.protocol.model import Expectation, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
 
@@ -50,17 +58,30 @@ picks = st.integers(0, 7)
 calls = st.integers(0, 10)
 
 
+class Event(NamedTuple):
+    """A delivery: an event of S3, or a request for a copy."""
+
+    ref: SourceRef
+    evidence: Evidence = HINT
+
+
 @dataclass(eq=False)
 class Run:
     """The run of a delivered event: its responses so far, and what it does next."""
 
-    ref: SourceRef
+    event: Event
     protocol: Protocol
     expectation: Expectation
     responses: list[object] = field(default_factory=list)
+    written: int = 0
+    """Generation of what the run wrote last."""
 
     def __post_init__(self) -> None:
-        self.now = self.protocol.advance(self.ref, self.expectation, self.responses)
+        self._advance()
+
+    @property
+    def ref(self) -> SourceRef:
+        return self.event.ref
 
     @property
     def call(self) -> Call:
@@ -70,7 +91,12 @@ class Run:
 
     def advance(self, response: object) -> None:
         self.responses.append(response)
-        self.now = self.protocol.advance(self.ref, self.expectation, self.responses)
+        self._advance()
+
+    def _advance(self) -> None:
+        self.now = self.protocol.advance(
+            self.ref, self.expectation, self.responses, self.event.evidence
+        )
 
 
 class Histories(RuleBasedStateMachine):
@@ -83,7 +109,9 @@ class Histories(RuleBasedStateMachine):
         data=st.data(),
         versioned=st.booleans(),
         tick=st.sampled_from([A_SECOND, timedelta(0)]),
-        policy=st.builds(Policy, overwrite=st.sampled_from(Overwrite), deletes=st.booleans()),
+        policy=st.builds(
+            Policy, overwrite=st.sampled_from(Overwrite), deletes=st.sampled_from(Deletes)
+        ),
         foreign=st.frozensets(refs),
     )
     def begin(
@@ -101,9 +129,13 @@ class Histories(RuleBasedStateMachine):
         self.requirements = Requirements.of(policy)
         self.past: dict[SourceRef, list[Pinned | None]] = {ref: [None] for ref in REFS}
         self.oldest = dict.fromkeys(REFS, 0)
-        self.waiting: list[SourceRef] = []
-        self.delivered: list[SourceRef] = []
+        self.deletions: dict[SourceRef, list[int]] = {ref: [] for ref in REFS}
+        self.waiting: list[Event] = []
+        self.delivered: list[Event] = []
+        self.crashed: set[SourceRef] = set()
         self.runs: list[Run] = []
+        if policy.overwrite is Overwrite.OWN:  # a run fails when it finds one
+            foreign = frozenset()
         for name in (UNRELATED, *(ref.key for ref in foreign)):
             self.gcs.put(name, b"theirs", PLAIN)
 
@@ -126,7 +158,7 @@ class Histories(RuleBasedStateMachine):
         multipart: bool,
     ) -> None:
         self.s3.put(ref, contents, {"note": note}, multipart=multipart)
-        self._changed(ref, expectation, calls)
+        self._changed(Event(ref), expectation, calls)
 
     @rule(ref=refs, for_good=st.booleans(), expectation=expectations, calls=calls)
     def remove(
@@ -136,7 +168,21 @@ class Histories(RuleBasedStateMachine):
             self.s3.drop_newest(ref)
         else:
             self.s3.delete(ref)
-        self._changed(ref, expectation, calls)
+        if self.s3.pin(ref) is None:
+            self.deletions[ref].append(len(self.past[ref]))
+        self._changed(Event(ref, user_deletion(self.s3.now)), expectation, calls)
+
+    @rule(ref=refs, expectation=expectations, calls=calls)
+    def expire(self, ref: SourceRef, expectation: Expectation, calls: int) -> None:
+        """A lifecycle rule deletes the object."""
+        if self.s3.pin(ref):
+            self.s3.delete(ref)
+            self._changed(Event(ref), expectation, calls)
+
+    @rule(ref=refs, calls=calls)
+    def request(self, ref: SourceRef, calls: int) -> None:
+        """Somebody asks for a copy."""
+        self._start(Event(ref, REQUEST), Expectation.UNKNOWN, calls)
 
     @precondition(lambda self: self.waiting)
     @rule(pick=picks, expectation=expectations, calls=calls)
@@ -181,7 +227,12 @@ class Histories(RuleBasedStateMachine):
             self._advance(run, MAX_CALLS)
             assert run not in self.runs, "a run without interference does not end"
         for ref in REFS:
-            assert equals_source(self.past[ref], self.gcs.objects.get(ref.key), self.requirements)
+            assert equals_source(
+                self.past[ref],
+                self.gcs.objects.get(ref.key),
+                self.requirements,
+                must_be_gone=self._must_be_gone(ref),
+            )
 
     @invariant()
     def unrelated_object_is_unchanged(self) -> None:
@@ -193,17 +244,34 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "gcs"):
             self.await_quiescence(0)
 
-    def _changed(self, ref: SourceRef, expectation: Expectation, calls: int) -> None:
-        """Record a change of the source, and deliver its event now or later."""
-        self.past[ref].append(self.s3.pin(ref))
-        if calls:
-            self._start(ref, expectation, calls)
-        else:
-            self.waiting.append(ref)
+    def _must_be_gone(self, ref: SourceRef) -> bool:
+        """Return whether the replica of a source that is gone must be gone, too."""
+        if ref in self.crashed:
+            return False
+        by_user = len(self.past[ref]) - 1 in self.deletions[ref]
+        return by_user or self.protocol.policy.deletes is Deletes.ALL
 
-    def _start(self, ref: SourceRef, expectation: Expectation, calls: int) -> None:
-        run = Run(ref, self.protocol, expectation)
-        self.delivered.append(ref)
+    def _may_delete(self, run: Run, before: StoredObject) -> bool:
+        """Return whether a run may delete an object: a user did, or the run itself wrote it."""
+        if run.written == before.replica.generation:
+            return True
+        if self.protocol.policy.deletes is Deletes.ALL:
+            return run.event.evidence.kind is not Kind.REQUEST
+        return run.event.evidence.kind is Kind.USER_DELETION and was_deleted_by_user(
+            self.past[run.ref], self.deletions[run.ref], before
+        )
+
+    def _changed(self, event: Event, expectation: Expectation, calls: int) -> None:
+        """Record a change of the source, and deliver its event now or later."""
+        self.past[event.ref].append(self.s3.pin(event.ref))
+        if calls:
+            self._start(event, expectation, calls)
+        else:
+            self.waiting.append(event)
+
+    def _start(self, event: Event, expectation: Expectation, calls: int) -> None:
+        run = Run(event, self.protocol, expectation)
+        self.delivered.append(event)
         self.runs.append(run)
         self._advance(run, calls)
 
@@ -229,6 +297,10 @@ class Histories(RuleBasedStateMachine):
         if after is not before:
             past, oldest = self.past[run.ref], self.oldest[run.ref]
             assert not list(broken_by(past, before, after, self.requirements, oldest))
+            if before and not after:
+                assert self._may_delete(run, before)
+            if after and run.call.verb == "GCS write":
+                run.written = after.replica.generation
             self.oldest[run.ref] = oldest_allowed(past, after, oldest)
         return response
 
@@ -244,8 +316,12 @@ class Histories(RuleBasedStateMachine):
             self.runs.remove(run)
 
     def _requeue(self, run: Run) -> None:
+        """Deliver the event again. What a crashed run created may stay when its source is gone."""
         self.runs.remove(run)
-        self.waiting.append(run.ref)
+        self.waiting.append(run.event)
+        is_proof = self.protocol.policy.deletes is Deletes.ALL
+        if not is_proof or run.event.evidence == REQUEST:
+            self.crashed.add(run.ref)
 
 
 class HistoriesWithoutPrecondition(Histories):

@@ -26,11 +26,12 @@ from model.variants import (
     flawed_protocol,
 )
 
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.model import Expectation
 from replicate.protocol.plan import Overwrite, Policy
 
 NEW = (Expectation.NEW,)
-DELETES = Policy(deletes=True)
+DELETES = Policy(deletes=Deletes.ALL)
 SAME_SECOND = timedelta(0)
 
 SCENARIOS = (
@@ -160,7 +161,7 @@ MUTATIONS: dict[str, tuple[Scenario, Promise]] = {
 
 def undisturbed(scenario: Scenario) -> Scenario:
     """Return the scenario with deletes, but without crashes and second deliveries."""
-    policy = replace(scenario.protocol.policy, deletes=True)
+    policy = replace(scenario.protocol.policy, deletes=Deletes.ALL)
     protocol = replace(scenario.protocol, policy=policy)
     return replace(scenario, protocol=protocol, crashes=False, duplicates=False)
 

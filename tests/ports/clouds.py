@@ -15,12 +15,16 @@ from moto.server import ThreadedMotoServer
 from werkzeug.serving import WSGIRequestHandler
 
 from replicate.gcs import GcsDestination
+from replicate.gcs.listing import GcsListing
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Tags
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
 from replicate.retry import RoundClock
 from replicate.s3 import S3Source
+from replicate.s3.listing import S3Listing
+from replicate.s3.reports import S3Reports
+from replicate.sqs.nominations import SqsNominations
 from replicate.wiring import Environment
 from tools.local.gcs import GcsServer
 
@@ -70,6 +74,7 @@ class Clouds:
             "AWS_ENDPOINT_URL": endpoint,
             "GCS_BUCKET_NAME": DESTINATION,
             "GCP_CREDENTIALS_SECRET": secret,
+            "SOURCE_BUCKETS": "ports-source",
             "STORAGE_EMULATOR_HOST": self.server.url,
         }
 
@@ -82,6 +87,32 @@ class Adapters:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+
+    def listings(self, page: int = 1000) -> tuple[S3Listing, GcsListing]:
+        """Return the listings of both sides. S3's has pages of this size."""
+
+        def limit(params: dict[str, object], **_: object) -> None:
+            params.setdefault("MaxKeys", page)
+
+        environment, deadline = self._environment, Deadline(60)
+        events = environment.aws.client("s3", deadline).meta.events
+        events.unregister("before-parameter-build.s3.ListObjectsV2", unique_id="page of a test")
+        events.register(
+            "before-parameter-build.s3.ListObjectsV2", limit, unique_id="page of a test"
+        )
+        retries, naming = environment.retries, environment.settings.naming
+        return (
+            S3Listing(environment.aws, deadline, retries),
+            GcsListing(environment.gcs, naming, deadline, retries),
+        )
+
+    def reports(self, bucket: str) -> S3Reports:
+        environment = self._environment
+        return S3Reports(environment.aws, Deadline(60), environment.retries, bucket)
+
+    def nominations(self, queue_url: str) -> SqsNominations:
+        environment = self._environment
+        return SqsNominations(environment.aws, Deadline(60), environment.retries, queue_url)
 
     def replicator(self, policy: Policy | None = None, seconds: float = 60) -> Replicator:
         """Return a replicator, whose `source` and `destination` are the adapters."""

@@ -49,6 +49,7 @@ def environ(internet: Internet) -> Mapping[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "GCS_BUCKET_NAME": DESTINATION,
         "GCP_CREDENTIALS_SECRET": SECRET,
+        "SOURCE_BUCKETS": f"{SOURCE},{DOTTED}",
         "HTTPS_PROXY": internet.proxy.url,
         "HTTP_PROXY": internet.proxy.url,
         "AWS_CA_BUNDLE": internet.certificates.bundle,

@@ -15,6 +15,7 @@ from replicate.errors import ReplicationError
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy
@@ -79,16 +80,20 @@ def test_aws_requests_go_to_the_configured_endpoint(
             with suppress(ReplicationError):
                 S3Source(clients, Deadline(60), ONCE).head(SourceRef(SOURCE, "key"))
             with suppress(ReplicationError):
-                Secret(clients, SECRET, region, ONCE).read(Deadline(60))
+                Secret(clients, SECRET, region, ONCE, GOOGLE).read(Deadline(60))
     assert internet.proxy.hosts == {f"{s3}:443", f"{secrets}:443"}
+
+
+GOOGLE = TrustedHosts(frozenset({"googleapis.com", "example.cloud"}))
 
 
 @pytest.fixture
 def universe(internet: Internet, variables: pytest.MonkeyPatch) -> Iterator[Internet]:
-    """Return the internet without recorded requests, and restore its secret."""
-    del variables
+    """Return the internet, where another universe is trusted, and restore its secret."""
     internet.clear_requests()
+    variables.setenv("GOOGLE_API_DOMAINS", "googleapis.com, example.cloud")
     yield internet
+    variables.delenv("GOOGLE_API_DOMAINS")
     internet.store_secret(internet.key())
 
 
@@ -123,7 +128,7 @@ def test_federation_of_another_universe_is_used_with_the_hosts_of_that_universe(
 def test_client_is_rebuilt_when_the_secret_moves_to_another_universe(universe: Internet) -> None:
     now = 1000.0
     secret = json.dumps(universe.key())
-    builder = Secret(AwsClients(REGION, ONCE), SECRET, REGION, ONCE)
+    builder = Secret(AwsClients(REGION, ONCE), SECRET, REGION, ONCE, GOOGLE)
 
     class Rotated:
         def read(self, deadline: Deadline) -> str:

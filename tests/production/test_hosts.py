@@ -31,6 +31,7 @@ from replicate.aws_clients import AwsClients
 from replicate.errors import SourceUnavailableError, UnavailableError
 from replicate.gcs import GcsDestination
 from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.checksums import CommitGate
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import attributes
@@ -40,6 +41,7 @@ from replicate.s3 import S3Source
 from replicate.wiring import Environment
 
 ONCE = RetryPolicy(attempts=1)
+GOOGLE = TrustedHosts(frozenset({"googleapis.com"}))
 KEY = "a/ö b+c"
 QUOTED = "a/%C3%B6%20b%2Bc"
 ESCAPED = "a%2F%C3%B6%20b%2Bc"
@@ -329,7 +331,9 @@ def test_no_request_is_sent_to_a_host_without_a_trusted_certificate(
             with pytest.raises(SourceUnavailableError, match="SSL"):
                 S3Source(clients, Deadline(60), ONCE).head(SMALL)
             with pytest.raises(UnavailableError, match="SSL"):
-                Secret(clients, SECRET, REGION, ONCE).read(Deadline(60))
+                Secret(
+                    clients, SECRET, REGION, ONCE, TrustedHosts(frozenset({"googleapis.com"}))
+                ).read(Deadline(60))
         with pytest.raises(UnavailableError, match="SSL"):
             environment.destination.head("nothing")
         with pytest.raises(requests.exceptions.SSLError):

@@ -1,6 +1,8 @@
 """A small soak, and tests that it reports what is wrong."""
 
 import io
+import json
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 from tools.common.processes import plain_environment
 from tools.common.tables import MIB
 from tools.local.audit import Content, Pair
+from tools.local.event_source_mapping import Batch
 from tools.local.gcs.faults import Fault
 from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json, notification, record
@@ -24,7 +27,7 @@ from tools.soak.comparison import (
     parse_rclone,
 )
 from tools.soak.fault_injector import FaultInjector
-from tools.soak.options import parse
+from tools.soak.options import Options, parse
 from tools.soak.picture import draw, outages
 from tools.soak.stats import RunStats
 
@@ -34,7 +37,7 @@ def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Pat
     sizes = ["--objects", "12", "--changes", "18", "--workers", "2", "--largest-mib", "1"]
     done = subprocess.run(  # noqa: S603 - our own command
         [
-            *(sys.executable, "-m", "tools.soak", *sizes, "--seed", "5", "--faults", "0.1"),
+            *(sys.executable, "-m", "tools.soak", *sizes, "--seed", "29", "--faults", "0.1"),
             *("--kill-every-s", "2", "--outage-every-s", "0", "--out", tmp_path / "out"),
         ],
         cwd=REPOSITORY,
@@ -45,7 +48,8 @@ def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Pat
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     report = (tmp_path / "out/SOAK.md").read_text()
-    assert "**Equal.** `python -m tools.soak --seed 5 " in report
+    assert "**Equal.** `python -m tools.soak --seed 29 " in report
+    assert re.search(r"\| started +\|", report), "a large object was among the others"
     assert report in done.stdout.replace("\r", "")
     assert "MiB per second written to GCS" in (tmp_path / "out/soak-lag.svg").read_text()
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -122,12 +126,30 @@ def test_stats_count_attempts_by_error_and_the_first_success_of_an_event_as_its_
     stats.record_delivery(_delivery(event, (), created))
     stats.record_delivery(_delivery(event, (killed,)))
 
-    assert stats.counts == {"invocations": 5, "retries": 2, "stored in the failure list": 1}
+    assert stats.counts == {"invocations": 5, "retries": 2, "handed to the event queue": 1}
     assert stats.failures == {EXITED: 2, "integrity": 1}
     assert stats.interrupted_keys == {"a b": 2}
     assert [each.bytes_copied for each in stats.successes] == [5, 5]
     assert stats.arrivals() == [first]
     assert first.held_back_s == 1.5
+
+
+def test_a_process_killed_while_it_looks_after_an_execution_interrupts_its_key() -> None:
+    stats = RunStats()
+    event = {"Records": [{"body": json.dumps({"executionWatch": {"key": "a"}})}]}
+    responses: list[Json | FunctionError] = [{}, FunctionError(EXITED, "exit status 137")]
+    for response in responses:
+        stats.record_batch(Batch(event=event, response=response, partial=True))
+    assert (stats.counts["looks after executions"], stats.interrupted_keys) == (2, {"a": 1})
+
+
+def test_some_objects_of_a_soak_are_large_and_some_are_copied_in_parts() -> None:
+    plan = ChangePlan(objects=2000, changes=3000, largest_mib=20, seed=3, lanes=2)
+    sizes = [change.content.size for change in plan.changes if change.content]
+    limits = {name: int(size.split()[0]) * 1024 for name, size in Options().sizes.items()}
+    assert sum(size >= limits["LARGE_FROM"] for size in sizes) >= 20
+    assert sum(limits["PARALLEL_FROM"] <= size < limits["LARGE_FROM"] for size in sizes) >= 5
+    assert limits["PART_SIZE"] > MIB, "parts need resumable uploads, too"
 
 
 def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:

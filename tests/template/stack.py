@@ -18,6 +18,7 @@ FUNCTION = "${ReplicateFunction.Arn}"
 EVENT_QUEUE = "${EventQueue.Arn}"
 FAILURE_QUEUE = "${FailureQueue.Arn}"
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:stack-large-objects"
+RECONCILE_MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:stack-reconcile"
 EXECUTIONS = "arn:aws:states:eu-central-1:123456789012:execution:stack-large-objects:*"
 BUCKET = "arn:aws:s3:::my-source-bucket"
 

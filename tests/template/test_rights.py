@@ -1,5 +1,6 @@
 """Which principal may do what on which resource, in every mode."""
 
+import json
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from template.stack import (
     KEY,
     MACHINE,
     MODES,
+    RECONCILE_MACHINE,
     SECRET,
     Grant,
     Stack,
@@ -66,7 +68,12 @@ class TestServices:
 
     def test_each_role_is_for_one_service(self, stack: Stack) -> None:
         roles = stack.of_kind("AWS::IAM::Role")
-        services = {"FunctionRole": "lambda", "LargeObjectMachineRole": "states"}
+        services = {
+            "FunctionRole": "lambda",
+            "LargeObjectMachineRole": "states",
+            "ReconcileMachineRole": "states",
+            "ReconcileSchedulerRole": "scheduler",
+        }
 
         assert roles.keys() == services.keys()
         for name, service in services.items():
@@ -75,26 +82,32 @@ class TestServices:
             assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
             assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
 
-    def test_step_functions_may_assume_its_role_for_this_machine_only(self, stack: Stack) -> None:
-        role = stack.properties("LargeObjectMachineRole")
-        (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    @pytest.mark.parametrize(
+        ("role", "machine"),
+        [("LargeObjectMachineRole", MACHINE), ("ReconcileMachineRole", RECONCILE_MACHINE)],
+    )
+    def test_step_functions_may_assume_a_role_for_its_machine_only(
+        self, stack: Stack, role: str, machine: str
+    ) -> None:
+        (statement,) = stack.properties(role)["AssumeRolePolicyDocument"]["Statement"]
 
         assert statement["Condition"] == {
-            "ArnEquals": {"aws:SourceArn": MACHINE},
+            "ArnEquals": {"aws:SourceArn": machine},
             "StringEquals": {"aws:SourceAccount": ACCOUNT},
         }
 
-    def test_the_new_bucket_is_private_and_denies_unencrypted_connections(
-        self, stack: Stack
+    @pytest.mark.parametrize("name", ["SourceBucket", "ReportsBucket"])
+    def test_new_buckets_are_private_and_deny_unencrypted_connections(
+        self, stack: Stack, name: str
     ) -> None:
-        bucket = stack.properties("SourceBucket")
-        (statement,) = statements(stack, "SourceBucketPolicy")
+        bucket = stack.properties(name)
+        (statement,) = statements(stack, f"{name}Policy")
 
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
         assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
         assert statement["Action"] == "s3:*"
-        assert statement["Resource"] == ["${SourceBucket.Arn}", "${SourceBucket.Arn}/*"]
+        assert statement["Resource"] == [f"${{{name}.Arn}}", f"${{{name}.Arn}}/*"]
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -114,6 +127,8 @@ class TestFunction:
             },
             MACHINE: {"states:StartExecution", "states:DescribeStateMachine"},
             EXECUTIONS: {"states:DescribeExecution"},
+            "${ReportsBucket.Arn}/*": {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"},
+            "${ReportsBucket.Arn}": {"s3:ListBucket"},
             "${FunctionLogGroup.Arn}": {"logs:CreateLogStream", "logs:PutLogEvents"},
             "*": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
         }
@@ -161,8 +176,11 @@ class TestFunction:
         assert not stack.of_kind("AWS::IAM::RolePolicy")
 
 
-def test_the_state_machine_may_invoke_the_function_write_its_log_and_trace(stack: Stack) -> None:
-    assert rights(stack, "LargeObjectMachineRole") == {
+@pytest.mark.parametrize("role", ["LargeObjectMachineRole", "ReconcileMachineRole"])
+def test_state_machines_may_invoke_the_function_write_their_log_and_trace(
+    stack: Stack, role: str
+) -> None:
+    assert rights(stack, role) == {
         FUNCTION: {INVOKE},
         "*": {
             "logs:CreateLogDelivery",
@@ -181,6 +199,23 @@ def test_the_state_machine_may_invoke_the_function_write_its_log_and_trace(stack
     }
 
 
+def test_the_scheduler_may_start_a_report_and_nothing_else(stack: Stack) -> None:
+    target = stack.properties("ReconcileScheduler")["Target"]
+
+    assert rights(stack, "ReconcileSchedulerRole") == {
+        "${ReconcileMachine}": {"states:StartExecution"}
+    }
+    assert (target["Arn"], target["RoleArn"]) == (
+        "${ReconcileMachine}",
+        "${ReconcileSchedulerRole.Arn}",
+    )
+    assert json.loads(target["Input"]) == {"mode": "report"}
+    assert stack.properties("ReconcileScheduler")["ScheduleExpression"] == "rate(1 day)"
+    assert not {"ReconcileScheduler", "ReconcileSchedulerRole"} & {
+        *Stack(ReconcileSchedule="").resources
+    }
+
+
 class TestApi:
     def test_has_one_route_for_signed_requests(self, stack: Stack) -> None:
         (route,) = stack.of_kind("AWS::ApiGatewayV2::Route").values()
@@ -195,17 +230,17 @@ class TestApi:
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_queues_and_new_bucket_are_encrypted_with_the_key_or_by_aws(key: str | None) -> None:
+def test_queues_and_new_buckets_are_encrypted_with_the_key_or_by_aws(key: str | None) -> None:
     stack = Stack(**({"KmsKeyArn": key} if key else {}))
-    bucket = stack.properties("SourceBucket")["BucketEncryption"]
-    (rule,) = bucket["ServerSideEncryptionConfiguration"]
-
     for name in ("EventQueue", "FailureQueue"):
         queue = stack.properties(name)
         assert queue.get("KmsMasterKeyId") == key
         assert queue.get("SqsManagedSseEnabled") == (None if key else True)
-    assert rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID") == key
-    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == ("aws:kms" if key else "AES256")
+    for name in ("SourceBucket", "ReportsBucket"):
+        (rule,) = stack.properties(name)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        default = rule["ServerSideEncryptionByDefault"]
+        assert default.get("KMSMasterKeyID") == key
+        assert default["SSEAlgorithm"] == ("aws:kms" if key else "AES256")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -220,7 +255,9 @@ def test_there_is_no_wildcard_and_no_secret_except_these(mode: dict[str, str]) -
         "s3:*",  # denied
         "ec2:*",  # denied
         "${SourceBucket.Arn}/*",
+        "${ReportsBucket.Arn}/*",
         f"{BUCKET}/*",
+        f"{BUCKET}/photos/*",
         ROUTE,
         EXECUTIONS,
         "photos/*",  # the event pattern's keys

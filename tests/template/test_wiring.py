@@ -45,7 +45,10 @@ class TestTarget:
         stack = Stack(SourceBucketKind="existing", Delivery=delivery)
 
         assert [t["Arn"] for t in stack.properties("BucketRule")["Targets"]] == [target]
-        assert not [r for r in stack.resources.values() if r.kind.startswith("AWS::S3::")]
+        assert {n for n, r in stack.resources.items() if r.kind.startswith("AWS::S3::")} == {
+            "ReportsBucket",
+            "ReportsBucketPolicy",
+        }
 
 
 class TestEvents:

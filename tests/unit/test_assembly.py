@@ -219,7 +219,7 @@ def test_staged_parts_are_reused_when_the_commit_loses_a_race() -> None:
     gcs.meanwhile = lambda: discard(gcs.put("key", b"theirs"))
     s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
     result = replicate(s3, gcs)
-    assert result.reason is Reason.OVERWRITTEN
+    assert result.reason is Reason.FOREIGN_OVERWRITTEN
     assert gcs.objects["key"].data == DATA
     assert len(s3.spans) == 11
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory import Context
+from memory import Context, Everything
 
 from replicate import entry
 from replicate.entry.batch_operations import BatchOperationsInvocation
@@ -22,6 +22,7 @@ from replicate.entry.invocation import (
 )
 from replicate.entry.sqs import SqsInvocation
 from replicate.errors import InvalidEventError
+from replicate.protocol.evidence import HINT, REQUEST, user_deletion
 from replicate.protocol.model import Expectation, SourceRef
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -29,7 +30,7 @@ NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context(), frozenset())
+    return entry.parse(event, NOW, Context(), Everything())
 
 
 def s3_record(key: str = "key", **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -154,17 +155,26 @@ def test_change_is_expected_when_any_record_expects_it() -> None:
         assert change.expectation == Expectation.CHANGED
 
 
-def test_change_is_by_lifecycle_when_all_its_records_are() -> None:
-    expired, created = s3_record("a", name="LifecycleExpiration:Delete"), s3_record("a")
-    for records, by_lifecycle in (([expired, expired], True), ([expired, created], False)):
-        (change,) = parse({"Records": records}).changes
-        assert change.by_lifecycle is by_lifecycle
+def test_change_has_the_strongest_evidence_of_its_records() -> None:
+    created, expired = s3_record("a"), s3_record("a", name="LifecycleExpiration:Delete")
+    early, late = "2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"
+    first = s3_record("a", name="ObjectRemoved:Delete", time=early)
+    second = s3_record("a", name="ObjectRemoved:DeleteMarkerCreated", time=late)
+    at = datetime.fromisoformat
+    for records, evidence in (
+        ([expired, created], HINT),
+        ([first, expired, created], user_deletion(at(early))),
+        ([second, first], user_deletion(at(late))),
+    ):
+        for order in (records, records[::-1]):
+            (change,) = parse({"Records": order}).changes
+            assert change.evidence == evidence
 
 
 def test_tasks_of_one_key_become_one_change_without_a_time() -> None:
     task = {"taskId": "t", "s3Key": "a", "s3Bucket": "source"}
     event = {"invocationSchemaVersion": "2.0", "invocationId": "i", "tasks": [task, task]}
-    assert parse(event).changes == [Change(SourceRef("source", "a"), is_request=True)]
+    assert parse(event).changes == [Change(SourceRef("source", "a"), evidence=REQUEST)]
 
 
 def test_s3_test_event_has_no_changes() -> None:
@@ -316,15 +326,23 @@ def test_expectation_is_unknown_for_other_eventbridge_events(detail_type: str) -
     )
 
 
-def test_lifecycle_deletion_is_recognized() -> None:
-    native = parse({"Records": [s3_record(name="LifecycleExpiration:Delete")]})
-    through_eventbridge = parse(eventbridge_event(detail={"reason": "Lifecycle Expiration"}))
-    by_hand = parse(eventbridge_event(detail={"reason": "DeleteObject"}))
-    assert [d.changes[0].by_lifecycle for d in (native, through_eventbridge, by_hand)] == [
-        True,
-        True,
-        False,
-    ]
+@pytest.mark.parametrize(
+    ("detail_type", "detail", "is_evidence"),
+    [
+        ("Object Deleted", {"reason": "DeleteObject"}, True),
+        ("Object Deleted", {"reason": "Lifecycle Expiration"}, False),
+        ("Object Deleted", {"reason": "something new"}, False),
+        ("Object Deleted", {}, False),
+        ("Object Created", {"reason": "DeleteObject"}, False),
+    ],
+)
+def test_only_a_deletion_by_a_user_is_evidence(
+    detail_type: str, detail: dict[str, str], *, is_evidence: bool
+) -> None:
+    (change,) = parse(eventbridge_event(detail_type=detail_type, detail=detail)).changes
+    assert (change.evidence != HINT) is is_evidence
+    if is_evidence:
+        assert change.evidence.deleted_at == change.occurred_at
 
 
 def test_each_sqs_message_has_its_own_changes_and_errors() -> None:
@@ -415,7 +433,7 @@ def test_batch_operations_task_becomes_a_change_of_unknown_expectation(
     }
     invocation = parse(event)
     assert invocation == BatchOperationsInvocation(
-        messages=(Message("t", (Change(SourceRef("source", "a b+c%"), is_request=True),)),),
+        messages=(Message("t", (Change(SourceRef("source", "a b+c%"), evidence=REQUEST),)),),
         invocation_id="i",
         schema_version=version,
     )

@@ -15,7 +15,9 @@ from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
     GivenUpError,
+    IntegrityError,
     InvalidEventError,
+    OutOfTimeError,
     SourceArchivedError,
     SourceUnavailableError,
     ThrottledError,
@@ -28,6 +30,8 @@ BUCKET = "source"
 POLICY = RedeliveryPolicy()
 FAILURES: dict[str, Exception] = {
     "frozen": SourceArchivedError("frozen solid"),
+    "damaged": IntegrityError("other bytes"),
+    "endless": OutOfTimeError("the time ran out"),
     "down": SourceUnavailableError("down"),
     "slow": ThrottledError("slow down", retry_after_s=1800.0),
     "verbose": SourceArchivedError("x" * 5000),
@@ -218,6 +222,20 @@ def test_event_that_fails_for_ten_days_is_given_up(
     assert [letter["failures"][0]["code"] for letter in queues.letters] == (
         ["source_unavailable"] if is_kept else []
     )
+
+
+@pytest.mark.parametrize("key", ["damaged", "endless"])
+def test_object_that_is_transferred_in_vain_is_given_up_after_five_deliveries(
+    queues: FakeQueues, key: str
+) -> None:
+    for receives in (1, 4):
+        batch = {"Records": [message("m", notification(key), receives)]}
+        assert failed(deliver(queues, batch)) == ["m"]
+    batch = {"Records": [message("m", notification(key), 5)]}
+    assert failed(deliver(queues, batch)) == []
+    assert len(queues.letters) == 1
+    batch = {"Records": [message("m", notification("down", key), 5)]}
+    assert failed(deliver(queues, batch)) == ["m"], "the other object may still arrive"
 
 
 @pytest.mark.parametrize(

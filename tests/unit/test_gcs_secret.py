@@ -11,6 +11,7 @@ from google.oauth2.service_account import Credentials as KeyCredentials
 from replicate.aws_clients import AwsClients
 from replicate.errors import CredentialsError
 from replicate.gcs.secret import SCOPES, Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.retry import DEFAULT_POLICY
 from tools.local.gcs.keyring import Keyring
 
@@ -32,7 +33,8 @@ RAW = "c2VjcmV0LWJ5dGVz"
 @pytest.fixture(scope="module")
 def secret() -> Iterator[Secret]:
     clients = AwsClients("eu-west-1", DEFAULT_POLICY)
-    yield Secret(clients, "gcp", "eu-west-1", DEFAULT_POLICY)
+    trusted = TrustedHosts(frozenset({"googleapis.com", "example.cloud"}), "http://127.0.0.1:9")
+    yield Secret(clients, "gcp", "eu-west-1", DEFAULT_POLICY, trusted)
     clients.close()
 
 

@@ -159,12 +159,6 @@ def test_403_for_a_bucket_that_is_not_in_source_buckets(version: str) -> None:
     assert response.body["error"]["code"] == "source_not_allowed"
 
 
-def test_403_for_every_bucket_when_source_buckets_is_empty(version: str) -> None:
-    stores = memory_stores()
-    stores.environ = {"SOURCE_BUCKETS": ""}
-    assert post(stores, api_request(version, VALID_BODY)).status == 403
-
-
 @pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
 def test_415_for_other_content_types_than_json(version: str, media_type: str) -> None:
     response = post(

@@ -21,6 +21,7 @@ from replicate.errors import (
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.evidence import REQUEST, Deletes
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import EVENTS_PER_SLICE, LargeCopy, Planned, max_rounds
 from replicate.protocol.mapping import Naming
@@ -108,7 +109,7 @@ def test_requests_store_no_message_for_an_execution_that_runs(polls: int) -> Non
     """Each would come back every few minutes until the end."""
     world = World()
     world.upload(ONE)
-    results = [world.replicator.replicate(REF, is_request=True) for _ in range(1 + polls)]
+    results = [world.replicator.replicate(REF, evidence=REQUEST) for _ in range(1 + polls)]
     assert [each.reason for each in results] == [Reason.STARTED, *[Reason.RUNNING] * polls]
     assert len(world.executions.watches) == 1
 
@@ -239,10 +240,10 @@ def all_steps() -> list[str]:
 
 
 @pytest.mark.parametrize("at", all_steps())
-@pytest.mark.parametrize("deletes", [False, True])
+@pytest.mark.parametrize("deletes", Deletes)
 @pytest.mark.parametrize("change", ["overwrite", "delete", "small", "metadata"])
 def test_execution_ends_equal_when_the_source_changes_before_a_step(
-    change: str, at: str, *, deletes: bool
+    change: str, at: str, deletes: Deletes
 ) -> None:
     world = World(policy=Policy(deletes=deletes))
     world.upload(ONE)
@@ -266,10 +267,7 @@ def test_execution_ends_equal_when_the_source_changes_before_a_step(
     run_machine(world.copy, REF, meddle)
     run_machine(world.copy, REF)
     source = world.s3.head(REF)
-    if source or deletes:
-        assert world.data() == (world.s3.data(REF) if source else None)
-    else:
-        assert world.data() in (None, ONE), "deletes are not replicated"
+    assert world.data() == (world.s3.data(REF) if source else None)
     assert world.staged() == []
     if source:
         assert world.replicate().reason is Reason.CURRENT
@@ -329,11 +327,41 @@ def test_rounds_fit_into_the_history_of_an_execution(slices: int) -> None:
     assert rounds * slices * EVENTS_PER_SLICE < 20_000
 
 
-@pytest.mark.parametrize("deletes", [False, True])
-def test_replica_is_deleted_after_the_commit_only_if_deletes_are_replicated(
-    *, deletes: bool
+class DeletingS3(FakeS3):
+    """S3 in which the object is deleted when the execution has joined its slices."""
+
+    def __init__(self, gcs: FakeGcs) -> None:
+        super().__init__()
+        self._gcs = gcs
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        found = super().head(ref)
+        committed = self._gcs.objects.get("key")
+        if found and committed and committed.data == ONE:
+            self.delete(ref)
+            return None
+        return found
+
+
+@pytest.mark.parametrize("deletes", Deletes)
+@pytest.mark.parametrize("before", [None, TWO], ids=["created", "overwritten"])
+def test_commit_takes_back_what_it_created_if_deletes_are_replicated(
+    before: bytes | None, deletes: Deletes
 ) -> None:
-    """A tool removes the source as soon as it sees the replica: both copies must not be lost."""
+    """The run of the deletion may have ended before the commit, and seen nothing to delete."""
+    gcs = FakeGcs()
+    world = World(policy=Policy(deletes=deletes), s3=DeletingS3(gcs), gcs=gcs)
+    if before:
+        world.upload(before)
+        run_machine(world.copy, REF)
+    world.upload(ONE)
+    assert run_machine(world.copy, REF).reason is Reason.SOURCE_GONE
+    assert world.data() == (ONE if before or deletes is Deletes.NONE else None)
+
+
+@pytest.mark.parametrize("deletes", Deletes)
+def test_execution_deletes_no_replica_that_it_finds(deletes: Deletes) -> None:
+    """The event that waits for it does so, if it is evidence."""
     world = World(policy=Policy(deletes=deletes))
     world.upload(ONE)
     planned = world.copy.plan(REF, None)
@@ -342,8 +370,8 @@ def test_replica_is_deleted_after_the_commit_only_if_deletes_are_replicated(
     world.s3.delete(REF)
     done = world.copy.plan(REF, planned.fingerprint)
     assert isinstance(done, Result)
-    assert done.reason is (Reason.DELETED if deletes else Reason.SOURCE_GONE)
-    assert world.data() == (None if deletes else ONE)
+    assert done.reason is Reason.SOURCE_GONE
+    assert world.data() == ONE
 
 
 def test_replica_of_another_version_is_not_deleted() -> None:

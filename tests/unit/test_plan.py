@@ -6,14 +6,16 @@ from datetime import timedelta
 import pytest
 from builders import MODIFIED, REF, make_replica, make_source
 
-from replicate.errors import ObjectTooLargeError, SourceArchivedError
+from replicate.errors import DestinationForeignError, ObjectTooLargeError, SourceArchivedError
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import attributes
-from replicate.protocol.model import Attributes, Precondition, Reason, Replica
+from replicate.protocol.model import Attributes, Checksum, Precondition, Reason, Replica
 from replicate.protocol.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
 
 DEFAULT = Policy()
 NEVER = Policy(overwrite=Overwrite.NEVER)
-DELETES = Policy(deletes=True)
+OWN = Policy(overwrite=Overwrite.OWN)
+DELETES = Policy(deletes=Deletes.ALL)
 
 
 def foreign(replica: Replica, **fields: object) -> Replica:
@@ -46,7 +48,7 @@ def test_changed_bytes_are_copied_with_the_precondition_of_the_replica(
     source = make_source(**changed)
     replica = make_replica(generation=41, metageneration=3)
     assert decide(REF, source, replica, DEFAULT) == Copy(
-        source, attributes(source), Precondition(41, 3)
+        source, attributes(source), Precondition(41, 3), Reason.OVERWRITTEN
     )
 
 
@@ -92,7 +94,59 @@ def test_foreign_object_is_overwritten_when_its_md5_does_not_prove_equality(
 
 def test_replica_of_another_key_is_overwritten() -> None:
     other = make_source(ref=replace(REF, key="other"))
-    assert isinstance(decide(REF, make_source(), make_replica(other), DEFAULT), Copy)
+    plan = decide(REF, make_source(), make_replica(other), DEFAULT)
+    assert isinstance(plan, Copy)
+    assert plan.reason is Reason.FOREIGN_OVERWRITTEN
+
+
+def test_only_replicas_of_this_object_are_overwritten_when_overwrite_is_own() -> None:
+    source, replica = make_source(etag="0" * 32), make_replica()
+    assert isinstance(decide(REF, source, None, OWN), Copy)
+    assert isinstance(decide(REF, source, replica, OWN), Copy)
+    assert decide(REF, make_source(), replica, OWN) == Done(Reason.CURRENT)
+    others = [
+        foreign(replica),
+        make_replica(make_source(ref=replace(REF, key="other"))),
+        make_replica(make_source(ref=replace(REF, bucket="other"))),
+    ]
+    for other in others:
+        with pytest.raises(DestinationForeignError, match="not a replica of s3://source/key"):
+            decide(REF, make_source(etag_is_md5=True), other, OWN)
+
+
+STATED: dict[str, dict[str, object]] = {
+    "MD5": {"etag_is_md5": True},
+    "CRC32C": {"checksums": (Checksum("CRC32", "AAAAAA=="), Checksum("CRC32C", "mnG7TA=="))},
+}
+OTHER_BYTES: dict[str, dict[str, object]] = {
+    "MD5": {"md5": "AAAAAAAAAAAAAAAAAAAAAA=="},
+    "CRC32C": {"crc32c": "AAAAAA=="},
+}
+
+
+@pytest.mark.parametrize("policy", [DEFAULT, OWN], ids=["changed", "own"])
+@pytest.mark.parametrize("algorithm", STATED)
+@pytest.mark.parametrize("changed", [{}, {"content_type": "text/html"}], ids=["same", "described"])
+def test_copied_metadata_on_other_bytes_is_neither_current_nor_patched(
+    changed: dict[str, object], algorithm: str, policy: Policy
+) -> None:
+    """The size and all metadata are the same. Only a checksum that both sides state differs."""
+    source = make_source(**STATED[algorithm])
+    assert decide(REF, source, make_replica(source), policy) == Done(Reason.CURRENT)
+    damaged = make_replica(source, **OTHER_BYTES[algorithm])
+    newer = make_source(**STATED[algorithm], **changed)
+    assert isinstance(decide(REF, newer, damaged, policy), Copy)
+
+
+def test_checksums_that_only_one_side_states_say_nothing() -> None:
+    composite = make_source(
+        etag="5d41402abc4b2a76b9719d911017c592-1",
+        checksums=(Checksum("CRC32C", "AAAAAA==-1", composite=True),),
+    )
+    assert decide(REF, composite, make_replica(composite), DEFAULT) == Done(Reason.CURRENT)
+    source = make_source(etag_is_md5=True)
+    composed = make_replica(source, md5=None)
+    assert decide(REF, source, composed, DEFAULT) == Done(Reason.CURRENT)
 
 
 def test_existing_object_is_kept_when_overwrite_is_never() -> None:

@@ -14,6 +14,7 @@ from replicate.errors import (
     SourceChangedError,
     SourceForbiddenError,
 )
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
@@ -112,7 +113,7 @@ def replicator(
         destination=gcs,
         naming=Naming("replica"),
         clock=clock,
-        policy=Policy(deletes=True),
+        policy=Policy(deletes=Deletes.ALL),
         storage_classes=storage_classes or {},
     )
 
@@ -127,7 +128,7 @@ def test_pause_depends_on_the_number_of_lost_races() -> None:
     gcs, clock = ContendedGcs(races=4), LimitedClock()
     result = replicator(s3_with_object(), gcs, clock).replicate(REF)
     assert clock.pauses == [1, 2, 3, 4]
-    assert result.reason is Reason.OVERWRITTEN
+    assert result.reason is Reason.FOREIGN_OVERWRITTEN
     assert gcs.objects["key"].data == b"ours"
 
 

@@ -15,6 +15,7 @@ from replicate.errors import (
     SourceForbiddenError,
 )
 from replicate.protocol import mapping
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.model import (
     Attributes,
@@ -34,7 +35,7 @@ from replicate.protocol.replicator import Replicator
 
 REF = SourceRef("source", "key")
 UNCHANGED = VerifiedBy("fingerprint", "fingerprint")
-DELETES = Policy(deletes=True)
+DELETES = Policy(deletes=Deletes.ALL)
 COPIED = VerifiedBy("etag-md5", "crc32c")
 
 
@@ -165,8 +166,18 @@ def test_existing_object_is_overwritten() -> None:
     s3, gcs = FakeS3(), FakeGcs()
     gcs.put("key", b"theirs")
     s3.put(REF, b"ours")
-    result = replicate(s3, gcs)
-    assert result.reason is Reason.OVERWRITTEN
+    assert replicate(s3, gcs).reason is Reason.FOREIGN_OVERWRITTEN
+    s3.put(REF, b"ours, and newer")
+    assert replicate(s3, gcs).reason is Reason.OVERWRITTEN
+
+
+def test_overwritten_foreign_object_is_not_forgotten_in_the_next_round() -> None:
+    s3, gcs = CountingS3(), FakeGcs()
+    gcs.put("key", b"theirs")
+    s3.put(REF, b"one")
+    s3.later_puts = [b"three"]
+    assert replicate(s3, gcs).reason is Reason.FOREIGN_OVERWRITTEN
+    assert gcs.objects["key"].data == b"three"
 
 
 def test_metadata_is_updated_when_only_it_changed() -> None:

@@ -3,14 +3,17 @@
 import pytest
 
 from replicate.errors import SettingsError
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.scope import Scope
 from replicate.settings import Settings
 
 REQUIRED = {
     "GCS_BUCKET_NAME": "replica",
     "GCP_CREDENTIALS_SECRET": "gcp",
+    "SOURCE_BUCKETS": "source",
     "AWS_REGION": "eu-west-1",
 }
 
@@ -20,9 +23,8 @@ def test_required_variables_give_the_documented_defaults() -> None:
     assert settings.naming == Naming("replica", "", ".s3-to-gcs-replicator/staging/")
     assert settings.sizes == Sizes()
     assert settings.credentials_secret == "gcp"
-    assert settings.policy == Policy(Overwrite.CHANGED, deletes=False, tags=Tags.OFF)
-    assert settings.lifecycle_deletes is False
-    assert settings.source_buckets == frozenset()
+    assert settings.policy == Policy(Overwrite.CHANGED, deletes=Deletes.NONE, tags=Tags.OFF)
+    assert settings.scope == Scope(frozenset({"source"}))
     assert settings.storage_classes == {}
     assert settings.region == "eu-west-1"
     assert settings.service == "s3-to-gcs-replicator"
@@ -51,6 +53,9 @@ def test_all_variables_are_read() -> None:
         REQUIRED
         | {
             "SOURCE_BUCKETS": "a, b,,",
+            "SOURCE_PREFIX": "year%3D2026/",
+            "SOURCE_SUFFIX": "+1.jpg",
+            "SOURCE_FILTER_ENCODING": "url",
             "GCS_KEY_PREFIX": "backup/",
             "OVERWRITE": "never",
             "REPLICATE_DELETES": "TRUE",
@@ -61,10 +66,9 @@ def test_all_variables_are_read() -> None:
             "STORAGE_CLASS_MAP": "standard_ia = nearline, GLACIER_IR=COLDLINE",
         }
     )
-    assert settings.source_buckets == {"a", "b"}
+    assert settings.scope == Scope(frozenset({"a", "b"}), "year=2026/", " 1.jpg")
     assert settings.naming.prefix == "backup/"
-    assert settings.policy == Policy(Overwrite.NEVER, deletes=True, tags=Tags.METADATA)
-    assert settings.lifecycle_deletes is True
+    assert settings.policy == Policy(Overwrite.NEVER, deletes=Deletes.ALL, tags=Tags.METADATA)
     assert (settings.service, settings.metrics_namespace) == ("service", "Namespace")
     assert settings.storage_classes == {"STANDARD_IA": "NEARLINE", "GLACIER_IR": "COLDLINE"}
 
@@ -72,7 +76,7 @@ def test_all_variables_are_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("OVERWRITE", "always", "changed or never"),
+        ("OVERWRITE", "always", "changed, own or never"),
         ("REPLICATE_DELETES", "yes", "true or false"),
         ("REPLICATE_LIFECYCLE_DELETES", "1", "true or false"),
         ("REPLICATE_TAGS", "on", "off, contexts or metadata"),

@@ -15,6 +15,7 @@ from replicate.entry.execution_watch import WATCH, facts, message, read
 from replicate.entry.invocation import Change
 from replicate.entry.sqs import parse
 from replicate.errors import IntegrityError, SourceArchivedError, SourceUnavailableError
+from replicate.protocol.evidence import HINT, REQUEST, Evidence, user_deletion
 from replicate.protocol.large import MAX_ROUNDS
 from replicate.protocol.model import SourceRef
 from replicate.workflow import PermanentError, TransientError, WrongBytesError
@@ -131,15 +132,15 @@ def test_malformed_step_fails_permanently(event: dict[str, Any]) -> None:
         stores().function().step(event, Context())
 
 
-def test_execution_has_the_policy_and_the_lag_of_its_event(
+def test_execution_has_the_lag_of_its_event_and_deletes_no_replica_that_it_finds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A lifecycle deletion must not become a deletion by a user on its way."""
-    environ = {"REPLICATE_DELETES": "true", "REPLICATE_LIFECYCLE_DELETES": "false"}
+    """The message that waits for it carries the evidence, and its run deletes."""
+    environ = {"REPLICATE_DELETES": "true", "REPLICATE_LIFECYCLE_DELETES": "true"}
     made = stores()
     made.environ = ENVIRON | environ
     occurred_at = datetime.now(UTC) - timedelta(seconds=90)
-    event = facts(Change(REF, occurred_at, by_lifecycle=True))
+    event = facts(Change(REF, occurred_at))
     state = invoke(made, "plan", {"mine": None, "round": 0, "event": event})
     for number in state["slices"]:
         invoke(made, "slice", {**state, "number": number})
@@ -151,8 +152,7 @@ def test_execution_has_the_policy_and_the_lag_of_its_event(
     made.s3.delete(REF)
     done = invoke(made, "plan", {"mine": state["mine"], "round": 1, "event": event})
     assert done["result"]["reason"] == "source_gone"
-    done = invoke(made, "plan", {"mine": None, "round": 0, "event": facts(Change(REF))})
-    assert done["result"]["reason"] == "deleted"
+    assert set(made.gcs.objects) == {"key"}
 
 
 def test_execution_without_an_event_has_no_lag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,11 +164,19 @@ def test_execution_without_an_event_has_no_lag(capsys: pytest.CaptureFixture[str
     assert "ReplicationLag" not in capsys.readouterr().out
 
 
-def test_watch_has_the_policy_and_the_lag_of_its_event() -> None:
+@pytest.mark.parametrize("evidence", [REQUEST, HINT, user_deletion(datetime.now(UTC))])
+def test_watch_has_the_evidence_and_the_lag_of_its_event(evidence: Evidence) -> None:
     now = datetime.now(UTC)
-    waiting = Change(REF, now - timedelta(hours=1), by_lifecycle=True, since=now)
+    waiting = Change(REF, now - timedelta(hours=1), evidence=evidence, since=now)
     (change,) = read(json.loads(message(waiting, "name-1", now))).changes
     assert change == replace(waiting, watched=frozenset({"name-1"}))
+
+
+def test_watch_of_an_earlier_release_is_no_evidence() -> None:
+    event = {"occurred_at": None, "by_lifecycle": False}
+    watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1", "event": event}
+    (change,) = read({"executionWatch": watch}).changes
+    assert change.evidence == HINT
 
 
 @pytest.mark.parametrize(("sent_after_s", "waits_anew"), [(1, False), (900, True)])

@@ -21,6 +21,8 @@ from replicate.protocol.model import Result, SourceRef
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.scope import Scope
+from replicate.reconcile import costs
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.telemetry import Telemetry
 from tools.benchmarks.machine import Json, Machine
@@ -29,21 +31,22 @@ from tools.common.tables import table
 
 MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
 REF = SourceRef("source", "key")
+_SCOPE = Scope(frozenset({REF.bucket}))
 _STAGING = ".s3-to-gcs-replicator/staging/"
 
 LAMBDA_TIMEOUT_S = 900
 """The function's timeout in template.yaml."""
 
 PRICES = {
-    "Egress": (0.09, "GB", "$0.09"),
-    "Lambda, x86_64": (0.0000166667, "GB-s", "$0.0000166667"),
-    "GCS class A": (5e-6, "operations", "$5.00 per million"),
+    "Egress": (costs.EGRESS_PER_GIB, "GB", "$0.09"),
+    "Lambda, x86_64": (costs.LAMBDA_GB_SECOND, "GB-s", "$0.0000166667"),
+    "GCS class A": (costs.CLASS_A, "operations", "$5.00 per million"),
     "Step Functions": (25e-6, "transitions", "$25.00 per million"),
-    "GCS class B": (0.4e-6, "operations", "$0.40 per million"),
-    "S3 requests": (0.4e-6, "requests", "$0.40 per million"),
-    "Lambda requests": (0.2e-6, "requests", "$0.20 per million"),
+    "GCS class B": (costs.CLASS_B, "operations", "$0.40 per million"),
+    "S3 requests": (costs.S3_REQUEST, "requests", "$0.40 per million"),
+    "Lambda requests": (costs.LAMBDA_REQUEST, "requests", "$0.20 per million"),
 }
-"""Dollars, units and texts: list prices of us-east-1 and of a GCS bucket in one region, 2026-11."""
+"""Dollars, units and texts."""
 
 _DOCS = Path(__file__).parents[2] / "docs"
 
@@ -100,7 +103,7 @@ class _Function:
 
     def invoke(self, event: Json) -> Json:
         started = self.clock.now
-        result = workflow.step(lambda _: self.copy, self.telemetry, event)
+        result = workflow.step(self.copy, self.telemetry, event, _SCOPE)
         self.durations_ms.append(math.ceil((self.clock.now - started) * 1000))
         return result
 
@@ -177,7 +180,7 @@ def times() -> str:
     return table(head, rows)
 
 
-def costs() -> str:
+def cost_table() -> str:
     """Return the table of docs/COSTS.md: with 40 functions, for each bandwidth."""
     scenarios = [next(each) for _, each in groupby(SCENARIOS, lambda each: each.mib_per_s)]
     outcomes = [simulate(scenario) for scenario in scenarios]
@@ -193,13 +196,13 @@ def costs() -> str:
     return table(["Item", "Arithmetic", *head], rows, text_columns=2)
 
 
-DOCUMENTS = {_DOCS / "PERFORMANCE.md": times, _DOCS / "COSTS.md": costs}
-_MARKED = re.compile(r"(<!-- make simulate -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCUMENTS = {_DOCS / "PERFORMANCE.md": times, _DOCS / "COSTS.md": cost_table}
 
 
-def written(text: str, content: str) -> str:
+def written(text: str, content: str, command: str = "make simulate") -> str:
     """Return a document with new content between its marks."""
-    return _MARKED.sub(lambda marks: f"{marks[1]}{content}\n{marks[2]}", text)
+    marked = re.compile(f"(<!-- {command} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda marks: f"{marks[1]}{content}\n{marks[2]}", text)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
                           or directly ───────^──── failed ─────────^    │ failed for good
                                              ^──────── redrive ──── FailureQueue
 
-A large object: function ──> execution of the state machine ──> LambdaApi ──> function, in slices
+A large object, a reconcile: execution of a state machine ──> LambdaApi ──> function, in parallel
 
 moto's CloudFormation ignores bucket notifications, so each resource is created here from the
 properties that the transformed template has for it.
@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tools.local import state_machines
 from tools.local.aws import Aws
 from tools.local.bucket_notifications import BucketNotifications, settle
 from tools.local.cloud import REPLICA, LocalCloud
@@ -53,7 +54,10 @@ class Deployment:
     event_queue: str
     failure_queue: str
     state_machine: str
-    """Its ARN; empty without one."""
+    """The ARN of the one for large objects; empty without one."""
+    reconcile_machine: str
+    reports: str
+    """Name of the bucket of reports."""
 
     def settle(self) -> None:
         """Wait until every event that goes to the function directly has ended."""
@@ -82,7 +86,7 @@ def deployed(
 ) -> Iterator[Deployment]:
     """Deploy the template with a source bucket of this name and these parameters.
 
-    Without `large` there is no state machine.
+    Without `large` there is no state machine for large objects.
     """
     stack = Stack(
         SourceBucketName=bucket,
@@ -104,10 +108,13 @@ def deployed(
         aws.queue_arn(f"{bucket}-EventQueue"): event_queue,
     }
     direct_queue = aws.create_queue(f"{bucket}-ReplicateFunction")
+    reports = f"{bucket}-reports"
+    aws.create_bucket(reports)
     settings = {
         "LARGE_STATE_MACHINE_ARN": "",
         "EVENT_QUEUE_URL": event_queue,
         "FAILURE_QUEUE_URL": failure_queue,
+        "REPORTS_BUCKET": reports,
         **RETRIES,
     }
     if large:
@@ -120,7 +127,7 @@ def deployed(
         LambdaService(
             functions,
             retry_delays_s=RETRY_DELAYS_S[: asynchronous["MaximumRetryAttempts"]],
-            on_failure=lambda delivery: _send_failure(
+            on_failure=lambda delivery: send_failure(
                 aws, queues[asynchronous["DestinationConfig"]["OnFailure"]["Destination"]], delivery
             ),
         )
@@ -147,6 +154,8 @@ def deployed(
                 event_queue=event_queue,
                 failure_queue=failure_queue,
                 state_machine=settings["LARGE_STATE_MACHINE_ARN"],
+                reconcile_machine=state_machines.create(aws, "reconcile", bucket),
+                reports=reports,
             )
 
 
@@ -208,7 +217,7 @@ def _create_rule(aws: Aws, name: str, properties: Json) -> None:
     aws.events.put_targets(Rule=name, Targets=targets)
 
 
-def _send_failure(aws: Aws, queue: str, delivery: Delivery) -> None:
+def send_failure(aws: Aws, queue: str, delivery: Delivery) -> None:
     """Send what Lambda sends to a failure destination after the last attempt."""
     error = delivery.errors[-1]
     failure = {

@@ -1,17 +1,12 @@
 """The state machine that copies large objects, run by moto."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tools.local.aws import ACCOUNT, REGION, Aws
-from tools.local.notifications import Json
-from tools.local.runtime import REPOSITORY
+from tools.local import state_machines
+from tools.local.aws import Aws
 
 WATCH_DELAY_S = 1
-MACHINE = REPOSITORY / "statemachines/large-object.asl.json"
-QUICK_RETRIES = {"IntervalSeconds": 1, "BackoffRate": 1, "MaxDelaySeconds": 2}
-"""Instead of minutes: moto waits as long as Step Functions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +29,7 @@ class LargeObjects:
 
         A LambdaApi must serve the function by this name.
         """
-        machine = aws.create_state_machine(function, _definition(function))
+        machine = state_machines.create(aws, "large-object", function)
         delay = str(WATCH_DELAY_S)
         return {
             **self.sizes,
@@ -42,14 +37,3 @@ class LargeObjects:
             "WATCH_DELAY_SECONDS": delay,
             "EXECUTION_SETTLE_SECONDS": "0",
         }
-
-
-def _definition(function: str) -> str:
-    """Return the state machine that invokes a function, with short waits."""
-    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
-    text = MACHINE.read_text().replace("${FunctionArn}", arn)
-    return json.dumps(json.loads(text, object_hook=_quicken))
-
-
-def _quicken(described: Json) -> Json:
-    return {name: QUICK_RETRIES.get(name, value) for name, value in described.items()}

@@ -9,13 +9,26 @@ from pathlib import Path
 
 from tools.local.aws import Aws
 from tools.local.cloud import local_cloud
+from tools.local.event_source_mapping import EventSourceMapping
 from tools.local.google_cloud import GoogleCloud
+from tools.local.lambda_api import LambdaApi
+from tools.local.lambda_service import LambdaService
+from tools.local.large_objects import LargeObjects
 from tools.local.notifications import Json
 from tools.local.runtime import LambdaRuntime
 from tools.soak.options import Options
 
 SOURCE = "soak"
 FAULTS_LOG = "faults.jsonl"
+STAGING = ".s3-to-gcs-replicator/"
+"""The names of parts begin with it. They are no replicas."""
+
+VISIBILITY_S = 120
+"""Longer than a run takes."""
+
+MOST_RECEIVED = 1000
+RETRIES = {"RETRY_FIRST_SECONDS": "1", "RETRY_LONGEST_SECONDS": "8"}
+"""Of failed messages. The function's own are a minute to an hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +40,24 @@ class SoakCloud:
     google: GoogleCloud
     runtimes: list[LambdaRuntime]
     queue_url: str
+    lambda_api: LambdaApi
+    event_queue: str
+    """Holds failed events, and messages that wait for executions of large objects."""
+    failed_queue: str
+
+    def mapping(self, service: LambdaService) -> EventSourceMapping:
+        """Return what invokes the function with the messages of the event queue."""
+        properties = {
+            "EventSourceArn": self.aws.queue_arn(f"{SOURCE}-waiting"),
+            "BatchSize": 10,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        }
+        return EventSourceMapping(self.aws, self.event_queue, properties, service.invoke)
+
+    def letters(self) -> list[Json]:
+        """Take the first events out of the dead-letter queue."""
+        received = self.aws.sqs.receive_message(QueueUrl=self.failed_queue, MaxNumberOfMessages=10)
+        return [json.loads(message["Body"]) for message in received.get("Messages", [])]
 
     def faults(self) -> list[Json]:
         """Return every fault that happened, as `FaultInjector` logs it."""
@@ -47,16 +78,37 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
         *("--outage-every-s", str(options.outage_every_s if options.faults else 0)),
     ]
     with local_cloud(gcs_command=gcs) as cloud, ExitStack() as stack:
+        aws = cloud.aws
+        failed_queue = aws.create_queue(f"{SOURCE}-failed")
+        redrive = {
+            "deadLetterTargetArn": aws.queue_arn(f"{SOURCE}-failed"),
+            "maxReceiveCount": MOST_RECEIVED,
+        }
+        event_queue = aws.create_queue(
+            f"{SOURCE}-waiting",
+            {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": str(VISIBILITY_S)},
+        )
+        environment = {
+            **cloud.function_environment,
+            "SOURCE_BUCKETS": SOURCE,
+            "EVENT_QUEUE_URL": event_queue,
+            "FAILURE_QUEUE_URL": failed_queue,
+            **RETRIES,
+            **LargeObjects(sizes=options.sizes).deploy(aws, SOURCE),
+        }
         runtimes = []
         for number in range(options.workers):
-            runtime = cloud.another_function(f"soak-{number}")
+            runtime = LambdaRuntime(environment, folder=cloud.folder, name=f"soak-{number}")
             stack.callback(runtime.close)
             runtimes.append(runtime)
-        cloud.aws.create_bucket(SOURCE)
+        aws.create_bucket(SOURCE)
         yield SoakCloud(
             folder=cloud.folder,
-            aws=cloud.aws,
+            aws=aws,
             google=cloud.google,
             runtimes=runtimes,
-            queue_url=cloud.aws.notify_queue(SOURCE),
+            queue_url=aws.notify_queue(SOURCE),
+            lambda_api=cloud.lambda_api,
+            event_queue=event_queue,
+            failed_queue=failed_queue,
         )

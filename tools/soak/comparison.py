@@ -12,7 +12,7 @@ from tools.local.audit import Pair, audit
 from tools.local.aws import REGION
 from tools.local.cloud import REPLICA
 from tools.local.notifications import Json
-from tools.soak.cloud import SOURCE, SoakCloud
+from tools.soak.cloud import SOURCE, STAGING, SoakCloud
 from tools.soak.keys import BEYOND_RCLONE
 from tools.soak.stats import RunStats
 
@@ -49,6 +49,8 @@ class Findings:
     comparisons: Sequence[Comparison]
     open_sessions: int
     unexpected_sessions: int
+    parts_left: int
+    """Parts of versions that were overwritten while they were copied: the lifecycle rule's work."""
     problems: Sequence[str]
 
 
@@ -63,10 +65,13 @@ def compare(
 
     `undelivered` are the keys of the events that still fail.
     """
-    pairs = audit(cloud.aws.s3, [SOURCE], cloud.google.bucket)
+    both = audit(cloud.aws.s3, [SOURCE], cloud.google.bucket)
+    pairs = [pair for pair in both if not pair.name.startswith(STAGING)]
     comparisons = [compare_by_rclone(cloud), compare_by_audit(pairs)]
     differing = sorted({pair.name for pair in pairs if pair.source} ^ expected_keys)
-    sessions = Counter(cloud.google.open_sessions())
+    sessions = Counter(
+        name for name in cloud.google.open_sessions() if not name.startswith(STAGING)
+    )
     unexpected = sessions - expected_open_sessions(stats.interrupted_keys, faults)
     problems = [
         *(problem for each in comparisons for problem in each.problems()),
@@ -75,7 +80,8 @@ def compare(
         *(f"visible in GCS, never in S3: {key}" for key in stats.never_in_source[:MOST_NAMED]),
         *(f"{count} upload session(s) left open: {key}" for key, count in unexpected.items()),
     ]
-    return Findings(comparisons, sessions.total(), unexpected.total(), problems)
+    left = len(both) - len(pairs)
+    return Findings(comparisons, sessions.total(), unexpected.total(), left, problems)
 
 
 def compare_by_rclone(cloud: SoakCloud) -> Comparison:
@@ -84,7 +90,8 @@ def compare_by_rclone(cloud: SoakCloud) -> Comparison:
     done = subprocess.run(  # noqa: S603 - our own command
         [
             *(rclone.COMMAND, "check", "--download", "--checkers", "4"),
-            *("--exclude", f"/{BEYOND_RCLONE}/**", "--combined", report),
+            *("--exclude", f"/{BEYOND_RCLONE}/**", "--exclude", f"/{STAGING}**"),
+            *("--combined", report),
             *(f"s3:{SOURCE}", f"gcs:{REPLICA}"),
         ],
         env={

@@ -17,7 +17,7 @@ OUTAGE_RATE = 0.9
 OUTAGE = "503 in an outage"
 
 DATA = frozenset({"objects.insert", "upload.put", "upload.final"})
-WITH_BODY = DATA | {"objects.patch"}
+WITH_BODY = DATA | {"objects.patch", "objects.compose"}
 FUNCTION_OPERATIONS = WITH_BODY | {
     "objects.get",
     "objects.delete",

@@ -7,6 +7,7 @@ import threading
 
 from google.cloud import storage
 
+from tools.soak.cloud import STAGING
 from tools.soak.stats import RunStats
 
 EVERY_S = 3.0
@@ -22,6 +23,8 @@ def check_replica(bucket: storage.Bucket, stats: RunStats) -> None:
     """Compare each visible object with all contents that its key has had."""
     seen = 0
     for blob in bucket.list_blobs(fields="items(name,crc32c),nextPageToken"):
+        if blob.name.startswith(STAGING):
+            continue
         seen += 1
         if blob.crc32c not in stats.contents.get(blob.name, ()):
             stats.never_in_source.append(blob.name)

@@ -32,6 +32,13 @@ class Options:
     out: Path = _option(REPOSITORY / ".cache/soak", "folder of the report")  # noqa: RUF009 - a field
 
     @property
+    def sizes(self) -> dict[str, str]:
+        """The function's sizes: beside one stream also parts, and slices from 8 of 20 MiB on."""
+        kib = self.largest_mib * 1024
+        tenths = {"PARALLEL_FROM": 2, "LARGE_FROM": 4, "PART_SIZE": 1, "SLICE_SIZE": 3}
+        return {name: f"{kib * tenth // 10} KiB" for name, tenth in tenths.items()}
+
+    @property
     def command(self) -> str:
         """The command that repeats the run."""
         changed = [

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from tools.local.bucket_notifications import BucketNotifications
+from tools.local.deployment import send_failure
 from tools.local.lambda_service import LambdaService
 from tools.local.notifications import Json, object_key
 from tools.soak.changes import ChangePlan
-from tools.soak.cloud import SoakCloud, soak_cloud
+from tools.soak.cloud import SOURCE, SoakCloud, soak_cloud
 from tools.soak.comparison import Findings, compare
 from tools.soak.event_shuffler import EventShuffler
 from tools.soak.monitor import check_replica, monitor_replica
@@ -26,7 +27,6 @@ RETRY_DELAYS_S = (1.0, 2.0)
 """Before Lambda's two retries. Lambda waits one minute and two."""
 
 LANES = 2
-REDRIVES = 3
 POLL_S = 0.2
 PROGRESS_EVERY_S = 10.0
 
@@ -88,7 +88,10 @@ class _Run:
         self._console = console
         self._stopping = threading.Event()
         self._service = LambdaService(
-            cloud.runtimes, retry_delays_s=RETRY_DELAYS_S, on_delivery=stats.record_delivery
+            cloud.runtimes,
+            retry_delays_s=RETRY_DELAYS_S,
+            on_delivery=stats.record_delivery,
+            on_failure=lambda delivery: send_failure(cloud.aws, cloud.event_queue, delivery),
         )
         shuffler = EventShuffler(self._service, stats, options)
         self._notifications = BucketNotifications(cloud.aws, cloud.queue_url, shuffler.forward)
@@ -99,8 +102,10 @@ class _Run:
             seed=options.seed,
             stopping=self._stopping,
         )
-        self._threads = ThreadPoolExecutor(LANES + 2)
+        self._mapping = cloud.mapping(self._service)
+        self._threads = ThreadPoolExecutor(LANES + 3)
         self._background = [
+            self._threads.submit(self._poll_event_queue),
             self._threads.submit(self._killer.run),
             self._threads.submit(monitor_replica, cloud.google.bucket, stats, self._stopping),
         ]
@@ -108,22 +113,30 @@ class _Run:
 
     def play(self) -> list[str]:
         """Run all phases; return the keys of the events that still fail at the end."""
+        with self._cloud.lambda_api.serving(SOURCE, self._service.invoke):
+            return self._play()
+
+    def _play(self) -> list[str]:
         try:
             self._write()
             self._settle("delivering the last events")
             self._cloud.google.clear_faults()
             self._killer.stop()
-            for _ in range(REDRIVES):
-                self._stats.count("redriven", len(self._service.redrive()))
-                self._settle("redriving")
+            self._settle("waiting for the last retries")
             self._stats.mark("settled")
             check_replica(self._cloud.google.bucket, self._stats)
-            return [object_key(delivery.event) for delivery in self._service.failed]
+            return [object_key(letter) for letter in self._cloud.letters()]
         finally:
             self._stopping.set()
             self._threads.shutdown()
             self._notifications.close()
             self._service.close()
+
+    def _poll_event_queue(self) -> None:
+        """Invoke the function with failed events, and messages that wait for executions."""
+        while not self._stopping.wait(POLL_S):
+            while batch := self._mapping.poll():
+                self._stats.record_batch(batch)
 
     def _write(self) -> None:
         """Make all changes, while their events are delivered."""
@@ -166,4 +179,4 @@ class _Run:
                 f" {stats.counts['retries']} retries, {len(stats.kills)} kills"
             )
         idle = [self._notifications.is_idle(), self._service.is_idle()]  # in the events' order
-        return all(idle)
+        return all(idle) and not self._cloud.aws.queue_length(self._cloud.event_queue)

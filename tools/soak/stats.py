@@ -1,5 +1,6 @@
 """What happens in a run, recorded from many threads."""
 
+import json
 import re
 import threading
 import time
@@ -10,6 +11,7 @@ from datetime import datetime
 from statistics import quantiles
 from urllib.parse import unquote_plus
 
+from tools.local.event_source_mapping import Batch
 from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json
 from tools.local.runtime import EXITED, FunctionError
@@ -94,7 +96,7 @@ class RunStats:
         with self._lock:
             self.counts["invocations"] += delivery.attempts
             self.counts["retries"] += delivery.attempts - 1
-            self.counts["stored in the failure list"] += delivery.error is not None
+            self.counts["handed to the event queue"] += delivery.error is not None
             for error in delivery.errors:
                 self.failures.update(_error_codes(error))
                 if error.error_type == EXITED:
@@ -104,6 +106,22 @@ class RunStats:
             if delivery.response:
                 for each in records:
                     self._record_arrival(each, delivery.delay_s)
+
+    def record_batch(self, batch: Batch) -> None:
+        """Record an invocation with failed events, and messages that wait for executions."""
+        error = batch.response if isinstance(batch.response, FunctionError) else None
+        failed = batch.failed()
+        with self._lock:
+            for message in batch.event["Records"]:
+                body = json.loads(message["body"])
+                records = body.get("requestPayload", {}).get("Records", [])
+                self.counts["retries of the queue" if records else "looks after executions"] += 1
+                if error and error.error_type == EXITED:
+                    keys = [body["executionWatch"]["key"]] if not records else map(_key, records)
+                    self.interrupted_keys.update(keys)
+                if message["messageId"] not in failed:
+                    for each in records:
+                        self._record_arrival(each, 0.0)
 
     def _record_arrival(self, record: Json, held_back_s: float) -> None:
         """Only the first success of a record counts; its sequencer identifies it."""

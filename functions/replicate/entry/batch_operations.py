@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from replicate.entry.invocation import Change, Invocation, Message, Results, reading, source_ref
 from replicate.entry.s3_notification import decoded
 from replicate.errors import InvalidEventError, ReplicationError
+from replicate.protocol.evidence import REQUEST
 
 MAX_RESULT_CHARACTERS = 1024
 """Longest text of a task in the completion report."""
@@ -53,7 +54,7 @@ def _message(task: Mapping[str, Any]) -> Message:
         with reading("a task of S3 Batch Operations"):
             bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
             ref = source_ref(bucket, decoded(task["s3Key"]))
-            return Message(task_id, (Change(ref, is_request=True),))
+            return Message(task_id, (Change(ref, evidence=REQUEST),))
     except InvalidEventError as error:
         return Message(task_id, errors=(error,))
 

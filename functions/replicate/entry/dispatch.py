@@ -5,21 +5,24 @@ from datetime import datetime
 
 from replicate.entry import batch_operations, envelopes, sqs
 from replicate.entry.invocation import AsynchronousInvocation, Context, Invocation, unsupported
+from replicate.protocol.scope import Scope
 
 
-def parse(
-    event: object, now: datetime, context: Context, source_buckets: frozenset[str]
-) -> Invocation:
+def parse(event: object, now: datetime, context: Context, scope: Scope) -> Invocation:
     """Read an event. Raise InvalidEventError if it comes from none of the invokers.
 
-    `source_buckets` are those that an API request may name.
+    A change outside `scope` is refused, whoever the invoker is.
     """
+    return _read(event, now, context).within(scope)
+
+
+def _read(event: object, now: datetime, context: Context) -> Invocation:
     if not isinstance(event, Mapping):
         raise unsupported("not a JSON object")
     if _is_http(event):
         from replicate.entry import http_api  # noqa: PLC0415 - other invokers do without its imports
 
-        return http_api.parse(event, context.aws_request_id, source_buckets)
+        return http_api.parse(event, context.aws_request_id)
     if "invocationSchemaVersion" in event:
         return batch_operations.parse(event)
     if _is_sqs(event):

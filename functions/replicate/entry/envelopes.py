@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from replicate.entry import eventbridge, execution_watch, s3_notification
+from replicate.entry import eventbridge, execution_watch, nomination, s3_notification
 from replicate.entry.execution_watch import WATCH
 from replicate.entry.invocation import Message, unsupported
+from replicate.entry.nomination import NOMINATION
 from replicate.errors import InvalidEventError
 
 MAX_NESTING = 8
@@ -39,6 +40,8 @@ def _read(inner: object, now: datetime, message_id: str, sent_at: datetime | Non
         raise unsupported("too many envelopes")
     if WATCH in inner:
         return execution_watch.read(inner, message_id, sent_at)
+    if NOMINATION in inner:
+        return nomination.read(inner, message_id)
     if inner.get("source") == "aws.s3":
         return eventbridge.read(inner, now, message_id)
     return s3_notification.read(inner, now, message_id)

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, Message, expect, reading, source_ref, stated_size
+from replicate.entry.invocation import (
+    Change,
+    Message,
+    expect,
+    reading,
+    source_ref,
+    stated_evidence,
+    stated_size,
+)
 from replicate.errors import InvalidEventError
 
 
@@ -34,5 +42,9 @@ def _change(event: Mapping[str, Any], now: datetime) -> Change:
                 age=now - occurred_at,
             ),
             size,
-            by_lifecycle=detail.get("reason") == "Lifecycle Expiration",
+            stated_evidence(
+                user_deleted=event["detail-type"] == "Object Deleted"
+                and detail.get("reason") == "DeleteObject",
+                occurred_at=occurred_at,
+            ),
         )

@@ -2,7 +2,7 @@
 
 While the execution runs, the function sends the message again. Afterwards it replicates the key as
 for any event. So the event is kept by its message, and never by the execution alone. The message
-and the execution's input hold what must be known of the event: its run has the same policy.
+and the execution's input hold what must be known of the event: its time and its evidence.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 from replicate.entry.invocation import Change, Message, reading, source_ref
 from replicate.errors import InvalidEventError
+from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.model import SourceRef
 
 WATCH = "executionWatch"
@@ -26,15 +27,18 @@ def facts(change: Change) -> dict[str, Any]:
     """Describe an event as a JSON value, for `change`."""
     return {
         "occurred_at": change.occurred_at.isoformat() if change.occurred_at else None,
-        "by_lifecycle": change.by_lifecycle,
+        "evidence": str(change.evidence),
     }
 
 
 def change(ref: SourceRef, described: Mapping[str, Any] | None) -> Change:
     """Return the change that `facts` has described; without them, one that nothing is known of."""
     known = described or {}
+    evidence = known.get("evidence")
     return Change(
-        ref, _time(known.get("occurred_at")), by_lifecycle=known.get("by_lifecycle") is True
+        ref,
+        _time(known.get("occurred_at")),
+        evidence=Evidence.parse(evidence) if evidence else HINT,
     )
 
 

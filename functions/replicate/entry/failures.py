@@ -21,6 +21,12 @@ The queue would delete it after 12 days. The age counts from the moment in which
 into the queue.
 """
 
+MAX_TRANSFERS = 5
+"""Deliveries after which an object that was transferred each time, and never arrived, is given up.
+
+It is damaged in S3, or too slow. Every attempt is paid for by its bytes.
+"""
+
 MAX_MESSAGE_CHARACTERS = 1000
 """Longest text of an error in a dead letter. The log has all of it."""
 
@@ -61,8 +67,13 @@ class Failure:
         One transient cause makes it worthwhile: it then meets the permanent ones again.
         """
         receipt = self.message.receipt
-        is_old = receipt is not None and receipt.age > GIVE_UP_AFTER
-        return is_old or not any(cause.error.retryable for cause in self.causes)
+        if receipt is not None and receipt.age > GIVE_UP_AFTER:
+            return True
+        is_tried_often = receipt is not None and receipt.receives >= MAX_TRANSFERS
+        return not any(
+            cause.error.retryable and not (cause.error.moves_bytes and is_tried_often)
+            for cause in self.causes
+        )
 
     def delay_s(self, policy: RedeliveryPolicy) -> float:
         """Return the seconds until the next delivery: at least those that a store asked for."""

@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from aws_lambda_powertools.utilities.data_classes import (
     APIGatewayProxyEvent,
@@ -20,10 +20,11 @@ from replicate.errors import (
     ObjectNotFoundError,
     ReplicationError,
     RouteNotFoundError,
-    SourceNotAllowedError,
     UnsupportedMediaTypeError,
 )
-from replicate.protocol.model import Reason, Result, SourceRef, Status
+from replicate.protocol.evidence import REQUEST
+from replicate.protocol.model import Result, SourceRef, Status
+from replicate.protocol.scope import Scope
 
 ROUTE = "/v1/replicate"
 MAX_BODY_CHARACTERS = 16 * 1024
@@ -37,7 +38,6 @@ _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}
 
 _STATUS = {
     Status.REPLICATED: HTTPStatus.CREATED,
-    Status.DELETED: HTTPStatus.CREATED,
     Status.SKIPPED: HTTPStatus.OK,
     Status.IN_PROGRESS: HTTPStatus.ACCEPTED,
 }
@@ -54,12 +54,21 @@ class HttpInvocation(Invocation):
 
     answers_for_failures: ClassVar[bool] = True
 
+    def within(self, scope: Scope) -> Self:
+        """Refuse a request for an object outside the scope."""
+        try:
+            for change in self.changes:
+                scope.require(change.ref)
+        except ReplicationError as error:
+            return replace(self, messages=(), refusal=error)
+        return self
+
     def respond(self, results: Results) -> dict[str, Any]:
         """Return the response: 201, 200 (skipped), 202 (in progress), or the error's status."""
         result = self.refusal or next(iter(results.values()))
         if isinstance(result, ReplicationError):
             return self._refuse(result)
-        if result.source is None and result.reason is not Reason.DELETED:
+        if result.source is None:
             return self._refuse(_object_not_found(result))
         return _response(_STATUS[result.reason.status], report.result(result))
 
@@ -73,21 +82,19 @@ class HttpInvocation(Invocation):
         return _response(error.status, body, headers)
 
 
-def parse(
-    event: Mapping[str, Any], request_id: str, source_buckets: frozenset[str]
-) -> HttpInvocation:
+def parse(event: Mapping[str, Any], request_id: str) -> HttpInvocation:
     """Read a request. Raise InvalidEventError if it is not of the shape that API Gateway sends."""
     with reading("an API Gateway request"):
         is_v2 = event.get("version") == "2.0"
         request = (APIGatewayProxyEventV2 if is_v2 else APIGatewayProxyEvent)(dict(event))
         try:
-            change = Change(_requested(request, source_buckets), is_request=True)
+            change = Change(_requested(request), evidence=REQUEST)
         except ReplicationError as error:
             return HttpInvocation(messages=(), request_id=request_id, refusal=error)
         return HttpInvocation(messages=(Message(changes=(change,)),), request_id=request_id)
 
 
-def _requested(request: _Request, source_buckets: frozenset[str]) -> SourceRef:
+def _requested(request: _Request) -> SourceRef:
     """Return the object that a request names. Raise ReplicationError."""
     if request.path.rstrip("/") != ROUTE:
         raise RouteNotFoundError(f"There is no {request.path}. Use POST {ROUTE}.")
@@ -98,13 +105,7 @@ def _requested(request: _Request, source_buckets: frozenset[str]) -> SourceRef:
         raise UnsupportedMediaTypeError(
             "The body's type is not JSON. Send the header Content-Type: application/json."
         )
-    ref = _ref(_json(_text(request)))
-    if ref.bucket not in source_buckets:
-        raise SourceNotAllowedError(
-            f"This API does not replicate from the bucket {ref.bucket}. Its operator lists the"
-            " buckets in SOURCE_BUCKETS."
-        )
-    return ref
+    return _ref(_json(_text(request)))
 
 
 def _text(request: _Request) -> str:

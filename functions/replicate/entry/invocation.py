@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, Self
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
+from replicate.protocol.evidence import HINT, Evidence, Kind, user_deletion
 from replicate.protocol.model import Expectation, Result, SourceRef
+from replicate.protocol.scope import Scope
 from replicate.report import result as described
 
 
@@ -46,15 +48,18 @@ class Change:
     expectation: Expectation = Expectation.UNKNOWN
     size: int | None = None
     """In bytes, as the event states it."""
-    by_lifecycle: bool = False
-    """A lifecycle rule of S3 deleted the object."""
+    evidence: Evidence = HINT
+    """What the event proves if the object is gone."""
     watched: frozenset[str] = frozenset()
     """Names of the executions that the event waits for."""
     since: datetime | None = None
     """When it began to wait; None if it has not waited. Executions that failed before do not count:
     since then somebody may have removed the cause."""
-    is_request: bool = False
-    """The API or a job asks for the present state: there is no event that must be kept."""
+
+    @property
+    def is_request(self) -> bool:
+        """The API or a job asks for the present state: there is no event that must be kept."""
+        return self.evidence.kind is Kind.REQUEST
 
     def expect(self, parallel_from: int) -> Expectation:
         """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.
@@ -74,10 +79,9 @@ class Change:
             min(times, default=None),
             Expectation.CHANGED if expected else Expectation.UNKNOWN,
             max(sizes, default=None),
-            by_lifecycle=self.by_lifecycle and other.by_lifecycle,
+            evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
             since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - one is new
-            is_request=self.is_request and other.is_request,
         )
 
 
@@ -87,6 +91,11 @@ def expect(*, created: bool, size: int | None, age: timedelta) -> Expectation:
         return Expectation.UNKNOWN
     is_small = size is not None and size <= SMALL_BYTES
     return Expectation.NEW if is_small else Expectation.CHANGED
+
+
+def stated_evidence(*, user_deleted: bool, occurred_at: datetime) -> Evidence:
+    """Return what an event of S3 proves if the object is gone."""
+    return user_deletion(occurred_at) if user_deleted else HINT
 
 
 def stated_size(value: object) -> int | None:
@@ -141,6 +150,18 @@ class Message:
     receipt: Receipt | None = None
     """None if the message does not come from a queue."""
 
+    def within(self, scope: Scope) -> "Message":
+        """Return the message with an error for each change outside the scope."""
+        changes: list[Change] = []
+        errors = list(self.errors)
+        for change in self.changes:
+            try:
+                scope.require(change.ref)
+                changes.append(change)
+            except ReplicationError as error:
+                errors.append(error)
+        return replace(self, changes=tuple(changes), errors=tuple(errors))
+
     def causes(self, results: Results) -> tuple[Cause, ...]:
         """Return why the message failed. Empty if it succeeded."""
         found = [Cause(None, error) for error in self.errors]
@@ -159,6 +180,10 @@ class Invocation(ABC):
 
     answers_for_failures: ClassVar[bool] = False
     """Whether the invoker reads in the response what failed, and so keeps no event."""
+
+    def within(self, scope: Scope) -> Self:
+        """Return the invocation with an error for each change outside the scope."""
+        return replace(self, messages=tuple(message.within(scope) for message in self.messages))
 
     @property
     def changes(self) -> list[Change]:

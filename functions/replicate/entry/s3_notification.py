@@ -15,6 +15,7 @@ from replicate.entry.invocation import (
     expect,
     reading,
     source_ref,
+    stated_evidence,
     stated_size,
     unsupported,
 )
@@ -58,7 +59,9 @@ def _change(record: object, now: datetime) -> Change:
                 age=now - occurred_at,
             ),
             size,
-            by_lifecycle=name.startswith("LifecycleExpiration:"),
+            stated_evidence(
+                user_deleted=name.startswith("ObjectRemoved:"), occurred_at=occurred_at
+            ),
         )
 
 

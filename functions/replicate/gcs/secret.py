@@ -31,6 +31,7 @@ from replicate.errors import (
     UnavailableError,
 )
 from replicate.gcs.errors import MALFORMED
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, retrying
 
@@ -53,11 +54,19 @@ _AWS_TOKEN = "urn:ietf:params:aws:token-type:aws4_request"  # noqa: S105 - a typ
 class Secret:
     """A secret in Secrets Manager, by its name or ARN. Builds Google credentials from it."""
 
-    def __init__(self, clients: AwsClients, name: str, region: str, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        clients: AwsClients,
+        name: str,
+        region: str,
+        policy: RetryPolicy,
+        trusted: TrustedHosts,
+    ) -> None:
         self._clients = clients
         self._name = name
         self._region = region
         self._policy = policy
+        self._trusted = trusted
 
     def read(self, deadline: Deadline) -> str:
         """Return the current text of the secret.
@@ -68,8 +77,13 @@ class Secret:
         return retrying(lambda: self._read(deadline), self._policy, deadline)
 
     def credentials(self, text: str) -> Credentials:
-        """Build Google credentials from the text. Raise CredentialsError if it is malformed."""
+        """Build Google credentials from the text.
+
+        Raise CredentialsError if it is malformed, or names a host that is not trusted.
+        """
         info = _parse(text)
+        if problem := self._trusted.problem(info):
+            raise _malformed(problem)
         try:
             if info["type"] == _KEY:
                 return _from_key(info)

@@ -321,7 +321,11 @@ def _combined(
 
 @dataclass(slots=True)
 class Stop:
-    """Tells tasks that run at the same time that one of them failed."""
+    """Tells tasks that run at the same time that one of them failed.
+
+    A task notices it with its next read. One that waits for the network notices it when the wait
+    ends: after `RetryPolicy.io_timeout_s`, 20 seconds, at the latest.
+    """
 
     requested: bool = False
 

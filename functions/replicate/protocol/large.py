@@ -4,11 +4,13 @@ The execution's state holds names and numbers only; the staged objects are the r
 done. So every step may be repeated at any point, by a retry or by another execution.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from replicate.errors import LostRaceError
 from replicate.protocol.assembly import Assembler, Job
+from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
     Precondition,
@@ -20,7 +22,7 @@ from replicate.protocol.model import (
     VerifiedBy,
 )
 from replicate.protocol.parts import fingerprint, staging_folder
-from replicate.protocol.plan import Copy, decide
+from replicate.protocol.plan import Copy, Delete, decide, reason_to_write
 from replicate.protocol.replicator import Replicator
 
 MAX_ROUNDS = 10
@@ -51,7 +53,11 @@ class Planned:
 
 
 class LargeCopy:
-    """The steps of an execution, over the same stores as `Replicator`."""
+    """The steps of an execution, over the same stores as `Replicator`.
+
+    An execution is no evidence of a deletion: the event that waits for it is. So it deletes only
+    what its own commit has just created.
+    """
 
     def __init__(self, replicator: Replicator, assembler: Assembler) -> None:
         self._assembler = assembler
@@ -75,7 +81,7 @@ class LargeCopy:
             current = fingerprint(source) if source else None
             if mine and mine != current:
                 self.sweep(ref, mine)
-            plan = decide(ref, source, replica, self._replicator.policy)
+            plan = decide(ref, source, replica, self._replicator.policy, REQUEST)
             job = self._job(name, plan.source) if isinstance(plan, Copy) else None
             if isinstance(plan, Copy) and job:
                 if mine and mine != current:
@@ -86,7 +92,7 @@ class LargeCopy:
                     slices=job.cut.slices,
                 )
             try:
-                result = self._replicator.replicate(ref)
+                result = self._replicator.replicate(ref, evidence=REQUEST)
             except _StillLargeError:
                 continue
             copied = fingerprint(result.source) if result.source else None
@@ -103,7 +109,7 @@ class LargeCopy:
         job = self._job(name, source)
         if job is None or number >= job.cut.slices:
             return False  # the settings have changed since the plan
-        if not self._is_as_planned(name, planned):
+        if Precondition.unchanged(self._destination.head(name)) != planned.precondition:
             return False  # the commit would be in vain
         try:
             self._assembler.stage_slice(job, number)
@@ -118,7 +124,8 @@ class LargeCopy:
         if source is None or fingerprint(source) != planned.fingerprint:
             return None
         job = self._job(name, source)
-        if job is None or not self._is_as_planned(name, planned):
+        found = self._destination.head(name)  # a read costs less than a failed commit
+        if job is None or Precondition.unchanged(found) != planned.precondition:
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
@@ -127,14 +134,17 @@ class LargeCopy:
             )
         except LostRaceError:
             return None
-        if self._source.head(ref) != source:
+        reason = reason_to_write(ref, found)
+        current = self._source.head(ref)
+        if current != source:
+            if current is None and reason is not Reason.OVERWRITTEN:
+                self._take_back(ref, written)
             return None
         self.sweep(ref, planned.fingerprint)
-        is_new = not planned.precondition.generation
         return Result(
             ref=ref,
             uri=self._naming.uri(name),
-            reason=Reason.CREATED if is_new else Reason.OVERWRITTEN,
+            reason=reason,
             source=source,
             replica=written,
             bytes_copied=source.size,
@@ -146,6 +156,16 @@ class LargeCopy:
         """Delete what is staged for one version."""
         name = self._naming.name(ref)
         self._assembler.sweep(staging_folder(self._assembler.prefix, mine, name))
+
+    def _take_back(self, ref: SourceRef, written: Replica) -> None:
+        """Delete what the commit has just created, because its source is gone.
+
+        If others have changed it meanwhile, it is theirs.
+        """
+        plan = decide(ref, None, written, self._replicator.policy, OWN_WRITE)
+        if isinstance(plan, Delete):
+            with suppress(LostRaceError):
+                self._destination.delete(written.name, Precondition.unchanged(written))
 
     def _superseded(self, name: str, source: SourceObject, replica: Replica | None) -> Result:
         return Result(
@@ -161,11 +181,6 @@ class LargeCopy:
         storage_class = self._replicator.storage_classes.get(source.storage_class)
         job = self._assembler.job(source, name, storage_class, by_execution=True)
         return job if job and job.is_large else None
-
-    def _is_as_planned(self, name: str, planned: Planned) -> bool:
-        """Return whether the precondition still holds. A read costs less than a failed commit."""
-        replica: Replica | None = self._destination.head(name)
-        return Precondition.unchanged(replica) == planned.precondition
 
 
 class _StillLargeError(Exception):

@@ -149,6 +149,7 @@ class Reason(StrEnum):
 
     CREATED = "created", Status.REPLICATED
     OVERWRITTEN = "overwritten", Status.REPLICATED
+    FOREIGN_OVERWRITTEN = "foreign_overwritten", Status.REPLICATED
     METADATA_UPDATED = "metadata_updated", Status.REPLICATED
     DELETED = "deleted", Status.DELETED
     CURRENT = "current", Status.SKIPPED

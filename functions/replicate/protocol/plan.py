@@ -1,12 +1,12 @@
 """The decision: compare what both sides hold and plan the next step. Pure functions."""
 
-import base64
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replicate.errors import ObjectTooLargeError, SourceArchivedError
+from replicate.errors import DestinationForeignError, ObjectTooLargeError, SourceArchivedError
 from replicate.protocol import mapping
-from replicate.protocol.mapping import Tags
+from replicate.protocol.evidence import HINT, Deletes, Evidence
+from replicate.protocol.mapping import Fit, Tags
 from replicate.protocol.model import (
     Attributes,
     Precondition,
@@ -24,6 +24,8 @@ class Overwrite(StrEnum):
     """What happens to a GCS object that differs from the source."""
 
     CHANGED = "changed"
+    OWN = "own"
+    """It is overwritten if it is a replica of this very object. Otherwise the run fails."""
     NEVER = "never"
 
 
@@ -32,17 +34,18 @@ class Policy:
     """What the user wants to be replicated."""
 
     overwrite: Overwrite = Overwrite.CHANGED
-    deletes: bool = False
+    deletes: Deletes = Deletes.NONE
     tags: Tags = Tags.OFF
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Write the bytes of `source` with `attributes`."""
+    """Write the bytes of `source` with `attributes`. `reason` says what they replace."""
 
     source: SourceObject
     attributes: Attributes
     precondition: Precondition
+    reason: Reason = Reason.CREATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +75,24 @@ Plan = Copy | Patch | Delete | Done
 
 
 def decide(
-    ref: SourceRef, source: SourceObject | None, replica: Replica | None, policy: Policy
+    ref: SourceRef,
+    source: SourceObject | None,
+    replica: Replica | None,
+    policy: Policy,
+    evidence: Evidence = HINT,
 ) -> Plan:
     """Plan the step that makes `replica` equal `source`.
 
-    Raise ObjectTooLargeError, SourceArchivedError.
+    `evidence` counts only when the source is gone. Raise ObjectTooLargeError,
+    SourceArchivedError, DestinationForeignError.
     """
     if source is None:
-        if replica and policy.deletes and mapping.is_replica_of(replica.attributes.metadata, ref):
+        if replica and _may_delete(ref, replica, policy, evidence):
             return Delete(replica)
         return Done(Reason.SOURCE_GONE)
     fit = mapping.fit(source, policy.tags)
-    if replica and policy.overwrite is Overwrite.NEVER:
-        return Done(Reason.EXISTS, fit.dropped)
-    if replica and replica.size == source.size and replica.attributes == fit.attributes:
-        return Done(Reason.CURRENT, fit.dropped)  # the attributes include the provenance
-    if replica and _same_bytes(source, replica) and _can_patch(replica, fit.attributes):
-        return Patch(fit.attributes, replica)
+    if replica and (step := _keep(ref, source, replica, policy, fit)):
+        return step
     if source.size > MAX_SIZE:
         raise ObjectTooLargeError(
             f"{ref.uri} has {source.size} bytes, and GCS holds at most {MAX_SIZE} (5 TiB) in an"
@@ -99,7 +103,51 @@ def decide(
             f"{ref.uri} is archived. Restore it (aws s3api restore-object), then try again. If the"
             " bucket sends its events to the function, the completed restore replicates the object."
         )
-    return Copy(source, fit.attributes, Precondition.unchanged(replica))
+    precondition = Precondition.unchanged(replica)
+    return Copy(source, fit.attributes, precondition, reason_to_write(ref, replica))
+
+
+def _keep(
+    ref: SourceRef, source: SourceObject, replica: Replica, policy: Policy, fit: Fit
+) -> Done | Patch | None:
+    """Plan the step that keeps the bytes of `replica`; None if others must be written.
+
+    Raise DestinationForeignError.
+    """
+    if policy.overwrite is Overwrite.NEVER:
+        return Done(Reason.EXISTS, fit.dropped)
+    if policy.overwrite is Overwrite.OWN:
+        _require_own(ref, replica)
+    if replica.size != source.size or mapping.checksums_differ(source, replica):
+        return None
+    if replica.attributes == fit.attributes:  # they include the provenance
+        return Done(Reason.CURRENT, fit.dropped)
+    if _same_bytes(source, replica) and _can_patch(replica, fit.attributes):
+        return Patch(fit.attributes, replica)
+    return None
+
+
+def reason_to_write(ref: SourceRef, replaced: Replica | None) -> Reason:
+    """Return the reason of a write that replaces `replaced`."""
+    if replaced is None:
+        return Reason.CREATED
+    is_replica = mapping.is_replica_of(replaced.attributes.metadata, ref)
+    return Reason.OVERWRITTEN if is_replica else Reason.FOREIGN_OVERWRITTEN
+
+
+def _may_delete(ref: SourceRef, replica: Replica, policy: Policy, evidence: Evidence) -> bool:
+    shown = replica.attributes
+    return mapping.is_replica_of(shown.metadata, ref) and evidence.permits_deletion(
+        policy.deletes, shown.custom_time
+    )
+
+
+def _require_own(ref: SourceRef, replica: Replica) -> None:
+    if not mapping.is_replica_of(replica.attributes.metadata, ref):
+        raise DestinationForeignError(
+            f"The object {replica.name} in GCS is not a replica of {ref.uri}, and Overwrite=own"
+            " keeps it. Delete it, or give the replica its own bucket or prefix."
+        )
 
 
 def _same_bytes(source: SourceObject, replica: Replica) -> bool:
@@ -107,13 +155,12 @@ def _same_bytes(source: SourceObject, replica: Replica) -> bool:
 
     A new ETag comes with every new content in S3. So the ETag in the provenance identifies the
     bytes of a replica. An object of other origin is identified by its MD5, if both sides have one.
+    Sizes and stated checksums have been compared before.
     """
-    if source.size != replica.size:
-        return False
     metadata = replica.attributes.metadata
     if mapping.is_replica_of(metadata, source.ref):
         return metadata.get(mapping.PROVENANCE + "etag") == source.etag
-    return source.etag_is_md5 and replica.md5 is not None and _hex(replica.md5) == source.etag
+    return source.etag_is_md5 and replica.md5 is not None  # and they do not differ
 
 
 def _can_patch(replica: Replica, attributes: Attributes) -> bool:
@@ -122,7 +169,3 @@ def _can_patch(replica: Replica, attributes: Attributes) -> bool:
     if current is None:
         return True
     return attributes.custom_time is not None and attributes.custom_time >= current
-
-
-def _hex(base64_digest: str) -> str:
-    return base64.b64decode(base64_digest).hex()

@@ -20,6 +20,7 @@ from replicate.errors import (
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
+from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, Kind
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -72,13 +73,13 @@ class Replicator:
         ref: SourceRef,
         expectation: Expectation = Expectation.UNKNOWN,
         watched: Collection[str] = (),
-        *,
-        is_request: bool = False,
+        evidence: Evidence = HINT,
     ) -> Result:
         """Return when the destination equals the source, or an execution copies the object.
 
-        `watched` names the executions that the event waits for. A request is no event that must be
-        kept. Raise ReplicationError.
+        `watched` names the executions that the event waits for. `evidence` is what the event proves
+        if the source is gone; it also tells an event, which must be kept, from a request. Raise
+        ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
@@ -86,11 +87,12 @@ class Replicator:
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
+        known = evidence
         while True:
             self.clock.require()
             try:
                 with self._read_source(ref, expectation) as (source, body):
-                    plan = decide(ref, source, replica, self.policy)
+                    plan = decide(ref, source, replica, self.policy, known)
                     if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
                         started = hand_over(
                             self.executions,
@@ -98,7 +100,7 @@ class Replicator:
                             plan.source,
                             plan.precondition,
                             watched,
-                            is_request=is_request,
+                            is_request=evidence.kind is Kind.REQUEST,
                         )
                         self._sweep(run)
                         return self._in_progress(run, *started, source, replica)
@@ -109,6 +111,7 @@ class Replicator:
                         replica = self.destination.head(run.name)
                     else:
                         run.begin(plan, lost)
+                        known = OWN_WRITE if _is_first(plan) else evidence
                         replica = self._carry_out(plan, body, run)
                 lost = None
             except LostRaceError as error:
@@ -117,6 +120,7 @@ class Replicator:
                 if is_read:  # else nobody raced: the object existed before
                     self.clock.pause(lost_races)
                 replica = self.destination.head(run.name)
+                known = evidence  # another run may have written what is there now
             is_read = True
             expectation = Expectation.UNKNOWN
 
@@ -167,8 +171,7 @@ class Replicator:
                     raise SourceChangedError
                 copied = self._stream(plan, opened, run.name, storage_class)
         written, verified_by = copied
-        reason = Reason.OVERWRITTEN if plan.precondition.generation else Reason.CREATED
-        run.record_write(reason, VerifiedBy(verified_by, "crc32c"), source.size)
+        run.record_write(plan.reason, VerifiedBy(verified_by, "crc32c"), source.size)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
         return replace(written, attributes=plan.attributes)
 
@@ -264,10 +267,20 @@ class _Run:
         return self._lost_races
 
     def record_write(self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0) -> None:
-        """Record a change of the destination."""
-        self.last_write = reason
+        """Record a change of the destination. That it was foreign first is not forgotten."""
+        if self.last_write is not Reason.FOREIGN_OVERWRITTEN or reason is Reason.DELETED:
+            self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
+
+
+def _is_first(plan: Plan) -> bool:
+    """Return whether a plan puts a replica where none of this key was.
+
+    If the source is gone afterwards, the run of its deletion may have ended before: it saw nothing
+    to delete. So this run takes back what it wrote. A replica that was there before, that run saw.
+    """
+    return isinstance(plan, Copy) and plan.reason is not Reason.OVERWRITTEN
 
 
 def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:

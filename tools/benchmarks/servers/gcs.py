@@ -15,6 +15,7 @@ from awscrt import checksums
 from tools.benchmarks import series
 from tools.benchmarks.servers.changes import STAGING, RefusedError, change, expected
 from tools.benchmarks.servers.journal import Journal
+from tools.benchmarks.servers.listing import Listed, list_gcs
 from tools.benchmarks.servers.web import Request, Response
 from tools.benchmarks.servers.xml_api import XmlApi
 
@@ -92,10 +93,7 @@ class Gcs:
 
     def _read(self, request: Request) -> Response:
         if request.path == f"{_API}/o":
-            prefix = request.query.get("prefix", "")
-            with self._lock:
-                items = [item for name, item in self._objects.items() if name.startswith(prefix)]
-            return Response.of_json("GET list", HTTPStatus.OK, {"items": items})
+            return self._list(request)
         if request.path == _API:
             return Response.of_json("GET bucket", HTTPStatus.OK, {"name": BUCKET})
         if request.path == f"{_API}/iam/testPermissions":
@@ -108,6 +106,14 @@ class Gcs:
         if found is None:
             return _error("GET object", HTTPStatus.NOT_FOUND)
         return Response.of_json("GET object", HTTPStatus.OK, _selected(found, request))
+
+    def _list(self, request: Request) -> Response:
+        prefix = request.query.get("prefix", "")
+        if listed := Listed.of(prefix):
+            return list_gcs(listed, request)
+        with self._lock:
+            items = [item for name, item in self._objects.items() if name.startswith(prefix)]
+        return Response.of_json("GET list", HTTPStatus.OK, {"items": items})
 
     def _change(self, request: Request, name: str) -> Response:
         """Compose, patch or delete an object."""

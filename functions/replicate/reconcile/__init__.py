@@ -1,0 +1,4 @@
+"""Reconcile: compare the listings of both sides, report what differs, and nominate it.
+
+It decides nothing and writes no object: a nomination is an event as any other.
+"""

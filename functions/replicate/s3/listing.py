@@ -1,0 +1,148 @@
+"""Implement the port `SourceListing` with boto3's paginator."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree as ET
+
+from replicate.aws_clients import AwsClients
+from replicate.errors import SourceForbiddenError
+from replicate.parallel import read_ahead
+from replicate.protocol.deadline import Deadline
+from replicate.protocol.model import SourceRef
+from replicate.reconcile.ports import Pages
+from replicate.reconcile.rows import SourceRow
+from replicate.retry import TRANSIENT, Backoff, RetryPolicy, retrying
+from replicate.s3.errors import translate_errors
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_ROOT = "ListBucketResult"
+_ROWS = "Rows"
+
+
+class S3Listing:
+    """Listings of S3 buckets."""
+
+    def __init__(self, clients: AwsClients, deadline: Deadline, policy: RetryPolicy) -> None:
+        self._clients = clients
+        self._deadline = deadline
+        self._policy = policy
+
+    def pages(self, bucket: str, prefix: str, after: str) -> Pages[SourceRow]:
+        """See `SourceListing.pages`."""
+        return read_ahead(self._pages(bucket, prefix, after))
+
+    def first(self, bucket: str, prefix: str, after: str) -> str | None:
+        """See `SourceListing.first`."""
+
+        def first() -> str | None:
+            with _translate(bucket):
+                page: Any = self._client().list_objects_v2(
+                    Bucket=bucket, Prefix=prefix, MaxKeys=1, **_after(after)
+                )
+                rows: Sequence[SourceRow] = page[_ROWS]
+            return rows[0].key if rows else None
+
+        return retrying(first, self._policy, self._deadline)
+
+    def _pages(self, bucket: str, prefix: str, after: str) -> Pages[SourceRow]:
+        """Yield the pages. After a failure, list on after the last key."""
+        backoff = Backoff(self._policy, self._deadline)
+        while True:
+            try:
+                for rows in self._listed(bucket, prefix, after):
+                    backoff.progressed()
+                    if rows:
+                        after = rows[-1].key
+                        yield rows
+            except TRANSIENT as error:
+                backoff.failed(error)
+            else:
+                return
+
+    def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Sequence[SourceRow]]:
+        pages = iter(
+            self._client()
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=bucket, Prefix=prefix, **_after(after))
+        )
+        while True:
+            self._deadline.require()
+            with _translate(bucket):
+                page: Any = next(pages, None)
+                rows: Sequence[SourceRow] | None = page and page[_ROWS]
+            if rows is None:
+                return
+            yield rows
+
+    def _client(self) -> "S3Client":
+        client = self._clients.client("s3", self._deadline)
+        # With `*` it comes before botocore's handler, which would parse the page once more.
+        client.meta.events.register("before-parse.*.ListObjectsV2", _parse, unique_id=__name__)
+        return client
+
+
+def _after(key: str) -> Any:  # noqa: ANN401 - boto3's types allow no mapping
+    return {"StartAfter": key} if key else {}
+
+
+@contextmanager
+def _translate(bucket: str) -> Iterator[None]:
+    """Translate errors of a listing. A refusal names the missing right."""
+    try:
+        with translate_errors(SourceRef(bucket, "")):
+            yield
+    except SourceForbiddenError as error:
+        raise SourceForbiddenError(
+            f"S3 denied the listing of s3://{bucket}. Allow the function's role s3:ListBucket on"
+            " the bucket.",
+            request_id=error.request_id,
+        ) from error
+
+
+def _parse(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    """Parse a page in place of botocore, which takes three to four times the CPU for it.
+
+    botocore parses everything else: errors, and what is no listing.
+    """
+    if response_dict["status_code"] != HTTPStatus.OK:
+        return
+    try:
+        root = ET.fromstring(response_dict["body"])  # noqa: S314 - from S3; botocore does the same
+    except ET.ParseError:
+        return
+    namespace = root.tag.removesuffix(_ROOT)
+    if namespace == root.tag:
+        return
+    token = root.findtext(f"{namespace}NextContinuationToken")
+    customized_response_dict[_ROWS] = _rows(root, namespace)
+    customized_response_dict["IsTruncated"] = root.findtext(f"{namespace}IsTruncated") == "true"
+    if token:
+        customized_response_dict["NextContinuationToken"] = token
+    response_dict["body"] = b""
+
+
+def _rows(root: ET.Element, namespace: str) -> list[SourceRow]:
+    is_encoded = root.findtext(f"{namespace}EncodingType") == "url"
+    key, etag, size, modified, storage_class = (
+        namespace + name for name in ("Key", "ETag", "Size", "LastModified", "StorageClass")
+    )
+    rows = []
+    for described in root.iter(f"{namespace}Contents"):
+        fields: dict[str, Any] = {field.tag: field.text for field in described}
+        rows.append(
+            SourceRow(
+                unquote_plus(fields[key]) if is_encoded else fields[key],
+                fields[etag].strip('"'),
+                int(fields[size]),
+                f"{fields[modified][:19]}Z",
+                fields.get(storage_class) or "STANDARD",
+            )
+        )
+    return rows
