@@ -1,7 +1,7 @@
 """Alarms and dashboard watch metrics that exist, and the alarms reach a person."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -190,10 +190,12 @@ def test_the_address_is_subscribed_to_the_topic(address: str) -> None:
     assert topic["Subscription"] == subscribed
 
 
-QUIET: list[list[float]] = [[]] * 4
+Periods = Sequence[Sequence[float]]
+
+QUIET: Periods = [[]] * 4
 """Periods in which nothing happens."""
 
-INCIDENTS: dict[str, tuple[list[list[float]], list[list[float]]]] = {
+INCIDENTS: dict[str, tuple[Periods, Periods]] = {
     "DeadLetterQueueAlarm": ([[1]], [[]]),
     "DeadLetterAgeAlarm": ([[7 * 86400]], [[7 * 86400 - 1]]),
     "EventLostAlarm": ([[1]], [[0]]),
@@ -205,7 +207,7 @@ INCIDENTS: dict[str, tuple[list[list[float]], list[list[float]]]] = {
     "ThrottlesAlarm": ([[5], [1], [1]], [[5], [0], [0]]),
     "AsyncEventAgeAlarm": ([[1000, 300_001]], [[300_000]]),
     "EventQueueAgeAlarm": ([[301]], [[300]]),
-    "ReplicationLagAlarm": ([[1] * 49 + [301]] * 3, [[1] * 199 + [301]] * 3),
+    "ReplicationLagAlarm": ([[*[1] * 49, 301]] * 3, [[*[1] * 199, 301]] * 3),
     "IntegrityAlarm": ([[1]], [[0]]),
     "CredentialsAlarm": ([[1]], [[0]]),
     "LargeObjectFailedAlarm": ([[1]], [[0]]),
@@ -236,7 +238,7 @@ class TestIncidents:
     ) -> None:
         incident, harmless = INCIDENTS[name]
         alarm = all_alarms[name]
-        calm = harmless * 3 if alarm["TreatMissingData"] in {"breaching", "ignore"} else QUIET
+        calm = [*harmless] * 3 if alarm["TreatMissingData"] in {"breaching", "ignore"} else QUIET
 
         assert "ALARM" not in states(alarm, [*calm, *harmless])[alarm["EvaluationPeriods"] :]
         found = states(alarm, [*calm, *incident, *calm])
