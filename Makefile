@@ -71,10 +71,11 @@ lint: $(VENV)/.installed ## check the code with ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Twice as many processes as cores, because many tests wait for a server or a clock.
+# Twice as many processes as cores, because many tests wait for a server or a clock. Python may write the bytecode of
+# the tests: otherwise each process compiles them all.
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 test: setup ## run all tests and check their coverage of the function
-	$(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
 
 unit: $(VENV)/.installed ## run the unit and event tests only (seconds)
 	$(BIN)/pytest tests/unit tests/events
@@ -102,9 +103,9 @@ soak: setup ## change objects, inject faults and kill processes for minutes, the
 		$(if $(SEED),--seed $(SEED))
 
 ROUNDS ?= 3
-bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1, LARGE=1: minutes, printed)
-	@PYTHONPATH=functions $(BENCH_VENV)/bin/python -m tools.benchmarks --rounds $(ROUNDS) $(if $(LARGE),--large) \
-		$(if $(QUICK),--quick) $(if $(QUICK)$(LARGE),,--output docs/BENCHMARK.md)
+bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1, LARGE=1 or RECONCILE=1: minutes)
+	@PYTHONPATH=functions $(BENCH_VENV)/bin/python -m $(if $(RECONCILE),tools.benchmarks.reconcile,tools.benchmarks \
+		--rounds $(ROUNDS) $(if $(LARGE),--large) $(if $(QUICK)$(LARGE),,--output docs/BENCHMARK.md)) $(if $(QUICK),--quick)
 
 simulate: $(VENV)/.installed ## simulate a copy of 5 TiB, and write its time and its costs into the documents (seconds)
 	@PYTHONPATH=functions $(BIN)/python -m tools.benchmarks.simulation

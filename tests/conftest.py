@@ -1,11 +1,17 @@
-"""Selects the tests that count for coverage."""
+"""How the tests run: what is traced for coverage, which start first, which share a process."""
 
+import gc
+import importlib
+import pkgutil
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
+from coverage import Coverage
 
 TESTS = Path(__file__).parent
 MEASURED = {"unit", "events", "ports", "integration", "production", "wire"}
@@ -13,17 +19,103 @@ MEASURED = {"unit", "events", "ports", "integration", "production", "wire"}
 and fuzz tests call the same lines millions of times, and most other tests run the function in
 another process, or not at all."""
 
+FIRST = ("e2e", "model", "sam", "soak", "wire")
+"""The folders that take longest. They start first, so that no process has one left at the end."""
+
+UNITS = {
+    "e2e/test_commands.py": "commands",
+    "e2e/test_large_objects.py": "deployments",
+    "e2e/test_template_delivery.py": "deployments",
+}
+"""What runs in one process, where it is not a file. All other end-to-end tests are another unit."""
+
+Trace = Callable[[FrameType, str, Any], Any]
+Traces = tuple[Any, Any]
+"""What traces this thread, and what new threads start with."""
+
+OFF: Traces = (None, None)
+TRACES = pytest.StashKey[Traces]()
+"""Those of coverage, while they are off. A traced process takes twice the time."""
+
+
+def _trace(traces: Traces) -> None:
+    of_this, of_new = traces
+    sys.settrace(of_this)
+    threading.settrace(of_new)
+
+
+def _without_servers(trace: Trace) -> Trace:
+    """Leave the threads untraced in which a server handles a request: they run no code of ours."""
+
+    def start(frame: FrameType, event: str, arg: object) -> object:
+        if "process_request_thread" in threading.current_thread().name:
+            sys.settrace(None)
+            return None
+        return trace(frame, event, arg)
+
+    return start
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Trace nothing in the process that only distributes the tests."""
+    if Coverage.current():
+        _trace(OFF)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Let the tests of a file run in one process: they share servers, which take long to start.
+
+    Tests of the model share nothing.
+    """
+    from xdist.scheduler import (  # type: ignore[import-untyped] # noqa: PLC0415 - may be missing
+        LoadScopeScheduling,
+    )
+
+    class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].removeprefix("tests/")
+            units = {"model": nodeid, "e2e": UNITS.get(file, "e2e")}
+            return units.get(file.partition("/")[0], file)
+
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Trace the import of the function, and nothing else until a measured test is called."""
+    if Coverage.current() and sys.gettrace():
+        package = importlib.import_module("replicate")
+        for module in pkgutil.walk_packages(package.__path__, "replicate."):
+            importlib.import_module(module.name)
+        of_new: Any = threading.gettrace()
+        session.stash[TRACES] = sys.gettrace(), _without_servers(of_new)
+        _trace(OFF)
+    result = yield
+    gc.freeze()  # what was imported stays: looking through it took a tenth of the time
+    return result
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first."""
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(TESTS).parts[0]
+        return FIRST.index(folder) if folder in FIRST else len(FIRST)
+
+    items.sort(key=rank)
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Trace the measured tests only. The marker `no_cover` has no effect in xdist's workers."""
-    if item.path.relative_to(TESTS).parts[0] in MEASURED:
+    traces = item.session.stash.get(TRACES, OFF)
+    if traces == OFF or item.path.relative_to(TESTS).parts[0] not in MEASURED:
         return (yield)
-    of_main, of_threads = sys.gettrace(), threading.gettrace()
-    sys.settrace(None)
-    threading.settrace(None)
+    _trace(traces)
     try:
         return (yield)
     finally:
-        sys.settrace(of_main)
-        threading.settrace(of_threads)
+        _trace(OFF)

@@ -41,8 +41,9 @@ class FakeSourceListing:
         return [key for key in self.s3.keys(bucket) if key.startswith(prefix) and key > after]
 
     def _row(self, ref: SourceRef) -> SourceRow:
-        found = self.s3.head(ref)
-        assert found
+        pinned = self.s3.pin(ref)
+        assert pinned
+        found = pinned.object
         modified = f"{found.last_modified:%Y-%m-%dT%H:%M:%SZ}"
         return SourceRow(ref.key, found.etag, found.size, modified, found.storage_class)
 
@@ -130,8 +131,8 @@ class FakeJournal:
         self.metrics.append({**counts, "repeated": repeated})
 
 
-class KilledError(Exception):
-    """The process of a step was killed."""
+class KilledError(BaseException):
+    """The process of a step was killed. Nothing handles that."""
 
 
 STARTED_AT = "2026-06-01T00:00:00.123Z"
@@ -166,8 +167,8 @@ class Machine:
 
     def _step(self, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
         while True:
-            self.pause()
             try:
+                self.pause()
                 return step(lambda: self.reconcile, self.journal, {"reconcile": name, **event})
             except KilledError:
                 continue

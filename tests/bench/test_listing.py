@@ -61,6 +61,7 @@ def test_both_sides_list_the_same_objects_but_for_the_damages(sources: list[Any]
     assert keys == sorted(keys)
     assert [n for n, key in enumerate(keys) if key not in replicas] == MISSING
     assert damages(COUNT) == (len(MISSING), len(DIFFERENT))
+    assert damages(900) == (1, 0)
     assert damages(1_000_000) == (10, 10)
     different = []
     for number, row in enumerate(sources):

@@ -90,11 +90,15 @@ class Adapters:
 
     def listings(self, page: int = 1000) -> tuple[S3Listing, GcsListing]:
         """Return the listings of both sides. S3's has pages of this size."""
+
+        def limit(params: dict[str, object], **_: object) -> None:
+            params.setdefault("MaxKeys", page)
+
         environment, deadline = self._environment, Deadline(60)
-        environment.aws.client("s3", deadline).meta.events.register(
-            "provide-client-params.s3.ListObjectsV2",
-            lambda params, **_: {"MaxKeys": page, **params},
-            unique_id="page of a test",
+        events = environment.aws.client("s3", deadline).meta.events
+        events.unregister("before-parameter-build.s3.ListObjectsV2", unique_id="page of a test")
+        events.register(
+            "before-parameter-build.s3.ListObjectsV2", limit, unique_id="page of a test"
         )
         retries, naming = environment.retries, environment.settings.naming
         return (

@@ -126,7 +126,7 @@ def test_stats_count_attempts_by_error_and_the_first_success_of_an_event_as_its_
     stats.record_delivery(_delivery(event, (), created))
     stats.record_delivery(_delivery(event, (killed,)))
 
-    assert stats.counts == {"invocations": 5, "retries": 2, "stored in the failure list": 1}
+    assert stats.counts == {"invocations": 5, "retries": 2, "handed to the event queue": 1}
     assert stats.failures == {EXITED: 2, "integrity": 1}
     assert stats.interrupted_keys == {"a b": 2}
     assert [each.bytes_copied for each in stats.successes] == [5, 5]

@@ -55,6 +55,13 @@ def test_each_is_described_and_constrained() -> None:
         ("ParallelThreshold", "64KiB", "64 MB"),
         ("LargeObjectThreshold", "17179869184", "0 GiB"),
         ("LargeObjectThreshold", "16 GiB", ""),
+        ("GcsKeyPrefix", "backup/2026 Q4/", "backup/\n"),
+        ("LogKmsKeyArn", KEY, "alias/logs"),
+        ("AlarmTopicKmsKeyArn", KEY, "alias/aws/sns"),
+        ("GoogleApiDomains", "googleapis.com,sts.corp.example", "https://googleapis.com"),
+        ("SourceBucketAccount", "123456789012", "12345678901"),
+        ("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/b", "arn:aws:iam::1:role/b"),
+        ("RolePath", "/replication/gcs/", "/replication"),
     ],
 )
 def test_a_pattern_accepts_the_good_value_and_rejects_the_bad_one(

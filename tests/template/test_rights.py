@@ -257,6 +257,7 @@ def test_there_is_no_wildcard_and_no_secret_except_these(mode: dict[str, str]) -
         "${SourceBucket.Arn}/*",
         "${ReportsBucket.Arn}/*",
         f"{BUCKET}/*",
+        f"{BUCKET}/photos/*",
         ROUTE,
         EXECUTIONS,
         "photos/*",  # the event pattern's keys

@@ -10,6 +10,7 @@ from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
+from replicate.protocol.scope import Scope
 from replicate.settings import Settings
 from tools.local.template import parameters
 
@@ -20,7 +21,6 @@ LIBRARIES = {
     "POWERTOOLS_LOG_LEVEL",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
-    "STORAGE_EMULATOR_HOST",
 }
 """Variables that libraries read, not Settings."""
 
@@ -79,7 +79,8 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert found.naming.bucket == "replica"
     assert found.naming.prefix == "backup/"
     assert found.credentials_secret == SECRET
-    assert found.scope.buckets == {"my-source-bucket"}
+    assert found.scope == Scope(frozenset({"my-source-bucket"}))
+    assert found.google_domains == {"googleapis.com"}
     assert found.storage_classes == {"STANDARD_IA": "NEARLINE"}
     assert found.policy == Policy(Overwrite.NEVER, deletes=Deletes.NONE, tags=Tags.OFF)
     assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)
@@ -112,6 +113,21 @@ def test_the_settings_accept_every_size_that_the_template_accepts(size: str) -> 
 )
 def test_deletions_are_replicated_as_the_parameter_says(value: str, deletes: Deletes) -> None:
     assert settings(ReplicateDeletes=value).policy.deletes is deletes
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "decoded"),
+    [
+        ("new", "year%3D2026/a+b/", "year=2026/a b/"),
+        ("existing", "year=2026/a b/", "year=2026/a b/"),
+        ("existing", "a+b%20/", "a+b%20/"),
+    ],
+)
+def test_prefix_and_suffix_reach_the_function_decoded(kind: str, prefix: str, decoded: str) -> None:
+    """S3's own filter is URL-encoded, and EventBridge's is not."""
+    found = settings(SourceBucketKind=kind, SourcePrefix=prefix, SourceSuffix=prefix).scope
+
+    assert (found.prefix, found.suffix) == (decoded, decoded)
 
 
 @pytest.mark.parametrize("name", ["Overwrite", "ReplicateDeletes", "ReplicateTags"])

@@ -90,7 +90,16 @@ def test_entry_imports_the_protocol_but_no_settings_or_adapters() -> None:
 
 def test_only_the_composition_root_imports_both_adapters() -> None:
     importers = {m for m in MODULES if all(own_imports(m) & set(below(a)) for a in ("s3", "gcs"))}
-    assert importers == {"wiring"}
+    assert importers == {"wiring", "reconcile_wiring"}
+
+
+def test_a_reconcile_knows_no_adapter_and_no_settings() -> None:
+    adapters = ("s3", "gcs", "sqs", "stepfunctions", "aws_clients", "settings", "wiring")
+    for module in below("reconcile"):
+        assert not {name for name in reachable(module) for a in adapters if within(name, a)}, module
+    pure = [f"reconcile.{name}" for name in ("rows", "merge", "compare", "counts")]
+    for module in pure:
+        assert reachable(module) <= {"errors", *pure, *below("protocol")}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if within(m, "s3")])
@@ -177,6 +186,7 @@ def test_importing_the_handler_has_no_side_effect() -> None:
     """It builds no client, sends no request, and loads only what most invocations need."""
     unwanted = (
         *("aws_lambda_powertools.event_handler", "replicate.entry.http_api", "replicate.doctor"),
+        *("replicate.reconcile", "replicate.reconcile_wiring"),
         *("grpc", "google.cloud.storage.asyncio"),
     )
     assert not [m for m in modules_loaded_with_the_handler() if m.startswith(unwanted)]

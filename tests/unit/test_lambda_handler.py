@@ -9,6 +9,7 @@ from memory import Context, sample_event
 from replicate import handler
 from replicate.errors import InvalidEventError, SettingsError
 from replicate.handler import lambda_handler
+from replicate.workflow import PermanentError
 
 
 @pytest.fixture
@@ -73,3 +74,13 @@ def test_the_doctor_builds_everything_anew(deployed: pytest.MonkeyPatch) -> None
     (hop,) = report["hops"]
     assert (hop["hop"], hop["code"]) == ("settings", "settings_invalid")
     assert "GCS_BUCKET_NAME" in hop["found"]
+
+
+@pytest.mark.parametrize("missing", ["REPORTS_BUCKET", "EVENT_QUEUE_URL"])
+def test_a_stack_without_the_reconcile_says_what_is_missing(
+    deployed: pytest.MonkeyPatch, missing: str
+) -> None:
+    for name in {"REPORTS_BUCKET", "EVENT_QUEUE_URL"} - {missing}:
+        deployed.setenv(name, "https://example.com/queue")
+    with pytest.raises(PermanentError, match=f"settings_invalid: .*{missing}"):
+        lambda_handler({"reconcile": "plan"}, Context())

@@ -86,7 +86,7 @@ def test_page_says_what_becomes_of_extra_replicas(fate: str, *, deletes: bool) -
 def test_stopped_repair_says_why_and_how_to_confirm() -> None:
     text = read(ended="too_many_differences", valve="12 % of the objects differ.")
     assert "12 % of the objects differ." in text
-    assert "make reconcile STACK=… REPAIR=1 YES=1" in text
+    assert "make reconcile STACK=… REPAIR=1 . It asks you first" in text
 
 
 def test_repair_does_not_ask_for_another_one() -> None:

@@ -194,3 +194,27 @@ def test_deletion_is_logged_without_request_ids(reader: TelemetryReader) -> None
     gone = replace(make_result(Reason.DELETED), source=None, replica=None)
     line, _ = reader.record(gone, occurred_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert line["request_ids"] == {"s3": None, "gcs": None}
+
+
+def test_reconcile_writes_a_line_for_each_step_and_metrics_for_a_complete_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
+    counts = {"missing": 3, "different": 2, "extra": 1, "equal": 7}
+    with telemetry.invocation("an-invocation"):
+        telemetry.stepped("report", {"ended": "differences"})
+        telemetry.reconciled(counts, repeated=5)
+    with telemetry.invocation("a repair"):
+        telemetry.reconciled(counts, repeated=None)
+
+    line, metrics, repair = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert (line["message"], line["result"]) == ("reconcile: report", {"ended": "differences"})
+    written = {name: metrics[name] for name in metrics if name.startswith("Reconcile")}
+    assert written == {
+        "ReconcileCompleted": [1],
+        "ReconcileMissing": [3],
+        "ReconcileDifferent": [2],
+        "ReconcileExtra": [1],
+        "ReconcileRepeated": [5],
+    }
+    assert "ReconcileRepeated" not in repair

@@ -86,12 +86,17 @@ def try_step(harness: Harness, step: str, state: dict[str, Any]) -> dict[str, An
 def execute(
     harness: Harness, between: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any] | None:
-    """Run an execution. Return its result, or None after it has swept and failed."""
+    """Run an execution. Return its result, or None after it has failed.
+
+    The message that watches an execution starts the next one when it ends superseded.
+    """
     state: dict[str, Any] = {"version": None, "round": 0}
     try:
         while True:
             between("plan")
             state |= try_step(harness, "plan", state)
+            if state["done"] and state["result"]["reason"] == "superseded":
+                return execute(harness, between)
             if state["done"]:
                 return state
             for number in state["slices"]:
@@ -101,7 +106,9 @@ def execute(
             state |= try_step(harness, "commit", state)
             if state["done"]:
                 return state
-    except (TransientError, WrongBytesError, PermanentError):
+    except TransientError:
+        return None
+    except (WrongBytesError, PermanentError):
         harness.stop_faults()
         between("sweep")
         try_step(harness, "sweep", state)
@@ -119,16 +126,19 @@ def _overwrite(harness: Harness) -> dict[str, Any]:
 _PART = ("gcs.staged-get", "s3.resume", "gcs.insert", "gcs.staged-patch")
 _COMMIT = ("s3.head", "gcs.get", "gcs.staged-get", "gcs.staged-get", "gcs.compose", "s3.head")
 PLAN = (Step("gcs.get"), Step("s3.head"))
+LOOK = Step("gcs.get", 1)
+"""Before a slice is staged."""
+
 JOIN = Step("gcs.join")
 COMMIT = (
     Step("s3.head", 3),
-    Step("gcs.get", 1),
+    Step("gcs.get", 3),
     Step("gcs.staged-get", 10),
     Step("gcs.compose"),
     Step("s3.head", 4),
     Step("gcs.list"),
 )
-OVERWRITE = Scenario("overwrite", _overwrite, (*PLAN, JOIN, *COMMIT))
+OVERWRITE = Scenario("overwrite", _overwrite, (*PLAN, LOOK, JOIN, *COMMIT))
 
 
 def execute_case(harness: Harness, case: Case) -> bool:
@@ -144,9 +154,9 @@ def execute_case(harness: Harness, case: Case) -> bool:
     harness.observe()
     assert harness.open_sessions() == []
     assert ended or case.codes
-    assert harness.staged() == [], "an execution sweeps, also when it fails"
-    if not ended:
+    if not ended:  # what is staged is kept for the next one
         assert execute(harness)
+    assert harness.staged() == []
     harness.assert_equal()
     assert harness.invoke(harness.event(fresh=False)).result["reason"] in {"current", "source_gone"}
     return bool(ended)
@@ -157,7 +167,7 @@ def test_execution_sends_these_requests_when_nothing_disturbs_it(harness: Harnes
     ended = execute(harness)
     assert ended
     assert ended["result"]["verified_by"] == {"source": "crc64nvme", "destination": "crc32c"}
-    one_slice = ("s3.head", "gcs.staged-get", *_PART * 4, "gcs.join")
+    one_slice = ("s3.head", "gcs.get", "gcs.staged-get", *_PART * 4, "gcs.join")
     expected = Counter(("gcs.get", "s3.head", *one_slice * 2, *_COMMIT, "gcs.list"))
     assert Counter(harness.steps) == expected
     harness.assert_equal()
@@ -181,7 +191,7 @@ PLACES = {
 
 
 def cuts() -> Iterator[Case]:
-    for step in (*PLAN, JOIN, *COMMIT):
+    for step in (*PLAN, LOOK, JOIN, *COMMIT):
         for place in step.places():
             if place in PLACES:
                 yield Case(OVERWRITE, step, place, "fin", fin)
@@ -201,7 +211,7 @@ def lasting_faults() -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", [*lasting_faults()], ids=str)
-def test_execution_that_fails_sweeps_and_the_next_one_succeeds(
+def test_execution_fails_while_a_store_is_unavailable_and_the_next_one_succeeds(
     harness: Harness, case: Case
 ) -> None:
     execute_case(harness, case)
@@ -351,16 +361,14 @@ def test_every_step_may_be_repeated(harness: Harness, times: int) -> None:
     harness.assert_equal()
 
 
-def test_worker_that_comes_late_leaves_nothing_that_the_next_run_does_not_remove(
-    harness: Harness,
-) -> None:
+def test_worker_that_comes_late_sends_nothing(harness: Harness) -> None:
     """The engine has given up a worker, and another execution has finished meanwhile."""
     _overwrite(harness)
     state = invoke(harness, "plan", {"version": None, "round": 0})
     assert execute(harness)
-    invoke(harness, "slice", {**state, "number": 1})
+    assert invoke(harness, "slice", {**state, "number": 1}) == {"staged": False}
     assert invoke(harness, "commit", state)["done"] is False
-    assert len(harness.staged()) == 1
+    assert harness.staged() == []
     again = invoke(harness, "plan", {"version": state["version"], "round": 1})
     assert again["done"]
     harness.assert_equal()

@@ -32,6 +32,7 @@ STALLING = {Place(Phase.REQUEST_BODY, INSIDE), BEFORE_RESPONSE, Place(Phase.RESP
 
 
 def first_of_gcs(scenario: Scenario) -> Step:
+    """Return the request that is not repeated when it gets no answer."""
     return next(step for step in scenario.steps if step.name.startswith("gcs."))
 
 
@@ -40,8 +41,8 @@ def stalls() -> Iterator[Case]:
         for step in scenario.steps:
             for place in STALLING.intersection(step.places()):
                 orphan = step.name == "gcs.start" and place == BEFORE_RESPONSE
-                is_first = step.name.startswith("gcs.") and step == first_of_gcs(scenario)
-                codes = frozenset({"destination_unavailable"} if is_first else ())
+                ends = step == first_of_gcs(scenario) and place.phase is not Phase.RESPONSE_BODY
+                codes = frozenset({"destination_unavailable"} if ends else ())
                 yield Case(
                     scenario, step, place, "stall", stall, codes=codes, leaves_session=orphan
                 )

@@ -197,12 +197,12 @@ def cost_table() -> str:
 
 
 DOCUMENTS = {_DOCS / "PERFORMANCE.md": times, _DOCS / "COSTS.md": cost_table}
-_MARKED = re.compile(r"(<!-- make simulate -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def written(text: str, content: str) -> str:
+def written(text: str, content: str, command: str = "make simulate") -> str:
     """Return a document with new content between its marks."""
-    return _MARKED.sub(lambda marks: f"{marks[1]}{content}\n{marks[2]}", text)
+    marked = re.compile(f"(<!-- {command} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda marks: f"{marks[1]}{content}\n{marks[2]}", text)
 
 
 def main() -> None:

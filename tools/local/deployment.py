@@ -127,7 +127,7 @@ def deployed(
         LambdaService(
             functions,
             retry_delays_s=RETRY_DELAYS_S[: asynchronous["MaximumRetryAttempts"]],
-            on_failure=lambda delivery: _send_failure(
+            on_failure=lambda delivery: send_failure(
                 aws, queues[asynchronous["DestinationConfig"]["OnFailure"]["Destination"]], delivery
             ),
         )
@@ -217,7 +217,7 @@ def _create_rule(aws: Aws, name: str, properties: Json) -> None:
     aws.events.put_targets(Rule=name, Targets=targets)
 
 
-def _send_failure(aws: Aws, queue: str, delivery: Delivery) -> None:
+def send_failure(aws: Aws, queue: str, delivery: Delivery) -> None:
     """Send what Lambda sends to a failure destination after the last attempt."""
     error = delivery.errors[-1]
     failure = {

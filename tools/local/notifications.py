@@ -54,6 +54,8 @@ def object_key(event: Json) -> str:
     for envelope in ("requestPayload", "failedEvent"):
         if envelope in event:
             return object_key(event[envelope])
+    if "executionWatch" in event:
+        return str(event["executionWatch"]["key"])
     if "detail" in event:
         return str(event["detail"]["object"]["key"])
     return unquote_plus(event["Records"][0]["s3"]["object"]["key"])

@@ -30,6 +30,7 @@ PSEUDO = {
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
     "AWS::StackName": "stack",
+    "AWS::URLSuffix": "amazonaws.com",
 }
 
 _NO_VALUE = object()
@@ -65,6 +66,7 @@ class Stack:
         self.outputs = {
             name: self._resolve(output)["Value"]
             for name, output in self._document["Outputs"].items()
+            if self._is_wanted(output)
         }
 
     def of_kind(self, kind: str) -> dict[str, Resource]:
@@ -118,6 +120,10 @@ class Stack:
                 return all(values)
             case "Join", [separator, values]:
                 return separator.join(values)
+            case "Split", [separator, text]:
+                return text.split(separator)
+            case "Select", [index, values]:
+                return values[int(index)]
             case "FindInMap", [mapping, first, second]:
                 return self._document["Mappings"][mapping][str(first)][second]
         raise NotImplementedError(function)

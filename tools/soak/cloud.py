@@ -26,8 +26,9 @@ STAGING = ".s3-to-gcs-replicator/"
 VISIBILITY_S = 120
 """Longer than a run takes."""
 
-MOST_RECEIVED = 5
-"""Attempts of a message that waits for an execution, before it is stored among the failed ones."""
+MOST_RECEIVED = 1000
+RETRIES = {"RETRY_FIRST_SECONDS": "1", "RETRY_LONGEST_SECONDS": "8"}
+"""Of failed messages. The function's own are a minute to an hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class SoakCloud:
     queue_url: str
     lambda_api: LambdaApi
     event_queue: str
-    """Holds the messages that wait for executions of large objects."""
+    """Holds failed events, and messages that wait for executions of large objects."""
     failed_queue: str
 
     def mapping(self, service: LambdaService) -> EventSourceMapping:
@@ -52,6 +53,11 @@ class SoakCloud:
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
         }
         return EventSourceMapping(self.aws, self.event_queue, properties, service.invoke)
+
+    def letters(self) -> list[Json]:
+        """Take the first events out of the dead-letter queue."""
+        received = self.aws.sqs.receive_message(QueueUrl=self.failed_queue, MaxNumberOfMessages=10)
+        return [json.loads(message["Body"]) for message in received.get("Messages", [])]
 
     def faults(self) -> list[Json]:
         """Return every fault that happened, as `FaultInjector` logs it."""
@@ -86,6 +92,8 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
             **cloud.function_environment,
             "SOURCE_BUCKETS": SOURCE,
             "EVENT_QUEUE_URL": event_queue,
+            "FAILURE_QUEUE_URL": failed_queue,
+            **RETRIES,
             **LargeObjects(sizes=options.sizes).deploy(aws, SOURCE),
         }
         runtimes = []

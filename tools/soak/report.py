@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from tools.common.hardware import processor
 from tools.common.tables import duration, size, table
 from tools.local.runtime import EXITED
+from tools.soak.cloud import RETRIES
 from tools.soak.event_shuffler import LONGEST_DELAY_S
 from tools.soak.fault_injector import FUNCTION_OPERATIONS, OUTAGE_S, UPLOAD_FACTOR
 from tools.soak.keys import BEYOND_RCLONE
@@ -29,7 +30,7 @@ def markdown(result: Result) -> str:
         table(("lag of a change", "p50", "p95", "p99", "max"), _lags(result)),
         """\
 The lag is the time from the change in S3 to the end of the first successful run for its own event.
-It includes waiting, retries and redriving. *Without delays* leaves out what the soak delayed.""",
+It includes waiting and retries. *Without delays* leaves out what the soak delayed.""",
         "## Load and faults",
         _counts("changes in S3", stats.changes),
         table(("deliveries", "number"), _deliveries(result)),
@@ -46,6 +47,7 @@ It includes waiting, retries and redriving. *Without delays* leaves out what the
 def _introduction(result: Result) -> str:
     options = result.options
     verdict = "NOT EQUAL, or something is left open." if result.findings.problems else "Equal."
+    queue = " to ".join(RETRIES.values())
     retries = " and ".join(f"{seconds:g} s" for seconds in RETRY_DELAYS_S)
     return f"""\
 `make soak` prints this report and writes it to `.cache/soak`.
@@ -62,8 +64,8 @@ of resumable uploads; an outage
   of {OUTAGE_S:g} s starts every {options.outage_every_s:g} s
 - An execution of the state machine copies objects from {options.sizes["LARGE_FROM"]} on in slices
 - A function's process gets a SIGKILL every {options.kill_every_s:g} s on average
-- A failed event is retried after {retries} (Lambda: one and two minutes), then stored in the
-  failure list; the list is redriven after the faults have stopped
+- A failed event is retried after {retries} (Lambda: one and two minutes), then by the event
+  queue after {queue} s (in AWS: 1 to 60 minutes). Nothing is redriven
 
 The same seed makes the same changes. Which request gets which fault also depends on the machine."""
 
@@ -107,8 +109,8 @@ def _deliveries(result: Result) -> Iterator[tuple[str, int]]:
         "deliveries of several records",
         "invocations",
         "retries",
-        "stored in the failure list",
-        "redriven",
+        "handed to the event queue",
+        "retries of the queue",
         "looks after executions",
     ):
         yield name, result.stats.counts[name]

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from tools.local.bucket_notifications import BucketNotifications
+from tools.local.deployment import send_failure
 from tools.local.lambda_service import LambdaService
 from tools.local.notifications import Json, object_key
-from tools.operate.redrive import redrive
 from tools.soak.changes import ChangePlan
 from tools.soak.cloud import SOURCE, SoakCloud, soak_cloud
 from tools.soak.comparison import Findings, compare
@@ -27,7 +27,6 @@ RETRY_DELAYS_S = (1.0, 2.0)
 """Before Lambda's two retries. Lambda waits one minute and two."""
 
 LANES = 2
-REDRIVES = 3
 POLL_S = 0.2
 PROGRESS_EVERY_S = 10.0
 
@@ -89,7 +88,10 @@ class _Run:
         self._console = console
         self._stopping = threading.Event()
         self._service = LambdaService(
-            cloud.runtimes, retry_delays_s=RETRY_DELAYS_S, on_delivery=stats.record_delivery
+            cloud.runtimes,
+            retry_delays_s=RETRY_DELAYS_S,
+            on_delivery=stats.record_delivery,
+            on_failure=lambda delivery: send_failure(cloud.aws, cloud.event_queue, delivery),
         )
         shuffler = EventShuffler(self._service, stats, options)
         self._notifications = BucketNotifications(cloud.aws, cloud.queue_url, shuffler.forward)
@@ -115,21 +117,15 @@ class _Run:
             return self._play()
 
     def _play(self) -> list[str]:
-        aws, event_queue = self._cloud.aws, self._cloud.event_queue
         try:
             self._write()
             self._settle("delivering the last events")
             self._cloud.google.clear_faults()
             self._killer.stop()
-            for _ in range(REDRIVES):
-                waiting = redrive(aws.sqs, self._cloud.failed_queue, event_queue).moved.total()
-                self._stats.count("redriven", len(self._service.redrive()) + waiting)
-                self._settle("redriving")
+            self._settle("waiting for the last retries")
             self._stats.mark("settled")
             check_replica(self._cloud.google.bucket, self._stats)
-            failing = [object_key(delivery.event) for delivery in self._service.failed]
-            waiting = aws.queue_length(self._cloud.failed_queue)
-            return failing + ["(an event that waited for an execution)"] * waiting
+            return [object_key(letter) for letter in self._cloud.letters()]
         finally:
             self._stopping.set()
             self._threads.shutdown()
@@ -137,7 +133,7 @@ class _Run:
             self._service.close()
 
     def _poll_event_queue(self) -> None:
-        """Invoke the function with messages that wait for executions. They may come again."""
+        """Invoke the function with failed events, and messages that wait for executions."""
         while not self._stopping.wait(POLL_S):
             while batch := self._mapping.poll():
                 self._stats.record_batch(batch)

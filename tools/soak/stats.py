@@ -96,7 +96,7 @@ class RunStats:
         with self._lock:
             self.counts["invocations"] += delivery.attempts
             self.counts["retries"] += delivery.attempts - 1
-            self.counts["stored in the failure list"] += delivery.error is not None
+            self.counts["handed to the event queue"] += delivery.error is not None
             for error in delivery.errors:
                 self.failures.update(_error_codes(error))
                 if error.error_type == EXITED:
@@ -108,13 +108,20 @@ class RunStats:
                     self._record_arrival(each, delivery.delay_s)
 
     def record_batch(self, batch: Batch) -> None:
-        """Record an invocation with messages that wait for executions."""
+        """Record an invocation with failed events, and messages that wait for executions."""
         error = batch.response if isinstance(batch.response, FunctionError) else None
-        watches = [json.loads(each["body"])["executionWatch"] for each in batch.event["Records"]]
+        failed = batch.failed()
         with self._lock:
-            self.counts["looks after executions"] += 1
-            if error and error.error_type == EXITED:
-                self.interrupted_keys.update(watch["key"] for watch in watches)
+            for message in batch.event["Records"]:
+                body = json.loads(message["body"])
+                records = body.get("requestPayload", {}).get("Records", [])
+                self.counts["retries of the queue" if records else "looks after executions"] += 1
+                if error and error.error_type == EXITED:
+                    keys = [body["executionWatch"]["key"]] if not records else map(_key, records)
+                    self.interrupted_keys.update(keys)
+                if message["messageId"] not in failed:
+                    for each in records:
+                        self._record_arrival(each, 0.0)
 
     def _record_arrival(self, record: Json, held_back_s: float) -> None:
         """Only the first success of a record counts; its sequencer identifies it."""

@@ -2,7 +2,7 @@
 
 While the execution runs, the function sends the message again. Afterwards it replicates the key as
 for any event. So the event is kept by its message, and never by the execution alone. The message
-and the execution's input hold what must be known of the event: its run has the same policy.
+and the execution's input hold what must be known of the event: its time and its evidence.
 """
 
 import json

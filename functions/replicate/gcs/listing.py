@@ -70,10 +70,10 @@ class GcsListing:
                         )
                         .pages
                     )
-                page = next(pages, None)
-                if page is None:
-                    return
                 with translate_malformed():
+                    page = next(pages, None)
+                    if page is None:
+                        return
                     rows = self._rows(page.raw_page.get("items", ()))
             yield rows
 

@@ -3,7 +3,7 @@
 A verdict is a hint, as an event is: the engine looks at both objects before it writes anything.
 """
 
-import base64
+import binascii
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -143,4 +143,4 @@ def _may_have_same_md5(source: SourceRow, replica: ReplicaRow) -> bool:
     """Return whether nothing speaks against equal bytes: an ETag of 32 digits is mostly an MD5."""
     if replica.md5 is None or len(source.etag) != MD5_CHARACTERS:
         return True
-    return base64.b64decode(replica.md5).hex() == source.etag
+    return binascii.a2b_base64(replica.md5).hex() == source.etag

@@ -145,11 +145,9 @@ def _cost(summary: Json) -> str:
         for name, title in COSTS.items()
     )
     done = summary["ended"] == "nominated"
-    confirmed = " YES=1" if summary["ended"] == "too_many_differences" else ""
+    asks = ". It asks you first" if summary["ended"] == "too_many_differences" else ""
     start = (
-        ""
-        if done
-        else f"<p>To start it: <code>make reconcile STACK=… REPAIR=1{confirmed}</code></p>"
+        "" if done else f"<p>To start it: <code>make reconcile STACK=… REPAIR=1</code>{asks}</p>"
     )
     return f"""\
 <h2>What {"this" if done else "a"} repair costs</h2>

@@ -81,7 +81,8 @@ class S3Listing:
 
     def _client(self) -> "S3Client":
         client = self._clients.client("s3", self._deadline)
-        client.meta.events.register("before-parse.s3.ListObjectsV2", _parse, unique_id=__name__)
+        # With `*` it comes before botocore's handler, which would parse the page once more.
+        client.meta.events.register("before-parse.*.ListObjectsV2", _parse, unique_id=__name__)
         return client
 
 

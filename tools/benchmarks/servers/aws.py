@@ -12,6 +12,9 @@ from tools.benchmarks.servers.listing import Listed, list_s3
 from tools.benchmarks.servers.web import Request, Response
 
 BUCKET = "source"
+REPORTS = "reports"
+"""A bucket that keeps what is put into it."""
+
 MODIFIED = "Sun, 01 Nov 2026 12:00:00 GMT"
 _MODIFIED_ISO = "2026-11-01T12:00:00.000Z"
 
@@ -23,6 +26,7 @@ class Aws:
         self.journal = Journal()
         self._secret = secret
         self._request_ids = count()
+        self._files: dict[str, bytes] = {}
 
     def respond(self, request: Request) -> Response:
         if not request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
@@ -32,6 +36,8 @@ class Aws:
             secret = {"Name": name, "SecretString": self._secret}
             return Response.of_json("POST secret", HTTPStatus.OK, secret)
         bucket, _, key = request.path.removeprefix("/").partition("/")
+        if bucket == REPORTS:
+            return self._file(request, key)
         if bucket == BUCKET and not key and request.query.get("list-type") == "2":
             if listed := Listed.of(request.query.get("prefix", "")):
                 return list_s3(listed, request)
@@ -40,6 +46,14 @@ class Aws:
         if bucket != BUCKET or series is None or request.method not in {"GET", "HEAD"}:
             return _error(HTTPStatus.NOT_FOUND, "NoSuchKey")
         return self._object(request, series.size)
+
+    def _file(self, request: Request, key: str) -> Response:
+        if request.method == "PUT":
+            self._files[key] = request.body.read()
+            return Response("PUT file", HTTPStatus.OK, {"ETag": '"0"'})
+        if key not in self._files:
+            return _error(HTTPStatus.NOT_FOUND, "NoSuchKey")
+        return Response("GET file", HTTPStatus.OK, {"ETag": '"0"'}, self._files[key])
 
     def _object(self, request: Request, size: int) -> Response:
         if request.headers.get("if-match", etag(size)).strip('"') != etag(size):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
+from typing import Self
 from urllib.parse import quote
 
 from tools.benchmarks.servers.web import Request, Response
@@ -20,7 +21,7 @@ PAGE = 1000
 DAMAGED = 100
 """One page in so many lacks a replica, and another one has a replica of another size."""
 
-_MISSING_ROW, _DIFFERENT_ROW = 13, 42
+_ROW = {"missing": 13, "different": 42}
 _PREFIX = re.compile(r"list-(\d+)-(\d+)/")
 _TIME = "2026-11-01T12:00:00"
 
@@ -38,10 +39,14 @@ class Listed:
     per_folder: int
 
     @classmethod
-    def of(cls, prefix: str) -> "Listed | None":
+    def of(cls, prefix: str) -> Self | None:
         """Return the objects below a prefix that this module knows."""
         found = _PREFIX.match(prefix)
         return cls(found[0], int(found[1]), int(found[2])) if found else None
+
+    @classmethod
+    def sized(cls, count: int, per_folder: int = 1_000_000) -> Self:
+        return cls(f"list-{count}-{per_folder}/", count, per_folder)
 
     def __len__(self) -> int:
         return self.count
@@ -139,8 +144,9 @@ def list_gcs(listed: Listed, request: Request) -> Response:
 
 def damages(count: int) -> tuple[int, int]:
     """Return how many of the first `count` objects are missing in GCS, and how many differ."""
-    damage = [_damage(page) for page in range(count // PAGE)]
-    return damage.count("missing"), damage.count("different")
+    rows = ((_damage(page), page * PAGE) for page in range(-(-count // PAGE)))
+    damaged = [damage for damage, first in rows if first + _ROW.get(damage, count) < count]
+    return damaged.count("missing"), damaged.count("different")
 
 
 def _damage(page: int) -> str:
@@ -164,9 +170,9 @@ def _s3_rows() -> list[bytes]:
 def _gcs_rows(is_selected: bool, damage: str) -> list[bytes]:  # noqa: FBT001 - a key of the cache
     rows = [_gcs_row(low, is_selected=is_selected, size=_size(low)) for low in range(PAGE)]
     if damage == "missing":
-        rows[_MISSING_ROW] = b""
+        rows[_ROW[damage]] = b""
     if damage == "different":
-        rows[_DIFFERENT_ROW] = _gcs_row(_DIFFERENT_ROW, is_selected=is_selected, size=1)
+        rows[_ROW[damage]] = _gcs_row(_ROW[damage], is_selected=is_selected, size=1)
     return rows
 
 

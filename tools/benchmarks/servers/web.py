@@ -143,6 +143,8 @@ class _Connection(socketserver.BaseRequestHandler):
             cast("io.BufferedReader", connection.makefile("rb", 64 * 1024)) as source,
         ):
             while request := _read(source, pace):
+                if "expect" in request.headers:
+                    connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 if request.path == ADMIN:
                     _send(connection, request, self.server.administer(request), pace)
                 else:
