@@ -37,9 +37,11 @@ class S3Listing:
         self._deadline = deadline
         self._policy = policy
 
-    def pages(self, bucket: str, prefix: str, after: str) -> Pages[SourceRow]:
+    def pages(
+        self, bucket: str, prefix: str, after: str, to: str | None = None
+    ) -> Pages[SourceRow]:
         """See `SourceListing.pages`."""
-        return read_ahead(self._pages(bucket, prefix, after))
+        return read_ahead(self._pages(bucket, prefix, after, to))
 
     def first(self, bucket: str, prefix: str, after: str) -> str | None:
         """See `SourceListing.first`."""
@@ -54,7 +56,7 @@ class S3Listing:
 
         return retrying(first, self._policy, self._deadline)
 
-    def _pages(self, bucket: str, prefix: str, after: str) -> Pages[SourceRow]:
+    def _pages(self, bucket: str, prefix: str, after: str, to: str | None) -> Pages[SourceRow]:
         """Yield the pages. After a failure, list on after the last key."""
         backoff = Backoff(self._policy, self._deadline)
         while True:
@@ -64,6 +66,8 @@ class S3Listing:
                     if rows:
                         after = rows[-1].key
                         yield rows
+                        if to is not None and after >= to:
+                            return
             except TRANSIENT as error:
                 backoff.failed(error)
             else:
