@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _ROWS = "Rows"
 _IS_LISTING = re.compile(r"(<\?xml[^>]*>)?\s*<ListBucketResult\b")
 _UNUSUAL = re.compile(r"&#|<!")
-_FIELD = re.compile(r"<(\w+)>([^<]*)</\1>")
+_FIELD = re.compile(r"<(Key|LastModified|ETag|Size|StorageClass)>([^<]*)</")
+_FIELD_OF_PAGE = re.compile(r"<(KeyCount|IsTruncated|NextContinuationToken)>([^<]*)</")
 _QUOTES = {"&quot;": '"', "&apos;": "'"}
 
 
@@ -120,11 +121,13 @@ def _parse(
 
     What is unusual is left to botocore: errors, and text with comments or character references.
     """
+    page = None
     if response_dict["status_code"] == HTTPStatus.OK:
-        page = read_page(response_dict["body"].decode(errors="replace"))
-        if page is not None:
-            customized_response_dict.update(page)
-            response_dict["body"] = b""
+        with suppress(UnicodeDecodeError):
+            page = read_page(response_dict["body"].decode())
+    if page is not None:
+        customized_response_dict.update(page)
+        response_dict["body"] = b""
 
 
 def read_page(text: str) -> dict[str, Any] | None:
@@ -137,9 +140,7 @@ def read_page(text: str) -> dict[str, Any] | None:
     rows = []
     is_encoded = "<EncodingType>url</EncodingType>" in text
     for each in described:
-        row, _, rest = each.partition("</Contents>")
-        head += rest
-        fields = dict(_FIELD.findall(row))
+        fields = dict(_FIELD.findall(each))
         key, etag = fields["Key"], fields["ETag"]
         if "&" in key:
             key = unescape(key, _QUOTES)
@@ -154,7 +155,8 @@ def read_page(text: str) -> dict[str, Any] | None:
                 fields.get("StorageClass") or "STANDARD",
             )
         )
-    page = dict(_FIELD.findall(head))
+    tail = described[-1] if described else ""
+    page = dict(_FIELD_OF_PAGE.findall(head + tail))
     if int(page.get("KeyCount", len(rows))) != len(rows):
         return None
     found = {_ROWS: rows, "IsTruncated": page.get("IsTruncated") == "true"}
