@@ -54,8 +54,8 @@ LARGE_BYTES = 8 * MIB + 300 * KIB + 7
 SHORT_DELAY = RetryPolicy(first_delay_s=0.01)
 """Short pauses between attempts, to save time."""
 
-SHORT_TIMEOUT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3)
-"""For stalled connections."""
+SHORT_TIMEOUT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3, attempts_after_timeout=5)
+"""For stalled connections. A busy machine may time out now and then."""
 
 State = tuple[str, int, str, str, frozenset[tuple[str, str]]]
 """The fields that must be of one version: MD5, size, type, custom time, metadata."""
@@ -188,6 +188,7 @@ class Clouds:
             "GCP_CREDENTIALS_SECRET": SECRET,
             "SOURCE_BUCKETS": SOURCE,
             "REPLICATE_DELETES": "true",
+            "GCS_FIRST_TIMEOUT_SECONDS": "10",
             "STORAGE_EMULATOR_HOST": self.google.url,
             "AWS_CA_BUNDLE": self._trusted.name,
             "REQUESTS_CA_BUNDLE": self._trusted.name,
