@@ -142,8 +142,9 @@ def _measured(
 @contextmanager
 def _function(running: site.Site) -> Iterator[tuple[int, Callable[[Json], Json]]]:
     """Run the function in a process; yield its ID, and what invokes it."""
-    settings = {"REPORTS_BUCKET": REPORTS, "EVENT_QUEUE_URL": f"{running.aws.url}/queue"}
-    with LambdaFunction("reconcile", "replicator").open(running, **settings) as worker:
+    function = LambdaFunction("reconcile", "replicator")
+    queue = f"{running.aws.url}/queue"
+    with function.open(running, REPORTS_BUCKET=REPORTS, EVENT_QUEUE_URL=queue) as worker:
         yield worker.pid, Pool([worker]).invoke
 
 

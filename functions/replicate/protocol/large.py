@@ -109,7 +109,7 @@ class LargeCopy:
         job = self._job(name, source)
         if job is None or number >= job.cut.slices:
             return False  # the settings have changed since the plan
-        if Precondition.unchanged(self._destination.head(name)) != planned.precondition:
+        if not self._is_as_planned(self._destination.head(name), planned):
             return False  # the commit would fail
         try:
             self._assembler.stage_slice(job, number)
@@ -125,7 +125,7 @@ class LargeCopy:
             return None
         job = self._job(name, source)
         found = self._destination.head(name)  # a read costs less than a failed commit
-        if job is None or Precondition.unchanged(found) != planned.precondition:
+        if job is None or not self._is_as_planned(found, planned):
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
@@ -166,6 +166,9 @@ class LargeCopy:
         if isinstance(plan, Delete):
             with suppress(LostRaceError):
                 self._destination.delete(written.name, Precondition.unchanged(written))
+
+    def _is_as_planned(self, replica: Replica | None, planned: Planned) -> bool:
+        return Precondition.unchanged(replica) == planned.precondition
 
     def _superseded(self, name: str, source: SourceObject, replica: Replica | None) -> Result:
         return Result(
