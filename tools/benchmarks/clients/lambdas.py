@@ -83,10 +83,6 @@ class Worker:
         started = self._report()
         self.start = Usage(started["cpu_s"], started["wall_s"], processes.rss_bytes(process.pid))
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def run(self, series: Series, phase: Phase) -> Usage:
         report = self.send(_events(series, phase))
         expected = "skipped" if phase in {Phase.AGAIN, Phase.DUPLICATE} else "replicated"
