@@ -58,8 +58,8 @@ class Comparer:
             return state
         after = shard.after if state.cursor is None else state.cursor
         with (
-            closing(self.source.pages(plan.bucket, plan.prefix, after)) as source,
-            closing(self.replicas.pages(plan.prefix, after)) as replicas,
+            closing(self.source.pages(plan.bucket, plan.prefix, after, shard.to)) as source,
+            closing(self.replicas.pages(plan.prefix, after, shard.to)) as replicas,
         ):
             pairs = merge(chain.from_iterable(source), chain.from_iterable(replicas))
             rules = Rules(
