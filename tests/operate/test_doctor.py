@@ -16,7 +16,6 @@ from operate.conftest import (
     notify,
 )
 
-from tools.operate.checks import Checks
 from tools.operate.doctor import examine
 
 EXISTING = {"SourceBucketKind": "existing"}
@@ -168,25 +167,25 @@ class TestKeys:
     def key(self) -> str:
         return str(client("kms").create_key()["KeyMetadata"]["KeyId"])
 
-    def test_a_key_that_lets_the_sender_use_it_is_named(self, deploy: Deploy, key: str) -> None:
-        self.let(key, "kms:GenerateDataKey", "kms:Decrypt")
-        stack = deploy(KmsKeyArn=key, **QUEUE)
-        assert failed(stack) == {}
-        assert Checks(find_stack())._keys() == key  # noqa: SLF001 - one check alone
+    def test_a_policy_without_a_sender_is_found(self, deploy: Deploy, key: str) -> None:
+        hop = "keys of queues and alarms"
+        self.let(key, "s3", "kms:Decrypt")
+        stack = deploy(Delivery="queue", KmsKeyArn=key)
+        assert "does not allow kms:GenerateDataKey to s3.amazonaws.com" in failed(stack)[hop]
 
-    def test_a_policy_without_the_sender_is_found(self, deploy: Deploy, key: str) -> None:
-        self.let(key, "kms:Decrypt")
-        found = failed(deploy(KmsKeyArn=key, **QUEUE))
-        assert (
-            "does not allow kms:GenerateDataKey to s3.amazonaws.com" in found["keys of the queues"]
+        self.let(key, "s3", "kms:GenerateDataKey", "kms:Decrypt")
+        assert failed(stack) == {}
+        client("sns").set_topic_attributes(
+            TopicArn=stack.topic, AttributeName="KmsMasterKeyId", AttributeValue=key
         )
+        assert "does not allow kms:GenerateDataKey to cloudwatch.amazonaws" in failed(stack)[hop]
 
     def test_a_disabled_key_is_found(self, deploy: Deploy, key: str) -> None:
         client("kms").disable_key(KeyId=key)
-        assert "is Disabled" in failed(deploy(KmsKeyArn=key))["keys of the queues"]
+        assert "is Disabled" in failed(deploy(KmsKeyArn=key))["keys of queues and alarms"]
 
-    def let(self, key: str, *actions: str) -> None:
-        statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}}
+    def let(self, key: str, service: str, *actions: str) -> None:
+        statement = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}}
         policy = {"Statement": [{**statement, "Action": actions, "Resource": "*"}]}
         client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
 

@@ -65,7 +65,7 @@ def test_equal_sides_are_a_success(deploy: Deploy, run: Run) -> None:
 def test_differences_are_shown_and_fail(deploy: Deploy, run: Run) -> None:
     deploy()
     store("report", "differences", {**FOUND, "young": 5})
-    done = run("reconcile", "mine", "--prefix", "logs/")
+    done = run("reconcile", "mine", "--prefix", "logs/", "--grace-minutes", "0")
     assert done.exit_code == 1
     for text in (
         "in S3 only",
@@ -77,14 +77,14 @@ def test_differences_are_shown_and_fail(deploy: Deploy, run: Run) -> None:
     ):
         assert text in done.stdout
     assert "report.html?" not in done.stdout  # a log may keep what is no terminal
-    assert started() == [{"mode": "report", "prefix": "logs/"}]
+    assert started() == [{"mode": "report", "prefix": "logs/", "grace_minutes": 0}]
 
 
 def test_a_terminal_gets_a_link_to_the_report(deploy: Deploy) -> None:
     deploy()
     store("report", "differences", FOUND)
     shown = Console(file=io.StringIO(), force_terminal=True, width=1000)
-    assert not reconcile(runs.workflow(find("mine")), shown, "", repair=False, confirm=None)
+    assert not reconcile(runs.workflow(find("mine")), shown, {}, repair=False, confirm=None)
     printed = cast("io.StringIO", shown.file).getvalue()
     assert "/runs/run-report/report.html?" in printed
     assert "X-Amz-Expires=3600" in printed
