@@ -29,7 +29,6 @@ from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import SourceRef
 from replicate.reconcile import tally, workers
-from replicate.reconcile.runs import run_id
 from replicate.reconcile.steps import Reconcile, step
 from replicate.workflow import PermanentError, TransientError
 
@@ -173,13 +172,13 @@ class TestReport:
         machine.run("execution-0", prefix="a/")
         assert not machine.journal.metrics
 
-        machine.run("execution-1")
+        report = {"reconcile": "report", "run": machine.run("execution-1")["run"]}
+        step(lambda: sides.reconcile, machine.journal, report)  # its response was lost
         machine.run("execution-2")
-        machine._step("report", {"run": run_id("2026-06-01T00:00:00Z", "execution-2")})  # noqa: SLF001
         machine.run("execution-3", mode="repair", confirmed=True)
 
         repeated = [metrics["repeated"] for metrics in machine.journal.metrics]
-        assert repeated == [0, 2, 2, None]
+        assert repeated == [0, 0, 2, None]
         assert {m["missing"] for m in machine.journal.metrics} == {1}
 
 
@@ -283,6 +282,20 @@ class TestShards:
         counts = many.run()["counts"]
 
         assert (counts["compared"], counts["missing"]) == (100, 50)
+
+    def test_plan_that_is_repeated_stays_as_it_was(self, many: Sides) -> None:
+        """Workers may have begun with it."""
+        event = {
+            "reconcile": "plan",
+            "input": {},
+            "execution": "execution-1",
+            "started_at": "2026-06-01T00:00:00Z",
+        }
+        first = step(lambda: many.reconcile, FakeJournal(), event)
+        boundaries = {"objects": 100, "keys": ["050"]}
+        many.reports.files["state/source/boundaries.json"] = json.dumps(boundaries).encode()
+
+        assert step(lambda: many.reconcile, FakeJournal(), event) == first
 
     def test_worker_returns_before_its_time_is_over_and_another_one_continues(
         self, many: Sides

@@ -1,11 +1,6 @@
 """SIGKILL at every step. Nothing cleans up, and the second delivery of the event succeeds."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 from wire import invocation_process
@@ -51,21 +46,12 @@ def test_killed_run_leaves_nothing_wrong_and_can_be_repeated(
         raise CutError(reset=True)  # the kernel resets the connections of a killed process
 
     harness.inject(Fault(step, place, wait_for_the_end))
-    run = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, invocation_process.__file__, json.dumps(event)],
-        env={
-            **harness.clouds.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "PATH": os.environ["PATH"],
-        },
-        cwd=Path(invocation_process.__file__).parent,
-        stdout=subprocess.DEVNULL,
-    )
+    run = invocation_process.start(event, harness.clouds.environ)
     try:
         assert reached.wait(TIMEOUT_S), "the run did not reach the fault"
     finally:
         run.kill()
-        run.wait()
+        run.join()
         dead.set()
     harness.stop_faults()
     harness.observe()

@@ -1,8 +1,5 @@
 """One object through the steps of the state machine, over several worker processes."""
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +10,7 @@ from queue import SimpleQueue
 
 from replicate.protocol.parts import Sizes
 from tools.benchmarks.clients.base import ClientError
-from tools.benchmarks.clients.lambdas import LambdaFunction
+from tools.benchmarks.clients.lambdas import LambdaFunction, Worker
 from tools.benchmarks.figures import LATENCY_MS
 from tools.benchmarks.machine import Json, Machine
 from tools.benchmarks.series import GIB, MIB, Series
@@ -30,9 +27,6 @@ CONNECTIONS = 4
 """Of each worker: `PARTS_AT_ONCE`."""
 
 SLICES = 8
-
-_NOTHING: Json = {"large": "sweep", "bucket": BUCKET, "key": "none", "mine": None}
-"""An event without work: a worker is ready when it has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,7 @@ class Executions:
             started = time.monotonic()
             machine = Machine(pool.invoke, pool.run_all)
             output = machine.execute(
-                {"bucket": BUCKET, "key": series.keys[0], "mine": None, "round": 0}
+                {"bucket": BUCKET, "key": series.keys[0], "version": None, "round": 0}
             )
             wall_s = time.monotonic() - started
             s3, gcs = site.take(delay_ms=0, rate=0)
@@ -110,27 +104,22 @@ worker has {self.rate / MIB:.0f} MiB/s, the default of Lambda, a quarter for eac
 
 
 class Pool:
-    """Worker processes. Each runs one event at a time."""
+    """Workers that run one event at a time."""
 
-    def __init__(self, processes: Sequence["subprocess.Popen[str]"]) -> None:
-        self._count = len(processes)
-        self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
-        for process in processes:
-            self._idle.put(process)
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._count = len(workers)
+        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        for worker in workers:
+            self._idle.put(worker)
 
     def invoke(self, event: Json) -> Json:
         """Invoke the function in a worker that is idle."""
-        process = self._idle.get()
+        worker = self._idle.get()
         try:
-            if process.stdin and process.stdout:
-                process.stdin.write(json.dumps(event) + "\n")
-                process.stdin.flush()
-                if line := process.stdout.readline():
-                    result: Json = json.loads(line)
-                    return result
-            raise ClientError(f"The worker ended during {event}; its error is above.")
+            (result,) = worker.send([event])["results"]
+            return dict(result)
         finally:
-            self._idle.put(process)
+            self._idle.put(worker)
 
     def run_all(self, tasks: Sequence[Callable[[], Json]], limit: int) -> list[Json]:
         """Run the tasks in threads: as many at a time as there are workers."""
@@ -144,22 +133,7 @@ def workers(site: Site, count: int, slice_bytes: int) -> Iterator[Pool]:
 
     Objects are large from `slice_bytes` on, which is also the size of a slice.
     """
-    environment = LambdaFunction("worker", "replicator").environment(site)
-    for setting in ("PARALLEL_FROM", "LARGE_FROM", "SLICE_SIZE"):
-        environment[setting] = str(slice_bytes)
+    sizes = dict.fromkeys(("PARALLEL_FROM", "LARGE_FROM", "SLICE_SIZE"), str(slice_bytes))
+    function = LambdaFunction("worker", "replicator")
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", "tools.benchmarks.step_worker"],
-                    env=environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for _ in range(count)
-        ]
-        for process in processes:
-            Pool([process]).invoke(_NOTHING)
-        yield Pool(processes)
+        yield Pool([stack.enter_context(function.open(site, **sizes)) for _ in range(count)])

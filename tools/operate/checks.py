@@ -31,6 +31,18 @@ QUEUES = ("EventQueueArn", "FailureQueueArn")
 DEPLOY = "Run make deploy to restore it, or look who has changed it."
 
 
+def wanted_events(parameters: Mapping[str, str]) -> set[str]:
+    """Return the events that the template asks of a new bucket with these parameters."""
+    deletes, tags = parameters.get("ReplicateDeletes", "false"), parameters.get("ReplicateTags")
+    return {
+        "s3:ObjectCreated:*",
+        "s3:ObjectRestore:Completed",
+        *(["s3:ObjectRemoved:*"] if deletes != "false" else []),
+        *(["s3:LifecycleExpiration:*"] if deletes == "with-lifecycle" else []),
+        *(["s3:ObjectTagging:*"] if tags not in {None, "off"} else []),
+    }
+
+
 class Sender(NamedTuple):
     """A service that sends to a queue by itself, on behalf of a source."""
 
@@ -89,24 +101,12 @@ class Checks:
         sent = [(each["LambdaFunctionArn"], each["Events"]) for each in to_lambda]
         sent += [(each["QueueArn"], each["Events"]) for each in to_queues]
         events = {event for arn, some in sent if arn == self._target for event in some}
-        if missing := sorted(self._wanted_events() - events):
+        if missing := sorted(wanted_events(self._stack.parameters) - events):
             raise OperatorError(
                 f"s3://{self._bucket} does not send {', '.join(missing)} to {self._target}:"
                 f" its notifications were replaced. {DEPLOY}"
             )
         return f"sent to {self._target}"
-
-    def _wanted_events(self) -> set[str]:
-        """Return the events that the template's parameters ask of a new bucket."""
-        deletes = self._stack.parameters.get("ReplicateDeletes", "false")
-        tags = self._stack.parameters.get("ReplicateTags", "off")
-        return {
-            "s3:ObjectCreated:*",
-            "s3:ObjectRestore:Completed",
-            *(["s3:ObjectRemoved:*"] if deletes != "false" else []),
-            *(["s3:LifecycleExpiration:*"] if deletes == "with-lifecycle" else []),
-            *(["s3:ObjectTagging:*"] if tags != "off" else []),
-        }
 
     def _rule(self) -> "DescribeRuleResponseTypeDef":
         """Return the rule for the bucket's events. Raise OperatorError if there is none."""

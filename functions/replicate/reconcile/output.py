@@ -69,15 +69,10 @@ def _lines(files: Files, states: Sequence[ShardState], *, in_source: bool) -> It
     """Yield the lines of all shards whose objects are in S3, or are not."""
     left = MAX_LINES
     for state in states:
-        for number in range(state.pieces):
-            piece = files.read_piece(state.shard, number).splitlines(keepends=True)
-            wanted = [line for line in piece if _is_in_source(line) == in_source][:left]
-            left -= len(wanted)
-            yield b"".join(wanted)
+        for number in range(state.pieces if in_source else state.gcs_pieces):
+            piece = files.read_piece(state.shard, number, in_source=in_source)
+            lines = piece.splitlines(keepends=True)[:left]
+            left -= len(lines)
+            yield b"".join(lines)
             if not left:
                 return
-
-
-def _is_in_source(line: bytes) -> bool:
-    """Return whether a line is of an object in S3. Bucket and encoded key have no comma."""
-    return line.split(b",", 3)[2] in {b"missing", b"different"}

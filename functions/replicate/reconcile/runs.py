@@ -161,9 +161,12 @@ class Files:
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         write_json(self._reports, self.prefix + name, value)
 
-    def read_piece(self, shard: int, number: int) -> bytes:
-        """Return a part of the differences of a shard. Raise InvalidRequestError if it is gone."""
-        name = self._piece(shard, number)
+    def read_piece(self, shard: int, number: int, *, in_source: bool) -> bytes:
+        """Return a part of the differences of a shard. Raise InvalidRequestError if it is gone.
+
+        `in_source` says whether the objects are in S3.
+        """
+        name = self._piece(shard, number, in_source=in_source)
         data = self._reports.read(name)
         if data is None:
             raise InvalidRequestError(
@@ -171,11 +174,12 @@ class Files:
             )
         return data
 
-    def write_piece(self, shard: int, number: int, data: bytes) -> None:
-        self._reports.write(self._piece(shard, number), data, CSV)
+    def write_piece(self, shard: int, number: int, data: bytes, *, in_source: bool) -> None:
+        self._reports.write(self._piece(shard, number, in_source=in_source), data, CSV)
 
-    def _piece(self, shard: int, number: int) -> str:
-        return f"{self.prefix}differences/{shard:04}-{number:03}.csv"
+    def _piece(self, shard: int, number: int, *, in_source: bool) -> str:
+        side = "" if in_source else "gcs-"
+        return f"{self.prefix}differences/{shard:04}-{side}{number:03}.csv"
 
 
 def boundaries_file(bucket: str) -> str:

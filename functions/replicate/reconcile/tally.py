@@ -15,7 +15,7 @@ from replicate.reconcile.rows import ReplicaRow, SourceRow
 MARK_EVERY = 250_000
 """Source objects between two boundaries: about 30 seconds of listing."""
 
-MAX_PREFIXES = 500
+MAX_PREFIXES = 200
 MAX_SAMPLES = 25
 """Of one verdict and shard."""
 
@@ -40,7 +40,9 @@ class ShardState:
     """The last key that was compared."""
     counts: Counts = field(default_factory=counts.zero)
     pieces: int = 0
-    """Files of lines written so far."""
+    """Files of lines written so far, about objects that S3 has."""
+    gcs_pieces: int = 0
+    """The same about objects that only GCS has."""
     marks: list[str] = field(default_factory=list)
     """Boundaries for the next run."""
     unmarked: int = 0
@@ -52,11 +54,19 @@ class ShardState:
         return asdict(self)
 
 
+Lines = list[tuple[str, str, str, int, str]]
+"""Lines of the report: bucket, URL-encoded key, kind, size, what differs."""
+
+
 class Tally:
-    """Adds pairs to the state of a shard. `lines` are those that are not stored yet."""
+    """Adds pairs to the state of a shard.
+
+    `lines` (of objects that S3 has) and `gcs_lines` (of others) are those that are not stored yet.
+    """
 
     def __init__(self, state: ShardState, bucket: str, prefix: str) -> None:
-        self.lines: list[tuple[str, str, str, int, str]] = []
+        self.lines: Lines = []
+        self.gcs_lines: Lines = []
         self._state = state
         self._counts = state.counts
         self._bucket = bucket
@@ -98,7 +108,8 @@ class Tally:
     ) -> None:
         size = source.size if source else replica.size if replica else 0
         what = differences(source, replica, self._bucket)
-        self.lines.append((self._bucket, quote(key), str(verdict), size, "; ".join(what)))
+        lines = self.lines if source else self.gcs_lines
+        lines.append((self._bucket, quote(key), str(verdict), size, "; ".join(what)))
         self._group[verdict] += 1
         if source:
             self._counts["difference_bytes"] += size
@@ -117,8 +128,8 @@ class Tally:
         self._group = groups.setdefault(name, dict.fromkeys(GROUP_NAMES, 0))
 
 
-def encode(lines: list[tuple[str, str, str, int, str]]) -> bytes:
-    """Return the lines as CSV: bucket, URL-encoded key, kind, size, what."""
+def encode(lines: Lines) -> bytes:
+    """Return the lines as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue().encode()

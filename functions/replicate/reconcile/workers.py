@@ -28,6 +28,8 @@ STORE_EVERY_S = 20.0
 PIECE_LINES = 5000
 """Differences that a worker holds in memory: about 3 MB."""
 
+_NOMINATED = {Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA}
+
 BATCH = 10
 """Messages in one request to SQS. Source: `SendMessageBatch` in its API reference."""
 
@@ -75,7 +77,7 @@ class Comparer:
                 left = self.deadline.remaining()
                 if state.done or left < RETURN_S:
                     break
-                if left < store_at or len(tally.lines) >= PIECE_LINES:
+                if left < store_at or len(tally.lines) + len(tally.gcs_lines) >= PIECE_LINES:
                     _store(files, tally, state)
                     store_at = left - STORE_EVERY_S
             _store(files, tally, state)
@@ -107,9 +109,13 @@ def _store(files: Files, tally: Tally, state: ShardState) -> None:
     lines once more.
     """
     if tally.lines:
-        files.write_piece(state.shard, state.pieces, encode(tally.lines))
+        files.write_piece(state.shard, state.pieces, encode(tally.lines), in_source=True)
         state.pieces += 1
         tally.lines.clear()
+    if tally.gcs_lines:
+        files.write_piece(state.shard, state.gcs_pieces, encode(tally.gcs_lines), in_source=False)
+        state.gcs_pieces += 1
+        tally.gcs_lines.clear()
     files.write(runs.shard_file(state.shard), state.as_json())
 
 
@@ -128,9 +134,16 @@ class Nominator:
         name = runs.nomination_file(number)
         state = files.read(name) or {"shard": number, "done": False, "piece": 0, "nominated": 0}
         compared = Files(self.reports, plan.compared_by)
-        pieces = (compared.read(runs.shard_file(number)) or {"pieces": 0})["pieces"]
-        while state["piece"] < pieces:
-            refs = self._refs(plan.bucket, compared.read_piece(number, state["piece"]))
+        found = compared.read(runs.shard_file(number)) or {"pieces": 0, "gcs_pieces": 0}
+        pieces = [(each, True) for each in range(found["pieces"])]
+        if self.deletes:
+            pieces += [(each, False) for each in range(found["gcs_pieces"])]
+        while state["piece"] < len(pieces):
+            piece, in_source = pieces[state["piece"]]
+            lines = compared.read_piece(number, piece, in_source=in_source)
+            refs = [
+                SourceRef(plan.bucket, key) for kind, key in decode(lines) if kind in _NOMINATED
+            ]
             for batch in _batches(refs):
                 self.nominations.send(batch)
             state["piece"] += 1
@@ -138,13 +151,9 @@ class Nominator:
             if self.deadline.remaining() < RETURN_S:
                 break
             files.write(name, state)
-        state["done"] = state["piece"] >= pieces
+        state["done"] = state["piece"] >= len(pieces)
         files.write(name, state)
         return state
-
-    def _refs(self, bucket: str, piece: bytes) -> list[SourceRef]:
-        kinds = {Verdict.MISSING, Verdict.DIFFERENT} | ({Verdict.EXTRA} if self.deletes else set())
-        return [SourceRef(bucket, key) for kind, key in decode(piece) if kind in kinds]
 
 
 def _batches(refs: Sequence[SourceRef]) -> Iterator[Sequence[SourceRef]]:

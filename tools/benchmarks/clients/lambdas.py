@@ -37,15 +37,16 @@ class LambdaFunction:
     """The replicator copies an object of any size in one stream, and not in parts."""
 
     @contextmanager
-    def open(self, site: Site) -> Iterator["_Worker"]:
+    def open(self, site: Site, **settings: str) -> Iterator["Worker"]:
+        """Start the function, with further variables."""
         with subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "tools.benchmarks.worker", self.worker],
-            env=self.environment(site),
+            env=self.environment(site) | settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         ) as process:
-            yield _Worker(process)
+            yield Worker(process)
             process.communicate()
 
     def environment(self, site: Site) -> dict[str, str]:
@@ -73,22 +74,30 @@ def _uncompiled(folder: Path) -> Path:
     return folder
 
 
-class _Worker:
+class Worker:
+    """A process that runs one list of events after the other."""
+
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
+        self.pid = process.pid
         started = self._report()
         self.start = Usage(started["cpu_s"], started["wall_s"], processes.rss_bytes(process.pid))
 
     def run(self, series: Series, phase: Phase) -> Usage:
-        if self._process.stdin:
-            self._process.stdin.write(json.dumps(_events(series, phase)) + "\n")
-            self._process.stdin.flush()
-        report = self._report()
+        report = self.send(_events(series, phase))
         expected = "skipped" if phase in {Phase.AGAIN, Phase.DUPLICATE} else "replicated"
-        if report["statuses"] != [expected]:
-            raise ClientError(f"{phase}: expected {expected}, not {report['statuses']}")
+        statuses = {each["status"] for result in report["results"] for each in result["results"]}
+        if statuses != {expected}:
+            raise ClientError(f"{phase}: expected {expected}, not {sorted(statuses)}")
         peak = processes.peak_rss_bytes(self._process.pid)
         return Usage(report["cpu_s"], report["wall_s"], peak)
+
+    def send(self, events: list[Json]) -> Json:
+        """Run events one after the other; return the report. Raise ClientError."""
+        if self._process.stdin:
+            self._process.stdin.write(json.dumps(events) + "\n")
+            self._process.stdin.flush()
+        return self._report()
 
     def _report(self) -> Json:
         line = self._process.stdout.readline() if self._process.stdout else ""

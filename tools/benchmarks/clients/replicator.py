@@ -10,4 +10,5 @@ if TYPE_CHECKING:
 
 def build() -> "Handler":
     """All that a first invocation builds."""
-    return handler._function().handle  # type: ignore[return-value]  # noqa: SLF001 - to be measured
+    handler._function()  # noqa: SLF001 - to be measured
+    return handler.lambda_handler  # type: ignore[return-value]
