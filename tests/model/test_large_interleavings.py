@@ -71,7 +71,7 @@ def test_every_promise_holds(history: str) -> None:
 
 @pytest.mark.parametrize("history", ["A | - A", "A | 1 A", "1 | A 1"])
 def test_every_promise_holds_within_one_second(history: str) -> None:
-    """The version that comes back has the same fingerprint: its staged objects are used."""
+    """The version that comes back has the same digest: its staged objects are used."""
     every_promise_holds(replace(scenario(history), tick=SAME_SECOND))
 
 

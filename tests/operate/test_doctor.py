@@ -40,7 +40,7 @@ def test_a_correct_stack_is_healthy(deploy: Deploy, parameters: dict[str, str]) 
 
 def test_json_has_the_words_of_the_functions_doctor(deploy: Deploy, run: Run) -> None:
     deploy().doctor_responds(HEALTHY)
-    done = run("doctor", "mine", "--json")
+    done = run("doctor", "version", "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert report["healthy"] is True
@@ -50,7 +50,7 @@ def test_json_has_the_words_of_the_functions_doctor(deploy: Deploy, run: Run) ->
 def test_the_table_shows_every_hop_and_the_exit_status_fails(deploy: Deploy, run: Run) -> None:
     token = {"hop": "token", "ok": False, "code": "credentials_invalid", "found": "[Bad] key"}
     deploy().doctor_responds({"healthy": False, "hops": [token]})
-    done = run("doctor", "mine")
+    done = run("doctor", "version")
     assert done.exit_code == 1
     assert "✗  token" in done.stdout
     assert "[Bad] key" in done.stdout

@@ -6,7 +6,6 @@ It writes its tables into docs/PERFORMANCE.md.
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -143,17 +142,10 @@ def _measured(
 @contextmanager
 def _function(running: site.Site) -> Iterator[tuple[int, Callable[[Json], Json]]]:
     """Run the function in a process; yield its ID, and what invokes it."""
-    env = LambdaFunction("reconcile", "replicator").environment(running)
-    env |= {"REPORTS_BUCKET": REPORTS, "EVENT_QUEUE_URL": f"{running.aws.url}/queue"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "tools.benchmarks.step_worker"],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process.pid, Pool([process]).invoke
-        process.communicate()
+    function = LambdaFunction("reconcile", "replicator")
+    queue = f"{running.aws.url}/queue"
+    with function.open(running, REPORTS_BUCKET=REPORTS, EVENT_QUEUE_URL=queue) as worker:
+        yield worker.pid, Pool([worker]).invoke
 
 
 def bars(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Iterator[Bar]:
