@@ -79,6 +79,7 @@ class Worker:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
+        self.pid = process.pid
         started = self._report()
         self.start = Usage(started["cpu_s"], started["wall_s"], processes.rss_bytes(process.pid))
 
