@@ -11,6 +11,7 @@ properties that the transformed template has for it.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import Stack
 from tools.operate.redrive import redrive
+from tools.operate.runs import Workflow
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
+POLL_S = 0.1
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
 
@@ -71,6 +74,18 @@ class Deployment:
     def redrive(self) -> int:
         """Move the events of the dead-letter queue to the event queue as `make redrive` does."""
         return redrive(self.aws.sqs, self.failure_queue, self.event_queue).moved.total()
+
+    def reconcile(self, **request: object) -> Json:
+        """Run the reconcile to its end; return its output. Raise OperatorError if it fails.
+
+        `request` is the input of the execution.
+        """
+        sfn, s3 = self.aws.step_functions, self.aws.s3
+        workflow = Workflow(sfn=sfn, s3=s3, machine=self.reconcile_machine, bucket=self.reports)
+        run = workflow.start({"mode": "report", **request})
+        while (output := run.end()) is None:
+            time.sleep(POLL_S)
+        return dict(output)
 
     def waiting(self) -> int:
         """Count the events in the event queue."""
