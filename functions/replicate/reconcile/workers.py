@@ -127,7 +127,7 @@ class Nominator:
     nominations: Nominations
     deadline: Deadline
     deletes: bool
-    """Whether replicas without a source are nominated, so that the engine deletes them."""
+    """Whether replicas without a source are nominated, so that the function deletes them."""
 
     def nominate(self, files: Files, plan: Plan, number: int) -> dict[str, Any]:
         """Continue a shard until its differences or the time end. Return its state."""
