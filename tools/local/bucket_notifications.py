@@ -89,5 +89,5 @@ def settle(notifications: BucketNotifications, service: LambdaService) -> None:
 def _events(body: Json) -> list[Json]:
     """Return what the function receives: one event for each record, none for S3's test event."""
     if "detail" in body:
-        return [body]
+        return [as_aws_sends(body)]
     return [notification(record) for record in as_aws_sends(body).get("Records", [])]

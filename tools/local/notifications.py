@@ -63,6 +63,11 @@ def object_key(event: Json) -> str:
 
 def as_aws_sends(body: Json) -> Json:
     """Return a notification of moto as S3 sends it, and every other message unchanged."""
+    if (
+        "detail" in body
+    ):  # moto's reasons are Put, Copy and Delete: S3's are names of its operations
+        detail = body["detail"]
+        return {**body, "detail": {**detail, "reason": f"{detail['reason']}Object"}}
     records = body.get("Records", [])
     if not records or "sequencer" in records[0]["s3"]["object"]:
         return body
