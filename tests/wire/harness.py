@@ -57,8 +57,8 @@ UNSEEN = frozenset({"gcs.bucket", "gcs.list", "gcs.staged-get"})
 SHORT_DELAY = RetryPolicy(first_delay_s=0.01)
 """Short pauses between attempts, to save time."""
 
-SHORT_TIMEOUT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3)
-"""For stalled connections."""
+SHORT_TIMEOUT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3, attempts_after_timeout=5)
+"""For stalled connections. A busy machine may time out now and then."""
 
 State = tuple[str, int, str, str, frozenset[tuple[str, str]]]
 """The fields that must be of one version: MD5, size, type, custom time, metadata."""
@@ -192,6 +192,7 @@ class Clouds:
             "SOURCE_BUCKETS": SOURCE,
             "REPLICATE_DELETES": "true",
             "REPLICATE_LIFECYCLE_DELETES": "true",  # any event deletes: test_evidence.py has others
+            "GCS_FIRST_TIMEOUT_SECONDS": "10",
             "STORAGE_EMULATOR_HOST": self.google.url,
             "AWS_CA_BUNDLE": self._trusted.name,
             "REQUESTS_CA_BUNDLE": self._trusted.name,

@@ -8,8 +8,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from tools.benchmarks.clients.lambdas import LambdaFunction
 from tools.benchmarks.clients.rclone import environment
 from tools.benchmarks.execution import Pool
 from tools.benchmarks.figures import Bar
-from tools.benchmarks.machine import Json
 from tools.benchmarks.report import bar_table
 from tools.benchmarks.servers.aws import BUCKET, REPORTS
 from tools.benchmarks.servers.gcs import BUCKET as DESTINATION
@@ -82,8 +80,10 @@ class Measured:
 
 def measure_ours(running: site.Site, listed: Listed) -> Measured:
     """Compare with the function's own handler, all steps in one process."""
-    with _function(running) as (pid, invoke):
-        reconcile(invoke, prefix=WARM_UP.prefix)  # imports, clients, connections, the token
+    settings = {"REPORTS_BUCKET": REPORTS, "EVENT_QUEUE_URL": f"{running.aws.url}/queue"}
+    with LambdaFunction("reconcile", "replicator").open(running, **settings) as worker:
+        pid, invoke = worker.pid, Pool([worker]).invoke
+        reconcile(invoke, prefix=WARM_UP.prefix)  # clients, connections, the token
         running.take()
         cpu_s, started = processes.cpu_seconds(pid), time.monotonic()
         done = reconcile(invoke, prefix=listed.prefix)
@@ -137,15 +137,6 @@ def _measured(
         rss=rss,
         requests=(s3, gcs),
     )
-
-
-@contextmanager
-def _function(running: site.Site) -> Iterator[tuple[int, Callable[[Json], Json]]]:
-    """Run the function in a process; yield its ID, and what invokes it."""
-    function = LambdaFunction("reconcile", "replicator")
-    queue = f"{running.aws.url}/queue"
-    with function.open(running, REPORTS_BUCKET=REPORTS, EVENT_QUEUE_URL=queue) as worker:
-        yield worker.pid, Pool([worker]).invoke
 
 
 def bars(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Iterator[Bar]:

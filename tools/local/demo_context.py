@@ -89,6 +89,18 @@ class DemoContext:
         """Put an object into the deployment's bucket; its event waits in the queue."""
         self.cloud.aws.s3.put_object(Bucket=self.queued.bucket, Key=key, Body=data)
 
+    def truncate_replica(self, name: str) -> None:
+        """Replace an object in GCS by the first half of it, with the same metadata."""
+        blob = self.cloud.google.bucket.get_blob(name)
+        data = blob.download_as_bytes()
+        copy = self.cloud.google.bucket.blob(name)
+        copy.metadata = blob.metadata
+        copy.upload_from_string(data[: len(data) // 2])
+
+    def lose_events(self) -> None:
+        """Delete the messages of the deployment's event queue."""
+        self.cloud.aws.sqs.purge_queue(QueueUrl=self.queued.event_queue)
+
     def call_api(self, **body: str) -> tuple[int, Json]:
         """POST /v1/replicate; return the status and the body."""
         response = http.send("POST", f"{self.cloud.api.url}/v1/replicate", json=body)

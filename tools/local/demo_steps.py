@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from tools.common.tables import duration, size
-from tools.local import output
+from tools.local import demo_reconcile, output
 from tools.local.cloud import API_ONLY_BUCKET
 from tools.local.demo_context import (
     DemoContext,
@@ -277,4 +277,5 @@ STEPS: tuple[Callable[[DemoContext], str], ...] = (
     poison_record,
     outage,
     large_object,
+    *demo_reconcile.STEPS,
 )

@@ -11,6 +11,7 @@ properties that the transformed template has for it.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,13 +28,20 @@ from tools.local.notifications import SAMPLES, Json
 from tools.local.runtime import LambdaRuntime
 from tools.local.template import Stack
 from tools.operate.redrive import redrive
+from tools.operate.runs import Workflow
 
 ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
+POLL_S = 0.1
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
 
-RETRIES = {"RETRY_FIRST_SECONDS": "1", "RETRY_LONGEST_SECONDS": "2"}
-"""The function's own waits are a minute to an hour. SQS counts in whole seconds."""
+WAITS = {
+    "RETRY_FIRST_SECONDS": "1",
+    "RETRY_LONGEST_SECONDS": "2",
+    "GCS_FIRST_TIMEOUT_SECONDS": "10",
+}
+"""Between retries the function waits a minute to an hour, and SQS counts in whole seconds. This
+machine may be so busy that it does not answer in a second."""
 
 FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
 
@@ -66,6 +74,18 @@ class Deployment:
     def redrive(self) -> int:
         """Move the events of the dead-letter queue to the event queue as `make redrive` does."""
         return redrive(self.aws.sqs, self.failure_queue, self.event_queue).moved.total()
+
+    def reconcile(self, **request: object) -> Json:
+        """Run the reconcile to its end; return its output. Raise OperatorError if it fails.
+
+        `request` is the input of the execution.
+        """
+        sfn, s3 = self.aws.step_functions, self.aws.s3
+        workflow = Workflow(sfn=sfn, s3=s3, machine=self.reconcile_machine, bucket=self.reports)
+        run = workflow.start({"mode": "report", **request})
+        while (output := run.end()) is None:
+            time.sleep(POLL_S)
+        return dict(output)
 
     def waiting(self) -> int:
         """Count the events in the event queue."""
@@ -115,7 +135,7 @@ def deployed(
         "EVENT_QUEUE_URL": event_queue,
         "FAILURE_QUEUE_URL": failure_queue,
         "REPORTS_BUCKET": reports,
-        **RETRIES,
+        **WAITS,
     }
     if large:
         settings |= large.deploy(aws, bucket)
