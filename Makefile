@@ -156,8 +156,8 @@ redrive: $(VENV)/.installed ## run failed events again: make redrive STACK=s3-to
 	@$(OPERATE) redrive "$(STACK)" $(CODE:%=--code "%") $(if $(RATE),--rate "$(RATE)") $(if $(DRY_RUN),--dry-run)
 
 # The shell, and not make, inserts PREFIX: it may have any character.
-reconcile: $(VENV)/.installed ## compare both sides: make reconcile STACK=s3-to-gcs [PREFIX=logs/] [REPAIR=1] [YES=1]
-	@$(OPERATE) reconcile "$(STACK)" --prefix "$${PREFIX:-}" $(if $(REPAIR),--repair) $(if $(YES),--yes)
+reconcile: $(VENV)/.installed ## compare both sides: make reconcile STACK=s3-to-gcs [PREFIX=logs/] [GRACE_MINUTES=15] [REPAIR=1] [YES=1]
+	@$(OPERATE) reconcile "$(STACK)" --prefix "$${PREFIX:-}" $(if $(GRACE_MINUTES),--grace-minutes "$(GRACE_MINUTES)") $(if $(REPAIR),--repair) $(if $(YES),--yes)
 
 # The lock files have names, versions and hashes. They do not name a package index.
 lock: $(VENV)/.installed ## resolve all dependencies again and write the lock files

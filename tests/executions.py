@@ -39,13 +39,13 @@ def run_machine(
     rounds: int = 10,
 ) -> Result:
     """Run an execution to its end. `between` is called before each step with its name."""
-    mine: str | None = None
+    staged: str | None = None
     for _ in range(rounds):
         between("plan")
-        planned = copy.plan(ref, mine)
+        planned = copy.plan(ref, staged)
         if isinstance(planned, Result):
             return planned
-        mine = planned.fingerprint
+        staged = planned.version_digest
         for number in range(planned.slices):
             between(f"slice {number}")
             copy.stage(ref, planned, number)
@@ -58,7 +58,7 @@ def run_machine(
 def as_json(planned: Planned) -> dict[str, Any]:
     """Return what the state of the machine holds about a plan."""
     return {
-        "mine": planned.fingerprint,
+        "version": planned.version_digest,
         "generation": str(planned.precondition.generation),
         "metageneration": planned.precondition.metageneration,
         "count": planned.slices,

@@ -31,7 +31,7 @@ from replicate.protocol.model import (
     SourceRef,
     Span,
 )
-from replicate.protocol.parts import MAX_SOURCES
+from replicate.protocol.parts import MAX_COMPONENTS
 from replicate.protocol.ports import Body, GatedBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -317,7 +317,7 @@ class StoredObject:
 
 
 class Deletion(Enum):
-    """When the sources of a compose are deleted. GCS documents none but the first."""
+    """When the components of a compose are deleted. GCS documents none but the first."""
 
     WITH_COMPOSE = "by the compose that succeeds"
     EVEN_IF_REFUSED = "also by a compose whose precondition failed"
@@ -330,7 +330,7 @@ class FakeGcs:
 
     deletion: ClassVar[Deletion] = Deletion.WITH_COMPOSE
     joins_its_class_only: ClassVar[bool] = False
-    """Compose is refused unless all sources have the class of the new object."""
+    """Compose is refused unless all components have the class of the new object."""
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
@@ -369,34 +369,34 @@ class FakeGcs:
         self,
         name: str,
         attributes: Attributes,
-        sources: Sequence[Replica],
+        components: Sequence[Replica],
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
-        """Join sources that are all as they were pinned, and delete them as `deletion` says."""
-        if not 1 <= len(sources) <= MAX_SOURCES:
-            raise DestinationRejectedError(f"Compose joins 1 to {MAX_SOURCES} objects.")
-        stored = [self._pinned(source) for source in sources]
+        """Join components that are all as they were pinned, and delete them as `deletion` says."""
+        if not 1 <= len(components) <= MAX_COMPONENTS:
+            raise DestinationRejectedError(f"Compose joins 1 to {MAX_COMPONENTS} objects.")
+        stored = [self._pinned(each) for each in components]
         classes = {each.storage_class for each in stored}
         if len(classes) > 1 or (self.joins_its_class_only and classes != {storage_class}):
-            raise DestinationRejectedError("The sources have other storage classes.")
+            raise DestinationRejectedError("The components have other storage classes.")
         try:
             self.require(name, precondition)
         except DestinationChangedError:
             if self.deletion is Deletion.EVEN_IF_REFUSED:
-                self._delete_pinned(sources)
+                self._delete_pinned(components)
             raise
         data = b"".join(each.data for each in stored)
         composed = replace(self.put(name, data, attributes, *classes), md5=None)
         self.objects[name] = replace(self.objects[name], replica=composed)
         if self.deletion is Deletion.LATER:
-            self.doomed.extend(sources)
+            self.doomed.extend(components)
         elif self.deletion is not Deletion.NEVER:
-            self._delete_pinned(sources)
+            self._delete_pinned(components)
         return composed
 
     def delete_doomed(self) -> None:
-        """Delete the sources of earlier composes, if they are still those that were joined."""
+        """Delete the components of earlier composes, if they are still those that were joined."""
         self._delete_pinned(self.doomed)
         self.doomed = []
 
@@ -404,8 +404,8 @@ class FakeGcs:
         self.require(source.name, Precondition(source.generation))
         return self.objects[source.name]
 
-    def _delete_pinned(self, sources: Sequence[Replica]) -> None:
-        for source in sources:
+    def _delete_pinned(self, components: Sequence[Replica]) -> None:
+        for source in components:
             stored = self.objects.get(source.name)
             if stored and stored.replica.generation == source.generation:
                 del self.objects[source.name]

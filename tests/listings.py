@@ -25,12 +25,16 @@ class FakeSourceListing:
     read: list[str] = field(default_factory=list)
     """Every key that was listed."""
 
-    def pages(self, bucket: str, prefix: str, after: str) -> Pages[SourceRow]:
+    def pages(
+        self, bucket: str, prefix: str, after: str, to: str | None = None
+    ) -> Pages[SourceRow]:
         while keys := self._keys(bucket, prefix, after)[: self.page]:
             self.read += keys
             rows = [self._row(SourceRef(bucket, key)) for key in keys]
             after = keys[-1]
             yield rows
+            if to is not None and after >= to:
+                return
 
     def first(self, bucket: str, prefix: str, after: str) -> str | None:
         return next(iter(self._keys(bucket, prefix, after)), None)
@@ -59,10 +63,12 @@ class FakeReplicaListing:
     young: dict[str, str] = field(default_factory=dict)
     """Time of the last update by name."""
 
-    def pages(self, prefix: str, after: str) -> Pages[ReplicaRow]:
+    def pages(self, prefix: str, after: str, to: str | None = None) -> Pages[ReplicaRow]:
         while rows := self._rows(prefix, after)[: self.page]:
             after = rows[-1].key
             yield rows
+            if to is not None and after >= to:
+                return
 
     def _rows(self, prefix: str, after: str) -> list[ReplicaRow]:
         if self.error:

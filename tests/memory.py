@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -70,6 +70,9 @@ class MemoryStores:
     queues: Queues | None = None
     deadline: Deadline = field(default_factory=lambda: Deadline(0))
 
+    scope: Scope | None = None
+    """Replaces that of the settings."""
+
     changes: list[Change] = field(default_factory=list)
     """What the function asked a replicator for."""
 
@@ -85,7 +88,8 @@ class MemoryStores:
             "SOURCE_BUCKETS": "source,my-source-bucket",
             "POWERTOOLS_SERVICE_NAME": self.service,
         }
-        return Settings.from_environ(required | self.environ)
+        settings = Settings.from_environ(required | self.environ)
+        return replace(settings, scope=self.scope) if self.scope else settings
 
     def start_invocation(self, context: LambdaContext) -> None:
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from replicate.protocol.checksums import Stop, StoppedError
+from replicate.protocol.ports import Stop, StoppedError
 
 T = TypeVar("T")
 

@@ -43,6 +43,8 @@ class Settings:
     failure_queue_url: str
     """The dead-letter queue; empty if the invoker alone keeps what failed."""
     redelivery: RedeliveryPolicy
+    first_timeout_s: float
+    """How long the first request of an invocation to GCS waits at least."""
     watch_delay_s: int
     settle_s: int
     region: str
@@ -106,6 +108,9 @@ class Settings:
                 longest_s=get.parsed(
                     "RETRY_LONGEST_SECONDS", retry_s, "3600", "0 to 36000 seconds"
                 ),
+            ),
+            first_timeout_s=get.parsed(
+                "GCS_FIRST_TIMEOUT_SECONDS", _short_time, "0.8", "0.1 to 20 seconds"
             ),
             watch_delay_s=get.parsed(
                 "WATCH_DELAY_SECONDS",
@@ -196,6 +201,13 @@ def _bytes(value: str) -> int:
 def _seconds(value: str, longest: int) -> int:
     seconds = int(value)
     if not 0 <= seconds <= longest:
+        raise ValueError(value)
+    return seconds
+
+
+def _short_time(value: str) -> float:
+    seconds = float(value)
+    if not 0.1 <= seconds <= 20:  # noqa: PLR2004 - the range in the error
         raise ValueError(value)
     return seconds
 

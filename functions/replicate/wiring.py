@@ -97,14 +97,7 @@ class Environment:
             retries,
             TrustedHosts(settings.google_domains, settings.emulator),
         )
-        waits = BreakerPolicy()
-        circuit = Circuit(
-            replace(
-                waits,
-                shortest_wait_s=min(waits.shortest_wait_s, retries.io_timeout_s),
-                longest_wait_s=min(waits.longest_wait_s, retries.io_timeout_s),
-            )
-        )
+        circuit = Circuit(_breaker_policy(settings.first_timeout_s, retries))
         gcs = GcsClient(SecretCredentials(secret, retries), circuit)
         reads_tags = settings.policy.tags is not Tags.OFF
         source = S3Source(aws, deadline, retries, tags=reads_tags)
@@ -164,6 +157,17 @@ class Environment:
         """Close the connections."""
         self.aws.close()
         self.gcs.close()
+
+
+def _breaker_policy(first_timeout_s: float, retries: RetryPolicy) -> BreakerPolicy:
+    """Return the policy with waits that are no longer than any other."""
+    default = BreakerPolicy()
+    longest_s = max(first_timeout_s, default.longest_wait_s)
+    return replace(
+        default,
+        shortest_wait_s=min(first_timeout_s, retries.io_timeout_s),
+        longest_wait_s=min(longest_s, retries.io_timeout_s),
+    )
 
 
 def _queues(settings: Settings, aws: AwsClients, retries: RetryPolicy) -> SqsQueues | None:

@@ -65,7 +65,7 @@ def _plan(
     copy: LargeCopy, telemetry: Telemetry, change: Change, event: Mapping[str, Any]
 ) -> dict[str, Any]:
     ref = change.ref
-    planned = copy.plan(ref, event["mine"])
+    planned = copy.plan(ref, event["version"])
     if isinstance(planned, Result):
         return _done(telemetry, planned, change)
     rounds = event["round"] + 1
@@ -79,7 +79,7 @@ def _plan(
         "bucket": ref.bucket,
         "key": ref.key,
         "round": rounds,
-        "mine": planned.fingerprint,
+        "version": planned.version_digest,
         "generation": str(planned.precondition.generation),
         "metageneration": planned.precondition.metageneration,
         "count": planned.slices,
@@ -104,21 +104,21 @@ def _commit(
         "bucket": change.ref.bucket,
         "key": change.ref.key,
         "round": event["round"],
-        "mine": event["mine"],
+        "version": event["version"],
     }
 
 
 def _sweep(
     copy: LargeCopy, _: Telemetry, change: Change, event: Mapping[str, Any]
 ) -> dict[str, Any]:
-    if event["mine"]:
-        copy.sweep(change.ref, event["mine"])
+    if event["version"]:
+        copy.sweep(change.ref, event["version"])
     return {}
 
 
 def _planned(event: Mapping[str, Any]) -> Planned:
     return Planned(
-        fingerprint=event["mine"],
+        version_digest=event["version"],
         precondition=Precondition(int(event["generation"]), event["metageneration"]),
         slices=event["count"],
     )

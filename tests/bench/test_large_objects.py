@@ -179,12 +179,12 @@ class TestMachine:
             if event["large"] == "slice":
                 return {"staged": True}
             done = next(outcomes) if event["large"] == "commit" else False
-            state = {"done": done, "bucket": "b", "key": "k", "mine": "f", "round": 1}
+            state = {"done": done, "bucket": "b", "key": "k", "version": "f", "round": 1}
             more = {"generation": "5", "metageneration": 1, "count": 2, "slices": [0, 1]}
             return state | more if event["large"] == "plan" else state
 
         machine = Machine(function, one_after_the_other)
-        machine.execute({"bucket": "b", "key": "k", "mine": None, "round": 0})
+        machine.execute({"bucket": "b", "key": "k", "version": None, "round": 0})
         return machine, events
 
     def test_a_slice_knows_its_number_and_the_plan(self) -> None:

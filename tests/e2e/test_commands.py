@@ -48,6 +48,7 @@ def test_the_demos_picture_loads_nothing_and_names_no_path() -> None:
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the commands need curl")
 def test_every_line_that_up_prints_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    """Ctrl-C ends it then, and the function's process too."""
     with _up(tmp_path) as (up, printed):
         pasted = subprocess.run(
             ["/bin/bash", "-euo", "pipefail"],
@@ -57,19 +58,24 @@ def test_every_line_that_up_prints_can_be_pasted_into_a_shell(tmp_path: Path) ->
             text=True,
             check=True,
         )
+        below = descendants(up.pid)
+        assert len(below) == 7  # a guard and its command: moto, GCS, the emulator; the function
         up.send_signal(signal.SIGINT)
         shown, _ = up.communicate(timeout=20)
+    assert up.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    _assert_gone(below)
     assert "201 CREATED" in pasted.stdout
     for name in ("hello.txt", "requested.txt"):
         assert f'"name": "{name}"' in pasted.stdout
     assert "s3://source/hello.txt → gs://replica/hello.txt" in shown
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_up_leaves_nothing_running_however_it_ends(end: signal.Signals, tmp_path: Path) -> None:
     with _up(tmp_path) as (up, _):
         below = descendants(up.pid)
-        assert len(below) >= 6  # a guard and its command: moto, GCS, the emulator
+        assert len(below) >= 6  # the function has not been started
         up.send_signal(end)
         up.communicate(timeout=20)
     if end is not signal.SIGKILL:

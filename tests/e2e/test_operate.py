@@ -20,7 +20,7 @@ from tools.local.runtime import REPOSITORY
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start(cloud: LocalCloud, queued: Deployment) -> Start:
     """Return a function that starts a command on a stack with the deployment's queues."""
     aws = cloud.aws
@@ -36,6 +36,10 @@ def start(cloud: LocalCloud, queued: Deployment) -> Start:
         f"{name}Arn": aws.queue_arn(f"{queued.bucket}-{name}")
         for name in ("EventQueue", "FailureQueue")
     }
+    outputs |= {
+        "ReconcileMachineArn": queued.reconcile_machine,
+        "ReportsBucketName": queued.reports,
+    }
     register(cloudformation, queued.bucket, outputs)
 
     def popen(command: str, *options: str) -> "subprocess.Popen[str]":
@@ -43,6 +47,7 @@ def start(cloud: LocalCloud, queued: Deployment) -> Start:
             [sys.executable, "-m", "tools.operate", command, queued.bucket, *options],
             cwd=REPOSITORY,
             env={**plain_environment(), **variables},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -75,3 +80,32 @@ def test_an_interrupted_redrive_stops_at_once_and_the_next_one_moves_the_rest(
     assert printed.split()[-3:] == ["unknown", "5", "0"]
     assert (queued.failed(), queued.waiting()) == (0, 15)
     queued.mapping.drain()
+
+
+def test_a_repair_that_somebody_agrees_to_makes_both_sides_equal(
+    start: Start, cloud: LocalCloud, queued: Deployment, prefix: str
+) -> None:
+    for name in ("lost", "equal"):
+        cloud.aws.s3.put_object(Bucket=queued.bucket, Key=prefix + name, Body=b"bytes")
+    queued.mapping.drain()
+    cloud.google.bucket.blob(f"{prefix}lost").delete()
+    options = ("--prefix", prefix, "--grace-minutes", "0")
+
+    repair = start("reconcile", *options, "--repair")
+    printed, said = repair.communicate("y\n", timeout=60)
+    assert (repair.returncode, said) == (0, "")
+    assert "Repair 1 differences? 1 objects with 5 Bytes are copied" in printed
+    queued.mapping.drain()
+
+    report = start("reconcile", *options)
+    printed, said = report.communicate(timeout=60)
+    assert (report.returncode, said) == (0, "")
+    assert "gs://replica/: equal" in " ".join(printed.split())
+
+
+def test_an_unknown_prefix_is_an_error_without_a_traceback(start: Start) -> None:
+    unknown = start("reconcile", "--prefix", "no such/")
+    printed, said = unknown.communicate(timeout=60)
+    assert (unknown.returncode, printed) == (1, "")
+    assert said.startswith("The comparison did not end: prefix_not_found: No key in s3://")
+    assert said.count("\n") == 1

@@ -20,6 +20,7 @@ from tools.local.deployment import Deployment, deployed
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+FOREVER = 100_000
 ODD_KEYS = ["a +b", "100%", "encoded%20already%2F", "ünïcödé/文件/🎉", "quotes ' \" & <tag> ? #"]
 
 
@@ -199,6 +200,36 @@ def test_a_direct_event_goes_on_in_the_queue_when_lambda_gives_up(direct: Runnin
     direct.deployment.mapping.finish()
     assert direct.replicas() == {"a"}
     assert direct.queues() == (0, 0)
+
+
+@pytest.mark.parametrize("delivery", ["direct", "queue"])
+def test_an_outage_of_the_token_service_heals_without_a_redrive(
+    cloud: LocalCloud, delivery: str
+) -> None:
+    """It is longer than Lambda's own retries, and all times are compressed alike."""
+    with running_stack(cloud, Delivery=delivery, ReplicateDeletes="true") as run:
+        keys = [f"{number}.txt" for number in range(20)]
+        for key in ("deleted", "overwritten"):
+            run.put(key)
+        run.deployment.settle()
+        run.deployment.mapping.finish()
+        cloud.google.add_fault(operation="token", status=503, times=FOREVER)
+        for operation in ("objects.get", "objects.insert", "objects.delete"):
+            cloud.google.add_fault(operation=operation, status=401, times=FOREVER)
+        for key in (*keys, "overwritten"):
+            run.put(key, b"later")
+        run.s3.delete_object(Bucket=run.bucket, Key="deleted")
+        run.deployment.settle()
+        run.deployment.mapping.drain()
+        assert run.replicas() == {"deleted", "overwritten"}
+        assert run.queues() == (len(keys) + 2, 0)
+        cloud.google.clear_faults()
+        run.deployment.mapping.finish()
+        assert run.replicas() == {*keys, "overwritten"}
+        blob = cloud.google.bucket.get_blob(f"{run.bucket}/overwritten")
+        assert blob is not None
+        assert blob.download_as_bytes() == b"later"
+        assert run.queues() == (0, 0)
 
 
 def test_a_direct_event_that_fails_for_good_is_kept_at_once(direct: Running) -> None:

@@ -9,7 +9,7 @@ from fuzz import inputs
 from fuzz.inputs import Json, as_sent_by_lambda
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from memory import Context, MemoryStores
+from memory import Context, Everything, MemoryStores
 
 from replicate.errors import BatchFailedError, InternalError, InvalidEventError
 from replicate.handler import Function
@@ -29,7 +29,7 @@ often = settings(
 @pytest.fixture(scope="module")
 def function() -> Function:
     """Return a function over stores in memory with one object per bucket."""
-    stores = MemoryStores(environ={"REPLICATE_DELETES": "true"})
+    stores = MemoryStores(environ={"REPLICATE_DELETES": "true"}, scope=Everything())
     for bucket in BUCKETS:
         stores.s3.put(SourceRef(bucket, "key"), b"bytes")
     return stores.function()

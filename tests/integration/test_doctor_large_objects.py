@@ -20,6 +20,9 @@ def lifecycle(condition: dict[str, Any], action: str = "Delete") -> dict[str, An
     return {"rule": [{"action": {"type": action}, "condition": condition}]}
 
 
+BUCKET = "doctor-large"
+
+
 @pytest.fixture(scope="module", name="gcs")
 def gcs_server() -> Iterator[GcsServer]:
     with GcsServer(["replica"]) as server:
@@ -33,7 +36,8 @@ def deployed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
     """Set the variables of a correct deployment with a state machine, and a lifecycle rule."""
-    states, sqs = boto3.client("stepfunctions"), boto3.client("sqs")
+    states, sqs, s3 = boto3.client("stepfunctions"), boto3.client("sqs"), boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
     machine = states.create_state_machine(
         name="stack-large-objects",
         definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
@@ -43,7 +47,7 @@ def deployed(
     environ = {
         "GCS_BUCKET_NAME": "replica",
         "GCP_CREDENTIALS_SECRET": "gcp-large",
-        "SOURCE_BUCKETS": "source",
+        "SOURCE_BUCKETS": BUCKET,
         "LARGE_STATE_MACHINE_ARN": machine,
         "EVENT_QUEUE_URL": queue,
         "STORAGE_EMULATOR_HOST": gcs.url,
@@ -60,15 +64,17 @@ def deployed(
     secrets.delete_secret(SecretId="gcp-large", ForceDeleteWithoutRecovery=True)
     states.delete_state_machine(stateMachineArn=machine)
     sqs.delete_queue(QueueUrl=queue)
-    for client in (states, sqs, secrets):
+    s3.delete_bucket(Bucket=BUCKET)
+    for client in (states, sqs, s3, secrets):
         client.close()
 
 
 def hops() -> dict[str, dict[str, Any]]:
-    """Run the doctor, and return the hops by name."""
+    """Run the doctor, and return the hops by name. That of the source bucket is another's test."""
     report = lambda_handler({"doctor": True}, Context())
     found = {hop["hop"]: hop for hop in report["hops"]}
     assert report["healthy"] == all(hop["ok"] for hop in found.values())
+    assert found.pop(f"permissions on s3://{BUCKET}")["ok"]
     return found
 
 

@@ -111,7 +111,7 @@ class TestStart:
         machine(arn).start(REF, "one-1")
 
         event = {"occurred_at": None, "evidence": "hint"}
-        state = {"bucket": REF.bucket, "key": REF.key, "mine": None, "round": 0, "event": event}
+        state = {"bucket": REF.bucket, "key": REF.key, "version": None, "round": 0, "event": event}
         assert executions(states, arn) == [("one-1", state)]
 
     def test_tells_the_execution_of_its_event(

@@ -460,7 +460,7 @@ def test_credentials_error_is_raised_when_a_url_in_the_secret_is_invalid(
         if kind == "key"
         else server.external_account() | {"token_url": url}
     )
-    with pytest.raises(CredentialsError, match=r"URL|token_url"):
+    with pytest.raises(CredentialsError, match=r"its field token_ur[il] is not an https address"):
         make_caller(make_secret(secret)).request()
 
 

@@ -46,7 +46,7 @@ from replicate.protocol import large
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import Replica, Result
-from replicate.protocol.parts import fingerprint
+from replicate.protocol.parts import version_digest
 from replicate.protocol.replicator import Replicator
 from replicate.workflow import TransientError
 
@@ -208,7 +208,7 @@ class LargeExplorer:
         """The generations that are in the names of executions."""
         self._folders: dict[str, str | None] = {}
         last = self._past[-1]
-        self._folder = _folder_of_version(fingerprint(last.object)) if last else None
+        self._folder = _folder_of_version(version_digest(last.object)) if last else None
         """Where the parts of the last version are staged."""
         self._event = self._trace(EVENT, ())
 
@@ -288,8 +288,8 @@ class LargeExplorer:
     def _folder_of(self, data: str) -> str | None:
         """Return the folder in which an execution stages, by its state."""
         if data not in self._folders:
-            mine = json.loads(data).get("mine") if data else None
-            self._folders[data] = _folder_of_version(mine) if mine else None
+            staged = json.loads(data).get("version") if data else None
+            self._folders[data] = _folder_of_version(staged) if staged else None
         return self._folders[data]
 
     def _actors(self, state: State) -> Iterator[tuple[Iterable[Move], int]]:
@@ -480,7 +480,7 @@ class LargeExplorer:
         gcs = self._gcs(state.stored)
         gcs.delete_doomed()
         return Move(
-            state._replace(stored=self._stored_number(gcs)), "GCS deletes sources of a compose"
+            state._replace(stored=self._stored_number(gcs)), "GCS deletes components of a compose"
         )
 
     def _effects(self, state: State, trace: int) -> Iterator[tuple[Effect, State]]:
@@ -744,8 +744,8 @@ def _folder(call: Call) -> str | None:
     return "/".join(name.split("/")[:2]) + "/" if is_staged else None
 
 
-def _folder_of_version(mine: str) -> str:
-    folder: str = vars(large)["staging_folder"](PREFIX, mine, NAME)  # a variant may replace it
+def _folder_of_version(staged: str) -> str:
+    folder: str = vars(large)["staging_folder"](PREFIX, staged, NAME)  # a variant may replace it
     return folder
 
 

@@ -29,14 +29,13 @@ from model.runs import (
 from replicate import workflow
 from replicate.errors import LostRaceError, ReplicationError
 from replicate.protocol.assembly import Assembler
-from replicate.protocol.checksums import Stop
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import Replica, Result, SourceObject, SourceRef, Span
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, Destination, Source
+from replicate.protocol.ports import Body, Destination, Source, Stop
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.telemetry import Telemetry

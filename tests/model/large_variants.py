@@ -39,47 +39,47 @@ NAME = REF.key
 
 
 class DeletesWhenRefused(FakeGcs):
-    """The sources of a compose are gone even if its precondition failed."""
+    """The components of a compose are gone even if its precondition failed."""
 
     deletion: ClassVar[Deletion] = Deletion.EVEN_IF_REFUSED
 
 
 class DeletesLater(FakeGcs):
-    """The sources of a compose are deleted at any time after it."""
+    """The components of a compose are deleted at any time after it."""
 
     deletion: ClassVar[Deletion] = Deletion.LATER
 
 
 class NeverDeletes(FakeGcs):
-    """The sources of a compose stay."""
+    """The components of a compose stay."""
 
     deletion: ClassVar[Deletion] = Deletion.NEVER
 
 
 class ItsClassOnly(FakeGcs):
-    """A compose is refused unless its sources have the class of the new object."""
+    """A compose is refused unless its components have the class of the new object."""
 
     joins_its_class_only: ClassVar[bool] = True
 
 
 HOSTILE: Mapping[str, type[FakeGcs]] = {
-    "sources are deleted although the precondition failed": DeletesWhenRefused,
-    "sources are deleted later": DeletesLater,
-    "sources are never deleted": NeverDeletes,
+    "components are deleted although the precondition failed": DeletesWhenRefused,
+    "components are deleted later": DeletesLater,
+    "components are never deleted": NeverDeletes,
     "another class is refused": ItsClassOnly,
 }
 
 
 class WithoutPins(FakeGcs):
-    """A compose takes whatever has the names of its sources."""
+    """A compose takes whatever has the names of its components."""
 
     def _pinned(self, source: Replica) -> StoredObject:
         if source.name not in self.objects:
             raise DestinationChangedError
         return self.objects[source.name]
 
-    def _delete_pinned(self, sources: Sequence[Replica]) -> None:
-        for source in sources:
+    def _delete_pinned(self, components: Sequence[Replica]) -> None:
+        for source in components:
             self.objects.pop(source.name, None)
 
 
@@ -127,28 +127,28 @@ class Composing(Loose):
         self,
         name: str,
         attributes: Attributes,
-        sources: Sequence[Replica],
+        components: Sequence[Replica],
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
         if name != NAME:
-            return super().compose(name, attributes, sources, precondition, storage_class)
-        return self.commit(attributes, sources, precondition)
+            return super().compose(name, attributes, components, precondition, storage_class)
+        return self.commit(attributes, components, precondition)
 
     def commit(
-        self, attributes: Attributes, sources: Sequence[Replica], precondition: Precondition
+        self, attributes: Attributes, components: Sequence[Replica], precondition: Precondition
     ) -> Replica:
         """Join the slices under the final name."""
-        return super().compose(NAME, attributes, sources, precondition)
+        return super().compose(NAME, attributes, components, precondition)
 
 
 class Unverified(Composing):
     """The source is not read again after the commit."""
 
     def commit(
-        self, attributes: Attributes, sources: Sequence[Replica], precondition: Precondition
+        self, attributes: Attributes, components: Sequence[Replica], precondition: Precondition
     ) -> Replica:
-        written = super().commit(attributes, sources, precondition)
+        written = super().commit(attributes, components, precondition)
         self.source.repeats = True
         return written
 
@@ -157,9 +157,9 @@ class OnGeneration(Composing):
     """The commit has no ifMetagenerationMatch."""
 
     def commit(
-        self, attributes: Attributes, sources: Sequence[Replica], precondition: Precondition
+        self, attributes: Attributes, components: Sequence[Replica], precondition: Precondition
     ) -> Replica:
-        return super().commit(attributes, sources, Precondition(precondition.generation))
+        return super().commit(attributes, components, Precondition(precondition.generation))
 
 
 class Adopting(Composing):
@@ -174,18 +174,17 @@ class Adopting(Composing):
         return found
 
     def commit(
-        self, attributes: Attributes, sources: Sequence[Replica], precondition: Precondition
+        self, attributes: Attributes, components: Sequence[Replica], precondition: Precondition
     ) -> Replica:
         del precondition
-        return super().commit(attributes, sources, Precondition.unchanged(self._seen))
+        return super().commit(attributes, components, Precondition.unchanged(self._seen))
 
 
 class AdoptingCopy(LargeCopy):
     """It does not look whether the destination is still as planned."""
 
-    def _is_as_planned(self, name: str, planned: Planned) -> bool:
-        self._destination.head(name)
-        del planned
+    def _is_as_planned(self, replica: Replica | None, planned: Planned) -> bool:
+        del replica, planned
         return True
 
 
@@ -193,13 +192,13 @@ class RefusedIsDone(Composing):
     """A commit that was refused counts as done: somebody else did it."""
 
     def commit(
-        self, attributes: Attributes, sources: Sequence[Replica], precondition: Precondition
+        self, attributes: Attributes, components: Sequence[Replica], precondition: Precondition
     ) -> Replica:
         try:
-            return super().commit(attributes, sources, precondition)
+            return super().commit(attributes, components, precondition)
         except DestinationChangedError:
-            size = sum(each.size for each in sources)
-            crc32c = combined_crc32c([(each.crc32c, each.size) for each in sources])
+            size = sum(each.size for each in components)
+            crc32c = combined_crc32c([(each.crc32c, each.size) for each in components])
             return Replica(
                 name=NAME,
                 generation=0,
@@ -214,10 +213,10 @@ class RefusedIsFailure(Composing):
     """A commit that was refused is an error, and not planned again."""
 
     def commit(
-        self, attributes: Attributes, sources: Sequence[Replica], precondition: Precondition
+        self, attributes: Attributes, components: Sequence[Replica], precondition: Precondition
     ) -> Replica:
         try:
-            return super().commit(attributes, sources, precondition)
+            return super().commit(attributes, components, precondition)
         except DestinationChangedError:
             raise DestinationForbiddenError("Somebody was faster.") from None
 
@@ -283,7 +282,7 @@ def _running(executions: Executions, watched: Collection[str]) -> str | None:
     return next((name for name, state in states.items() if state and state.is_running), None)
 
 
-def _same_folder(prefix: str, _fingerprint: str, destination: str) -> str:
+def _same_folder(prefix: str, _version: str, destination: str) -> str:
     return parts.staging_folder(prefix, "", destination)
 
 
@@ -322,7 +321,7 @@ UNVERIFIED = LargeProtocol(ports=loosely(Unverified))
 REFUSED_IS_DONE = LargeProtocol(ports=loosely(RefusedIsDone))
 
 VARIANTS: Mapping[str, Variant] = {
-    "fingerprint in staged names": Variant(functions=FOLDERS),
+    "version digest in staged names": Variant(functions=FOLDERS),
     "If-Match on a worker's GET": Variant(s3=WithoutIfMatch),
     "destination read before source": Variant(protocol=LargeProtocol(ports=loosely(SourceFirst))),
     "fence kept as planned": Variant(

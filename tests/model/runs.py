@@ -195,12 +195,12 @@ class ReplayedDestination:
         self,
         name: str,
         attributes: Attributes,
-        sources: Sequence[Replica],
+        components: Sequence[Replica],
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
         expected = _plain(precondition)
-        pinned = [replace(each, generation=int(each.generation)) for each in sources]
+        pinned = [replace(each, generation=int(each.generation)) for each in components]
         pins = [(each.name, each.generation) for each in pinned]
         return self.received(
             self._call(

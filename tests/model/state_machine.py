@@ -30,7 +30,7 @@ class Position(NamedTuple):
 
 def begin(ref: SourceRef) -> Position:
     """Enter the first state."""
-    data = {"bucket": ref.bucket, "key": ref.key, "mine": None, "round": 0}
+    data = {"bucket": ref.bucket, "key": ref.key, "version": None, "round": 0}
     return _enter(DEFINITION["StartAt"], data)
 
 

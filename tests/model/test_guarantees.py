@@ -1,4 +1,4 @@
-"""docs/GUARANTEES.md agrees with the tests."""
+"""docs/GUARANTEES.md and docs/SECURITY.md agree with the tests."""
 
 import re
 from pathlib import Path
@@ -9,12 +9,13 @@ from model.test_variants import VARIANTS
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "docs" / "GUARANTEES.md").read_text()
+SECURITY = (REPOSITORY / "docs" / "SECURITY.md").read_text()
 TESTS = "\n".join(path.read_text() for path in REPOSITORY.glob("tests/**/test_*.py"))
 
 COLUMNS = (Promise.EQUAL, Promise.FORWARD, Promise.WHOLE)
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:test_|Test)\w+)`", TEXT))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:test_|Test)\w+)`", TEXT + SECURITY))))
 def test_named_test_exists(name: str) -> None:
     assert re.search(rf"^(def )?{name}\b", TESTS, re.MULTILINE)
 

@@ -178,7 +178,7 @@ CASES: Mapping[str, Case] = {
         FORWARD,
         history=("1",),
     ),
-    "m3": Case(slices_of_two_versions, "fingerprint in staged names", WHOLE | EQUAL),
+    "m3": Case(slices_of_two_versions, "version digest in staged names", WHOLE | EQUAL),
     "m6": Case(
         bytes_of_another_version, "If-Match on a worker's GET", WHOLE | EQUAL, tick=SAME_SECOND
     ),

@@ -40,6 +40,7 @@ SCENARIOS = (
     Scenario(history=("1", "2")),
     Scenario(history=("1", "2", "1")),
     Scenario(history=("1", "2", "1"), tick=SAME_SECOND),
+    Scenario(history=("1", "2", "1"), multipart=True),  # without a checksum of S3
 )
 
 WHOLE, FORWARD, EQUAL, SUCCESS = Promise.WHOLE, Promise.FORWARD, Promise.EQUAL, Promise.SUCCESS

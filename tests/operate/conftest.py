@@ -80,7 +80,7 @@ def deploy() -> Deploy:
     """Return a function that creates the stack with these parameters."""
 
     def create(
-        name: str = "mine",
+        name: str = "my-stack",
         *,
         polled: bool = True,
         reconciles: bool = True,
@@ -196,7 +196,7 @@ def notify(configuration: dict[str, Any]) -> None:
     )
 
 
-def find_stack(name: str = "mine") -> Stack:
+def find_stack(name: str = "my-stack") -> Stack:
     """Find the stack, with the parts of S3's responses that moto leaves out."""
 
     def add_eventbridge(parsed: dict[str, Any], **_: object) -> None:

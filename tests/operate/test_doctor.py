@@ -16,7 +16,6 @@ from operate.conftest import (
     notify,
 )
 
-from tools.operate.checks import Checks
 from tools.operate.doctor import examine
 
 EXISTING = {"SourceBucketKind": "existing"}
@@ -40,7 +39,7 @@ def test_a_correct_stack_is_healthy(deploy: Deploy, parameters: dict[str, str]) 
 
 def test_json_has_the_words_of_the_functions_doctor(deploy: Deploy, run: Run) -> None:
     deploy().doctor_responds(HEALTHY)
-    done = run("doctor", "mine", "--json")
+    done = run("doctor", "my-stack", "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert report["healthy"] is True
@@ -50,7 +49,7 @@ def test_json_has_the_words_of_the_functions_doctor(deploy: Deploy, run: Run) ->
 def test_the_table_shows_every_hop_and_the_exit_status_fails(deploy: Deploy, run: Run) -> None:
     token = {"hop": "token", "ok": False, "code": "credentials_invalid", "found": "[Bad] key"}
     deploy().doctor_responds({"healthy": False, "hops": [token]})
-    done = run("doctor", "mine")
+    done = run("doctor", "my-stack")
     assert done.exit_code == 1
     assert "✗  token" in done.stdout
     assert "[Bad] key" in done.stdout
@@ -168,25 +167,25 @@ class TestKeys:
     def key(self) -> str:
         return str(client("kms").create_key()["KeyMetadata"]["KeyId"])
 
-    def test_a_key_that_lets_the_sender_use_it_is_named(self, deploy: Deploy, key: str) -> None:
-        self.let(key, "kms:GenerateDataKey", "kms:Decrypt")
-        stack = deploy(KmsKeyArn=key, **QUEUE)
-        assert failed(stack) == {}
-        assert Checks(find_stack())._keys() == key  # noqa: SLF001 - one check alone
+    def test_a_policy_without_a_sender_is_found(self, deploy: Deploy, key: str) -> None:
+        hop = "keys of queues and alarms"
+        self.let(key, "s3", "kms:Decrypt")
+        stack = deploy(Delivery="queue", KmsKeyArn=key)
+        assert "does not allow kms:GenerateDataKey to s3.amazonaws.com" in failed(stack)[hop]
 
-    def test_a_policy_without_the_sender_is_found(self, deploy: Deploy, key: str) -> None:
-        self.let(key, "kms:Decrypt")
-        found = failed(deploy(KmsKeyArn=key, **QUEUE))
-        assert (
-            "does not allow kms:GenerateDataKey to s3.amazonaws.com" in found["keys of the queues"]
+        self.let(key, "s3", "kms:GenerateDataKey", "kms:Decrypt")
+        assert failed(stack) == {}
+        client("sns").set_topic_attributes(
+            TopicArn=stack.topic, AttributeName="KmsMasterKeyId", AttributeValue=key
         )
+        assert "does not allow kms:GenerateDataKey to cloudwatch.amazonaws" in failed(stack)[hop]
 
     def test_a_disabled_key_is_found(self, deploy: Deploy, key: str) -> None:
         client("kms").disable_key(KeyId=key)
-        assert "is Disabled" in failed(deploy(KmsKeyArn=key))["keys of the queues"]
+        assert "is Disabled" in failed(deploy(KmsKeyArn=key))["keys of queues and alarms"]
 
-    def let(self, key: str, *actions: str) -> None:
-        statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}}
+    def let(self, key: str, service: str, *actions: str) -> None:
+        statement = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}}
         policy = {"Statement": [{**statement, "Action": actions, "Resource": "*"}]}
         client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
 

@@ -77,6 +77,6 @@ def test_a_missing_login_is_said(deploy: Deploy, run: Run, monkeypatch: pytest.M
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.delenv(name)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        done = run("status", "mine")
+        done = run("status", "my-stack")
     assert done.exit_code == 1
     assert done.stderr.startswith("There is no valid AWS login (Unable to locate credentials)")

@@ -56,7 +56,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equal_sides_are_a_success(deploy: Deploy, run: Run) -> None:
     deploy()
     store("report", "equal", {"compared": 1000, "equal": 1000})
-    done = run("reconcile", "mine", "--repair")
+    done = run("reconcile", "my-stack", "--repair")
     assert done.exit_code == 0, done.stderr
     assert "s3://my-source → gs://replica: equal" in done.stdout
     assert started() == [{"mode": "report", "prefix": ""}]
@@ -65,7 +65,7 @@ def test_equal_sides_are_a_success(deploy: Deploy, run: Run) -> None:
 def test_differences_are_shown_and_fail(deploy: Deploy, run: Run) -> None:
     deploy()
     store("report", "differences", {**FOUND, "young": 5})
-    done = run("reconcile", "mine", "--prefix", "logs/")
+    done = run("reconcile", "my-stack", "--prefix", "logs/", "--grace-minutes", "0")
     assert done.exit_code == 1
     for text in (
         "in S3 only",
@@ -77,14 +77,14 @@ def test_differences_are_shown_and_fail(deploy: Deploy, run: Run) -> None:
     ):
         assert text in done.stdout
     assert "report.html?" not in done.stdout  # a log may keep what is no terminal
-    assert started() == [{"mode": "report", "prefix": "logs/"}]
+    assert started() == [{"mode": "report", "prefix": "logs/", "grace_minutes": 0}]
 
 
 def test_a_terminal_gets_a_link_to_the_report(deploy: Deploy) -> None:
     deploy()
     store("report", "differences", FOUND)
     shown = Console(file=io.StringIO(), force_terminal=True, width=1000)
-    assert not reconcile(runs.workflow(find("mine")), shown, "", repair=False, confirm=None)
+    assert not reconcile(runs.workflow(find("my-stack")), shown, {}, repair=False, confirm=None)
     printed = cast("io.StringIO", shown.file).getvalue()
     assert "/runs/run-report/report.html?" in printed
     assert "X-Amz-Expires=3600" in printed
@@ -94,7 +94,7 @@ def test_a_repair_asks_and_says_what_it_costs(deploy: Deploy, run: Run) -> None:
     deploy()
     store("report", "differences", FOUND)
     store("repair", "nominated", {**FOUND, "nominated": 3})
-    refused = run("reconcile", "mine", "--repair", typed="n\n")
+    refused = run("reconcile", "my-stack", "--repair", typed="n\n")
     assert refused.exit_code == 1
     assert (
         "Repair 3 differences? 2 objects with 3 MiB are copied and 1 replicas deleted, for about"
@@ -102,7 +102,7 @@ def test_a_repair_asks_and_says_what_it_costs(deploy: Deploy, run: Run) -> None:
     ) in refused.stdout
     assert [asked["mode"] for asked in started()] == ["report"]
 
-    agreed = run("reconcile", "mine", "--repair", typed="y\n")
+    agreed = run("reconcile", "my-stack", "--repair", typed="y\n")
     assert agreed.exit_code == 0
     assert "The differences are in the event queue" in agreed.stdout
     repair = {"mode": "repair", "prefix": "", "from_run": "run-report", "confirmed": True}
@@ -116,7 +116,7 @@ def test_yes_repairs_without_a_question_but_leaves_the_valve_closed(
     store("report", "differences", FOUND)
     valve = "30 % of all objects differ."
     store("repair", "too_many_differences", FOUND, valve=valve)
-    done = run("reconcile", "mine", "--repair", "--yes")
+    done = run("reconcile", "my-stack", "--repair", "--yes")
     assert done.exit_code == 1
     assert valve in done.stdout
     assert "Run it without YES=1" in done.stdout
@@ -126,14 +126,14 @@ def test_yes_repairs_without_a_question_but_leaves_the_valve_closed(
 def test_the_cause_of_a_failed_execution_is_shown(deploy: Deploy, run: Run) -> None:
     cause = {"errorType": "PermanentError", "errorMessage": "GCS denies storage.objects.list."}
     deploy(ended={"Type": "Fail", "Error": "PermanentError", "Cause": json.dumps(cause)})
-    done = run("reconcile", "mine")
+    done = run("reconcile", "my-stack")
     assert done.exit_code == 1
     assert done.stderr == "The comparison did not end: GCS denies storage.objects.list.\n"
 
 
 def test_an_older_stack_is_told_to_deploy(deploy: Deploy, run: Run) -> None:
     deploy(reconciles=False)
-    done = run("reconcile", "mine")
+    done = run("reconcile", "my-stack")
     assert done.exit_code == 1
     assert "is of an older version. Run make deploy" in done.stderr
 
@@ -144,7 +144,7 @@ def write(key: str, document: object) -> None:
 
 def test_progress_is_read_from_the_shards(deploy: Deploy) -> None:
     deploy()
-    report = runs.workflow(find("mine")).start({"mode": "report", "prefix": ""})
+    report = runs.workflow(find("my-stack")).start({"mode": "report", "prefix": ""})
     report.look()
     assert (report.plan, report.done) == ({}, 0)
 
@@ -165,7 +165,7 @@ def test_progress_is_read_from_the_shards(deploy: Deploy) -> None:
 
 def test_progress_of_a_repair_is_read_from_its_nominations(deploy: Deploy) -> None:
     deploy()
-    repair = runs.workflow(find("mine")).start({"mode": "repair", "from_run": "x"})
+    repair = runs.workflow(find("my-stack")).start({"mode": "repair", "from_run": "x"})
     write(f"runs/{repair.id}/nominations/0000.json", {"done": True, "nominated": 7})
     repair.look()
     assert (repair.done, repair.counts) == (1, {"nominated": 7})
@@ -173,7 +173,7 @@ def test_progress_of_a_repair_is_read_from_its_nominations(deploy: Deploy) -> No
 
 def test_a_run_without_a_summary_is_named(deploy: Deploy) -> None:
     deploy()
-    workflow = runs.workflow(find("mine"))
+    workflow = runs.workflow(find("my-stack"))
     run = runs.Run(workflow=workflow, execution="arn", id="gone", stage="shards")
     with pytest.raises(OperatorError) as raised:
         run.summary()

@@ -47,7 +47,7 @@ def move(sqs: Sqs, stack: Deployed, **options: Any) -> Any:  # noqa: ANN401 - re
 def test_all_events_are_moved_unchanged(stack: Deployed, run: Run) -> None:
     events = [failed("out_of_time", number) for number in range(23)]
     stack.fail(*events)
-    done = run("redrive", "mine", "--rate", "1000")
+    done = run("redrive", "my-stack", "--rate", "1000")
     assert (done.exit_code, done.output.split()[-3:]) == (0, ["out_of_time", "23", "0"])
     assert sorted(bodies(stack.event_queue), key=str) == sorted(events, key=str)
     assert bodies(stack.failure_queue) == []
@@ -57,7 +57,7 @@ def test_only_events_with_the_given_codes_are_moved_and_the_others_stay_visible(
     stack: Deployed, run: Run
 ) -> None:
     stack.fail(*[failed(code) for code in ("a", "b", "c") * 5])
-    done = run("redrive", "mine", "--code", "a", "--code", "c")
+    done = run("redrive", "my-stack", "--code", "a", "--code", "c")
     assert [line.split() for line in done.output.splitlines()[1:]] == [
         ["a", "5", "0"],
         ["b", "0", "5"],
@@ -69,7 +69,7 @@ def test_only_events_with_the_given_codes_are_moved_and_the_others_stay_visible(
 
 def test_a_dry_run_moves_nothing(stack: Deployed, run: Run) -> None:
     stack.fail(failed("a"), failed("b"))
-    done = run("redrive", "mine", "--dry-run", "--code", "a")
+    done = run("redrive", "my-stack", "--dry-run", "--code", "a")
     assert "would be moved" in done.output
     assert bodies(stack.event_queue) == []
     assert len(bodies(stack.failure_queue)) == 2

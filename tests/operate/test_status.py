@@ -19,7 +19,7 @@ class Metrics:
 
     def get_metric_statistics(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - boto3's
         times = {when for when, _ in self._seconds.values()}
-        is_ours = asked["Dimensions"] == [{"Name": "service", "Value": "mine"}]
+        is_ours = asked["Dimensions"] == [{"Name": "service", "Value": "my-stack"}]
         points = [
             {
                 "Timestamp": when,
@@ -36,9 +36,9 @@ class Metrics:
 def test_lag_is_that_of_the_last_hour() -> None:
     late, now = NOW - timedelta(hours=2), NOW - timedelta(minutes=30)
     found = Metrics(p50=(now, 0.25), p99=(now, 3))
-    assert lag(found, "mine", NOW) == "p50 250 ms, p99 3.00 s"  # type: ignore[arg-type]
+    assert lag(found, "my-stack", NOW) == "p50 250 ms, p99 3.00 s"  # type: ignore[arg-type]
     old = Metrics(p50=(late, 0.25), p99=(late, 3))
-    for metrics, service in ((old, "mine"), (found, "other")):
+    for metrics, service in ((old, "my-stack"), (found, "other")):
         assert lag(metrics, service, NOW) == "no object was replicated"  # type: ignore[arg-type]
 
 
@@ -60,7 +60,7 @@ def test_everything_is_shown_and_dead_letters_stay_visible(deploy: Deploy, run: 
         key = f"runs/{run_id}/summary.json"
         client("s3").put_object(Bucket=REPORTS, Key=key, Body=json.dumps(summary))
     client("s3").put_object(Bucket=REPORTS, Key="runs/20261127T01-c/plan.json", Body="{}")
-    done = run("status", "mine")
+    done = run("status", "my-stack")
     assert done.exit_code == 0, done.stderr
     assert lines(done.stdout)[1:] == [
         "lag, last hour no object was replicated",
@@ -79,4 +79,4 @@ def test_everything_is_shown_and_dead_letters_stay_visible(deploy: Deploy, run: 
 
 def test_an_older_stack_has_no_reconcile(deploy: Deploy, run: Run) -> None:
     deploy(reconciles=False)
-    assert "reconcile" not in run("status", "mine").stdout
+    assert "reconcile" not in run("status", "my-stack").stdout

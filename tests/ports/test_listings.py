@@ -152,6 +152,19 @@ def test_listing_begins_after_a_key_and_keeps_to_the_prefix(
     assert both.source.first(both.bucket, prefix, after) == next(iter(expected), None)
 
 
+def test_listing_ends_with_the_page_that_reaches_its_last_key(both: Any) -> None:  # noqa: ANN401
+    for key in KEYS:
+        both.put(key, b"")
+        both.put_foreign(key)
+
+    source = chain.from_iterable(both.source.pages(both.bucket, "", KEYS[0], KEYS[2]))
+    replicas = chain.from_iterable(both.replicas.pages("", KEYS[0], KEYS[2]))
+
+    for keys in ([row.key for row in source], [row.key for row in replicas]):
+        assert KEYS[1:3] == keys[:2]
+        assert len(keys) <= 3, "one page"
+
+
 def test_listing_may_be_left_in_the_middle(both: Any) -> None:  # noqa: ANN401
     for key in KEYS:
         both.put(key, b"")

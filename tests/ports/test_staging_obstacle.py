@@ -97,6 +97,7 @@ def test_obstacle_is_looked_for_again_until_it_is_gone(
 ) -> None:
     server.set_bucket_settings(DESTINATION, defaultEventBasedHold=True)
     assert destination.staging_obstacle()
+    assert destination.staging_obstacle()
 
     server.set_bucket_settings(DESTINATION)
     assert destination.staging_obstacle() is None

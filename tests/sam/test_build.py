@@ -45,12 +45,15 @@ def artifact_for_this_machine(make: Make, tmp_path_factory: pytest.TempPathFacto
     return built(make, tmp_path_factory.mktemp("build") / "artifact", MACHINE)
 
 
-@pytest.fixture(name="function")
-def function_of_nothing_but_the_artifact(artifact: Path, tmp_path: Path) -> Iterator[LambdaRuntime]:
+@pytest.fixture(scope="module", name="function")
+def function_of_nothing_but_the_artifact(
+    artifact: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LambdaRuntime]:
+    folder = tmp_path_factory.mktemp("function")
     with local_cloud() as cloud:
-        environment = cloud.function_environment | sealed(artifact, tmp_path)
+        environment = cloud.function_environment | sealed(artifact, folder)
         cloud.aws.s3.put_object(Bucket=API_ONLY_BUCKET, Key="a b.txt", Body=b"content")
-        function = LambdaRuntime(environment, folder=tmp_path, code=artifact)
+        function = LambdaRuntime(environment, folder=folder, code=artifact)
         try:
             yield function
         finally:

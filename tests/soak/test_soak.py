@@ -143,11 +143,25 @@ def test_stats_count_attempts_by_error_and_the_first_success_of_an_event_as_its_
 
 def test_a_process_killed_while_it_looks_after_an_execution_interrupts_its_key() -> None:
     stats = RunStats()
-    event = {"Records": [{"body": json.dumps({"executionWatch": {"key": "a"}})}]}
-    responses: list[Json | FunctionError] = [{}, FunctionError(EXITED, "exit status 137")]
+    body = json.dumps({"executionWatch": {"key": "a"}})
+    event = {"Records": [{"messageId": "m", "body": body}]}
+    good: Json = {"batchItemFailures": []}
+    responses: list[Json | FunctionError] = [good, FunctionError(EXITED, "exit status 137")]
     for response in responses:
         stats.record_batch(Batch(event=event, response=response, partial=True))
     assert (stats.counts["looks after executions"], stats.interrupted_keys) == (2, {"a": 1})
+
+
+def test_an_event_that_succeeds_in_the_queue_has_arrived() -> None:
+    stats = RunStats()
+    body = json.dumps({"requestPayload": notification(record("soak", "a"))})
+    event = {"Records": [{"messageId": "m", "body": body}]}
+    for failed in ([{"itemIdentifier": "m"}], []):
+        assert stats.arrivals() == []
+        response: Json = {"batchItemFailures": failed}
+        stats.record_batch(Batch(event=event, response=response, partial=True))
+    assert stats.counts == {"retries of the queue": 2}
+    assert len(stats.arrivals()) == 1
 
 
 def test_some_objects_of_a_soak_are_large_and_some_are_copied_in_parts() -> None:

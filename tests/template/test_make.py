@@ -42,8 +42,8 @@ def make() -> Run:
         ),
         (["reconcile", "STACK=mine"], "[reconcile][mine][--prefix][]"),
         (
-            ["reconcile", "STACK=mine", "PREFIX=a 'b\"/", "REPAIR=1", "YES=1"],
-            "[reconcile][mine][--prefix][a 'b\"/][--repair][--yes]",
+            ["reconcile", "STACK=mine", "PREFIX=a 'b\"/", "GRACE_MINUTES=0", "REPAIR=1", "YES=1"],
+            "[reconcile][mine][--prefix][a 'b\"/][--grace-minutes][0][--repair][--yes]",
         ),
     ],
 )

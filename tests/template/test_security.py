@@ -1,10 +1,12 @@
 """What an organization may ask of a stack: owners, prefixes, boundaries, keys, no public API."""
 
+import json
 from typing import Any
 
 import pytest
 from template.stack import BUCKET, KEY, MODES, REQUIRED, Stack, statements
 
+from tools.local.runtime import REPOSITORY
 from tools.local.template import document
 
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
@@ -126,3 +128,64 @@ def test_log_group_of_the_api_does_not_use_up_the_policy_of_the_account() -> Non
 def test_secret_may_name_hosts_of_google_only_by_default() -> None:
     assert REQUIRED.keys().isdisjoint({"GoogleApiDomains"})
     assert document()["Parameters"]["GoogleApiDomains"]["Default"] == "googleapis.com"
+
+
+POLICY = json.loads((REPOSITORY / "docs" / "policies" / "deployer.json").read_text())
+SERVICES = {
+    "AWS::ApiGatewayV2": "apigateway",
+    "AWS::CloudFormation": "cloudformation",
+    "AWS::CloudWatch": "cloudwatch",
+    "AWS::Events": "events",
+    "AWS::IAM": "iam",
+    "AWS::Lambda": "lambda",
+    "AWS::Logs": "logs",
+    "AWS::S3": "s3",
+    "AWS::SNS": "sns",
+    "AWS::SQS": "sqs",
+    "AWS::Scheduler": "scheduler",
+    "AWS::StepFunctions": "states",
+}
+WITHOUT_RESOURCES = {
+    "Templates",
+    "Mapping",  # its condition names the function
+    "LogDeliveries",
+    "AlarmsState",
+    "Unsubscribe",
+    "Network",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_deployer_may_use_every_service_of_the_stack(mode: dict[str, str]) -> None:
+    stack = Stack(**mode)
+    created = [*stack.resources.values(), *stack.monitoring().resources.values()]
+
+    used = {SERVICES[resource.kind.rpartition("::")[0]] for resource in created}
+
+    assert used <= {action.partition(":")[0] for s in POLICY["Statement"] for action in s["Action"]}
+
+
+def test_deployer_has_no_wildcard_but_where_there_is_no_resource() -> None:
+    for statement in POLICY["Statement"]:
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in statement["Action"] if "*" in action]
+        if statement["Resource"] == "*":
+            assert statement["Sid"] in WITHOUT_RESOURCES
+
+
+def test_deployer_passes_roles_to_the_services_of_the_stack_only() -> None:
+    (passing,) = [s for s in POLICY["Statement"] if s["Action"] == ["iam:PassRole"]]
+    trusted = {
+        principal
+        for mode in MODES
+        for role in Stack(**mode).of_kind("AWS::IAM::Role").values()
+        for statement in role.properties["AssumeRolePolicyDocument"]["Statement"]
+        for principal in [statement["Principal"]["Service"]]
+    }
+
+    assert set(passing["Condition"]["StringEquals"]["iam:PassedToService"]) == trusted
+
+
+def test_deployer_policy_fits_into_the_inline_policies_of_a_role() -> None:
+    """They have at most 10,240 characters without white space."""
+    assert len(json.dumps(POLICY, separators=(",", ":"))) < 10_240 - 1_000  # for real names

@@ -18,7 +18,6 @@ from replicate.errors import (
 )
 from replicate.parallel import Threads
 from replicate.protocol.assembly import RECORD, Assembler, Job
-from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -34,7 +33,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.parts import Cut, Sizes, cut_into_parts, cut_into_slices, groups
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, Source
+from replicate.protocol.ports import Body, Source, Stop
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 
@@ -342,9 +341,9 @@ class MisorderingGcs(FakeGcs):
     """GCS that joins the parts in another order."""
 
     def compose(
-        self, name: str, attributes: object, sources: Sequence[Replica], *rest: object
+        self, name: str, attributes: object, components: Sequence[Replica], *rest: object
     ) -> Replica:
-        return super().compose(name, attributes, sources[::-1], *rest)  # type: ignore[arg-type]
+        return super().compose(name, attributes, components[::-1], *rest)  # type: ignore[arg-type]
 
 
 def test_object_is_deleted_when_gcs_joined_its_parts_wrongly() -> None:

@@ -19,7 +19,6 @@ from replicate.errors import (
     SourceArchivedError,
 )
 from replicate.protocol.assembly import Assembler
-from replicate.protocol.checksums import Stop
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, Deletes
 from replicate.protocol.handover import ExecutionState
@@ -28,6 +27,7 @@ from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Stop
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 
@@ -222,7 +222,7 @@ def test_every_step_may_be_repeated() -> None:
         assert copy.stage(REF, planned, number)
     assert copy.commit(REF, planned) is not None
     assert copy.commit(REF, planned) is None
-    done = copy.plan(REF, planned.fingerprint)
+    done = copy.plan(REF, planned.version_digest)
     assert isinstance(done, Result)
     assert done.reason is Reason.CURRENT
 
@@ -303,7 +303,7 @@ def test_execution_ends_when_another_large_version_has_replaced_its_own() -> Non
     assert isinstance(planned, Planned)
     assert world.copy.stage(REF, planned, 0)
     world.upload(TWO)
-    ended = world.copy.plan(REF, planned.fingerprint)
+    ended = world.copy.plan(REF, planned.version_digest)
     assert isinstance(ended, Result)
     assert ended.reason is Reason.SUPERSEDED
     assert world.gcs.objects == {}
@@ -368,7 +368,7 @@ def test_execution_deletes_no_replica_that_it_finds(deletes: Deletes) -> None:
     assert isinstance(planned, Planned)
     run_machine(world.copy, REF)
     world.s3.delete(REF)
-    done = world.copy.plan(REF, planned.fingerprint)
+    done = world.copy.plan(REF, planned.version_digest)
     assert isinstance(done, Result)
     assert done.reason is Reason.SOURCE_GONE
     assert world.data() == ONE
@@ -382,7 +382,7 @@ def test_replica_of_another_version_is_not_deleted() -> None:
     planned = world.copy.plan(REF, None)
     assert isinstance(planned, Planned)
     world.s3.delete(REF)
-    done = world.copy.plan(REF, planned.fingerprint)
+    done = world.copy.plan(REF, planned.version_digest)
     assert isinstance(done, Result)
     assert done.reason is Reason.SOURCE_GONE
     assert world.data() == TWO

@@ -134,6 +134,11 @@ def test_provenance_is_kept_when_metadata_and_tags_exceed_the_limit() -> None:
     assert len(kept_tags) + len(fitted.dropped) == len(tags)
 
 
+def test_metadata_that_s3_did_not_send_is_named() -> None:
+    assert fit(make_source(metadata_missing=2)).dropped == ("metadata that S3 did not send (2)",)
+    assert fit(make_source()).dropped == ()
+
+
 def test_tag_stored_as_metadata_is_dropped_under_its_metadata_name() -> None:
     source = make_source(tags={"big": "x" * 9000, "small": "y"})
     fitted = fit(source, Tags.METADATA)

@@ -82,6 +82,12 @@ def test_an_archived_object_is_recognized_until_it_is_restored(
     assert describe(REF, an_output(**fields)).is_archived is is_archived
 
 
+def test_metadata_that_s3_did_not_send_is_counted() -> None:
+    """It cannot be a header. S3 has stored it by its SOAP API, or as text that is not UTF-8."""
+    assert describe(REF, an_output(MissingMeta=2)).metadata_missing == 2
+    assert describe(REF, an_output()).metadata_missing == 0
+
+
 def test_an_unversioned_object_has_no_version() -> None:
     assert describe(REF, an_output(VersionId="null")).version_id is None
 

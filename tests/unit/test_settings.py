@@ -138,3 +138,21 @@ def test_state_machine_requires_the_event_queue() -> None:
 def test_wrong_settle_time_is_named_with_its_range(text: str) -> None:
     with pytest.raises(SettingsError, match=r"EXECUTION_SETTLE_SECONDS.*0 to 3600"):
         Settings.from_environ(REQUIRED | {"EXECUTION_SETTLE_SECONDS": text})
+
+
+def test_dead_letter_queue_needs_the_event_queue() -> None:
+    with pytest.raises(SettingsError, match="EVENT_QUEUE_URL is not set, and FAILURE_QUEUE_URL is"):
+        Settings.from_environ(REQUIRED | {"FAILURE_QUEUE_URL": "https://sqs/failures"})
+
+
+@pytest.mark.parametrize("text", ["0", "21", "fast", "nan"])
+def test_first_timeout_outside_its_range_is_refused(text: str) -> None:
+    assert Settings.from_environ(REQUIRED).first_timeout_s == 0.8
+    with pytest.raises(SettingsError, match=r"GCS_FIRST_TIMEOUT_SECONDS.*0\.1 to 20"):
+        Settings.from_environ(REQUIRED | {"GCS_FIRST_TIMEOUT_SECONDS": text})
+
+
+@pytest.mark.parametrize("name", ["RETRY_FIRST_SECONDS", "RETRY_LONGEST_SECONDS"])
+def test_wait_longer_than_sqs_hides_a_message_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}.*0 to 36000"):
+        Settings.from_environ(REQUIRED | {name: "36001"})

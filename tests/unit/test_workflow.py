@@ -49,7 +49,7 @@ def invoke(made: MemoryStores, step: str, state: dict[str, Any]) -> dict[str, An
 
 def test_steps_copy_a_large_object(capsys: pytest.CaptureFixture[str]) -> None:
     made = stores()
-    state = invoke(made, "plan", {"mine": None, "round": 0})
+    state = invoke(made, "plan", {"version": None, "round": 0})
     assert (state["done"], state["round"], state["slices"]) == (False, 1, [0, 1, 2, 3, 4, 5])
     for number in state["slices"]:
         assert invoke(made, "slice", {**state, "number": number}) == {"staged": True}
@@ -65,48 +65,50 @@ def test_steps_copy_a_large_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_plan_ends_the_execution_when_both_sides_are_equal() -> None:
     made = stores()
-    state = invoke(made, "plan", {"mine": None, "round": 0})
+    state = invoke(made, "plan", {"version": None, "round": 0})
     for number in state["slices"]:
         invoke(made, "slice", {**state, "number": number})
     invoke(made, "commit", state)
-    done = invoke(made, "plan", {"mine": state["mine"], "round": 1})
+    done = invoke(made, "plan", {"version": state["version"], "round": 1})
     assert (done["done"], done["result"]["reason"]) == (True, "current")
 
 
 def test_commit_requests_another_plan_when_a_slice_is_missing() -> None:
     made = stores()
-    state = invoke(made, "plan", {"mine": None, "round": 0})
+    state = invoke(made, "plan", {"version": None, "round": 0})
     again = invoke(made, "commit", state)
     assert again == {
         "done": False,
         "bucket": REF.bucket,
         "key": REF.key,
         "round": 1,
-        "mine": state["mine"],
+        "version": state["version"],
     }
 
 
 def test_sweep_deletes_staged_objects() -> None:
     made = stores()
-    state = invoke(made, "plan", {"mine": None, "round": 0})
+    state = invoke(made, "plan", {"version": None, "round": 0})
     invoke(made, "slice", {**state, "number": 0})
     assert made.gcs.objects
     assert invoke(made, "sweep", state) == {}
     assert made.gcs.objects == {}
-    assert invoke(made, "sweep", {"mine": None}) == {}
+    assert invoke(made, "sweep", {"version": None}) == {}
 
 
 def test_slice_is_not_staged_when_its_version_is_gone() -> None:
     made = stores()
-    state = invoke(made, "plan", {"mine": None, "round": 0})
+    state = invoke(made, "plan", {"version": None, "round": 0})
     made.s3.upload(REF, Upload(data=DATA[::-1], checksum="CRC64NVME"))
     assert invoke(made, "slice", {**state, "number": 0}) == {"staged": False}
 
 
 def test_execution_ends_after_ten_rounds() -> None:
-    assert invoke(stores(), "plan", {"mine": None, "round": MAX_ROUNDS - 1})["round"] == MAX_ROUNDS
+    assert (
+        invoke(stores(), "plan", {"version": None, "round": MAX_ROUNDS - 1})["round"] == MAX_ROUNDS
+    )
     with pytest.raises(PermanentError, match="out_of_rounds"):
-        invoke(stores(), "plan", {"mine": None, "round": MAX_ROUNDS})
+        invoke(stores(), "plan", {"version": None, "round": MAX_ROUNDS})
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_execution_ends_after_ten_rounds() -> None:
 def test_error_name_tells_the_machine_whether_to_retry(
     step: str, failure: Exception, kind: type[Exception]
 ) -> None:
-    state = {"mine": "f", "generation": "0", "metageneration": None, "count": 1, "number": 0}
+    state = {"version": "f", "generation": "0", "metageneration": None, "count": 1, "number": 0}
     with pytest.raises(kind, match=r"\w+: (down|frozen)"):
         invoke(stores(failure), step, {**state, "round": 0})
 
@@ -141,7 +143,7 @@ def test_execution_has_the_lag_of_its_event_and_deletes_no_replica_that_it_finds
     made.environ = ENVIRON | environ
     occurred_at = datetime.now(UTC) - timedelta(seconds=90)
     event = facts(Change(REF, occurred_at))
-    state = invoke(made, "plan", {"mine": None, "round": 0, "event": event})
+    state = invoke(made, "plan", {"version": None, "round": 0, "event": event})
     for number in state["slices"]:
         invoke(made, "slice", {**state, "number": number})
     capsys.readouterr()
@@ -150,14 +152,14 @@ def test_execution_has_the_lag_of_its_event_and_deletes_no_replica_that_it_finds
     (lag,) = [line["ReplicationLag"][0] for line in lines if "ReplicationLag" in line]
     assert 90 <= lag < 100
     made.s3.delete(REF)
-    done = invoke(made, "plan", {"mine": state["mine"], "round": 1, "event": event})
+    done = invoke(made, "plan", {"version": state["version"], "round": 1, "event": event})
     assert done["result"]["reason"] == "source_gone"
     assert set(made.gcs.objects) == {"key"}
 
 
 def test_execution_without_an_event_has_no_lag(capsys: pytest.CaptureFixture[str]) -> None:
     made = stores()
-    state = invoke(made, "plan", {"mine": None, "round": 0})
+    state = invoke(made, "plan", {"version": None, "round": 0})
     for number in state["slices"]:
         invoke(made, "slice", {**state, "number": number})
     invoke(made, "commit", {**state, "event": facts(Change(REF))})

@@ -187,7 +187,7 @@ def _create_small(harness: Harness) -> dict[str, Any]:
 
 
 def _overwrite_small(harness: Harness) -> dict[str, Any]:
-    _create_replica(harness)
+    harness.put_replicated(SMALL_ONE, colour="red")
     harness.put(SMALL_TWO, colour="green")
     return harness.event(fresh=False)
 
@@ -198,28 +198,21 @@ def _create_large(harness: Harness) -> dict[str, Any]:
 
 
 def _overwrite_large(harness: Harness) -> dict[str, Any]:
-    _create_replica(harness)
+    harness.put_replicated(SMALL_ONE, colour="red")
     harness.put_large("two", colour="green")
     return harness.event()
 
 
 def _patch(harness: Harness) -> dict[str, Any]:
-    _create_replica(harness)
+    harness.put_replicated(SMALL_ONE, colour="red")
     harness.replace_metadata(colour="blue", shape="round")
     return harness.event(fresh=False)
 
 
 def _delete(harness: Harness) -> dict[str, Any]:
-    _create_replica(harness)
+    harness.put_replicated(SMALL_ONE, colour="red")
     harness.remove()
     return harness.event(kind="ObjectRemoved:Delete")
-
-
-def _create_replica(harness: Harness) -> None:
-    """Replicate a first version."""
-    harness.put(SMALL_ONE, colour="red")
-    assert harness.invoke(harness.event()).error_code == ""
-    harness.clear_requests()
 
 
 def _steps(*names: str) -> tuple[Step, ...]:

@@ -106,8 +106,8 @@ class Proxy:
         self.tls = tls
         self.step_of = step_of
         self.requests: list[RecordedRequest] = []
-        self.watch: Callable[[], None] = lambda: None
-        """Called after each response of upstream, before it is forwarded."""
+        self.watch: Callable[[str], None] = lambda _: None
+        """Called with the step after each response of upstream, before it is forwarded."""
         self._faults: list[Fault] = []
         self._released = threading.Event()
         self._in_flight = 0
@@ -279,7 +279,7 @@ class Exchange:
         self._pass(Phase.REQUEST_HEAD, io.BytesIO(head.raw), len(head.raw), upstream)
         self._pass(Phase.REQUEST_BODY, self._body, head.length, upstream)
         response = _read_head(from_upstream)
-        self._proxy.watch()
+        self._proxy.watch(self.request.step)
         if response is None:
             raise CutError
         status = response.first[1]

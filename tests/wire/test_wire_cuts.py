@@ -1,6 +1,6 @@
 """Connections that are cut. The run succeeds after one cut, and fails after repeated cuts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from wire.cases import (
@@ -10,13 +10,13 @@ from wire.cases import (
     BEFORE,
     BEFORE_REQUEST,
     BEFORE_RESPONSE,
+    CREATE_LARGE,
     INSIDE,
     SCENARIOS,
     STEP_KINDS,
     WRITE_STEPS,
     Case,
     Scenario,
-    Step,
     run_case,
 )
 from wire.harness import Harness
@@ -57,8 +57,10 @@ def test_scenario_lists_every_request_of_a_run_without_faults(
     harness.assert_equal()
 
 
-def cuts(steps: Iterable[tuple[Scenario, Step]]) -> Iterator[Case]:
-    for scenario, step in steps:
+def cuts() -> Iterator[Case]:
+    for scenario, step in ALL_STEPS:
+        if scenario is CREATE_LARGE and step.name not in {"gcs.start", "gcs.final"}:
+            continue  # only the precondition differs from that of OVERWRITE_LARGE
         for place in step.places():
             orphan = step.name == "gcs.start" and place in ORPHANED
             yield Case(scenario, step, place, "fin", fin, leaves_session=orphan)
@@ -66,7 +68,7 @@ def cuts(steps: Iterable[tuple[Scenario, Step]]) -> Iterator[Case]:
                 yield Case(scenario, step, place, "rst", rst, leaves_session=orphan)
 
 
-@pytest.mark.parametrize("case", [*cuts(ALL_STEPS)], ids=str)
+@pytest.mark.parametrize("case", [*cuts()], ids=str)
 def test_run_survives_one_cut_at_any_place(harness: Harness, case: Case) -> None:
     run_case(harness, case)
 

@@ -56,7 +56,7 @@ def tag(harness: Harness, tags: Mapping[str, str], bucket: str = SOURCE, **versi
 @pytest.fixture
 def unobserved(harness: Harness) -> Harness:
     """Return a harness that does not observe the destination, because it ignores tags."""
-    harness.clouds.google.watch = lambda: None
+    harness.clouds.google.watch = lambda _: None
     return harness
 
 

@@ -2,14 +2,13 @@
 
 import json
 import os
+import subprocess
 import sys
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
 from threading import Barrier, Event
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +87,7 @@ def _create(harness: Harness) -> dict[str, Any]:
 
 
 def _overwrite(harness: Harness) -> dict[str, Any]:
-    harness.put(b"small", colour="red")
-    assert harness.invoke(harness.event()).error_code == ""
-    harness.clear_requests()
+    harness.put_replicated(b"small", colour="red")
     harness.put(MEDIUM, checksum="CRC64NVME", colour="green")
     return harness.event(fresh=False)
 
@@ -296,14 +293,17 @@ DESTINATION_CHANGES = (
     destination_described,
     staged_objects_deleted,
 )
-BEFORE_THE_COMMIT = [
-    (Step("gcs.get"), BEFORE_RESPONSE),
-    (Step("s3.resume"), MID_RESPONSE),
-    (Step("s3.resume", 3), BEFORE_REQUEST),
-    (Step("gcs.insert"), BEFORE_REQUEST),
-    (Step("gcs.staged-patch", 3), BEFORE_RESPONSE),
-    (Step("gcs.compose"), BEFORE_REQUEST),
-]
+MOMENTS = {
+    (Step("gcs.get"), BEFORE_RESPONSE): DESTINATION_CHANGES,
+    (Step("s3.resume"), MID_RESPONSE): SOURCE_CHANGES,
+    (Step("s3.resume", 3), BEFORE_REQUEST): SOURCE_CHANGES,
+    (Step("gcs.insert"), BEFORE_REQUEST): DESTINATION_CHANGES,
+    (Step("gcs.staged-patch", 3), BEFORE_RESPONSE): (staged_objects_deleted,),
+    (Step("gcs.compose"), BEFORE_REQUEST): SOURCE_CHANGES + DESTINATION_CHANGES,
+    (Step("gcs.compose"), BEFORE_RESPONSE): SOURCE_CHANGES,
+}
+"""The requests next to which each change may make a difference. Before the run reads a side, a
+change of it is what the run reads; after its last read, it is noticed at the commit or after it."""
 
 
 def once(change: Callable[[Harness], None]) -> Action:
@@ -311,15 +311,9 @@ def once(change: Callable[[Harness], None]) -> Action:
 
 
 RACES = [
-    *(
-        Case(OVERWRITE, step, place, change.__name__, once(change))
-        for step, place in BEFORE_THE_COMMIT
-        for change in SOURCE_CHANGES + DESTINATION_CHANGES
-    ),
-    *(
-        Case(OVERWRITE, Step("gcs.compose"), BEFORE_RESPONSE, change.__name__, once(change))
-        for change in SOURCE_CHANGES
-    ),
+    Case(OVERWRITE, step, place, change.__name__, once(change))
+    for (step, place), changes in MOMENTS.items()
+    for change in changes
 ]
 
 
@@ -599,12 +593,12 @@ def test_parts_of_a_killed_run_are_used_by_the_next_one(
         raise CutError(reset=True)
 
     harness.inject(Fault(step, place, wait_for_the_end))
-    run = _start(harness, event)
+    run = invocation_process.start(event, harness.clouds.environ | SIZES)
     try:
         assert reached.wait(TIMEOUT_S), "the run never came there"
     finally:
         run.kill()
-        run.wait()
+        run.join()
         dead.set()
     harness.stop_faults()
     complete = sum("s3-staged-checksum" in each.get("metadata", {}) for each in harness.staged())
@@ -627,30 +621,14 @@ def test_memory_does_not_grow_with_the_size_of_the_parts(harness: Harness) -> No
     peaks = []
     for size in (8 * MIB, 48 * MIB):
         harness.put(noise(MIB) * (size // MIB), checksum="CRC64NVME")
-        run = _start(harness, harness.event(fresh=False), ["-c", MEASURED], stdout=PIPE)
-        printed = run.communicate(timeout=60)[0].decode()
-        assert run.returncode == 0
+        variables = harness.clouds.environ | SIZES | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        printed = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", MEASURED, json.dumps(harness.event(fresh=False))],
+            env=variables,
+            stdout=subprocess.PIPE,
+            timeout=60,
+            check=True,
+        ).stdout.decode()
         peaks.append(int(printed.split()[-2]))  # in KiB
         harness.assert_equal()
     assert peaks[1] - peaks[0] < 8 * KIB, peaks
-
-
-def _start(
-    harness: Harness,
-    event: object,
-    program: Sequence[str] = (invocation_process.__file__,),
-    stdout: int = DEVNULL,
-) -> Popen[bytes]:
-    """Run the function once in a process of its own."""
-    variables = {
-        **harness.clouds.environ,
-        **SIZES,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "PATH": os.environ["PATH"],
-    }
-    return Popen(  # noqa: S603 - our own program
-        [sys.executable, *program, json.dumps(event)],
-        env=variables,
-        cwd=Path(invocation_process.__file__).parent,
-        stdout=stdout,
-    )

@@ -61,7 +61,7 @@ class Executions:
             started = time.monotonic()
             machine = Machine(pool.invoke, pool.run_all)
             output = machine.execute(
-                {"bucket": BUCKET, "key": series.keys[0], "mine": None, "round": 0}
+                {"bucket": BUCKET, "key": series.keys[0], "version": None, "round": 0}
             )
             wall_s = time.monotonic() - started
             s3, gcs = site.take(delay_ms=0, rate=0)

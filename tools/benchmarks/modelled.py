@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from replicate.errors import DestinationChangedError
-from replicate.protocol.checksums import Stop
 from replicate.protocol.model import (
     Attributes,
     Checksum,
@@ -25,7 +24,7 @@ from replicate.protocol.model import (
     Span,
 )
 from replicate.protocol.parts import PARTS_AT_ONCE
-from replicate.protocol.ports import Body, GatedBody
+from replicate.protocol.ports import Body, GatedBody, Stop
 
 T = TypeVar("T")
 
@@ -158,16 +157,16 @@ class ModelledGcs:
         self,
         name: str,
         attributes: Attributes,
-        sources: Sequence[Replica],
+        components: Sequence[Replica],
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
         del storage_class
         self.clock.request(CLASS_A)
-        for source in sources:
+        for source in components:
             if self.objects.pop(source.name, None) != source:
                 raise DestinationChangedError
-        return self._create(name, attributes, sum(each.size for each in sources), precondition)
+        return self._create(name, attributes, sum(each.size for each in components), precondition)
 
     def staging_obstacle(self) -> None:
         """Nothing prevents staging. Each environment asks once, which is not counted."""

@@ -20,7 +20,7 @@ from tools.benchmarks.figures import (
 )
 from tools.benchmarks.measure import ColdStart, Sample, Workload
 from tools.benchmarks.series import GIB, MIB
-from tools.common.machine import processor
+from tools.common.hardware import processor
 from tools.common.tables import size, table
 
 CLIENTS = (OURS, TUTORIAL, DAEMON, COPY)

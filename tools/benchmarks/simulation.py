@@ -116,7 +116,7 @@ def simulate(scenario: Scenario, size: int = 5 * TIB, sizes: Sizes | None = None
         function.invoke,
         lambda tasks, limit: clock.schedule(tasks, min(limit, scenario.workers)),
     )
-    output = machine.execute({"bucket": REF.bucket, "key": REF.key, "mine": None, "round": 0})
+    output = machine.execute({"bucket": REF.bucket, "key": REF.key, "version": None, "round": 0})
     if output["result"]["verified_by"] != {"source": "crc64nvme", "destination": "crc32c"}:
         raise RuntimeError(f"the object is not verified: {output}")
     longest_s = max(function.durations_ms) / 1000

@@ -111,6 +111,7 @@ def _function_environment(aws: Aws, google: GoogleCloud) -> dict[str, str]:
         "GCP_CREDENTIALS_SECRET": aws.create_secret("gcp-credentials", json.dumps(google.key)),
         "SOURCE_BUCKETS": f"{SOURCE},{API_ONLY_BUCKET},{VERSIONED}",
         "REPLICATE_DELETES": "true",
+        "GCS_FIRST_TIMEOUT_SECONDS": "10",  # this machine may be busy
         "POWERTOOLS_SERVICE_NAME": "replicate",
         "POWERTOOLS_METRICS_NAMESPACE": "S3ToGcs",
         "POWERTOOLS_LOG_LEVEL": "INFO",

@@ -34,7 +34,6 @@ StackName = Annotated[str, typer.Argument(metavar="STACK", help="Name of the sta
 @contextmanager
 def command() -> Iterator[None]:
     """Print why a command fails, in a sentence, and exit with its status."""
-    end_on_signals()
     try:
         with explained():
             yield
@@ -112,13 +111,18 @@ def reconcile(
     stack: StackName = "",
     *,
     prefix: Annotated[str, typer.Option(help="Only keys that begin with this.")] = "",
+    grace_minutes: Annotated[
+        int | None, typer.Option(min=0, help="Leave what changed so recently alone (15).")
+    ] = None,
     repair: Annotated[bool, typer.Option(help="Repair what differs.")] = False,
     yes: Annotated[bool, typer.Option(help="Repair without a question.")] = False,
 ) -> None:
     """Compare both sides. Exit with 1 if differences remain."""
     with command():
         ask: Callable[[str], bool] | None = None if yes else typer.confirm
-        if not compare(workflow(find(stack)), out, prefix, repair=repair, confirm=ask):
+        grace = {} if grace_minutes is None else {"grace_minutes": grace_minutes}
+        request = {"prefix": prefix, **grace}
+        if not compare(workflow(find(stack)), out, request, repair=repair, confirm=ask):
             raise typer.Exit(1)
 
 
@@ -145,4 +149,5 @@ def _moved(tally: Tally, *, dry_run: bool) -> Table:
 
 
 if __name__ == "__main__":
+    end_on_signals()
     app()

@@ -9,8 +9,9 @@ Each check returns what it found, or raises OperatorError with what to do. A tex
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from tools.operate.errors import OperatorError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Check = Callable[[], str]
 
 ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
-"""What a service needs on the key of a queue that it sends to."""
+"""What a service needs on the key of a queue or topic that it sends to."""
 
 QUEUES = ("EventQueueArn", "FailureQueueArn")
 """The outputs that name the stack's queues."""
@@ -31,11 +32,23 @@ QUEUES = ("EventQueueArn", "FailureQueueArn")
 DEPLOY = "Run make deploy to restore it, or look who has changed it."
 
 
-class Sender(NamedTuple):
-    """A service that sends to a queue by itself, on behalf of a source."""
+def wanted_events(parameters: Mapping[str, str]) -> set[str]:
+    """Return the events that the template asks of a new bucket with these parameters."""
+    deletes, tags = parameters.get("ReplicateDeletes", "false"), parameters.get("ReplicateTags")
+    return {
+        "s3:ObjectCreated:*",
+        "s3:ObjectRestore:Completed",
+        *(["s3:ObjectRemoved:*"] if deletes != "false" else []),
+        *(["s3:LifecycleExpiration:*"] if deletes == "with-lifecycle" else []),
+        *(["s3:ObjectTagging:*"] if tags not in {None, "off"} else []),
+    }
 
-    queue: str
-    """The output with the queue's ARN."""
+
+class Sender(NamedTuple):
+    """A service that sends to a queue or topic by itself, on behalf of a source."""
+
+    output: str
+    """The one with the ARN of the queue or topic."""
     service: str
     source: str
 
@@ -65,7 +78,7 @@ class Checks:
         yield "failed invocations", self._failure_destination
         yield "dead-letter queue", self._dead_letter_queue
         yield "queue policies", self._queue_policies
-        yield "keys of the queues", self._keys
+        yield "keys of queues and alarms", self._keys
         yield "alarms", self._alarms
         yield "alarm subscriptions", self._subscriptions
 
@@ -89,24 +102,12 @@ class Checks:
         sent = [(each["LambdaFunctionArn"], each["Events"]) for each in to_lambda]
         sent += [(each["QueueArn"], each["Events"]) for each in to_queues]
         events = {event for arn, some in sent if arn == self._target for event in some}
-        if missing := sorted(self._wanted_events() - events):
+        if missing := sorted(wanted_events(self._stack.parameters) - events):
             raise OperatorError(
                 f"s3://{self._bucket} does not send {', '.join(missing)} to {self._target}:"
                 f" its notifications were replaced. {DEPLOY}"
             )
         return f"sent to {self._target}"
-
-    def _wanted_events(self) -> set[str]:
-        """Return the events that the template's parameters ask of a new bucket."""
-        deletes = self._stack.parameters.get("ReplicateDeletes", "false")
-        tags = self._stack.parameters.get("ReplicateTags", "off")
-        return {
-            "s3:ObjectCreated:*",
-            "s3:ObjectRestore:Completed",
-            *(["s3:ObjectRemoved:*"] if deletes != "false" else []),
-            *(["s3:LifecycleExpiration:*"] if deletes == "with-lifecycle" else []),
-            *(["s3:ObjectTagging:*"] if tags != "off" else []),
-        }
 
     def _rule(self) -> "DescribeRuleResponseTypeDef":
         """Return the rule for the bucket's events. Raise OperatorError if there is none."""
@@ -182,34 +183,39 @@ class Checks:
     def _queue_policies(self) -> str:
         """Check the queues to which S3 or EventBridge sends by itself."""
         for sender in self._senders():
-            policy = self._attributes(sender.queue).get("Policy", "")
+            policy = self._attributes(sender.output).get("Policy", "")
             if not allows(policy, sender.service, "sqs:SendMessage", sender.source):
-                arn = self._stack.output(sender.queue)
+                arn = self._stack.output(sender.output)
                 raise OperatorError(f"{sender.service} may not send to {arn}. {DEPLOY}")
         return "as needed"
 
     def _keys(self) -> str:
-        """Check that the keys of the queues are enabled, and may be used by who sends there."""
-        kms, found = self._client("kms"), []
-        for queue in QUEUES:
-            if not (key := self._attributes(queue).get("KmsMasterKeyId")):
-                continue
-            described = kms.describe_key(KeyId=key)["KeyMetadata"]
-            if described["KeyState"] != "Enabled":
+        """Check that the keys are enabled, and that who sends to a queue or topic may use them."""
+        topic = self._stack.output("AlarmTopicArn")
+        attributes = self._client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+        keys = {queue: self._attributes(queue).get("KmsMasterKeyId") for queue in QUEUES}
+        keys["AlarmTopicArn"] = attributes.get("KmsMasterKeyId")
+        senders = [*self._senders(), *self._alarm_senders()]
+        for output, key in keys.items():
+            if key:
+                self._key(key, [each for each in senders if each.output == output], output)
+        return ", ".join(sorted({key for key in keys.values() if key})) or "AWS's own"
+
+    def _key(self, key: str, senders: Sequence[Sender], output: str) -> None:
+        kms = self._client("kms")
+        described = kms.describe_key(KeyId=key)["KeyMetadata"]
+        if described["KeyState"] != "Enabled":
+            raise OperatorError(
+                f"The key {key} is {described['KeyState']}: what is sent to"
+                f" {self._stack.output(output)} is lost. Enable it."
+            )
+        policy = kms.get_key_policy(KeyId=described["KeyId"], PolicyName="default")["Policy"]
+        for sender, action in product(senders, ENCRYPT):
+            if not allows(policy, sender.service, action, sender.source):
                 raise OperatorError(
-                    f"The key {key} is {described['KeyState']}: every event that is sent to"
-                    f" {self._stack.output(queue)} is lost. Enable it."
+                    f"The policy of {key} does not allow {action} to {sender.service}."
+                    ' docs/OPERATIONS.md has what it needs: "Keys of your own".'
                 )
-            policy = kms.get_key_policy(KeyId=described["KeyId"], PolicyName="default")["Policy"]
-            for sender in self._senders():
-                for action in ENCRYPT if sender.queue == queue else ():
-                    if not allows(policy, sender.service, action, sender.source):
-                        raise OperatorError(
-                            f"The policy of {key} does not allow {action} to {sender.service}."
-                            ' docs/OPERATIONS.md has what it needs: "Keys of your own".'
-                        )
-            found.append(key)
-        return ", ".join(sorted(set(found))) or "AWS's own"
 
     def _alarms(self) -> str:
         alarms = self._stack.alarms()
@@ -249,6 +255,10 @@ class Checks:
             yield Sender("EventQueueArn", *self._service())
         if self._by_eventbridge:
             yield Sender("FailureQueueArn", *self._service())
+
+    def _alarm_senders(self) -> Iterator[Sender]:
+        for alarm in self._stack.alarms()[:1]:
+            yield Sender("AlarmTopicArn", "cloudwatch.amazonaws.com", alarm["AlarmArn"])
 
     def _attributes(self, output: str) -> Mapping[str, str]:
         """Return the attributes of a queue. It is asked once."""

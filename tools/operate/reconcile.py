@@ -27,17 +27,18 @@ replicated, and foreign objects never are."""
 def reconcile(
     workflow: Workflow,
     console: Console,
-    prefix: str,
+    request: Json,
     *,
     repair: bool,
     confirm: Callable[[str], bool] | None,
 ) -> bool:
     """Compare both sides, and return whether they are equal or every difference is being repaired.
 
-    With `repair`, ask `confirm` and then repair what the comparison has found. Without a `confirm`,
-    repair at once, and leave the decision about too many differences to the workflow.
+    `request` has more of the execution's input: `prefix`, `grace_minutes`. With `repair`, ask
+    `confirm` and then repair what the comparison has found. Without a `confirm`, repair at once,
+    and leave the decision about too many differences to the workflow.
     """
-    asked: dict[str, object] = {"mode": "report", "prefix": prefix}
+    asked = {"mode": "report", **request}
     report = _run(workflow, console, asked)
     if report["ended"] == "equal":
         return True

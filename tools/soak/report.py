@@ -4,7 +4,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from tools.common.machine import processor
+from tools.common.hardware import processor
 from tools.common.tables import duration, size, table
 from tools.local.runtime import EXITED
 from tools.soak.cloud import RETRIES

@@ -136,25 +136,28 @@ class GcsDestination:
         self,
         name: str,
         attributes: Attributes,
-        sources: Sequence[Replica],
+        components: Sequence[Replica],
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
         """See `Destination.compose`."""
-        crc32c = combined_crc32c([(source.crc32c, source.size) for source in sources])
+        crc32c = combined_crc32c([(each.crc32c, each.size) for each in components])
 
         def join(blob: Blob, timeout: float) -> Replica:
             resource.describe(blob, attributes, storage_class)
             try:
                 blob.compose(
-                    [blob.bucket.blob(each.name, generation=each.generation) for each in sources],
-                    if_source_generation_match=[each.generation for each in sources],
+                    [
+                        blob.bucket.blob(each.name, generation=each.generation)
+                        for each in components
+                    ],
+                    if_source_generation_match=[each.generation for each in components],
                     delete_source_objects=True,
                     timeout=timeout,
                     retry=None,
                     **_conditions(precondition),
                 )
-            except NotFound:  # a source is gone: another run composed or deleted it
+            except NotFound:  # a component is gone: another run composed or deleted it
                 raise DestinationChangedError from None
             return resource.replica(blob)
 
@@ -163,7 +166,7 @@ class GcsDestination:
             join,
             precondition,
             lambda found: found.attributes == attributes and found.crc32c == crc32c,
-            sources,
+            components,
             is_quick=False,
         )
 
@@ -255,7 +258,7 @@ class GcsDestination:
         write: Callable[[Blob, float], Replica],
         precondition: Precondition,
         is_written: Callable[[Replica], bool],
-        sources: Sequence[Replica] = (),
+        components: Sequence[Replica] = (),
         *,
         policy: RetryPolicy | None = None,
         is_quick: bool = True,
@@ -276,7 +279,7 @@ class GcsDestination:
                 raise
             except DestinationChangedError as lost:
                 return self._resolve_failed_precondition(
-                    name, lost, precondition, is_written if response_lost else None, sources
+                    name, lost, precondition, is_written if response_lost else None, components
                 )
 
         return retrying(attempt, policy or self._policy, self._deadline)
@@ -287,12 +290,12 @@ class GcsDestination:
         lost: DestinationChangedError,
         precondition: Precondition,
         is_written: Callable[[Replica], bool] | None,
-        sources: Sequence[Replica] = (),
+        components: Sequence[Replica] = (),
     ) -> Replica:
         """Read the object again after a failed precondition, and return it if the write made it.
 
         `is_written` is None if no response was lost. Raise DestinationForbiddenError if the
-        object still satisfies the precondition and the `sources` of a compose are unchanged: GCS
+        object still satisfies the precondition and the `components` of a compose are unchanged: GCS
         never uses a generation twice, so nothing changed meanwhile and a policy refused the write.
         Raise `lost` in all other cases.
         """
@@ -303,7 +306,7 @@ class GcsDestination:
             raise lost
         if is_written is not None and is_written(found):
             return found
-        if _holds(precondition, found) and all(self._is_unchanged(each) for each in sources):
+        if _holds(precondition, found) and all(self._is_unchanged(each) for each in components):
             raise DestinationForbiddenError(
                 f"GCS refuses to write {self._naming.uri(name)}, although it has not changed:"
                 f" {lost.message or 'it does not say why.'}"
@@ -312,7 +315,7 @@ class GcsDestination:
         raise lost
 
     def _is_unchanged(self, source: Replica) -> bool:
-        """Return whether a source of a compose still has the generation that the compose named."""
+        """Return whether a component still has the generation that the compose named."""
         found = self.head(source.name)
         return found is not None and found.generation == source.generation
 

@@ -28,11 +28,11 @@ class GcsListing:
         self._deadline = deadline
         self._policy = policy
 
-    def pages(self, prefix: str, after: str) -> Pages[ReplicaRow]:
+    def pages(self, prefix: str, after: str, to: str | None = None) -> Pages[ReplicaRow]:
         """See `ReplicaListing.pages`."""
-        return read_ahead(self._pages(prefix, after))
+        return read_ahead(self._pages(prefix, after, to))
 
-    def _pages(self, prefix: str, after: str) -> Pages[ReplicaRow]:
+    def _pages(self, prefix: str, after: str, to: str | None) -> Pages[ReplicaRow]:
         """Yield the pages. After a failure, list on after the last key."""
         backoff = Backoff(self._policy, self._deadline)
         while True:
@@ -43,6 +43,8 @@ class GcsListing:
                     if rows:
                         after = rows[-1].key
                         yield rows
+                        if to is not None and after >= to:
+                            return
             except TRANSIENT as error:
                 backoff.failed(error)
             else:

@@ -9,7 +9,6 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
 
 from replicate.errors import (
     DestinationChangedError,
@@ -21,7 +20,6 @@ from replicate.protocol.checksums import (
     UNCHECKED,
     PartGate,
     RangeChecksum,
-    Stop,
     combined_crc32c,
     mismatch,
     range_checksum,
@@ -34,19 +32,17 @@ from replicate.protocol.model import (
     Span,
 )
 from replicate.protocol.parts import (
-    MAX_SOURCES,
+    MAX_COMPONENTS,
     Cut,
     Sizes,
     StagedNames,
     cut_into_parts,
     cut_into_slices,
-    fingerprint,
     groups,
     staging_folder,
+    version_digest,
 )
-from replicate.protocol.ports import Destination, Source
-
-T = TypeVar("T")
+from replicate.protocol.ports import Destination, Parallel, Source, Stop
 
 RANGE = "s3-staged-range"
 """Custom metadata of a staged object: the bytes of the source that it holds, `start-end`."""
@@ -59,13 +55,6 @@ MAX_RECORD_BYTES = 7 * 1024
 
 ATTEMPTS = 3
 """Attempts to create a staged object that others create, replace or delete at the same time."""
-
-
-class Parallel(Protocol):
-    """Runs tasks at the same time."""
-
-    def __call__(self, tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
-        """Return the results in order. If a task fails, stop the others and raise its error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +118,7 @@ class Assembler:
         alignment = checksum.layout.size if checksum and checksum.layout else 1
         split = cut_into_slices if is_large else cut_into_parts
         cut = split(source.size, self.sizes, alignment)
-        folder = staging_folder(self.prefix, fingerprint(source), name)
+        folder = staging_folder(self.prefix, version_digest(source), name)
         return Job(
             source=source,
             names=StagedNames(folder, cut, storage_class),
@@ -153,7 +142,7 @@ class Assembler:
 
     def stage_slice(self, job: Job, number: int) -> None:
         """Stage one slice, unless a group holds it already. Raise LostRaceError."""
-        if job.cut.slices > MAX_SOURCES and self._found_group(job, number // MAX_SOURCES):
+        if job.cut.slices > MAX_COMPONENTS and self._found_group(job, number // MAX_COMPONENTS):
             return
         name, span = job.names.slice(number), job.cut.span(number)
         self._staged(job, name, span, lambda: self._stage_parts(job, job.cut.parts_of(number)))
@@ -165,7 +154,7 @@ class Assembler:
 
         Raise DestinationChangedError when a slice is missing or a precondition fails.
         """
-        nodes = self._groups(job) if job.cut.slices > MAX_SOURCES else self._slices(job)
+        nodes = self._groups(job) if job.cut.slices > MAX_COMPONENTS else self._slices(job)
         return self._commit(job, name, attributes, precondition, nodes)
 
     def sweep(self, folder: str) -> None:
@@ -204,16 +193,16 @@ class Assembler:
                     raise
 
     def _staged(
-        self, job: Job, name: str, span: Span, stage_sources: Callable[[], Sequence[Replica]]
+        self, job: Job, name: str, span: Span, stage_components: Callable[[], Sequence[Replica]]
     ) -> Replica:
         """Return a staged object that is joined from others."""
 
         def create() -> Replica:
-            sources = stage_sources()
-            record = job.checksum.join(_records(job, sources)) if job.checksum else b""
+            components = stage_components()
+            record = job.checksum.join(_records(job, components)) if job.checksum else b""
             described = _described(span, record)
             return self.destination.compose(
-                name, described, sources, Precondition(0), job.storage_class
+                name, described, components, Precondition(0), job.storage_class
             )
 
         return self._use(job, name, span, create)
@@ -246,7 +235,7 @@ class Assembler:
         return staged
 
     def _groups(self, job: Job) -> list[Replica]:
-        """Join the slices of each group, after all of them were found: no group is made in vain."""
+        """Join the slices of each group, after all slices were found: else no group is needed."""
         numbers = range(len(groups(job.cut.slices)))
         found = self.in_parallel([partial(self._group_or_slices, job, each) for each in numbers])
         return self.in_parallel(
@@ -317,7 +306,7 @@ def _fits(checksum: RangeChecksum, cut: Cut) -> bool:
     """
     if checksum.layout is None:
         return True
-    parts = cut.parts_per_slice * (MAX_SOURCES if cut.slices > MAX_SOURCES else 1)
+    parts = cut.parts_per_slice * (MAX_COMPONENTS if cut.slices > MAX_COMPONENTS else 1)
     largest = cut.part_size * (parts if cut.slices > 1 else 1)
     digests = -(-largest // checksum.layout.size)
     return digests * len(checksum.digest) * 4 // 3 <= MAX_RECORD_BYTES

@@ -11,7 +11,7 @@ from awscrt import checksums
 
 from replicate.errors import IntegrityError
 from replicate.protocol.model import PartLayout, SourceObject
-from replicate.protocol.ports import Body, Layouts
+from replicate.protocol.ports import Body, Layouts, Stop, StoppedError
 
 UNCHECKED = "unchecked"
 """Prefix of `verified_by` when S3 has no checksum that can be computed here."""
@@ -317,21 +317,6 @@ def _combined(
     for record, length in records:
         value = combine(value, int.from_bytes(record), length)
     return value.to_bytes(size)
-
-
-@dataclass(slots=True)
-class Stop:
-    """Tells tasks that run at the same time that one of them failed.
-
-    A task notices it with its next read. One that waits for the network notices it when the wait
-    ends: after `RetryPolicy.io_timeout_s`, 20 seconds, at the latest.
-    """
-
-    requested: bool = False
-
-
-class StoppedError(Exception):
-    """Another task failed, so this one is stopped."""
 
 
 class PartGate(_Gate):

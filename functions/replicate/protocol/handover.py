@@ -8,7 +8,7 @@ from typing import Protocol
 
 from replicate.errors import LargeObjectDelayedError, LargeObjectError
 from replicate.protocol.model import Precondition, Reason, SourceObject, SourceRef
-from replicate.protocol.parts import fingerprint
+from replicate.protocol.parts import version_digest
 
 MAX_EXECUTIONS = 3
 """Executions for one version and one state of the destination, before the event is given up."""
@@ -61,7 +61,7 @@ def hand_over(
     when several executions have failed, and LargeObjectDelayedError if a later one may succeed
     without a person.
     """
-    key = repr((ref, fingerprint(source), precondition))
+    key = repr((ref, version_digest(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
     cause = ""
     failures = 0

@@ -21,7 +21,7 @@ from replicate.protocol.model import (
     SourceRef,
     VerifiedBy,
 )
-from replicate.protocol.parts import fingerprint, staging_folder
+from replicate.protocol.parts import staging_folder, version_digest
 from replicate.protocol.plan import Copy, Delete, decide, reason_to_write
 from replicate.protocol.replicator import Replicator
 
@@ -47,7 +47,7 @@ def max_rounds(slices: int) -> int:
 class Planned:
     """What an execution is to stage, and the state of the destination that its commit requires."""
 
-    fingerprint: str
+    version_digest: str
     precondition: Precondition
     slices: int
 
@@ -66,10 +66,10 @@ class LargeCopy:
         self._destination = replicator.destination
         self._naming = replicator.naming
 
-    def plan(self, ref: SourceRef, mine: str | None) -> Planned | Result:
+    def plan(self, ref: SourceRef, staged: str | None) -> Planned | Result:
         """Plan the slices, or return how the key was made equal without any.
 
-        `mine` is the fingerprint of the version that this execution has staged. When another large
+        `staged` is the digest of the version that this execution has staged. When another large
         version has replaced it, this execution ends: another one copies that, which the new
         version's event or the message that watches this execution starts.
         """
@@ -78,16 +78,16 @@ class LargeCopy:
             self._replicator.clock.require()
             replica = self._destination.head(name)
             source = self._source.head(ref)
-            current = fingerprint(source) if source else None
-            if mine and mine != current:
-                self.sweep(ref, mine)
+            current = version_digest(source) if source else None
+            if staged and staged != current:
+                self.sweep(ref, staged)
             plan = decide(ref, source, replica, self._replicator.policy, REQUEST)
             job = self._job(name, plan.source) if isinstance(plan, Copy) else None
             if isinstance(plan, Copy) and job:
-                if mine and mine != current:
+                if staged and staged != current:
                     return self._superseded(name, plan.source, replica)
                 return Planned(
-                    fingerprint=fingerprint(plan.source),
+                    version_digest=version_digest(plan.source),
                     precondition=plan.precondition,
                     slices=job.cut.slices,
                 )
@@ -95,8 +95,8 @@ class LargeCopy:
                 result = self._replicator.replicate(ref, evidence=REQUEST)
             except _StillLargeError:
                 continue
-            copied = fingerprint(result.source) if result.source else None
-            for version in filter(None, {mine, copied}):  # the source may have changed meanwhile
+            copied = version_digest(result.source) if result.source else None
+            for version in filter(None, {staged, copied}):  # the source may have changed meanwhile
                 self.sweep(ref, version)
             return result
 
@@ -104,13 +104,13 @@ class LargeCopy:
         """Stage one slice. Return False when the key must be planned again."""
         name = self._naming.name(ref)
         source = self._source.head(ref)
-        if source is None or fingerprint(source) != planned.fingerprint:
+        if source is None or version_digest(source) != planned.version_digest:
             return False
         job = self._job(name, source)
         if job is None or number >= job.cut.slices:
             return False  # the settings have changed since the plan
-        if Precondition.unchanged(self._destination.head(name)) != planned.precondition:
-            return False  # the commit would be in vain
+        if not self._is_as_planned(self._destination.head(name), planned):
+            return False  # the commit would fail
         try:
             self._assembler.stage_slice(job, number)
         except LostRaceError:
@@ -121,11 +121,11 @@ class LargeCopy:
         """Join the slices under the final name. Return None when the key must be planned again."""
         name = self._naming.name(ref)
         source = self._source.head(ref)
-        if source is None or fingerprint(source) != planned.fingerprint:
+        if source is None or version_digest(source) != planned.version_digest:
             return None
         job = self._job(name, source)
         found = self._destination.head(name)  # a read costs less than a failed commit
-        if job is None or Precondition.unchanged(found) != planned.precondition:
+        if job is None or not self._is_as_planned(found, planned):
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
@@ -140,7 +140,7 @@ class LargeCopy:
             if current is None and reason is not Reason.OVERWRITTEN:
                 self._take_back(ref, written)
             return None
-        self.sweep(ref, planned.fingerprint)
+        self.sweep(ref, planned.version_digest)
         return Result(
             ref=ref,
             uri=self._naming.uri(name),
@@ -152,10 +152,10 @@ class LargeCopy:
             fields_dropped=wanted.dropped,
         )
 
-    def sweep(self, ref: SourceRef, mine: str) -> None:
+    def sweep(self, ref: SourceRef, version: str) -> None:
         """Delete what is staged for one version."""
         name = self._naming.name(ref)
-        self._assembler.sweep(staging_folder(self._assembler.prefix, mine, name))
+        self._assembler.sweep(staging_folder(self._assembler.prefix, version, name))
 
     def _take_back(self, ref: SourceRef, written: Replica) -> None:
         """Delete what the commit has just created, because its source is gone.
@@ -166,6 +166,9 @@ class LargeCopy:
         if isinstance(plan, Delete):
             with suppress(LostRaceError):
                 self._destination.delete(written.name, Precondition.unchanged(written))
+
+    def _is_as_planned(self, replica: Replica | None, planned: Planned) -> bool:
+        return Precondition.unchanged(replica) == planned.precondition
 
     def _superseded(self, name: str, source: SourceObject, replica: Replica | None) -> Result:
         return Result(

@@ -126,6 +126,8 @@ def fit(source: SourceObject, tags: Tags = Tags.OFF) -> Fit:
     """
     dropped: list[str] = []
     metadata = _custom_metadata(source, tags, dropped)
+    if source.metadata_missing:
+        dropped.append(f"metadata that S3 did not send ({source.metadata_missing})")
     return Fit(
         Attributes(
             content_type=_content_type(source.content_type, dropped) or "application/octet-stream",

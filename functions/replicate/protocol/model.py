@@ -69,6 +69,8 @@ class SourceObject:
     content_encoding: str | None = None
     content_language: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata_missing: int = 0
+    """Entries of user metadata that S3 cannot send in a header."""
     tags: Mapping[str, str] = field(default_factory=dict)
     storage_class: str = "STANDARD"
     checksums: tuple[Checksum, ...] = ()

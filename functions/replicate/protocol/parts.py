@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from replicate.protocol import mapping
 from replicate.protocol.model import SourceObject, Span
 
-MAX_SOURCES = 32
+MAX_COMPONENTS = 32
 """Objects that one compose joins. Source: "Composite objects" in GCS's documentation."""
 
 
@@ -71,8 +71,8 @@ def cut_into_parts(size: int, sizes: Sizes, alignment: int = 1) -> Cut:
     `alignment` is the size of S3's parts when the source's checksum is computed over these.
     """
     wanted = max(PARTS_AT_ONCE, -(-size // sizes.part))
-    part_size = _aligned(-(-size // min(wanted, MAX_SOURCES)), alignment)
-    return Cut(size, part_size, MAX_SOURCES)
+    part_size = _aligned(-(-size // min(wanted, MAX_COMPONENTS)), alignment)
+    return Cut(size, part_size, MAX_COMPONENTS)
 
 
 def cut_into_slices(size: int, sizes: Sizes, alignment: int = 1) -> Cut:
@@ -89,10 +89,10 @@ def _aligned(size: int, alignment: int) -> int:
 
 def groups(count: int) -> list[range]:
     """Group numbers so that one compose can join each group."""
-    return [range(at, min(at + MAX_SOURCES, count)) for at in range(0, count, MAX_SOURCES)]
+    return [range(at, min(at + MAX_COMPONENTS, count)) for at in range(0, count, MAX_COMPONENTS)]
 
 
-def fingerprint(source: SourceObject) -> str:
+def version_digest(source: SourceObject) -> str:
     """Return a short text that names one version of an object: 32 hexadecimal digits."""
     return _digest(sorted(mapping.provenance(source).items()))
 
@@ -107,7 +107,7 @@ class StagedNames:
     folder: str
     cut: Cut
     storage_class: str | None = None
-    """The class of the final object: a composed object must have the class of its sources."""
+    """The class of the final object: a composed object must have the class of its components."""
 
     def part(self, number: int) -> str:
         return self._name("part", number)
@@ -122,9 +122,9 @@ class StagedNames:
         return f"{self.folder}{_digest((self.cut, self.storage_class))[:8]}/{level}-{number}"
 
 
-def staging_folder(prefix: str, source_fingerprint: str, destination: str) -> str:
+def staging_folder(prefix: str, version: str, destination: str) -> str:
     """Return the prefix of all staged objects of one version for one destination, of any cut."""
-    return f"{prefix}{_digest((source_fingerprint, destination))}/"
+    return f"{prefix}{_digest((version, destination))}/"
 
 
 def _digest(value: object) -> str:

@@ -1,8 +1,12 @@
-"""The two ports of the protocol. `s3` and `gcs` implement them; tests have fakes in memory."""
+"""The ports of the protocol: both stores, and what runs tasks at the same time.
 
-from collections.abc import Iterable, Sequence
+`s3`, `gcs` and `parallel` implement them; tests have fakes in memory.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from replicate.protocol.model import (
     Attributes,
@@ -13,6 +17,8 @@ from replicate.protocol.model import (
     SourceRef,
     Span,
 )
+
+T = TypeVar("T")
 
 
 class Body(Protocol):
@@ -109,14 +115,14 @@ class Destination(Protocol):
         self,
         name: str,
         attributes: Attributes,
-        sources: Sequence[Replica],
+        components: Sequence[Replica],
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> Replica:
         """Join up to 32 objects into one, and delete them in the same request.
 
-        Each source is pinned to its generation. Raise DestinationChangedError also when a source
-        is gone.
+        Each component is pinned to its generation. Raise DestinationChangedError also when a
+        component is gone.
         """
 
     def staging_obstacle(self) -> str | None:
@@ -130,3 +136,25 @@ class Destination(Protocol):
 
     def delete(self, name: str, precondition: Precondition) -> None:
         """Delete the object. It is no error when the object is gone."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """Tells tasks that run at the same time that one of them failed.
+
+    A task notices it with its next read. One that waits for the network notices it when the wait
+    ends: after `RetryPolicy.io_timeout_s`, 20 seconds, at the latest.
+    """
+
+    requested: bool = False
+
+
+class StoppedError(Exception):
+    """Another task failed, so this one is stopped."""
+
+
+class Parallel(Protocol):
+    """Runs tasks at the same time."""
+
+    def __call__(self, tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
+        """Return the results in order. If a task fails, stop the others and raise its error."""

@@ -1,6 +1,6 @@
 """Compare the two rows of a key. Pure functions.
 
-A verdict is a hint, as an event is: the engine looks at both objects before it writes anything.
+A verdict is a hint, as an event is: the function reads both objects before it writes anything.
 """
 
 import binascii

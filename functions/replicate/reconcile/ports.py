@@ -15,8 +15,12 @@ Pages: TypeAlias = Generator[Sequence[Row], None, None]
 class SourceListing(Protocol):
     """The listing of an S3 bucket, in the byte order of keys."""
 
-    def pages(self, bucket: str, prefix: str, after: str) -> Pages[SourceRow]:
+    def pages(
+        self, bucket: str, prefix: str, after: str, to: str | None = None
+    ) -> Pages[SourceRow]:
         """Yield the pages of the keys that begin with `prefix` and are greater than `after`.
+
+        Pages after one that reaches `to` are not read.
 
         Raise SourceForbiddenError, SourceBucketNotFoundError.
         """
@@ -28,8 +32,10 @@ class SourceListing(Protocol):
 class ReplicaListing(Protocol):
     """The listing of the GCS bucket, in the byte order of names."""
 
-    def pages(self, prefix: str, after: str) -> Pages[ReplicaRow]:
+    def pages(self, prefix: str, after: str, to: str | None = None) -> Pages[ReplicaRow]:
         """Yield the pages of the replicas whose keys begin with `prefix` and are after `after`.
+
+        Pages after one that reaches `to` are not read.
 
         Raise DestinationForbiddenError, DestinationBucketNotFoundError.
         """

@@ -14,7 +14,7 @@ MAX_SHARDS = 200
 """Step Functions keeps 25,000 entries of history for an execution. A shard takes about ten, and
 seven for each further invocation."""
 
-FIRST_SHARDS = 64
+FIRST_SHARDS = 40
 MAX_PROBES = 256
 """One-row listings of a first run: at 50 ms they take 13 seconds."""
 

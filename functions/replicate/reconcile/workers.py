@@ -58,8 +58,8 @@ class Comparer:
             return state
         after = shard.after if state.cursor is None else state.cursor
         with (
-            closing(self.source.pages(plan.bucket, plan.prefix, after)) as source,
-            closing(self.replicas.pages(plan.prefix, after)) as replicas,
+            closing(self.source.pages(plan.bucket, plan.prefix, after, shard.to)) as source,
+            closing(self.replicas.pages(plan.prefix, after, shard.to)) as replicas,
         ):
             pairs = merge(chain.from_iterable(source), chain.from_iterable(replicas))
             rules = Rules(
@@ -127,7 +127,7 @@ class Nominator:
     nominations: Nominations
     deadline: Deadline
     deletes: bool
-    """Whether replicas without a source are nominated, so that the engine deletes them."""
+    """Whether replicas without a source are nominated, so that the function deletes them."""
 
     def nominate(self, files: Files, plan: Plan, number: int) -> dict[str, Any]:
         """Continue a shard until its differences or the time end. Return its state."""

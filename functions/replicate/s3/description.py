@@ -48,6 +48,7 @@ def describe(ref: SourceRef, output: Output) -> SourceObject:
         metadata={
             name.lower(): _text(value) or "" for name, value in output.get("Metadata", {}).items()
         },
+        metadata_missing=output.get("MissingMeta") or 0,
         storage_class=output.get("StorageClass") or "STANDARD",
         checksums=tuple(_checksums(output, etag)),
         etag_is_md5=bool(_MD5.fullmatch(etag)) and _etags_are_md5(output),

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 REQUEST_MEMORY = timedelta(hours=1)
-"""A request is answered with the failures of this time; an event waits from its arrival on."""
+"""Failures that count for a request; for an event, those count that follow its arrival."""
 
 TEST_EVENT = json.dumps({"Event": "s3:TestEvent", "Service": "doctor"})
 """The function takes no action for it, as for the test event of S3."""
@@ -129,7 +129,7 @@ class StateMachine:
 
     def start(self, ref: SourceRef, name: str) -> None:
         """See `Executions.start`."""
-        state = {"bucket": ref.bucket, "key": ref.key, "mine": None, "round": 0}
+        state = {"bucket": ref.bucket, "key": ref.key, "version": None, "round": 0}
         text = json.dumps(state | {"event": facts(self._change or Change(ref))})
 
         def start() -> None:

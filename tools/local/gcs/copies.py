@@ -13,7 +13,7 @@ from tools.local.gcs.service import Service
 from tools.local.gcs.spool import CHUNK_BYTES, Content, Spool
 from tools.local.gcs.store import StoredObject
 
-_MAX_SOURCES = 32
+_MAX_COMPONENTS = 32
 
 
 def compose(service: Service, request: Request, bucket: str, name: str) -> Response:
@@ -65,8 +65,8 @@ def _sources(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     sources = body.get("sourceObjects") or []
     if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
         raise invalid("Invalid sourceObjects.")
-    if not 1 <= len(sources) <= _MAX_SOURCES:
-        raise invalid(f"The number of source components must be 1 to {_MAX_SOURCES}.")
+    if not 1 <= len(sources) <= _MAX_COMPONENTS:
+        raise invalid(f"The number of source components must be 1 to {_MAX_COMPONENTS}.")
     return sources
 
 
