@@ -88,8 +88,11 @@ mutants: $(MUTANTS_VENV)/.installed ## mutation tests: list the changes of the c
 demo: setup ## run the whole service on this machine, without an account or Docker
 	@$(BIN)/python -m tools.local.demo
 
-pictures: setup ## run the demo and draw its terminal into docs/demo.svg
+pictures: setup ## run the demo and draw its terminal into docs/demo.svg; draw the last soak's report of the reconcile
 	@$(BIN)/python -m tools.local.demo --picture docs/demo.svg
+	@if command -v chromium > /dev/null && test -f .cache/soak/soak-reconcile.html; then chromium --headless --no-sandbox \
+		--hide-scrollbars --window-size=800,1000 --screenshot=docs/soak-reconcile.png \
+		"file://$$PWD/.cache/soak/soak-reconcile.html" 2> /dev/null; fi
 
 up: setup ## start the same service and keep it running until Ctrl-C
 	@$(BIN)/python -m tools.local.up

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tools.common.processes import plain_environment
+from tools.common.reconciling import Report
 from tools.common.tables import MIB
 from tools.local.audit import Content, Pair
 from tools.local.event_source_mapping import Batch
@@ -21,8 +23,11 @@ from tools.local.notifications import Json, notification, record
 from tools.local.runtime import EXITED, REPOSITORY, FunctionError
 from tools.soak.changes import ChangeKind, ChangePlan
 from tools.soak.comparison import (
+    Comparison,
     RcloneError,
     compare_by_audit,
+    compare_by_reconcile,
+    disagreement,
     expected_open_sessions,
     parse_rclone,
 )
@@ -51,6 +56,8 @@ def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Pat
     assert "**Equal.** `python -m tools.soak --seed 29 " in report
     assert re.search(r"\| started +\|", report), "a large object was among the others"
     assert report in done.stdout.replace("\r", "")
+    assert "the reconcile: size, ETag and time in the listings" in report
+    assert "<h1>" in (tmp_path / "out/soak-reconcile.html").read_text()
     assert "MiB per second written to GCS" in (tmp_path / "out/soak-lag.svg").read_text()
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -212,6 +219,24 @@ def test_a_difference_is_a_problem() -> None:
         found = compare_by_audit([Pair(name="a", source=source, replica=replica)])
         assert (found.missing, found.different, found.extra) == counts
         assert bool(found.problems()) == any(counts)
+
+
+def test_reconcile_that_disagrees_with_rclone_is_noticed() -> None:
+    counts = {"compared": 9, "missing": 2, "different": 0, "extra": 0}
+    found = Report(
+        ended="differences",
+        counts=counts,
+        differences={"a": "missing", "beyond-rclone/1/": "missing"},
+        html=b"",
+    )
+
+    def by_rclone(*unequal: str) -> Comparison:
+        return replace(compare_by_reconcile(found), method="rclone", unequal=unequal)
+
+    assert disagreement(found, by_rclone("+ a")) == []
+    assert disagreement(found, by_rclone()) == ["a"]
+    assert disagreement(found, by_rclone("+ a", "* b")) == ["b"]
+    assert len(compare_by_reconcile(found).problems()) == 2
 
 
 def test_to_compare_nothing_is_a_problem() -> None:

@@ -27,9 +27,10 @@ def main() -> int:
     text = report.markdown(result)
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "SOAK.md").write_text(text)
+    (chosen.out / "soak-reconcile.html").write_bytes(result.page)
     draw(chosen.out / "soak-lag.svg", result.stats, result.faults)
     console.print(text, markup=False, soft_wrap=True)
-    console.print(f"Written: {chosen.out}/SOAK.md, soak-lag.svg")
+    console.print(f"Written: {chosen.out}/SOAK.md, soak-lag.svg, soak-reconcile.html")
     return 1 if result.findings.problems else 0
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.common.reconciling import Report, reconcile
 from tools.local.aws import Aws
 from tools.local.cloud import local_cloud
 from tools.local.event_source_mapping import EventSourceMapping
@@ -19,6 +20,7 @@ from tools.local.runtime import LambdaRuntime
 from tools.soak.options import Options
 
 SOURCE = "soak"
+REPORTS = "soak-reports"
 FAULTS_LOG = "faults.jsonl"
 STAGING = ".s3-to-gcs-replicator/"
 """The names of parts begin with it. They are no replicas."""
@@ -59,6 +61,10 @@ class SoakCloud:
         received = self.aws.sqs.receive_message(QueueUrl=self.failed_queue, MaxNumberOfMessages=10)
         return [json.loads(message["Body"]) for message in received.get("Messages", [])]
 
+    def reconcile(self) -> Report:
+        """Compare both sides by their listings, as the function does it. Nothing is young."""
+        return Report.read(self.aws.s3, reconcile(self.runtimes[0].invoke, grace_minutes=0))
+
     def faults(self) -> list[Json]:
         """Return every fault that happened, as `FaultInjector` logs it."""
         log = (self.folder / FAULTS_LOG).read_text()
@@ -93,6 +99,7 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
             "SOURCE_BUCKETS": SOURCE,
             "EVENT_QUEUE_URL": event_queue,
             "FAILURE_QUEUE_URL": failed_queue,
+            "REPORTS_BUCKET": REPORTS,
             **RETRIES,
             **LargeObjects(sizes=options.sizes).deploy(aws, SOURCE),
         }
@@ -102,6 +109,7 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
             stack.callback(runtime.close)
             runtimes.append(runtime)
         aws.create_bucket(SOURCE)
+        aws.create_bucket(REPORTS)
         yield SoakCloud(
             folder=cloud.folder,
             aws=aws,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.common import processes, rclone
+from tools.common.reconciling import Report
 from tools.local.audit import Pair, audit
 from tools.local.aws import REGION
 from tools.local.cloud import REPLICA
@@ -60,6 +61,7 @@ def compare(
     expected_keys: set[str],
     faults: Sequence[Json],
     undelivered: Sequence[str],
+    reconciled: Report,
 ) -> Findings:
     """Compare S3 with GCS; also S3 with the plan, and the open sessions with the faults.
 
@@ -67,7 +69,8 @@ def compare(
     """
     both = audit(cloud.aws.s3, [SOURCE], cloud.google.bucket)
     pairs = [pair for pair in both if not pair.name.startswith(STAGING)]
-    comparisons = [compare_by_rclone(cloud), compare_by_audit(pairs)]
+    by_rclone = compare_by_rclone(cloud)
+    comparisons = [by_rclone, compare_by_audit(pairs), compare_by_reconcile(reconciled)]
     differing = sorted({pair.name for pair in pairs if pair.source} ^ expected_keys)
     sessions = Counter(
         name for name in cloud.google.open_sessions() if not name.startswith(STAGING)
@@ -75,6 +78,7 @@ def compare(
     unexpected = sessions - expected_open_sessions(stats.interrupted_keys, faults)
     problems = [
         *(problem for each in comparisons for problem in each.problems()),
+        *(f"rclone disagrees with the reconcile: {k}" for k in disagreement(reconciled, by_rclone)),
         *(f"still failing: {key}" for key in undelivered),
         *(f"S3 and the plan differ: {key}" for key in differing[:MOST_NAMED]),
         *(f"visible in GCS, never in S3: {key}" for key in stats.never_in_source[:MOST_NAMED]),
@@ -145,6 +149,25 @@ def compare_by_audit(pairs: Sequence[Pair]) -> Comparison:
         extra=len(extra),
         unequal=[repr(pair) for pair in (*missing, *extra, *different)],
     )
+
+
+def compare_by_reconcile(found: Report) -> Comparison:
+    """Count what the function's own reconcile found in the listings."""
+    counts = found.counts
+    return Comparison(
+        method="the reconcile: size, ETag and time in the listings",
+        compared=counts["compared"],
+        missing=counts["missing"],
+        different=counts["different"],
+        extra=counts["extra"],
+        unequal=[f"{kind} {key}" for key, kind in found.differences.items()],
+    )
+
+
+def disagreement(found: Report, by_rclone: Comparison) -> list[str]:
+    """Return the keys that only one of both calls unequal. A line of rclone begins with a mark."""
+    ours = {key for key in found.differences if not key.startswith(f"{BEYOND_RCLONE}/")}
+    return sorted(ours ^ {line[2:] for line in by_rclone.unequal})[:MOST_NAMED]
 
 
 def expected_open_sessions(interrupted_keys: Counter[str], faults: Iterable[Json]) -> Counter[str]:

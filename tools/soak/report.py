@@ -79,6 +79,7 @@ def _leftovers(result: Result) -> str:
     stats, findings = result.stats, result.findings
     expected = findings.open_sessions - findings.unexpected_sessions
     lines = f"""\
+- The reconcile wrote `soak-reconcile.html`, too
 - rclone does not compare keys that it takes for folders or does not list (`{BEYOND_RCLONE}/`)
 - GCS was listed {stats.counts["listings"]} times during the run: \
 {stats.counts["objects seen"]} objects seen,

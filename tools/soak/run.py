@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from tools.common.reconciling import Report
 from tools.local.bucket_notifications import BucketNotifications
 from tools.local.deployment import send_failure
 from tools.local.lambda_service import LambdaService
@@ -39,6 +40,8 @@ class Result:
     when: datetime
     stats: RunStats
     findings: Findings
+    page: bytes
+    """The report of the reconcile."""
     faults: Sequence[Json]
     requests: Mapping[str, int]
 
@@ -55,16 +58,18 @@ def soak(options: Options, console: Console) -> Result:
     )
     stats = RunStats()
     with soak_cloud(options) as cloud:
-        undelivered = _Run(cloud, plan, stats, options, console).play()
+        undelivered, reconciled = _Run(cloud, plan, stats, options, console).play()
         faults, requests = cloud.faults(), cloud.requests()
         console.print("Comparing both sides, byte by byte")
-        findings = compare(cloud, stats, plan.remaining_keys(), faults, undelivered)
+        keys = plan.remaining_keys()
+        findings = compare(cloud, stats, keys, faults, undelivered, reconciled)
     stats.mark("end")
     return Result(
         options=options,
         when=when,
         stats=stats,
         findings=findings,
+        page=reconciled.html,
         faults=faults,
         requests=requests,
     )
@@ -111,12 +116,12 @@ class _Run:
         ]
         self._progress_at = 0.0
 
-    def play(self) -> list[str]:
-        """Run all phases; return the keys of the events that still fail at the end."""
+    def play(self) -> tuple[list[str], Report]:
+        """Run all phases. Return the keys of the events that still fail, and a reconcile."""
         with self._cloud.lambda_api.serving(SOURCE, self._service.invoke):
             return self._play()
 
-    def _play(self) -> list[str]:
+    def _play(self) -> tuple[list[str], Report]:
         try:
             self._write()
             self._settle("delivering the last events")
@@ -125,7 +130,8 @@ class _Run:
             self._settle("waiting for the last retries")
             self._stats.mark("settled")
             check_replica(self._cloud.google.bucket, self._stats)
-            return [object_key(letter) for letter in self._cloud.letters()]
+            failed = [object_key(letter) for letter in self._cloud.letters()]
+            return failed, self._cloud.reconcile()
         finally:
             self._stopping.set()
             self._threads.shutdown()
