@@ -1,4 +1,4 @@
-"""Pages of a listing are read as botocore reads them, and are left to botocore if unusual."""
+"""Pages of a listing are read as botocore reads them. What is no page is left to botocore."""
 
 from typing import Any
 from urllib.parse import quote_plus
@@ -16,7 +16,7 @@ SESSION = botocore.session.get_session()
 SHAPE = SESSION.get_service_model("s3").operation_model("ListObjectsV2").output_shape
 PARSER = SESSION.get_component("response_parser_factory").create_parser("rest-xml")
 
-KEYS = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs"]), min_size=1, max_size=9)
+KEYS = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs", "Cn"]), min_size=1, max_size=9)
 
 
 def described(key: str, *, encoded: bool) -> str:
@@ -46,11 +46,8 @@ def test_page_says_what_botocore_says(keys: list[str]) -> None:
     text = listing(*keys, encoded=False)
     expected = by_botocore(text)
 
-    page = read_page(text)
+    page = read_page(text.encode())
 
-    if "&#" in text or "<!" in text:
-        assert page is None
-        return
     assert page
     assert (page["IsTruncated"], page["NextContinuationToken"]) == (True, "a+b/c=&")
     assert rows_of(page) == rows_of(expected)
@@ -62,7 +59,7 @@ def test_page_says_what_botocore_says(keys: list[str]) -> None:
 
 @given(keys=st.lists(KEYS, max_size=4))
 def test_encoded_keys_are_decoded_once(keys: list[str]) -> None:
-    page = read_page(listing(*keys))
+    page = read_page(listing(*keys).encode())
 
     assert page
     assert [row.key for row in page["Rows"]] == keys
@@ -74,21 +71,19 @@ def test_encoded_keys_are_decoded_once(keys: list[str]) -> None:
         "",
         "<Error><Code>SlowDown</Code></Error>",
         listing("a")[:-30],
-        listing("a", more="<!-- </Contents> -->"),
-        listing("a", more="<Name>&#38;</Name>"),
-        listing("a").replace("<KeyCount>1<", "<KeyCount>2<"),
-        "<html><ListBucketResult></ListBucketResult>",
+        "<html><ListBucketResult></ListBucketResult></html>",
     ],
+    ids=["empty", "an error", "cut", "another document"],
 )
-def test_unusual_text_is_left_to_botocore(text: str) -> None:
-    assert read_page(text) is None
+def test_what_is_no_page_is_left_to_botocore(text: str) -> None:
+    assert read_page(text.encode()) is None
 
 
 def test_last_page_has_no_token() -> None:
     text = listing("a").replace("<IsTruncated>true", "<IsTruncated>false")
     text = text.replace("<NextContinuationToken>a+b/c=&amp;</NextContinuationToken>", "")
 
-    page = read_page(text)
+    page = read_page(text.encode())
 
     assert page
     assert page["IsTruncated"] is False

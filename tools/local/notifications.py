@@ -13,6 +13,9 @@ Json = dict[str, Any]
 """An event, or a part of one."""
 
 SAMPLES = REPOSITORY / "events"
+REASONS = {"Object Created": "PutObject", "Object Deleted": "DeleteObject"}
+"""EventBridge's reasons: S3's operations. moto gives the kind of the notification instead."""
+
 RECORD: Json = json.loads((SAMPLES / "s3-put.json").read_text())["Records"][0]
 
 
@@ -63,11 +66,9 @@ def object_key(event: Json) -> str:
 
 def as_aws_sends(body: Json) -> Json:
     """Return a notification of moto as S3 sends it, and every other message unchanged."""
-    if (
-        "detail" in body
-    ):  # moto's reasons are Put, Copy and Delete: S3's are names of its operations
+    if "detail" in body:
         detail = body["detail"]
-        return {**body, "detail": {**detail, "reason": f"{detail['reason']}Object"}}
+        return {**body, "detail": {**detail, "reason": REASONS.get(body["detail-type"], "")}}
     records = body.get("Records", [])
     if not records or "sequencer" in records[0]["s3"]["object"]:
         return body
