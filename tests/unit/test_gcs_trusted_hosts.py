@@ -16,6 +16,7 @@ GOOD = [
     "https://STS.googleapis.com/v1/token",
     "https://sts.googleapis.com:443/v1/token",
     "https://sts-psc.p.googleapis.com/v1/token",
+    "https://www.googleapis.com/oauth2/v4/token",
     IMPERSONATION,
 ]
 BAD = [
@@ -32,6 +33,11 @@ BAD = [
     "https://sts.googleapis.com/to\nken",
     "//sts.googleapis.com/token",
     "file:///etc/passwd",
+    "https://storage.googleapis.com/upload/storage/v1/b/evil/o?uploadType=media&name=token",
+    "https://storage.googleapis.com/evil/v1/token",
+    "https://evil.storage.googleapis.com/v1/token?uploads",
+    "https://sts.googleapis.com/v1/token/../../evil",
+    "https://sts.googleapis.com",
     "",
 ]
 FIELDS = ["token_uri", "token_url", "service_account_impersonation_url"]

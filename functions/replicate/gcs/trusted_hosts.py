@@ -1,15 +1,25 @@
-"""The hosts that the secret may name.
+"""The addresses that the secret may name.
 
 Whoever can write the secret chooses where the function sends a signed request of its AWS role, and
-the token that it gets for it. So both go to Google's hosts only, over TLS.
+the token that it gets for it. So both go to Google's token services only, over TLS. The host alone
+is not enough: anybody may offer a public bucket of theirs in Google's domain for uploads.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_URL = re.compile(r"(https?)://([A-Za-z0-9.-]+)(?::\d+)?(?:/[A-Za-z0-9._~:@/%?=&+-]*)?")
+_URL = re.compile(r"(https?)://([A-Za-z0-9.-]+)(?::\d+)?((?:/[A-Za-z0-9._~:@/%?=&+-]*)?)")
 """An address that all parsers read in the same way: no user name, backslash or IPv6 address."""
+
+_PATH = re.compile(
+    r"/token|/v1/token|/oauth2/v[34]/token"
+    r"|/v1/projects/-/serviceAccounts/[A-Za-z0-9._@-]+:generateAccessToken"
+)
+"""The paths of OAuth, the Security Token Service and IAM Service Account Credentials.
+
+Source: their discovery documents, and the `token_uri` of keys of different years.
+"""
 
 _URL_FIELDS = ("token_uri", "token_url", "service_account_impersonation_url")
 
@@ -34,8 +44,8 @@ class TrustedHosts:
             url = info.get(field)
             if url is not None and not self._trusts(str(url)):
                 return (
-                    f"its field {field} is not an https address of a host in the domains that"
-                    f" GOOGLE_API_DOMAINS lists ({', '.join(sorted(self.domains))})"
+                    f"its field {field} is not an https address of a token service in the domains"
+                    f" that GOOGLE_API_DOMAINS lists ({', '.join(sorted(self.domains))})"
                 )
         return None
 
@@ -46,6 +56,8 @@ class TrustedHosts:
         scheme, host = parsed[1], parsed[2].lower()
         if emulator and host == emulator[2].lower():
             return scheme in {"https", emulator[1]}
-        return scheme == "https" and any(
-            host == domain or host.endswith(f".{domain}") for domain in self.domains
+        return (
+            scheme == "https"
+            and bool(_PATH.fullmatch(parsed[3]))
+            and any(host == domain or host.endswith(f".{domain}") for domain in self.domains)
         )
