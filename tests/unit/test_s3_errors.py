@@ -113,10 +113,14 @@ def test_a_failed_precondition_is_a_lost_race_with_s3_s_own_sentence() -> None:
     assert caught.value.message == "At least one"
 
 
-@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "404", None])
-def test_what_is_not_found_is_absent(code: str | None) -> None:
-    with pytest.raises(SourceAbsentError), translate_errors(REF):
+@pytest.mark.parametrize(
+    ("code", "is_named"),
+    [("NoSuchKey", True), ("NoSuchVersion", True), ("404", False), (None, False)],
+)
+def test_what_is_not_found_is_absent(code: str | None, *, is_named: bool) -> None:
+    with pytest.raises(SourceAbsentError) as caught, translate_errors(REF):
         raise a_refusal(404, code)
+    assert caught.value.is_named is is_named
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,18 @@ from replicate.retry import is_transient, retry_after
 
 
 class SourceAbsentError(Exception):
-    """S3 does not have the object, or no longer has this version of it."""
+    """S3 does not have the object, or no longer has this version of it.
+
+    `is_named` says that the response's body says so. That of a HEAD never does.
+    """
+
+    def __init__(self, *, is_named: bool = False) -> None:
+        super().__init__()
+        self.is_named = is_named
+
+
+_ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
+"""Source: "List of error codes" in S3's API reference."""
 
 
 @contextmanager
@@ -97,7 +108,7 @@ def _from_error_response(ref: SourceRef, error: ClientError) -> Exception:
     if status == HTTPStatus.PRECONDITION_FAILED:
         return SourceChangedError(error.response["Error"].get("Message", ""))
     if status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket":
-        return SourceAbsentError()
+        return SourceAbsentError(is_named=code in _ABSENT)
     error_type, problem = _classify(status, code)
     headers = metadata.get("HTTPHeaders", {})
     return error_type(

@@ -77,9 +77,14 @@ class S3Source:
                 body = S3Body(self, version, span, self.resume(version, span))
             else:
                 body = self._call(ref, get)
-        except SourceAbsentError:
+        except SourceAbsentError as absent:
             if version is not None:
                 raise SourceChangedError from None
+            if not absent.is_named:  # a proxy's 404, for example, must delete no replica
+                raise SourceUnavailableError(
+                    f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check"
+                    " the proxy or the endpoint between the function and S3."
+                ) from None
             yield None
             return
         try:
