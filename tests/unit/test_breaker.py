@@ -6,6 +6,7 @@ from replicate.breaker import Breaker, BreakerPolicy, Circuit
 from replicate.errors import (
     DestinationForbiddenError,
     DestinationUnavailableError,
+    OutOfTimeError,
     ThrottledError,
 )
 from replicate.gcs.errors import watch
@@ -218,3 +219,12 @@ def test_short_wait_near_the_deadline_proves_nothing(circuit: Circuit) -> None:
         with pytest.raises(DestinationUnavailableError):
             request(circuit, silence(), left_s=0.5)
     assert not is_open(circuit)
+
+
+def test_time_that_runs_out_in_a_probe_is_no_answer(circuit: Circuit, time: Time) -> None:
+    hang(circuit, 2)
+    time.now += POLICY.open_s
+    with pytest.raises(OutOfTimeError):
+        request(circuit, OutOfTimeError("no time for a token"))
+    assert is_open(circuit)
+    assert not circuit.is_alive

@@ -18,6 +18,7 @@ from replicate.errors import (
     DestinationRejectedError,
     DestinationUnavailableError,
     IntegrityError,
+    OutOfTimeError,
     ReplicationError,
     ThrottledError,
 )
@@ -106,6 +107,8 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
         elif timeout_s == longest_s:
             error.ends_run = not circuit.is_alive
             circuit.timed_out()
+        raise
+    except OutOfTimeError:  # nobody answered: the time ran out before the request, or in it
         raise
     except Exception:
         circuit.answered()
