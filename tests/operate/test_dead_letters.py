@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tools.operate.dead_letters import UNKNOWN, read
+from tools.operate.dead_letters import UNKNOWN, DeadLetters, read
 
 EVENTS = Path(__file__).parents[2] / "events"
 LAMBDAS = json.loads((EVENTS / "failure-record.json").read_text())
@@ -70,3 +71,33 @@ def test_code_and_reason_are_read_from_every_kind_of_message(
 
 def test_a_body_that_is_not_json_is_read() -> None:
     assert read({"MessageId": "1", "ReceiptHandle": "r", "Body": "{"}).code == UNKNOWN
+
+
+class SlowQueue:
+    """SQS for a reader who is so slow that letters are visible again before it has read all."""
+
+    def __init__(self, *batches: str) -> None:
+        self._batches = list(batches)
+
+    def get_queue_attributes(self, **_: object) -> Any:  # noqa: ANN401 - as boto3
+        return {"Attributes": {"ApproximateNumberOfMessages": "3"}}
+
+    def receive_message(self, **_: object) -> Any:  # noqa: ANN401 - as boto3
+        ids = self._batches.pop(0) if self._batches else ""
+        letters = [{"MessageId": each, "ReceiptHandle": each, "Body": "{}"} for each in ids]
+        return {"Messages": letters, "ResponseMetadata": {"HTTPHeaders": {}}}
+
+    def change_message_visibility_batch(self, **_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("batches", "found"),
+    [(["ab", "ab", "a", "c"], "abc"), (["ab"], "ab"), (["abc", "a", "d"], "abc")],
+    ids=["slow reader", "fewer than SQS said", "all were read"],
+)
+def test_letters_that_are_visible_again_do_not_end_the_reading(
+    batches: list[str], found: str
+) -> None:
+    sqs: Any = SlowQueue(*batches)
+    with DeadLetters(sqs, "url", 1) as queue:
+        assert "".join(letter.id for letters in queue for letter in letters) == found
