@@ -14,7 +14,7 @@ JSON = "application/json"
 CSV = "text/csv; charset=utf-8"
 
 GRACE_MINUTES = 15
-"""Alone the retries of a failed direct event take three minutes."""
+"""Lambda's own retries of a failed event take three minutes already."""
 
 MAX_SHARE = 0.01
 MAX_DIFFERENCES = 100_000
