@@ -103,7 +103,7 @@ class Plan:
     """The prefix of the request, or the longer one that all replicated keys have."""
     shards: tuple[Shard, ...]
     expected_objects: int | None
-    """As many as the last complete run found."""
+    """How many the last complete run found; None if there was none."""
 
     @property
     def cutoff(self) -> datetime:
