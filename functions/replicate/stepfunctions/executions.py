@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 REQUEST_MEMORY = timedelta(hours=1)
-"""Failures that count for a request; for an event, those count that follow its arrival."""
+"""How long a failure counts for a request. For an event, only failures after its arrival count."""
 
 TEST_EVENT = json.dumps({"Event": "s3:TestEvent", "Service": "doctor"})
 """The function takes no action for it, as for the test event of S3."""
