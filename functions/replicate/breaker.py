@@ -24,7 +24,7 @@ _RANDOM = random.SystemRandom()
 class BreakerPolicy:
     """When a breaker opens and for how long, and how long a request may wait. Times in seconds.
 
-    While GCS hangs, the shortest wait decides how many executions run: so many as events arrive
+    While GCS hangs, the shortest wait decides how many environments run: as many as events arrive
     meanwhile, until each environment has opened its breaker. With these values 100 uploads a second
     take at most 86 (tests/unit/test_hanging.py); with two waits of 2 seconds they took 416.
     """
@@ -38,8 +38,8 @@ class BreakerPolicy:
     """Time after which a probe that did not end counts as lost: its invocation was stopped."""
     shortest_wait_s: float = 0.8
     longest_wait_s: float = 5.0
-    """So long waits a probe, which finds out that a service has become slow, and a request after
-    which the invocation has had an answer."""
+    """A probe waits so long, to find out whether the service has become slow. So does a request of
+    an invocation that has had an answer before."""
     margin: float = 4.0
     """How many times as long as the slowest of the last answers the first request may wait."""
 

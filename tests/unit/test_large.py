@@ -173,7 +173,7 @@ def test_at_most_three_executions_are_started_while_the_key_differs() -> None:
     assert len({name.rpartition("-")[0] for name in names}) == 1
     with pytest.raises(LargeObjectDelayedError, match=r"States\.Timeout: slow") as caught:
         world.replicate()
-    assert caught.value.retryable
+    assert (caught.value.retryable, caught.value.retry_after_s) == (True, 3600)
     world.upload(TWO)
     assert world.replicate().reason is Reason.STARTED
 

@@ -16,7 +16,9 @@ SESSION = botocore.session.get_session()
 SHAPE = SESSION.get_service_model("s3").operation_model("ListObjectsV2").output_shape
 PARSER = SESSION.get_component("response_parser_factory").create_parser("rest-xml")
 
-KEYS = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs", "Cn"]), min_size=1, max_size=9)
+KEYS = st.text(
+    st.characters(min_codepoint=0x20, exclude_categories=["Cs", "Cn"]), min_size=1, max_size=9
+)
 
 
 def described(key: str, *, encoded: bool) -> str:

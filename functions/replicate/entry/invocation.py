@@ -213,7 +213,8 @@ class Invocation(ABC):
 class AsynchronousInvocation(Invocation):
     """An event of S3, SNS, EventBridge or a redrive. Nobody reads the response.
 
-    Only an exception makes Lambda retry the event and then send it to the failure destination.
+    Only an exception makes Lambda retry the event and then send it to its failure destination: the
+    event queue.
     """
 
     def respond(self, results: Results) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class GcsListing:
 
     @contextmanager
     def _requesting(self) -> Iterator[None]:
-        """Translate errors of a listing. A refusal names the missing right."""
+        """Translate errors of a listing. A refusal names the missing permission."""
         uri = self._naming.uri("")
         try:
             with translate_errors(uri), self._client.credentials.within(self._deadline):

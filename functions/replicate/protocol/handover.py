@@ -16,6 +16,12 @@ MAX_EXECUTIONS = 3
 FEWER_EXECUTIONS = {"PermanentError": 1, "WrongBytesError": 2}
 """The same by the error that an execution ended with. Wrong bytes are copied once more."""
 
+PASSED_S = 60 * 60
+"""Seconds after which a failure no longer counts if its cause may have passed by itself.
+
+An event that waits through an outage of days starts an execution every now and then.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionState:
@@ -87,7 +93,9 @@ def hand_over(
 def _failed(ref: SourceRef, failures: int, cause: str) -> LargeObjectError:
     text = f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
     if may_pass(cause):
-        return LargeObjectDelayedError(f"{text} The next one starts within two hours.")
+        return LargeObjectDelayedError(
+            f"{text} The next one starts within two hours.", retry_after_s=PASSED_S
+        )
     return LargeObjectError(
         f"{text} Look at the executions of the state machine and remove the cause."
         " docs/OPERATIONS.md says how to start another execution."

@@ -117,7 +117,7 @@ def _add(group: Group, other: Mapping[str, int]) -> None:
 
 
 def _samples(states: Sequence[ShardState]) -> list[dict[str, Any]]:
-    """Return samples of every kind: of each as many, as far as there are."""
+    """Return samples of every kind: the same number of each, where there are enough."""
     kinds = (Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA, Verdict.FOREIGN)
     found: dict[str, list[dict[str, Any]]] = {
         str(kind): [s for state in states for s in state.samples if s["kind"] == kind]

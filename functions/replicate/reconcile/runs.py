@@ -14,7 +14,7 @@ JSON = "application/json"
 CSV = "text/csv; charset=utf-8"
 
 GRACE_MINUTES = 15
-"""Alone the retries of a failed direct event take three minutes."""
+"""Lambda's own retries of a failed event take three minutes already."""
 
 MAX_SHARE = 0.01
 MAX_DIFFERENCES = 100_000
@@ -103,7 +103,7 @@ class Plan:
     """The prefix of the request, or the longer one that all replicated keys have."""
     shards: tuple[Shard, ...]
     expected_objects: int | None
-    """As many as the last complete run found."""
+    """How many the last complete run found; None if there was none."""
 
     @property
     def cutoff(self) -> datetime:

@@ -164,7 +164,7 @@ class Reconcile:
         )
 
     def _shards(self, bucket: str, prefix: str, known: Mapping[str, Any]) -> list[runs.Shard]:
-        """Divide the keys. Look at both sides first, so that a missing right ends the run here."""
+        """Divide the keys. Look at both sides first: a missing permission ends the run here."""
         pages = self.source.pages(bucket, prefix, "")
         beginning = [*islice(chain.from_iterable(pages), SMALL_BUCKET)]
         pages.close()

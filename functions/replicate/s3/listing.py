@@ -97,7 +97,7 @@ def _after(key: str) -> Any:  # noqa: ANN401 - boto3's types allow no mapping
 
 @contextmanager
 def _translate(bucket: str) -> Iterator[None]:
-    """Translate errors of a listing. A refusal names the missing right."""
+    """Translate errors of a listing. A refusal names the missing permission."""
     try:
         with translate_errors(SourceRef(bucket, "")):
             yield

@@ -12,7 +12,7 @@ from replicate.aws_clients import AwsClients
 from replicate.entry.execution_watch import facts, message
 from replicate.entry.invocation import Change
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.handover import ExecutionState, may_pass
+from replicate.protocol.handover import PASSED_S, ExecutionState, may_pass
 from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy
 
@@ -23,16 +23,10 @@ T = TypeVar("T")
 
 
 REQUEST_MEMORY = timedelta(hours=1)
-"""Failures that count for a request; for an event, those count that follow its arrival."""
+"""How long a failure counts for a request. For an event, only failures after its arrival count."""
 
 TEST_EVENT = json.dumps({"Event": "s3:TestEvent", "Service": "doctor"})
 """The function takes no action for it, as for the test event of S3."""
-
-PASSED_S = 60 * 60
-"""After this time a failure no longer counts if its cause may have passed by itself.
-
-An event that waits through an outage of days starts an execution every now and then.
-"""
 
 
 class StateMachine:
