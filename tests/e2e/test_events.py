@@ -40,7 +40,7 @@ def test_a_failing_record_fails_the_event_and_the_other_records_are_replicated(
 ) -> None:
     good = demo.put_without_event(f"{prefix}good", b"good")
     bad = record("no-such-bucket", f"{prefix}bad")
-    with pytest.raises(FunctionError, match="source_bucket_not_found") as caught:
+    with pytest.raises(FunctionError, match="source_not_allowed") as caught:
         demo.cloud.function.invoke(notification(bad, good))
     assert caught.value.error_type == "BatchFailedError"
     assert [pair.name for pair in demo.pairs(prefix) if pair.equal] == [f"{prefix}good"]

@@ -65,11 +65,11 @@ def test_everything_is_shown_and_dead_letters_stay_visible(deploy: Deploy, run: 
     assert lines(done.stdout)[1:] == [
         "lag, last hour no object was replicated",
         "events 2 waiting, 1 in work or waiting for a retry",
-        "large objects 0 executions are running",
+        "large objects 0 running",
         "dead letters 13",
         "12 a, such as: [No].",
         "1 unknown",
-        "last reconcile differences at today: 3 of 1,234 objects; 0 executions are running",
+        "last reconcile differences at today: 3 of 1,234 objects; 0 running",
         "in alarm lag",
     ]
     names = ["ApproximateNumberOfMessages"]

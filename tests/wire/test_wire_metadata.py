@@ -92,7 +92,7 @@ def test_tags_are_those_of_the_version_that_is_read(unobserved: Harness, form: s
     client = harness.clouds.s3
     client.create_bucket(Bucket=bucket)
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    configure(harness, REPLICATE_TAGS=form)
+    configure(harness, REPLICATE_TAGS=form, SOURCE_BUCKETS=bucket)
     first = put(harness, 7, bucket, Tagging="of=first")
     second = put(harness, 8, bucket, Tagging="of=second")
     tag(harness, {"of": "changed first"}, bucket, VersionId=first)

@@ -82,7 +82,7 @@ def backlog(sqs: "SQSClient", url: str) -> str:
 def _running(stack: Stack, machine: str) -> str:
     pages = stack.session.client("stepfunctions").get_paginator("list_executions")
     running = pages.paginate(stateMachineArn=stack.output(machine), statusFilter="RUNNING")
-    return f"{sum(len(page['executions']) for page in running):,} executions are running"
+    return f"{sum(len(page['executions']) for page in running):,} running"
 
 
 def _dead_letters(sqs: "SQSClient", url: str) -> Iterator[tuple[str, str]]:
