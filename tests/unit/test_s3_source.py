@@ -2,9 +2,11 @@
 
 from io import BytesIO
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.response import StreamingBody
 
 from replicate.aws_clients import AwsClients
@@ -47,9 +49,10 @@ def source_that_answers_404(monkeypatch: pytest.MonkeyPatch, body: str) -> S3Sou
     def send(request: SimpleNamespace, **_: object) -> AWSResponse:
         data = b"" if request.method == "HEAD" else body.encode()
         raw = SimpleNamespace(stream=lambda **_: iter([data]))
-        return AWSResponse(request.url, 404, {}, raw)
+        return AWSResponse(request.url, 404, HTTPHeaders(), raw)
 
-    clients.client("s3", deadline).meta.events.register("before-send.s3", send)
+    events: Any = clients.client("s3", deadline).meta.events
+    events.register("before-send.s3", send)
     return S3Source(clients, deadline, DEFAULT_POLICY)
 
 
