@@ -208,7 +208,7 @@ def test_an_outage_of_the_token_service_heals_without_a_redrive(
 ) -> None:
     """It is longer than Lambda's own retries, and all times are compressed alike."""
     with running_stack(cloud, Delivery=delivery, ReplicateDeletes="true") as run:
-        keys = [f"{number}.txt" for number in range(20)]
+        keys = [f"{number}.txt" for number in range(4)]
         for key in ("deleted", "overwritten"):
             run.put(key)
         run.deployment.settle()
@@ -222,9 +222,9 @@ def test_an_outage_of_the_token_service_heals_without_a_redrive(
         run.deployment.settle()
         for _ in range(2):  # an attempt lasts longer than the compressed time until the next one
             run.deployment.mapping.poll()
+        cloud.google.clear_faults()  # the test's own client needs a token, too
         assert run.replicas() == {"deleted", "overwritten"}
         assert run.queues() == (len(keys) + 2, 0)
-        cloud.google.clear_faults()
         run.deployment.mapping.finish()
         assert run.replicas() == {*keys, "overwritten"}
         blob = cloud.google.bucket.get_blob(f"{run.bucket}/overwritten")
