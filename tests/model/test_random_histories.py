@@ -124,6 +124,7 @@ class Histories(RuleBasedStateMachine):
         foreign: frozenset[SourceRef],
     ) -> None:
         self.s3 = FakeS3(versioned=versioned, tick=tick)
+        self.is_one_moment = not tick
         self.gcs = self.store()
         self.protocol = Protocol(policy=policy, ports=data.draw(st.sampled_from(self.ports)))
         self.requirements = Requirements.of(policy)
@@ -252,13 +253,17 @@ class Histories(RuleBasedStateMachine):
         return by_user or self.protocol.policy.deletes is Deletes.ALL
 
     def _may_delete(self, run: Run, before: StoredObject) -> bool:
-        """Return whether a run may delete an object: a user did, or the run itself wrote it."""
+        """Return whether a run may delete an object: a user did, or the run itself wrote it.
+
+        A version and a deletion of the same second cannot be told apart (docs/GUARANTEES.md).
+        """
         if run.written == before.replica.generation:
             return True
         if self.protocol.policy.deletes is Deletes.ALL:
             return run.event.evidence.kind is not Kind.REQUEST
-        return run.event.evidence.kind is Kind.USER_DELETION and was_deleted_by_user(
-            self.past[run.ref], self.deletions[run.ref], before
+        return run.event.evidence.kind is Kind.USER_DELETION and (
+            self.is_one_moment
+            or was_deleted_by_user(self.past[run.ref], self.deletions[run.ref], before)
         )
 
     def _changed(self, event: Event, expectation: Expectation, calls: int) -> None:

@@ -72,19 +72,27 @@ class S3Source:
                 output["Body"].close()
                 raise
 
-        try:
-            if version is not None and span is not None:
-                body = S3Body(self, version, span, self.resume(version, span))
-            else:
-                body = self._call(ref, get)
-        except SourceAbsentError as absent:
-            if version is not None:
-                raise SourceChangedError from None
-            if not absent.is_named:  # a proxy's 404, for example, must delete no replica
+        def get_or_absent(s3: "S3Client") -> S3Body:
+            """Believe a 404 only if it is of S3: that of a proxy must delete no replica."""
+            try:
+                with translate_errors(ref):
+                    return get(s3)
+            except SourceAbsentError as absent:
+                if version is not None or absent.is_named:
+                    raise
                 raise SourceUnavailableError(
                     f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check"
                     " the proxy or the endpoint between the function and S3."
                 ) from None
+
+        try:
+            if version is not None and span is not None:
+                body = S3Body(self, version, span, self.resume(version, span))
+            else:
+                body = self._call(ref, get_or_absent)
+        except SourceAbsentError:
+            if version is not None:
+                raise SourceChangedError from None
             yield None
             return
         try:
