@@ -64,7 +64,8 @@ class S3Source:
 
         def get(s3: "S3Client") -> S3Body:
             arguments = _conditions(version) if version else {}
-            output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
+            with _believing_only_s3(ref):
+                output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
             try:
                 found = version or describe(ref, output)
                 return S3Body(self, found, Span(0, found.size), output["Body"])
@@ -72,24 +73,11 @@ class S3Source:
                 output["Body"].close()
                 raise
 
-        def get_or_absent(s3: "S3Client") -> S3Body:
-            """Believe a 404 only if it is of S3: that of a proxy must delete no replica."""
-            try:
-                with translate_errors(ref):
-                    return get(s3)
-            except SourceAbsentError as absent:
-                if version is not None or absent.is_named:
-                    raise
-                raise SourceUnavailableError(
-                    f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check"
-                    " the proxy or the endpoint between the function and S3."
-                ) from None
-
         try:
             if version is not None and span is not None:
                 body = S3Body(self, version, span, self.resume(version, span))
             else:
-                body = self._call(ref, get_or_absent)
+                body = self._call(ref, get)
         except SourceAbsentError:
             if version is not None:
                 raise SourceChangedError from None
@@ -218,6 +206,21 @@ class S3Source:
                 return request(self._clients.client("s3", self._deadline))
 
         return retrying(attempt, self._policy, self._deadline)
+
+
+@contextmanager
+def _believing_only_s3(ref: SourceRef) -> Iterator[None]:
+    """Raise SourceUnavailableError for a 404 that is not of S3: it must delete no replica."""
+    try:
+        with translate_errors(ref):
+            yield
+    except SourceAbsentError as absent:
+        if absent.is_named:
+            raise
+        raise SourceUnavailableError(
+            f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check the"
+            " proxy or the endpoint between the function and S3."
+        ) from None
 
 
 def _conditions(version: SourceObject) -> dict[str, Any]:
