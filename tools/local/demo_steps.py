@@ -240,7 +240,7 @@ def large_object(demo: DemoContext) -> str:
         while demo.queued.waiting():
             done = max(done, demo.staged_bytes())
             show(done)
-            if not is_killed and done >= 100 * MIB:
+            if not is_killed and done >= 32 * MIB:
                 is_killed = demo.kill_a_worker()
             demo.queued.mapping.poll()
             time.sleep(POLL_S)
