@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from replicate.errors import DestinationForbiddenError
 from replicate.gcs.client import GcsClient
 from replicate.gcs.errors import translate_errors, translate_malformed
-from replicate.parallel import read_ahead
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
+from replicate.reconcile import paging
 from replicate.reconcile.ports import Pages
 from replicate.reconcile.rows import ReplicaRow
-from replicate.retry import TRANSIENT, Backoff, RetryPolicy
+from replicate.retry import Backoff, RetryPolicy
 
 _FIELDS = "items(name,size,md5Hash,generation,updated,metadata),nextPageToken"
 
@@ -30,25 +31,8 @@ class GcsListing:
 
     def pages(self, prefix: str, after: str, to: str | None = None) -> Pages[ReplicaRow]:
         """See `ReplicaListing.pages`."""
-        return read_ahead(self._pages(prefix, after, to))
-
-    def _pages(self, prefix: str, after: str, to: str | None) -> Pages[ReplicaRow]:
-        """Yield the pages. After a failure, list on after the last key."""
         backoff = Backoff(self._policy, self._deadline)
-        while True:
-            try:
-                for page in self._listed(prefix, after):
-                    backoff.progressed()
-                    rows = page[1:] if page and page[0].key == after else page
-                    if rows:
-                        after = rows[-1].key
-                        yield rows
-                        if to is not None and after >= to:
-                            return
-            except TRANSIENT as error:
-                backoff.failed(error)
-            else:
-                return
+        return paging.pages(partial(self._listed, prefix), after, to, backoff)
 
     def _listed(self, prefix: str, start: str) -> Iterator[Sequence[ReplicaRow]]:
         """Yield the pages of the names from `start` on.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -10,12 +11,12 @@ from xml.etree import ElementTree as ET
 
 from replicate.aws_clients import AwsClients
 from replicate.errors import SourceForbiddenError
-from replicate.parallel import read_ahead
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
+from replicate.reconcile import paging
 from replicate.reconcile.ports import Pages
 from replicate.reconcile.rows import SourceRow
-from replicate.retry import TRANSIENT, Backoff, RetryPolicy, retrying
+from replicate.retry import Backoff, RetryPolicy, retrying
 from replicate.s3.errors import translate_errors
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class S3Listing:
         self, bucket: str, prefix: str, after: str, to: str | None = None
     ) -> Pages[SourceRow]:
         """See `SourceListing.pages`."""
-        return read_ahead(self._pages(bucket, prefix, after, to))
+        backoff = Backoff(self._policy, self._deadline)
+        return paging.pages(partial(self._listed, bucket, prefix), after, to, backoff)
 
     def first(self, bucket: str, prefix: str, after: str) -> str | None:
         """See `SourceListing.first`."""
@@ -51,23 +53,6 @@ class S3Listing:
             return rows[0].key if rows else None
 
         return retrying(first, self._policy, self._deadline)
-
-    def _pages(self, bucket: str, prefix: str, after: str, to: str | None) -> Pages[SourceRow]:
-        """Yield the pages. After a failure, list on after the last key."""
-        backoff = Backoff(self._policy, self._deadline)
-        while True:
-            try:
-                for rows in self._listed(bucket, prefix, after):
-                    backoff.progressed()
-                    if rows:
-                        after = rows[-1].key
-                        yield rows
-                        if to is not None and after >= to:
-                            return
-            except TRANSIENT as error:
-                backoff.failed(error)
-            else:
-                return
 
     def _listed(self, bucket: str, prefix: str, after: str) -> Iterator[Sequence[SourceRow]]:
         pages = iter(
