@@ -54,22 +54,22 @@ class Breaker:
 
     timeouts: int = 0
     """Timeouts in a row."""
-    closed_at: float | None = None
-    """When the next request may be sent; None while all may."""
+    open_until: float | None = None
+    """When the next request may be sent; None while the breaker is closed."""
     slowest_s: float = 0.0
     """How long the slowest of the last answers took."""
 
     def admit(self, now: float, policy: BreakerPolicy) -> "Breaker | None":
         """Return the state while a request runs; None if it must not be sent."""
-        if self.closed_at is None:
+        if self.open_until is None:
             return self
-        if now < self.closed_at:
+        if now < self.open_until:
             return None
-        return replace(self, closed_at=now + policy.probe_s)  # the others wait for the probe
+        return replace(self, open_until=now + policy.probe_s)  # the others wait for the probe
 
     def wait_s(self, policy: BreakerPolicy) -> float:
         """Return how long a request that was admitted may wait for its answer."""
-        if self.closed_at is not None:
+        if self.open_until is not None:
             return policy.longest_wait_s
         wait_s = max(policy.shortest_wait_s, policy.margin * self.slowest_s)
         return min(wait_s, policy.longest_wait_s)
@@ -86,8 +86,8 @@ class Breaker:
         timeouts = self.timeouts + 1
         if timeouts < policy.timeouts:
             return replace(self, timeouts=timeouts)
-        closed_at = now + policy.open_s * (1 + 3 * draw) / 4
-        return replace(self, timeouts=timeouts, closed_at=closed_at)
+        open_until = now + policy.open_s * (1 + 3 * draw) / 4
+        return replace(self, timeouts=timeouts, open_until=open_until)
 
 
 class Circuit:

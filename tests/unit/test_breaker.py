@@ -15,7 +15,7 @@ from replicate.protocol.deadline import Deadline
 POLICY = BreakerPolicy(timeouts=2, open_s=20, probe_s=30)
 LONGEST, SHORTEST = 1.0, 0.0
 """Draws of the time until the next probe."""
-OPEN = Breaker(timeouts=2, closed_at=120)
+OPEN = Breaker(timeouts=2, open_until=120)
 
 
 class Time:
@@ -76,7 +76,7 @@ def circuit(time: Time) -> Circuit:
         (Breaker(), 100, Breaker()),
         (Breaker(timeouts=1), 100, Breaker(timeouts=1)),
         (OPEN, 119.9, None),
-        (OPEN, 120, Breaker(timeouts=2, closed_at=150)),
+        (OPEN, 120, Breaker(timeouts=2, open_until=150)),
     ],
     ids=["closed", "suspected", "open", "half-open"],
 )
@@ -91,7 +91,7 @@ def test_admit_lets_all_pass_or_none_or_one_probe(
     [
         (Breaker(), Breaker(timeouts=1)),
         (Breaker(timeouts=1), OPEN),
-        (OPEN, Breaker(timeouts=3, closed_at=120)),
+        (OPEN, Breaker(timeouts=3, open_until=120)),
     ],
     ids=["closed", "suspected", "half-open"],
 )
@@ -102,8 +102,8 @@ def test_timeouts_in_a_row_open_it_and_a_failed_probe_opens_it_again(
 
 
 def test_environments_do_not_probe_at_the_same_time() -> None:
-    assert OPEN.timed_out(100, POLICY, SHORTEST).closed_at == 105
-    assert OPEN.timed_out(100, POLICY, 0.5).closed_at == 112.5
+    assert OPEN.timed_out(100, POLICY, SHORTEST).open_until == 105
+    assert OPEN.timed_out(100, POLICY, 0.5).open_until == 112.5
 
 
 @pytest.mark.parametrize("state", [Breaker(), Breaker(timeouts=1), OPEN])
