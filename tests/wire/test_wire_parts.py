@@ -30,6 +30,15 @@ from wire.cases import (
     run_case,
     stall,
 )
+from wire.concurrent_changes import (
+    destination_deleted,
+    destination_described,
+    destination_overwritten,
+    source_becomes_small,
+    source_deleted,
+    source_described,
+    staged_objects_deleted,
+)
 from wire.harness import KIB, MIB, SHORT_DELAY, SHORT_TIMEOUT, SOURCE, Clouds, Harness
 from wire.proxy import (
     TIMEOUT_S,
@@ -251,39 +260,6 @@ def test_precondition_that_holds_and_is_refused_is_a_policy_of_the_bucket(
 
 def source_overwritten(harness: Harness) -> None:
     harness.put(noise(4 * PART, seed=2), checksum="CRC64NVME", colour="yellow")
-
-
-def source_becomes_small(harness: Harness) -> None:
-    harness.put(b"three", colour="yellow")
-
-
-def source_described(harness: Harness) -> None:
-    harness.replace_metadata(colour="black")
-
-
-def source_deleted(harness: Harness) -> None:
-    harness.remove()
-
-
-def destination_overwritten(harness: Harness) -> None:
-    harness.overwrite_destination()
-
-
-def destination_deleted(harness: Harness) -> None:
-    harness.clouds.gcs.delete(harness.key)
-
-
-def destination_described(harness: Harness) -> None:
-    """Change the metageneration alone."""
-    with harness.lock:
-        reply = harness.clouds.gcs.patch(harness.key, {"metadata": {"mine": "now"}})
-        if reply.status == 200:
-            harness.allow(reply.json)
-
-
-def staged_objects_deleted(harness: Harness) -> None:
-    """Do what the bucket's lifecycle rule may do at any time."""
-    harness.clear_staged()
 
 
 SOURCE_CHANGES = (source_overwritten, source_becomes_small, source_described, source_deleted)

@@ -19,6 +19,13 @@ from wire.cases import (
     Step,
     run_case,
 )
+from wire.concurrent_changes import (
+    destination_deleted,
+    destination_described,
+    destination_overwritten,
+    source_deleted,
+    source_described,
+)
 from wire.harness import Harness
 from wire.proxy import CutError, Exchange, Fault, Phase, Place
 
@@ -32,32 +39,9 @@ def source_overwritten(harness: Harness) -> None:
     harness.put(b"three " * 2700, colour="yellow")
 
 
-def source_described(harness: Harness) -> None:
-    harness.replace_metadata(colour="black")
-
-
-def source_deleted(harness: Harness) -> None:
-    harness.remove()
-
-
 def source_overwritten_and_restored(harness: Harness) -> None:
     harness.put(b"four")
     harness.put(SMALL_ONE, colour="red")
-
-
-def destination_overwritten(harness: Harness) -> None:
-    harness.overwrite_destination()
-
-
-def destination_deleted(harness: Harness) -> None:
-    harness.clouds.gcs.delete(harness.key)
-
-
-def destination_described(harness: Harness) -> None:
-    """Change only the metageneration, if there is an object."""
-    reply = harness.clouds.gcs.patch(harness.key, {"metadata": {"mine": "now"}})
-    if reply.status == 200:
-        harness.allow(reply.json)
 
 
 SOURCE_CHANGES = (

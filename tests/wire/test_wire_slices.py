@@ -23,6 +23,15 @@ from wire.cases import (
     refuse,
     stall,
 )
+from wire.concurrent_changes import (
+    destination_deleted,
+    destination_described,
+    destination_overwritten,
+    source_becomes_small,
+    source_deleted,
+    source_described,
+    staged_objects_deleted,
+)
 from wire.harness import KIB, SHORT_DELAY, SHORT_TIMEOUT, SOURCE, Clouds, Context, Harness
 from wire.proxy import CutError, Exchange, Fault, Phase, Place
 
@@ -269,39 +278,6 @@ def test_execution_fails_when_a_policy_refuses_the_commit(harness: Harness, stat
 
 def source_overwritten(harness: Harness) -> None:
     harness.put(noise(2 * SLICE, seed=2), checksum="CRC64NVME", colour="yellow")
-
-
-def source_becomes_small(harness: Harness) -> None:
-    harness.put(b"three", colour="yellow")
-
-
-def source_described(harness: Harness) -> None:
-    harness.replace_metadata(colour="black")
-
-
-def source_deleted(harness: Harness) -> None:
-    harness.remove()
-
-
-def destination_overwritten(harness: Harness) -> None:
-    harness.overwrite_destination()
-
-
-def destination_deleted(harness: Harness) -> None:
-    harness.clouds.gcs.delete(harness.key)
-
-
-def destination_described(harness: Harness) -> None:
-    """Change the metageneration alone."""
-    with harness.lock:
-        reply = harness.clouds.gcs.patch(harness.key, {"metadata": {"mine": "now"}})
-        if reply.status == 200:
-            harness.allow(reply.json)
-
-
-def staged_objects_deleted(harness: Harness) -> None:
-    """Do what the bucket's lifecycle rule may do at any time."""
-    harness.clear_staged()
 
 
 SOURCE_CHANGES = (source_overwritten, source_becomes_small, source_described, source_deleted)
