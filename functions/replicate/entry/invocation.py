@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol, Self
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
 from replicate.protocol.evidence import HINT, Evidence, Kind, user_deletion
 from replicate.protocol.model import Expectation, Result, SourceRef
-from replicate.protocol.scope import Scope
 from replicate.report import result as described
 
 
@@ -150,18 +149,6 @@ class Message:
     receipt: Receipt | None = None
     """None if the message does not come from a queue."""
 
-    def within(self, scope: Scope) -> "Message":
-        """Return the message with an error for each change outside the scope."""
-        changes: list[Change] = []
-        errors = list(self.errors)
-        for change in self.changes:
-            try:
-                scope.require(change.ref)
-                changes.append(change)
-            except ReplicationError as error:
-                errors.append(error)
-        return replace(self, changes=tuple(changes), errors=tuple(errors))
-
     def causes(self, results: Results) -> tuple[Cause, ...]:
         """Return why the message failed. Empty if it succeeded."""
         found = [Cause(None, error) for error in self.errors]
@@ -180,10 +167,6 @@ class Invocation(ABC):
 
     answers_for_failures: ClassVar[bool] = False
     """Whether the invoker reads in the response what failed, and so keeps no event."""
-
-    def within(self, scope: Scope) -> Self:
-        """Return the invocation with an error for each change outside the scope."""
-        return replace(self, messages=tuple(message.within(scope) for message in self.messages))
 
     @property
     def changes(self) -> list[Change]:
