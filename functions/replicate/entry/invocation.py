@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import unquote_plus
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
 from replicate.protocol.evidence import HINT, Evidence, Kind, user_deletion
@@ -229,6 +230,11 @@ def reading(what: str) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise unsupported(f"{type(error).__name__} while reading {what}") from error
+
+
+def decoded(key: str) -> str:
+    """Decode a URL-encoded key. Raise ValueError if it is not UTF-8."""
+    return unquote_plus(key, errors="strict")
 
 
 def source_ref(bucket: object, key: object) -> SourceRef:
