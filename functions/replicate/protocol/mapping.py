@@ -10,7 +10,7 @@ from enum import StrEnum
 from unicodedata import category
 
 from replicate.errors import InvalidNameError
-from replicate.protocol.model import Attributes, Replica, SourceObject, SourceRef
+from replicate.protocol.model import Attributes, SourceObject, SourceRef
 
 PROVENANCE = "s3-source-"
 """Prefix of the custom metadata that identifies the source version.
