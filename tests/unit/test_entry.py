@@ -385,6 +385,7 @@ def test_message_that_is_not_json_fails_alone(body: object) -> None:
         {"failedEvent": eventbridge_event("a+b"), "failures": []},
         sqs_event({"failedEvent": {"Records": [s3_record("a%2Bb")]}, "failures": []}),
         sqs_event(failure_record({"failedEvent": {"Records": [s3_record("a%2Bb")]}})),
+        sqs_event({"retriedEvent": {"Records": [s3_record("a%2Bb")]}, "transfers": 1}),
     ],
     ids=[
         "failure",
@@ -397,6 +398,7 @@ def test_message_that_is_not_json_fails_alone(body: object) -> None:
         "dead letter",
         "dead letter in queue",
         "dead letter that failed again",
+        "event sent again",
     ],
 )
 def test_envelopes_are_unwrapped_and_the_key_is_decoded_at_most_once(event: dict[str, Any]) -> None:
