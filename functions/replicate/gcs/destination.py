@@ -17,7 +17,7 @@ from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
 from replicate.gcs.errors import translate_errors, translate_malformed, watch
-from replicate.gcs.resumable_upload import ResumableUpload
+from replicate.gcs.streamed_upload import StreamedUpload
 from replicate.protocol.checksums import combined_crc32c, encode_crc32c
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
@@ -89,7 +89,7 @@ class GcsDestination:
             )
             return session_uri
 
-        upload = ResumableUpload(
+        upload = StreamedUpload(
             name=name,
             uri=self._naming.uri(name),
             attributes=attributes,
