@@ -12,6 +12,7 @@ from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
 from replicate.gcs.trusted_hosts import TrustedHosts
+from replicate.gzip_member import compressed_size
 from replicate.parallel import Threads
 from replicate.protocol import Replicator
 from replicate.protocol.assembly import Assembler
@@ -117,6 +118,7 @@ class Environment:
                 prefix=settings.staging_prefix,
                 sizes=settings.sizes,
                 in_parallel=Threads(PARTS_AT_ONCE),
+                compressed_size=compressed_size if settings.compress_egress else None,
             ),
             executions=_state_machine(settings, aws, deadline, retries),
             queues=_queues(settings, aws, retries),
