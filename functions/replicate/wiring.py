@@ -99,7 +99,7 @@ class Environment:
             TrustedHosts(settings.google_domains, settings.emulator),
         )
         circuit = Circuit(_breaker_policy(settings.first_timeout_s, retries))
-        gcs = GcsClient(SecretCredentials(secret, retries), circuit)
+        gcs = GcsClient(SecretCredentials(secret, deadline, retries), circuit)
         reads_tags = settings.policy.tags is not Tags.OFF
         source = S3Source(aws, deadline, retries, tags=reads_tags)
         destination = GcsDestination(gcs, settings.naming, deadline, retries)

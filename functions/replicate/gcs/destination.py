@@ -383,7 +383,6 @@ class GcsDestination:
             with (
                 watch(self._client.circuit, self._deadline) as timeout,
                 translate_errors(self._naming.uri("")),
-                self._client.credentials.within(self._deadline),
                 self._client.bucket_to_read(name) as bucket,
                 translate_malformed(),
             ):
@@ -398,7 +397,6 @@ class GcsDestination:
         with (
             watch(self._client.circuit, self._deadline, at_least_s=at_least_s) as timeout,
             translate_errors(uri),
-            self._client.credentials.within(self._deadline),
         ):
             return request(self._client.bucket(self._naming.bucket), timeout)
 

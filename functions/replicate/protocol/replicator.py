@@ -82,7 +82,9 @@ class Replicator:
         if the source is gone; it also tells an event, which must be kept, from a request. Raise
         ReplicationError.
         """
-        run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
+        name = self.naming.name(ref)
+        uri = self.naming.uri(name)
+        run = _Run(ref=ref, name=name, uri=uri, started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
             return self._in_progress(run, Reason.RUNNING, running)
         is_read = expectation is not Expectation.NEW
@@ -222,7 +224,7 @@ class Replicator:
     ) -> Result:
         return Result(
             ref=run.ref,
-            uri=self.naming.uri(run.name),
+            uri=run.uri,
             reason=run.last_write or plan.reason,
             source=source,
             replica=replica,
@@ -248,6 +250,7 @@ class _Run:
 
     ref: SourceRef
     name: str
+    uri: str
     started: float
     last_write: Reason | None = None
     bytes_copied: int = 0
