@@ -32,14 +32,20 @@ SLOW_DOWN = "S3 throttles requests. Try again later"
 UNAVAILABLE = "S3 is unavailable. Try again"
 
 
-def a_refusal(status: int, code: str | None, message: str = "", **headers: str) -> ClientError:
+def a_refusal(
+    status: int,
+    code: str | None,
+    message: str = "",
+    operation: str = "GetObject",
+    **headers: str,
+) -> ClientError:
     """Build what boto3 raises for an error response."""
     error = {"Code": code, "Message": message} if code is not None else {}
     response: Any = {
         "Error": error,
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
     }
-    return ClientError(response, "GetObject")
+    return ClientError(response, operation)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +120,25 @@ def test_a_failed_precondition_is_a_lost_race_with_s3_s_own_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "is_named"),
-    [("NoSuchKey", True), ("NoSuchVersion", True), ("404", False), (None, False)],
+    ("code", "operation"),
+    [("NoSuchKey", "GetObject"), ("NoSuchVersion", "GetObjectTagging"), ("404", "HeadObject")],
 )
-def test_what_is_not_found_is_absent(code: str | None, *, is_named: bool) -> None:
-    with pytest.raises(SourceAbsentError) as caught, translate_errors(REF):
-        raise a_refusal(404, code)
-    assert caught.value.is_named is is_named
+def test_what_s3_does_not_find_is_absent(code: str, operation: str) -> None:
+    with pytest.raises(SourceAbsentError), translate_errors(REF):
+        raise a_refusal(404, code, operation=operation)
+
+
+@pytest.mark.parametrize("operation", ["GetObject", "GetObjectTagging", "ListObjectsV2"])
+@pytest.mark.parametrize("code", ["404", None])
+def test_404_that_does_not_name_what_is_missing_is_an_outage(
+    code: str | None, operation: str
+) -> None:
+    """A proxy may have sent it, and an absent object may delete a replica."""
+    with (
+        pytest.raises(errors.SourceUnavailableError, match="does not come from S3"),
+        translate_errors(REF),
+    ):
+        raise a_refusal(404, code, operation=operation)
 
 
 @pytest.mark.parametrize(

@@ -35,25 +35,18 @@ from replicate.retry import is_transient, retry_after
 
 
 class SourceAbsentError(Exception):
-    """S3 does not have the object, or no longer has this version of it.
-
-    `is_named` says that the response's body says so. That of a HEAD never does.
-    """
-
-    def __init__(self, *, is_named: bool = False) -> None:
-        super().__init__()
-        self.is_named = is_named
+    """S3 does not have the object, or no longer has this version of it."""
 
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
-"""Source: "List of error codes" in S3's API reference."""
+"""Codes in the body of a 404. Source: "List of error codes" in S3's API reference."""
 
 
 @contextmanager
 def translate_errors(ref: SourceRef) -> Iterator[None]:
     """Translate what boto3 raises while it reads one object.
 
-    Raise SourceAbsentError for a 404, SourceChangedError for a failed `If-Match`, and
+    Raise SourceAbsentError for a 404 of S3, SourceChangedError for a failed `If-Match`, and
     ReplicationError for everything else.
     """
     try:
@@ -108,13 +101,23 @@ def _from_error_response(ref: SourceRef, error: ClientError) -> Exception:
     if status == HTTPStatus.PRECONDITION_FAILED:
         return SourceChangedError(error.response["Error"].get("Message", ""))
     if status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket":
-        return SourceAbsentError(is_named=code in _ABSENT)
+        return _not_found(ref, code, has_body=error.operation_name != "HeadObject")
     error_type, problem = _classify(status, code)
     headers = metadata.get("HTTPHeaders", {})
     return error_type(
         f"Reading {ref.uri} failed: {problem}. (S3 responded with {status} {code}".rstrip() + ")",
         retry_after_s=retry_after({"Retry-After": headers.get("retry-after", "")}),
         request_id=headers.get("x-amz-request-id"),
+    )
+
+
+def _not_found(ref: SourceRef, code: str, *, has_body: bool) -> Exception:
+    """Return the error for a 404. One that is not of S3 must delete no replica."""
+    if code in _ABSENT or not has_body:
+        return SourceAbsentError()
+    return SourceUnavailableError(
+        f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check the proxy"
+        " or the endpoint between the function and S3."
     )
 
 
