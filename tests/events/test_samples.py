@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 import pytest
-from memory import Context, Everything
+from memory import Context
 
 from replicate import entry
 from replicate.entry import execution_watch, nomination
@@ -72,7 +72,7 @@ EXPECTED: dict[str, tuple[type[Invocation], list[str]]] = {
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context(), Everything())
+    return entry.parse(event, NOW, Context())
 
 
 def keys(name: str) -> list[str]:

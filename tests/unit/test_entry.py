@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory import Context, Everything
+from memory import Context
 
 from replicate import entry
 from replicate.entry.batch_operations import BatchOperationsInvocation
@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context(), Everything())
+    return entry.parse(event, NOW, Context())
 
 
 def s3_record(key: str = "key", **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON

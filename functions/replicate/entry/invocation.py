@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import unquote_plus
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
 from replicate.protocol.evidence import HINT, Evidence, Kind, user_deletion
 from replicate.protocol.model import Expectation, Result, SourceRef
-from replicate.protocol.scope import Scope
 from replicate.report import result as described
 
 
@@ -183,18 +183,6 @@ class Message:
     receipt: Receipt | None = None
     """None if the message does not come from a queue."""
 
-    def within(self, scope: Scope) -> "Message":
-        """Return the message with an error for each change outside the scope."""
-        changes: list[Change] = []
-        errors = list(self.errors)
-        for change in self.changes:
-            try:
-                scope.require(change.ref)
-                changes.append(change)
-            except ReplicationError as error:
-                errors.append(error)
-        return replace(self, changes=tuple(changes), errors=tuple(errors))
-
     def causes(self, results: Results) -> tuple[Cause, ...]:
         """Return why the message failed. Empty if it succeeded."""
         found = [Cause(None, error) for error in self.errors]
@@ -213,10 +201,6 @@ class Invocation(ABC):
 
     answers_for_failures: ClassVar[bool] = False
     """Whether the invoker reads in the response what failed, and so keeps no event."""
-
-    def within(self, scope: Scope) -> Self:
-        """Return the invocation with an error for each change outside the scope."""
-        return replace(self, messages=tuple(message.within(scope) for message in self.messages))
 
     @property
     def changes(self) -> list[Change]:
@@ -279,6 +263,11 @@ def reading(what: str) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise unsupported(f"{type(error).__name__} while reading {what}") from error
+
+
+def decoded(key: str) -> str:
+    """Decode a URL-encoded key. Raise ValueError if it is not UTF-8."""
+    return unquote_plus(key, errors="strict")
 
 
 def source_ref(bucket: object, key: object) -> SourceRef:
