@@ -45,7 +45,7 @@ REQUIRED = {"core": 0.9, "all": 0.8}
 
 MODULES = {
     "clients": (
-        *("aws_clients", "certificates", "doctor", "staging_checks", "stepfunctions/*"),
+        *("aws_clients", "certificates", "canary", "doctor", "staging_checks", "stepfunctions/*"),
         *("gcs/client", "gcs/credentials", "gcs/secret"),
     ),
     "core": ("protocol/*", "entry/[!h]*"),
