@@ -223,6 +223,14 @@ def damaged() -> Iterator[Case]:
             )
 
 
+@pytest.mark.parametrize("part", [BEFORE, INSIDE])
+def test_bytes_that_s3_damaged_are_never_visible(harness: Harness, part: float) -> None:
+    """What is compressed and stored is then the same: only the source's checksum differs."""
+    place = Place(Phase.RESPONSE_BODY, part)
+    case = Case(OVERWRITE, Step("s3.get"), place, "flip", nothing, flip=True, codes=INTEGRITY)
+    run_case(harness, case)
+
+
 @pytest.mark.parametrize("case", [*damaged()], ids=str)
 def test_damaged_member_is_never_visible(harness: Harness, case: Case) -> None:
     run_case(harness, case)
