@@ -62,7 +62,7 @@ def test_bars_compare_with_the_plain_copy_and_the_largest_with_the_smaller() -> 
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_kind_is_as_compressible_as_it_says(kind: Kind) -> None:
     ratio = {"CSV of numbers": 2.3, "JSON log": 4.2, "repetitive log": 12}.get(kind.name, 1)
 
