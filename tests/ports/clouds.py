@@ -124,7 +124,8 @@ class Adapters:
         deadline = Deadline(seconds)
         tags = policy.tags is not Tags.OFF
         return replace(
-            environment.replicator(policy),
+            environment.replicator(),
+            policy=policy,
             source=S3Source(environment.aws, deadline, environment.retries, tags=tags),
             destination=GcsDestination(
                 environment.gcs, environment.settings.naming, deadline, environment.retries
