@@ -14,7 +14,8 @@ from typing import Any
 
 from replicate import report
 from replicate.entry import execution_watch
-from replicate.entry.invocation import Change, reading, source_ref
+from replicate.entry.invocation import Change
+from replicate.entry.reading import reading, source_ref
 from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.large import LargeCopy, Planned, max_rounds
 from replicate.protocol.model import Precondition, Result

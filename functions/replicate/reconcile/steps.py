@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
 
-from replicate.entry.invocation import reading
+from replicate.entry.reading import reading
 from replicate.errors import (
     InvalidRequestError,
     PrefixNotFoundError,
