@@ -23,9 +23,8 @@ from urllib.parse import quote_plus, urlsplit
 import boto3
 import pytest
 import trustme
+from aws_server import moto_server
 from contract.gcs_http import Gcs, noise
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import WSGIRequestHandler
 from wire.proxy import Fault, Proxy, RecordedRequest
 
 from replicate.errors import ReplicationError
@@ -127,11 +126,7 @@ class Clouds:
             self._opened = opened.pop_all()
 
     def _open(self, opened: ExitStack) -> None:
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
-        moto = ThreadedMotoServer(port=0, verbose=False)
-        moto.start()
-        opened.callback(moto.stop)
-        host, port = moto.get_host_and_port()
+        host, port = opened.enter_context(moto_server())
         self._trusted, serving = _authority()
         opened.callback(self._trusted.close)
         self.aws = opened.enter_context(closing(Proxy((host, port), aws_step, serving)))
