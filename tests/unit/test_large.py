@@ -298,6 +298,7 @@ def test_execution_ends_equal_when_the_destination_changes_before_a_step(
 def test_execution_ends_when_another_large_version_has_replaced_its_own() -> None:
     """The new version has an execution of its own: both would copy it."""
     world = World()
+    old = world.gcs.put("key", b"older")
     world.upload(ONE)
     planned = world.copy.plan(REF, None)
     assert isinstance(planned, Planned)
@@ -305,8 +306,8 @@ def test_execution_ends_when_another_large_version_has_replaced_its_own() -> Non
     world.upload(TWO)
     ended = world.copy.plan(REF, planned.version_digest)
     assert isinstance(ended, Result)
-    assert ended.reason is Reason.SUPERSEDED
-    assert world.gcs.objects == {}
+    assert (ended.reason, ended.replica) == (Reason.SUPERSEDED, old)
+    assert [*world.gcs.objects] == ["key"]
     assert world.replicate().reason is Reason.STARTED, "the message that watches this execution"
 
 
