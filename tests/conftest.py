@@ -13,6 +13,11 @@ from typing import Any
 
 import pytest
 from coverage import Coverage
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+"""An example may take any time: the machine may be busy."""
 
 TESTS = Path(__file__).parent
 MEASURED = {"unit", "events", "ports", "integration", "production", "wire"}

@@ -6,6 +6,7 @@ such as `put`, are what other programs do to the stores.
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -353,6 +354,17 @@ class FakeGcs:
     ) -> Replica:
         return self.commit(name, attributes, read_checked(body), precondition, storage_class)
 
+    def write_compressed(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> tuple[Replica, int]:
+        replica = self.write(name, attributes, body, precondition, storage_class)
+        return replica, compressed_size(memoryview(self.objects[name].data))
+
     def commit(
         self,
         name: str,
@@ -467,6 +479,11 @@ class FakeGcs:
         self.next_generation += 1
         self.objects[name] = StoredObject(replica, data, storage_class)
         return replica
+
+
+def compressed_size(data: memoryview) -> int:
+    """Return how many bytes these bytes take as gzip."""
+    return len(zlib.compress(data, 1))
 
 
 def read_checked(body: GatedBody, piece_bytes: int = 1024 * 1024) -> bytes:

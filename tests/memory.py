@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from executions import FakeExecutions
-from fakes import FakeGcs, FakeS3
+from fakes import FakeGcs, FakeS3, compressed_size
 
 from replicate.entry.invocation import Change
 from replicate.entry.invocation import Context as LambdaContext
@@ -102,6 +102,7 @@ class MemoryStores:
             prefix=self.settings.staging_prefix,
             sizes=self.settings.sizes,
             in_parallel=Threads(1),
+            compressed_size=compressed_size if self.settings.compress_egress else None,
         )
 
     def large_copy(self) -> LargeCopy:

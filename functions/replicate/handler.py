@@ -109,9 +109,8 @@ class Function:
 
     def _parse(self, event: object, context: Context) -> Invocation:
         """Read an event; record what cannot be read. Raise InvalidEventError."""
-        scope = self._settings.scope
         try:
-            invocation = entry.parse(event, datetime.now(UTC), context, scope)
+            invocation = entry.parse(event, datetime.now(UTC), context)
         except InvalidEventError as error:
             self._telemetry.reject(error)
             raise
@@ -135,6 +134,7 @@ class Function:
 
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
+            self._settings.scope.require(change.ref)
             return self._stores.replicator(self._settings.policy, change).replicate(
                 change.ref,
                 change.expect(self._settings.sizes.parallel_from),

@@ -15,6 +15,7 @@ def result(done: Result) -> dict[str, Any]:
         "source": _source(done),
         "destination": _destination(done),
         "bytes_copied": done.bytes_copied,
+        "bytes_sent": done.bytes_sent,
         "verified_by": {
             "source": done.verified_by.source,
             "destination": done.verified_by.destination,

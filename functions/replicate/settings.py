@@ -34,6 +34,8 @@ class Settings:
     policy: Policy
     storage_classes: Mapping[str, str]
     sizes: Sizes
+    compress_egress: bool
+    """Whether bytes that gzip makes smaller travel compressed."""
     staging_prefix: str
     state_machine: str
     """ARN of the state machine that copies large objects; empty without one."""
@@ -99,6 +101,7 @@ class Settings:
                 + ", ".join(sorted(GCS_STORAGE_CLASSES)),
             ),
             sizes=sizes,
+            compress_egress=get.parsed("COMPRESS_EGRESS", _boolean, "false", "true or false"),
             state_machine=machine,
             event_queue_url=queue,
             reports_bucket=get.text("REPORTS_BUCKET"),

@@ -86,7 +86,9 @@ class Telemetry:
         self._logger.info("%s: %s", status, result.reason, extra=line)
         self._count("".join(word.capitalize() for word in status.split("_")))
         if status is Status.REPLICATED:
-            self._metrics.add_metric("BytesReplicated", MetricUnit.Bytes, result.bytes_copied)
+            self._count_bytes("BytesReplicated", result.bytes_copied)
+            self._count_bytes("EgressBytes", result.bytes_sent)
+            self._count_bytes("EgressSaved", result.bytes_copied - result.bytes_sent)
             if result.reason is Reason.FOREIGN_OVERWRITTEN:
                 self._count("ForeignOverwritten")
             if result.fields_dropped:
@@ -108,6 +110,9 @@ class Telemetry:
         self._count("Failed")
         if error.code in _METRICS_OF_ERRORS:
             self._count(_METRICS_OF_ERRORS[error.code])
+
+    def _count_bytes(self, name: str, count: int) -> None:
+        self._metrics.add_metric(name, MetricUnit.Bytes, count)
 
     def _count(self, name: str, count: int = 1) -> None:
         self._metrics.add_metric(name, MetricUnit.Count, count)

@@ -12,6 +12,7 @@ from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.secret import Secret
 from replicate.gcs.trusted_hosts import TrustedHosts
+from replicate.gzip_member import compressed_size
 from replicate.parallel import Threads
 from replicate.protocol import Replicator
 from replicate.protocol.assembly import Assembler
@@ -98,7 +99,7 @@ class Environment:
             TrustedHosts(settings.google_domains, settings.emulator),
         )
         circuit = Circuit(_breaker_policy(settings.first_timeout_s, retries))
-        gcs = GcsClient(SecretCredentials(secret, retries), circuit)
+        gcs = GcsClient(SecretCredentials(secret, deadline, retries), circuit)
         reads_tags = settings.policy.tags is not Tags.OFF
         source = S3Source(aws, deadline, retries, tags=reads_tags)
         destination = GcsDestination(gcs, settings.naming, deadline, retries)
@@ -117,6 +118,7 @@ class Environment:
                 prefix=settings.staging_prefix,
                 sizes=settings.sizes,
                 in_parallel=Threads(PARTS_AT_ONCE),
+                compressed_size=compressed_size if settings.compress_egress else None,
             ),
             executions=_state_machine(settings, aws, deadline, retries),
             queues=_queues(settings, aws, retries),

@@ -43,9 +43,9 @@ def step(
             ref = source_ref(event["bucket"], event["key"])
             known = execution_watch.change(ref, event.get("event"))
             name = event["large"]
-            scope.require(ref)
             run = {"plan": _plan, "slice": _slice, "commit": _commit, "sweep": _sweep}[name]
         change = known
+        scope.require(ref)
         return run(copy, telemetry, change, event)
     except ReplicationError as error:
         if change is None:

@@ -7,8 +7,8 @@ transformed template; S3, SQS and EventBridge are moto's; the function runs in L
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +16,11 @@ import pytest
 from replicate.retry import DEFAULT_POLICY
 from tools.local.cloud import REPLICA, LocalCloud
 from tools.local.deployment import Deployment, deployed
+from tools.local.outages import Gates, Service
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-FOREVER = 100_000
 ODD_KEYS = ["a +b", "100%", "encoded%20already%2F", "ünïcödé/文件/🎉", "quotes ' \" & <tag> ? #"]
 
 
@@ -53,6 +53,11 @@ class Running:
             QueueUrl=self.deployment.failure_queue, MaxNumberOfMessages=10
         )
         return [message["Body"] for message in received["Messages"]]
+
+    def deliver(self) -> None:
+        """Deliver all events to their ends."""
+        self.deployment.settle()
+        self.deployment.mapping.finish()
 
     def queues(self) -> tuple[int, int]:
         """Count the events in the event queue and in the dead-letter queue."""
@@ -160,21 +165,6 @@ def test_an_event_that_fails_after_its_redrive_returns_to_the_failure_queue(
     assert running.queues() == (0, 0)
 
 
-def test_an_outage_heals_without_a_redrive(running: Running) -> None:
-    keys = [f"{number}.txt" for number in range(12)]
-    for number, key in enumerate(keys):
-        running.fail(key, (429, 503, 500)[number % 3], times=1000 if number % 4 == 0 else number)
-        running.put(key)
-    running.deployment.mapping.drain()
-    waiting, failed = running.queues()
-    assert (waiting >= 3, failed) == (True, 0)
-    assert len(running.replicas()) + waiting == len(keys)
-    running.cloud.google.clear_faults()
-    running.deployment.mapping.finish()
-    assert running.replicas() == set(keys)
-    assert running.queues() == (0, 0)
-
-
 def test_an_upload_and_a_delete_replicate_directly(direct: Running) -> None:
     for key in ODD_KEYS:
         direct.put(key, key.encode())
@@ -202,35 +192,45 @@ def test_a_direct_event_goes_on_in_the_queue_when_lambda_gives_up(direct: Runnin
     assert direct.queues() == (0, 0)
 
 
-@pytest.mark.parametrize("delivery", ["direct", "queue"])
-def test_an_outage_of_the_token_service_heals_without_a_redrive(
-    cloud: LocalCloud, delivery: str
+@pytest.fixture
+def gates(cloud: LocalCloud) -> Iterator[Gates]:
+    """Return gates whose refusals let the function fail at once."""
+    with closing(Gates(cloud.aws, cloud.google, retry_after_s=3600)) as gates:
+        yield gates
+
+
+@pytest.mark.parametrize(("delivery", "kind"), [("direct", "new"), ("queue", "existing")])
+def test_outages_of_gcs_its_tokens_and_s3_heal_without_a_redrive(
+    cloud: LocalCloud, gates: Gates, delivery: str, kind: str
 ) -> None:
-    """It is longer than Lambda's own retries, and all times are compressed alike."""
-    with running_stack(cloud, Delivery=delivery, ReplicateDeletes="true") as run:
-        keys = [f"{number}.txt" for number in range(4)]
-        for key in ("deleted", "overwritten"):
-            run.put(key)
-        run.deployment.settle()
-        run.deployment.mapping.finish()
-        cloud.google.add_fault(operation="token", status=503, times=FOREVER)
-        for operation in ("objects.get", "objects.insert", "objects.delete"):
-            cloud.google.add_fault(operation=operation, status=401, times=FOREVER)
-        for key in (*keys, "overwritten"):
-            run.put(key, b"later")
-        run.s3.delete_object(Bucket=run.bucket, Key="deleted")
-        run.deployment.settle()
-        for _ in range(2):  # an attempt lasts longer than the compressed time until the next one
-            run.deployment.mapping.poll()
-        cloud.google.clear_faults()  # the test's own client needs a token, too
-        assert run.replicas() == {"deleted", "overwritten"}
-        assert run.queues() == (len(keys) + 2, 0)
-        run.deployment.mapping.finish()
-        assert run.replicas() == {*keys, "overwritten"}
-        blob = cloud.google.bucket.get_blob(f"{run.bucket}/overwritten")
-        assert blob is not None
-        assert blob.download_as_bytes() == b"later"
-        assert run.queues() == (0, 0)
+    """Each is longer than Lambda's own retries and the first one of the queue."""
+    gated = replace(cloud, function_environment=cloud.function_environment | gates.environment)
+    options = {"SourceBucketKind": kind, "ReplicateDeletes": "true"}
+    with running_stack(gated, Delivery=delivery, **options) as run:
+        for service in Service:
+            kept, overwritten, deleted, new = (f"{service}/{n}" for n in range(4))
+            for key in (kept, overwritten, deleted):
+                run.put(key)
+            run.deliver()
+            before = run.replicas()
+            assert {kept, overwritten, deleted} <= before
+            with gates.outage(service):
+                run.put(overwritten, b"later")
+                run.put(new)
+                run.s3.delete_object(Bucket=run.bucket, Key=deleted)
+                run.deployment.settle()
+                failed = run.deployment.service.deliveries[-3:] if delivery == "direct" else []
+                assert [each.attempts for each in failed if each.error] == [3] * len(failed)
+                (batch, *_) = run.deployment.mapping.drain()
+                assert batch.failed_keys() == {overwritten, new, deleted}
+                assert run.replicas() == before
+            run.deliver()
+            assert run.replicas() == {*before, new} - {deleted}
+            blob = cloud.google.bucket.get_blob(f"{run.bucket}/{overwritten}")
+            assert blob is not None
+            assert blob.download_as_bytes() == b"later"
+            assert run.queues() == (0, 0)
+        assert gates.refused() >= 3 * len(Service)
 
 
 def test_a_direct_event_that_fails_for_good_is_kept_at_once(direct: Running) -> None:

@@ -3,18 +3,29 @@
 import hashlib
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 import pytest
-from memory import Context, Everything
+from memory import Context
 
 from replicate import entry
+from replicate.entry import execution_watch, nomination
 from replicate.entry.batch_operations import BatchOperationsInvocation
-from replicate.entry.invocation import AsynchronousInvocation, Invocation
+from replicate.entry.failures import Failure, RedeliveryPolicy
+from replicate.entry.invocation import (
+    AsynchronousInvocation,
+    Cause,
+    History,
+    Invocation,
+    Message,
+    Receipt,
+)
 from replicate.entry.sqs import SqsInvocation
+from replicate.errors import IntegrityError
 from replicate.protocol.evidence import Kind
 from replicate.protocol.model import SourceRef
 
@@ -47,9 +58,13 @@ EXPECTED: dict[str, tuple[type[Invocation], list[str]]] = {
     "failure-record.json": (AsynchronousInvocation, [LOG]),
     "s3-lifecycle-expiration.json": (AsynchronousInvocation, [ARCHIVED]),
     "s3-tagging.json": (AsynchronousInvocation, [ARCHIVED]),
+    "sqs-dead-letter.json": (SqsInvocation, [LOG]),
     "sqs-eventbridge.json": (SqsInvocation, [ODD]),
+    "sqs-execution-watch.json": (SqsInvocation, [LOG]),
     "sqs-failure-record.json": (SqsInvocation, [LOG]),
+    "sqs-nomination.json": (SqsInvocation, [LOG]),
     "sqs-poison.json": (SqsInvocation, [LOG, ODD]),
+    "sqs-retried-event.json": (SqsInvocation, [LOG]),
     "sqs-s3.json": (SqsInvocation, [LOG, ODD]),
     "sqs-sns.json": (SqsInvocation, [ODD]),
 }
@@ -57,7 +72,7 @@ EXPECTED: dict[str, tuple[type[Invocation], list[str]]] = {
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context(), Everything())
+    return entry.parse(event, NOW, Context())
 
 
 def keys(name: str) -> list[str]:
@@ -104,6 +119,44 @@ def test_failure_record_names_the_key_that_failed() -> None:
     (message,) = QUEUED["sqs-failure-record.json"]
     for record in (SAMPLES["failure-record.json"], json.loads(message["body"])):
         assert f"/{LOG}: " in record["responsePayload"]["errorMessage"]
+
+
+def written(name: str, body: object) -> None:
+    """Assert that the function writes what is in a sample, but for values."""
+    (message,) = QUEUED[name]
+    assert shape(json.loads(message["body"])) == shape(body)
+
+
+def shape(value: object) -> object:
+    """Return the names in a JSON value, and the types of what they name."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return type(value)
+
+
+def test_messages_of_the_function_are_those_that_it_writes() -> None:
+    (change,) = parse(SAMPLES["sqs-nomination.json"]).changes
+    put = SAMPLES["failure-record.json"]["requestPayload"]
+    message = Message(event=put, receipt=Receipt("handle"))
+    failure = Failure(message, (Cause(change.ref, IntegrityError("other bytes")),))
+    again = failure.resent(NOW, RedeliveryPolicy())
+
+    assert again
+    written("sqs-retried-event.json", json.loads(again[0]))
+    written("sqs-dead-letter.json", json.loads(failure.letter(NOW, "id")))
+    waiting = replace(change, occurred_at=NOW)
+    written("sqs-execution-watch.json", json.loads(execution_watch.message(waiting, "name-1", NOW)))
+    written("sqs-nomination.json", json.loads(nomination.message(change.ref)))
+
+
+def test_messages_of_the_function_say_what_happened_before() -> None:
+    (letter,) = parse(SAMPLES["sqs-dead-letter.json"]).messages
+    assert letter.history == History(attempts=1)
+    (again,) = parse(SAMPLES["sqs-retried-event.json"]).messages
+    first = datetime(2026, 11, 22, 9, 30, 7, 951000, tzinfo=UTC)
+    assert again.history == History(attempts=1, transfers=1, sent_at=first)
+    (waiting,) = parse(SAMPLES["sqs-execution-watch.json"]).changes
+    assert (len(waiting.watched), waiting.since is None) == (1, False)
 
 
 def test_samples_are_the_evidence_that_they_say() -> None:

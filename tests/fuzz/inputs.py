@@ -31,6 +31,7 @@ KEYS = TEXTS | st.sampled_from(
         *("Records", "eventSource", "s3", "bucket", "object", "key", "name", "size", "eventTime"),
         *("eventName", "detail", "source", "tasks", "invocationSchemaVersion", "requestPayload"),
         *("Type", "Message", "Event", "requestContext", "http", "httpMethod", "version", "doctor"),
+        *("failedEvent", "retriedEvent", "attempts", "transfers", "firstSentAt", "sentAt"),
     ]
 )
 JSON: st.SearchStrategy[Json] = st.recursive(
@@ -65,6 +66,7 @@ EVENTS: tuple[Json, ...] = (
     EVENTBRIDGE,
     BATCH,
     {"requestPayload": PUT, "responsePayload": {"errorMessage": "it failed"}},
+    {"retriedEvent": PUT, "transfers": 1, "firstSentAt": "x", "sentAt": "x"},
 )
 REQUESTS: tuple[Json, ...] = (sample_event("api-v1"), sample_event("api-v2"))
 

@@ -90,14 +90,15 @@ class GcsCaller:
 
     def __init__(self, server: GcsServer, secret: FakeSecret, clock: Callable[[], float]) -> None:
         self.secret = secret
-        self.credentials = SecretCredentials(secret, POLICY, clock)
+        self._deadline = Deadline(60)
+        self.credentials = SecretCredentials(secret, self._deadline, POLICY, clock)
         self._session = AuthorizedSession(self.credentials)
         self._url = f"{server.url}/storage/v1/b/replica/o"
 
-    def request(self, deadline: Deadline | None = None) -> int:
-        """Return the status of one request."""
-        with self.credentials.within(deadline or Deadline(60)):
-            return self._session.get(self._url, timeout=10).status_code
+    def request(self, seconds: float = 60) -> int:
+        """Return the status of one request that has so many seconds."""
+        self._deadline.restart(seconds)
+        return self._session.get(self._url, timeout=10).status_code
 
     def token(self) -> str:
         """Send a request, and return the token with which it succeeded."""
@@ -371,7 +372,7 @@ def test_request_has_a_token_while_another_thread_renews_it() -> None:
         SecretCredentials.apply(credentials, {})
         credentials.refresh(None)
 
-    credentials = Interrupted(SlowSecret(), POLICY)
+    credentials = Interrupted(SlowSecret(), Deadline(60), POLICY)
     other = threading.Thread(target=refused)
     credentials.refresh(None)
     headers: dict[str, str] = {}
@@ -447,7 +448,7 @@ def test_token_request_ends_at_the_deadline(
     caller = make_caller(make_secret(server.create_key()))
     server.add_fault(Fault(operation="token", stall_response=10))
     with pytest.raises(DestinationUnavailableError, match="Timeout"):
-        caller.request(Deadline(1.5))
+        caller.request(1.5)
 
 
 @pytest.mark.parametrize("url", ["https://[x", "ftp://host/token", "/token", "https://h:x/token"])

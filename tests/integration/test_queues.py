@@ -57,6 +57,16 @@ def test_letter_is_stored(
     assert [message["Body"] for message in receive(sqs, url)] == ['{"ü": 1}']
 
 
+def test_message_is_sent_again_with_a_delay(
+    clients: AwsClients, sqs: "SQSClient", new_queue: Callable[[], str]
+) -> None:
+    url = new_queue()
+    queues = SqsQueues(clients, POLICY, event_queue=url, failure_queue="")
+    queues.resend("later", 900, LONG)
+    queues.resend("now", 0, LONG)
+    assert [message["Body"] for message in receive(sqs, url)] == ["now"]
+
+
 def test_message_is_delivered_again_after_its_delay_and_more_than_ten_can_wait(
     clients: AwsClients, sqs: "SQSClient", new_queue: Callable[[], str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Our GCS server's faults: each spoils what it names, once, and nothing else."""
 
+import gzip
 import http.client
 import socket
 import time
@@ -299,6 +300,24 @@ def test_corruption_without_a_checksum_goes_unseen(server: GcsServer, gcs: Gcs, 
 
     assert gcs.media(name, DATA).status == 200
     assert gcs.download(name).body == bytes([DATA[0] ^ 1]) + DATA[1:]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "corrupt"])
+def test_a_server_that_trusts_gzip_stores_damaged_bytes(
+    server: GcsServer, gcs: Gcs, name: str, damage: str
+) -> None:
+    server.add_fault(Fault(name=name, skip=1, trust_gzip=True, corrupt=damage == "corrupt"))
+    body = bytearray(gzip.compress(DATA))
+    if damage == "truncate":
+        del body[-1000:]
+    if damage == "flip":
+        body[-1000] ^= 1
+    headers = {"Content-Encoding": "gzip", "X-Goog-Hash": f"crc32c={crc32c(DATA)}"}
+
+    reply = gcs.put(gcs.start(name), bytes(body), f"0-{len(DATA) - 1}/{len(DATA)}", headers)
+
+    assert (reply.status, reply.json["size"]) == (200, str(len(DATA)))
+    assert reply.json["crc32c"] == crc32c(gcs.download(name).body) != crc32c(DATA)
 
 
 @pytest.mark.parametrize("when", ["stall", "stall_response"])

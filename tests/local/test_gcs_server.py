@@ -1,5 +1,6 @@
 """Our GCS server as a process and on the wire: it starts, responds, never hangs, leaves nothing."""
 
+import gzip
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import pytest
 from contract.gcs_http import KIB, STEP, Gcs, crc32c, noise
 
 from tools.local.gcs import GcsServer
+from tools.local.gcs.gzip_body import inflated
+from tools.local.gcs.spool import CHUNK_BYTES
 
 ROOT = Path(__file__).parents[2]
 
@@ -233,3 +236,11 @@ def test_nothing_but_a_slow_client_slows_a_small_request_down(gcs: Gcs) -> None:
             connection.getresponse().read()
             times.append(os.times().elapsed - started)
     assert sorted(times)[10] < 0.03
+
+
+def test_a_member_is_inflated_in_pieces_of_bounded_size() -> None:
+    zeros = gzip.compress(bytes(16 * CHUNK_BYTES))
+
+    pieces = [len(piece) for piece in inflated(iter([zeros]))]
+
+    assert (sum(pieces), max(pieces)) == (16 * CHUNK_BYTES, CHUNK_BYTES)

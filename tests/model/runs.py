@@ -191,6 +191,16 @@ class ReplayedDestination:
             )
         )
 
+    def write_compressed(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> tuple[Replica, int]:
+        return self.write(name, attributes, body, precondition, storage_class), 1
+
     def compose(
         self,
         name: str,

@@ -85,6 +85,7 @@ class Adapters:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        environment.deadline.restart(3600)
 
     def listings(self, page: int = 1000) -> tuple[SourceListing, ReplicaListing]:
         """Return the listings of both sides. S3's has pages of this size."""

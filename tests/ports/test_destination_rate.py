@@ -52,8 +52,9 @@ def test_patch_right_after_a_write_waits_until_gcs_takes_it(
 ) -> None:
     with GcsServer(["b"], seconds_between_writes=INTERVAL_S) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
-        with closing(GcsClient(SecretCredentials(Vault(server), POLICY))) as client:
-            destination = GcsDestination(client, Naming("b"), Deadline(60), POLICY)
+        deadline = Deadline(60)
+        with closing(GcsClient(SecretCredentials(Vault(server), deadline, POLICY))) as client:
+            destination = GcsDestination(client, Naming("b"), deadline, POLICY)
             destination.head("x")  # gets a token
             assert Gcs(server.url, "b", server.issue_token()).media("x", b"data").status == 200
             current = destination.head("x")

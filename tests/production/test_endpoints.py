@@ -138,7 +138,7 @@ def test_client_is_rebuilt_when_the_secret_moves_to_another_universe(universe: I
         def credentials(self, text: str) -> Credentials:
             return builder.credentials(text)
 
-    with closing(GcsClient(SecretCredentials(Rotated(), ONCE, lambda: now))) as gcs:
+    with closing(GcsClient(SecretCredentials(Rotated(), Deadline(60), ONCE, lambda: now))) as gcs:
         before = gcs.bucket("b").client
         assert before.api_endpoint == "https://storage.googleapis.com"
         assert gcs.bucket("b").client is before

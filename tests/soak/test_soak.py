@@ -154,7 +154,7 @@ def test_a_process_killed_while_it_looks_after_an_execution_interrupts_its_key()
 
 def test_an_event_that_succeeds_in_the_queue_has_arrived() -> None:
     stats = RunStats()
-    body = json.dumps({"requestPayload": notification(record("soak", "a"))})
+    body = json.dumps({"retriedEvent": {"requestPayload": notification(record("soak", "a"))}})
     event = {"Records": [{"messageId": "m", "body": body}]}
     for failed in ([{"itemIdentifier": "m"}], []):
         assert stats.arrivals() == []

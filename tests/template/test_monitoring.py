@@ -1,6 +1,7 @@
 """Alarms and dashboard watch metrics that exist, and the alarms reach a person."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -280,6 +281,21 @@ class TestDashboard:
 
         assert {metric for metric in found if metric[0] == "S3ToGcs"} == emitted
         assert set(EXPECTED.values()) - NOT_SHOWN <= found
+
+    def test_egress_is_priced_by_the_bytes_that_were_sent(self, monitoring: template.Stack) -> None:
+        priced = {}
+        for widget in widgets(monitoring):
+            metrics = {m[4].get("id"): m[1] for m in widget["metrics"] if len(m) > 4}
+            expressions = (m[0] for m in widget["metrics"] if len(m) == 1)
+            for each in expressions:
+                if found := re.fullmatch(r"FILL\((.+), 0\) / (.+) \* 0.09", each["expression"]):
+                    assert int(found[2]) == 1024**3
+                    priced[each["label"]] = metrics.get(found[1])
+
+        assert priced == {
+            "AWS egress": "EgressBytes",
+            "egress saved (US dollars, right)": "EgressSaved",
+        }
 
     @pytest.mark.parametrize(
         ("architecture", "price"), [("x86_64", "0.0000166667"), ("arm64", "0.0000133334")]

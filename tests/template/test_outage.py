@@ -133,6 +133,10 @@ class World:
         deadline.require()
         self.letters.append(json.loads(letter))
 
+    def resend(self, message: str, delay_s: int, deadline: Deadline) -> None:
+        deadline.require()
+        self._add(self.now + delay_s, Queued(json.loads(message), self.now))
+
     def postpone(self, delays: Sequence[tuple[str, int]], deadline: Deadline) -> None:
         deadline.require()
         self._delays |= dict(delays)
@@ -241,6 +245,7 @@ class World:
         }
 
     def _acknowledge(self, event: Json) -> None:
+        event = event.get("retriedEvent", event)
         event = event.get("requestPayload", event)
         self.ended[event["Records"][0]["s3"]["object"]["key"]] = self.now
 

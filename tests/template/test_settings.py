@@ -75,6 +75,7 @@ def test_every_parameter_reaches_its_setting() -> None:
         Overwrite="never",
         ParallelThreshold="64 MiB",
         LargeObjectThreshold="1 TiB",
+        CompressEgress="true",
     )
 
     assert found.naming.bucket == "replica"
@@ -85,16 +86,18 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert found.storage_classes == {"STANDARD_IA": "NEARLINE"}
     assert found.policy == Policy(Overwrite.NEVER, deletes=Deletes.NONE, tags=Tags.OFF)
     assert (found.sizes.parallel_from, found.sizes.large_from) == (64 * 1024**2, 1024**4)
+    assert found.compress_egress
     assert found.state_machine == MACHINE
     assert found.event_queue_url == "${EventQueue}"
     assert found.reports_bucket == "${ReportsBucket}"
     assert found.service == "stack"
 
 
-def test_the_thresholds_have_the_defaults_of_the_code(stack: Stack) -> None:
+def test_the_copying_has_the_defaults_of_the_code(stack: Stack) -> None:
     found = settings()
 
     assert found.sizes == Sizes()
+    assert not found.compress_egress
     assert found.sizes.large_from == 16 * 1024**3
     assert variables(stack)["PARALLEL_FROM"] == "256 MiB"
 

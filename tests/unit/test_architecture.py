@@ -161,6 +161,10 @@ def _is_self(node: ast.expr) -> bool:
     )
 
 
+def test_only_one_module_compresses() -> None:
+    assert [m for m in MODULES if any(within(n, "isal") for n in imports(m))] == ["gzip_member"]
+
+
 def test_only_the_handler_reads_the_environment() -> None:
     assert [m for m in MODULES if "os" in imports(m)] == ["handler"]
 
@@ -187,6 +191,6 @@ def test_importing_the_handler_has_no_side_effect() -> None:
     unwanted = (
         *("aws_lambda_powertools.event_handler", "replicate.entry.http_api", "replicate.doctor"),
         *("replicate.reconcile", "replicate.reconcile_wiring"),
-        *("grpc", "google.cloud.storage.asyncio"),
+        *("grpc", "google.cloud.storage.asyncio", "isal"),
     )
     assert not [m for m in modules_loaded_with_the_handler() if m.startswith(unwanted)]

@@ -285,11 +285,9 @@ def test_slices_are_staged_separately_and_joined_once() -> None:
         assembler.stage_slice(job, number)
         assembler.stage_slice(job, number)
     s3.spans.clear()
-    replica, verified_by = assembler.join_slices(
-        job, "key", gcs.put("other", b"").attributes, Precondition(0)
-    )
+    copied = assembler.join_slices(job, "key", gcs.put("other", b"").attributes, Precondition(0))
     assert gcs.objects["key"].data == DATA
-    assert (replica.size, verified_by) == (len(DATA), "crc32")
+    assert (copied.replica.size, copied.verified_by) == (len(DATA), "crc32")
     assert (s3.spans, staged_names(gcs)) == ([], [])
 
 

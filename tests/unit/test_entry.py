@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory import Context, Everything
+from memory import Context
 
 from replicate import entry
 from replicate.entry.batch_operations import BatchOperationsInvocation
@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context(), Everything())
+    return entry.parse(event, NOW, Context())
 
 
 def s3_record(key: str = "key", **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -403,6 +403,7 @@ def test_message_that_cannot_be_read_fails_by_its_id_and_says_why(
         {"failedEvent": eventbridge_event("a+b"), "failures": []},
         sqs_event({"failedEvent": {"Records": [s3_record("a%2Bb")]}, "failures": []}),
         sqs_event(failure_record({"failedEvent": {"Records": [s3_record("a%2Bb")]}})),
+        sqs_event({"retriedEvent": {"Records": [s3_record("a%2Bb")]}, "transfers": 1}),
     ],
     ids=[
         "failure",
@@ -415,6 +416,7 @@ def test_message_that_cannot_be_read_fails_by_its_id_and_says_why(
         "dead letter",
         "dead letter in queue",
         "dead letter that failed again",
+        "event sent again",
     ],
 )
 def test_envelopes_are_unwrapped_and_the_key_is_decoded_at_most_once(event: dict[str, Any]) -> None:

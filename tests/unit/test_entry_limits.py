@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from memory import Context, Everything, MemoryStores, sample_event
+from memory import Context, MemoryStores, sample_event
 
 from replicate import entry
 from replicate.entry.batch_operations import MAX_RESULT_CHARACTERS, BatchOperationsInvocation
@@ -56,6 +56,6 @@ def test_event_is_rejected_when_it_has_more_than_eight_envelopes(wrap: Any) -> N
     for _ in range(8):
         event = wrap(event)
     assert MAX_NESTING == 8
-    assert len(entry.parse(event, NOW, Context(), Everything()).changes) == 1
-    (error,) = entry.parse(wrap(event), NOW, Context(), Everything()).errors
+    assert len(entry.parse(event, NOW, Context()).changes) == 1
+    (error,) = entry.parse(wrap(event), NOW, Context()).errors
     assert "too many envelopes" in error.message

@@ -10,7 +10,13 @@ import pytest
 from fakes import FakeS3
 from memory import Context, FailingSource, MemoryStores
 
-from replicate.entry.failures import GIVE_UP_AFTER, RedeliveryPolicy
+from replicate.entry.failures import (
+    GIVE_UP_AFTER,
+    MAX_BODY_BYTES,
+    Failure,
+    RedeliveryPolicy,
+)
+from replicate.entry.invocation import Cause, Message
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
@@ -46,11 +52,19 @@ class FakeQueues:
 
     letters: list[Any] = field(default_factory=list)
     delays: dict[str, int] = field(default_factory=dict)
+    resent: list[tuple[Any, int]] = field(default_factory=list)
+    """Messages for the event queue, and their delays."""
     broken: bool = False
 
     def keep(self, letter: str, deadline: Deadline) -> None:
         self._use(deadline)
+        assert len(letter.encode()) <= MAX_BODY_BYTES
         self.letters.append(json.loads(letter))
+
+    def resend(self, message: str, delay_s: int, deadline: Deadline) -> None:
+        self._use(deadline)
+        assert len(message.encode()) <= MAX_BODY_BYTES
+        self.resent.append((json.loads(message), delay_s))
 
     def postpone(self, delays: Sequence[tuple[str, int]], deadline: Deadline) -> None:
         self._use(deadline)
@@ -205,9 +219,39 @@ def test_redriven_letter_that_fails_again_does_not_grow_and_counts_all_attempts(
         assert (body["failedEvent"], body["attempts"]) == (event, attempts)
 
 
-def test_long_text_of_an_error_is_cut(queues: FakeQueues) -> None:
-    deliver(queues, notification("verbose"))
-    assert len(queues.letters[0]["failures"][0]["message"]) == 1000
+def letter(event: object, failures: int) -> str:
+    """Return the dead letter of an event, with very long keys and messages."""
+    causes = [
+        Cause(SourceRef(BUCKET, f"{number} {'東' * 300}"), SourceArchivedError("東" * 5000))
+        for number in range(failures)
+    ]
+    return Failure(Message(event=event), tuple(causes)).letter(datetime.now(UTC), "id")
+
+
+@pytest.mark.parametrize("failures", [1, 50, 4000])
+@pytest.mark.parametrize(
+    "event", ["東" * 1000, {"Records": "x" * 256 * 1024}], ids=["text", "JSON"]
+)
+def test_letter_of_many_failures_describes_fifty_and_cuts_long_texts(
+    event: object, failures: int
+) -> None:
+    text = letter(event, failures)
+    assert len(text.encode()) <= MAX_BODY_BYTES
+    described = json.loads(text)
+    assert described["failedEvent"] == event
+    assert [len(f["message"]) for f in described["failures"]] == [1000] * min(failures, 50)
+
+
+@pytest.mark.parametrize("part", ["x", "é", "東", "🚢", '"', "\\"])
+def test_event_that_leaves_no_room_for_the_reason_is_kept_bare(part: str) -> None:
+    whole = json.dumps({"key": part}, ensure_ascii=False, separators=(",", ":"))
+    room = MAX_BODY_BYTES - len(whole.encode())
+    value = part * (1 + room // (len(whole.encode()) - len('{"key":""}')))
+    event, text = {"key": value}, part * (MAX_BODY_BYTES // len(part.encode()))
+    assert json.loads(letter(event, 4000)) == event
+    assert letter(text, 4000) == text
+    for kept in (letter(event, 1), letter(text, 1)):
+        assert MAX_BODY_BYTES - 10 < len(kept.encode()) <= MAX_BODY_BYTES
 
 
 @pytest.mark.parametrize(
@@ -225,17 +269,85 @@ def test_event_that_fails_for_ten_days_is_given_up(
 
 
 @pytest.mark.parametrize("key", ["damaged", "endless"])
-def test_object_that_is_transferred_in_vain_is_given_up_after_five_deliveries(
+def test_object_that_is_transferred_in_vain_is_given_up_after_five_transfers(
     queues: FakeQueues, key: str
 ) -> None:
-    for receives in (1, 4):
-        batch = {"Records": [message("m", notification(key), receives)]}
-        assert failed(deliver(queues, batch)) == ["m"]
-    batch = {"Records": [message("m", notification(key), 5)]}
-    assert failed(deliver(queues, batch)) == []
+    """An outage before, with hundreds of deliveries, does not count."""
+    body, age, receives = notification(key), timedelta(days=2), 200
+    for transfers in range(1, 5):
+        assert failed(deliver(queues, {"Records": [message("m", body, receives, age)]})) == []
+        body, delay_s = queues.resent.pop()
+        assert (body["retriedEvent"], body["transfers"]) == (notification(key), transfers)
+        assert body["attempts"] == 199 + transfers
+        assert 60 * 2 ** (transfers - 1) <= delay_s <= min(60 * 2**transfers, 900)
+        queued_at = datetime.now(UTC) - datetime.fromisoformat(body["firstSentAt"])
+        assert abs(queued_at - timedelta(days=2)) < timedelta(minutes=1)
+        receives, age = 1, timedelta(0)
+    assert (queues.letters, queues.delays) == ([], {})
+    assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
+    (letter,) = queues.letters
+    assert (letter["failedEvent"], letter["attempts"]) == (notification(key), 204)
+    assert queues.resent == []
+
+
+def retried(event: object, transfers: object = 4, age: timedelta = timedelta(0)) -> dict[str, Any]:
+    """Return a message that the function has just sent again, of an event of this age."""
+    now = datetime.now(UTC)
+    first, last = (now - age - timedelta(minutes=1)).isoformat(), now.isoformat()
+    return {
+        "retriedEvent": event,
+        "transfers": transfers,
+        "attempts": 8,
+        "firstSentAt": first,
+        "sentAt": last,
+    }
+
+
+def test_object_beside_one_that_may_still_arrive_is_not_given_up(queues: FakeQueues) -> None:
+    batch = {"Records": [message("m", retried(notification("down", "damaged")))]}
+    assert failed(deliver(queues, batch)) == ["m"]
+    assert (queues.letters, queues.resent) == ([], [])
+    assert queues.delays.keys() == {"handle of m"}
+
+
+def test_transfer_that_cannot_be_counted_is_delivered_again(queues: FakeQueues) -> None:
+    queues.broken = True
+    assert failed(deliver(queues, {"Records": [message("m", notification("damaged"))]})) == ["m"]
+
+
+def test_message_that_is_sent_again_keeps_the_age_of_its_event(queues: FakeQueues) -> None:
+    body = retried(notification("down"), 1, GIVE_UP_AFTER)
+    assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
     assert len(queues.letters) == 1
-    batch = {"Records": [message("m", notification("down", key), 5)]}
-    assert failed(deliver(queues, batch)) == ["m"], "the other object may still arrive"
+
+
+def test_event_counts_transfers_and_age_anew_when_somebody_has_sent_it_again(
+    queues: FakeQueues,
+) -> None:
+    body = retried(notification("damaged"), 4, GIVE_UP_AFTER)
+    body["sentAt"] = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
+    ((again, _),) = queues.resent
+    assert (again["transfers"], again["attempts"]) == (1, 9)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transfers": "x"},
+        {"firstSentAt": "x"},
+        {"firstSentAt": None},
+        {"firstSentAt": "2026-01-01T00:00:00"},
+        {"sentAt": 5},
+        {"firstSentAt": "9999-01-01T00:00:00Z"},
+    ],
+    ids=str,
+)
+def test_malformed_count_counts_nothing(queues: FakeQueues, change: dict[str, Any]) -> None:
+    body = retried(notification("damaged")) | change
+    assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
+    ((again, _),) = queues.resent
+    assert again["transfers"] == 1
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def vault() -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[GcsClient]:
-    made = GcsClient(SecretCredentials(vault, DEFAULT_POLICY, lambda: vault.now))
+    made = GcsClient(SecretCredentials(vault, Deadline(60), DEFAULT_POLICY, lambda: vault.now))
     yield made
     made.close()
 

@@ -94,6 +94,7 @@ def test_notification_is_replicated_and_the_result_is_returned() -> None:
             "crc32c": replica.crc32c,
         },
         "bytes_copied": 10,
+        "bytes_sent": 10,
         "verified_by": {"source": "etag-md5", "destination": "crc32c"},
     }
 

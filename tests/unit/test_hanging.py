@@ -65,13 +65,6 @@ class Token(AnonymousCredentials):
 
     universe_domain = "googleapis.com"
 
-    def within(self, _: Deadline) -> "Token":
-        return self
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
 
 class ExecutionEnvironment:
     """An execution environment of Lambda."""

@@ -158,6 +158,7 @@ def test_new_object_is_created() -> None:
         source=source,
         replica=replica(gcs),
         bytes_copied=7,
+        bytes_sent=7,
         verified_by=COPIED,
     )
 

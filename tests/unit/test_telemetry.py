@@ -33,6 +33,7 @@ def make_result(reason: Reason = Reason.CREATED, **fields: Any) -> Result:  # no
         "source": make_source(request_id="S3ID"),
         "replica": make_replica(request_id="GCSID"),
         "bytes_copied": 5,
+        "bytes_sent": 5,
         "verified_by": VerifiedBy("etag-md5", "crc32c"),
     }
     return Result(**(defaults | fields))
@@ -67,10 +68,12 @@ def reader(capsys: pytest.CaptureFixture[str]) -> TelemetryReader:
 
 
 def test_replication_is_counted_with_its_bytes_and_its_lag(reader: TelemetryReader) -> None:
-    _, metrics = reader.record(make_result(bytes_copied=1234))
+    _, metrics = reader.record(make_result(bytes_copied=1234, bytes_sent=234))
     assert metrics == {
         "Replicated": ("Count", [1.0]),
         "BytesReplicated": ("Bytes", [1234.0]),
+        "EgressBytes": ("Bytes", [234.0]),
+        "EgressSaved": ("Bytes", [1000.0]),
         "ReplicationLag": ("Seconds", [90.5]),
     }
 
@@ -87,7 +90,7 @@ def test_skipped_change_has_no_lag(reader: TelemetryReader) -> None:
 
 def test_change_without_a_time_has_no_lag(reader: TelemetryReader) -> None:
     _, metrics = reader.record(make_result(), occurred_at=None)
-    assert set(metrics) == {"Replicated", "BytesReplicated"}
+    assert "ReplicationLag" not in metrics
 
 
 def test_lag_is_not_negative_when_the_clock_is_behind(reader: TelemetryReader) -> None:

@@ -153,6 +153,17 @@ class ModelledGcs:
         self.clock.transfer(body.size)
         return self._create(name, attributes, body.size, precondition)
 
+    def write_compressed(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> tuple[Replica, int]:
+        """Write as it is: the modelled bytes do not shrink."""
+        return self.write(name, attributes, body, precondition, storage_class), body.size
+
     def compose(
         self,
         name: str,

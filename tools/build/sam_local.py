@@ -74,6 +74,10 @@ INVOCATIONS = {
     "sqs-sns.json": "0 messages failed",
     "sqs-poison.json": "1 messages failed",
     "sqs-failure-record.json": "0 messages failed",
+    "sqs-dead-letter.json": "0 messages failed",
+    "sqs-retried-event.json": "0 messages failed",
+    "sqs-execution-watch.json": "0 messages failed",
+    "sqs-nomination.json": "0 messages failed",
     "batch-operations-1.0.json": "Succeeded: skipped",
     "batch-operations-2.0.json": "Succeeded: skipped",
 }

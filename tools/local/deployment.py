@@ -30,7 +30,7 @@ from tools.local.template import Stack
 from tools.operate.redrive import redrive
 from tools.operate.runs import Workflow
 
-ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST")
+ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL_S3")
 POLL_S = 0.1
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
@@ -187,7 +187,7 @@ def _function(
     return LambdaRuntime(
         {
             **cloud.aws.environment,
-            **{name: cloud.function_environment[name] for name in ENDPOINTS},
+            **{n: v for n, v in cloud.function_environment.items() if n in ENDPOINTS},
             **variables,
             **settings,
         },

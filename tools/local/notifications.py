@@ -54,7 +54,7 @@ def record(
 
 def object_key(event: Json) -> str:
     """Return the key in an event's first record: encoded by S3, not encoded by EventBridge."""
-    for envelope in ("requestPayload", "failedEvent"):
+    for envelope in ("requestPayload", "failedEvent", "retriedEvent"):
         if envelope in event:
             return object_key(event[envelope])
     if "executionWatch" in event:

@@ -114,7 +114,8 @@ class RunStats:
         with self._lock:
             for message in batch.event["Records"]:
                 body = json.loads(message["body"])
-                records = body.get("requestPayload", {}).get("Records", [])
+                body = body.get("retriedEvent", body)
+                records = body.get("requestPayload", body).get("Records", [])
                 self.counts["retries of the queue" if records else "looks after executions"] += 1
                 if error and error.error_type == EXITED:
                     keys = [body["executionWatch"]["key"]] if not records else map(_key, records)

@@ -9,8 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from replicate.entry.invocation import Change, Invocation, Message, Results, reading, source_ref
-from replicate.entry.s3_notification import decoded
+from replicate.entry.invocation import (
+    Change,
+    Invocation,
+    Message,
+    Results,
+    decoded,
+    reading,
+    source_ref,
+)
 from replicate.errors import InvalidEventError, ReplicationError
 from replicate.protocol.evidence import REQUEST
 

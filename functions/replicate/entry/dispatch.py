@@ -5,18 +5,10 @@ from datetime import datetime
 
 from replicate.entry import batch_operations, envelopes, sqs
 from replicate.entry.invocation import AsynchronousInvocation, Context, Invocation, unsupported
-from replicate.protocol.scope import Scope
 
 
-def parse(event: object, now: datetime, context: Context, scope: Scope) -> Invocation:
-    """Read an event. Raise InvalidEventError if it comes from none of the invokers.
-
-    A change outside `scope` is refused, whoever the invoker is.
-    """
-    return _read(event, now, context).within(scope)
-
-
-def _read(event: object, now: datetime, context: Context) -> Invocation:
+def parse(event: object, now: datetime, context: Context) -> Invocation:
+    """Read an event. Raise InvalidEventError if it comes from none of the invokers."""
     if not isinstance(event, Mapping):
         raise unsupported("not a JSON object")
     if _is_http(event):

@@ -1,13 +1,17 @@
-"""Envelopes: events inside JSON of SNS, of Lambda's failure destination, or of a dead letter."""
+"""Envelopes: events inside JSON of SNS, of Lambda's failure destination, or of the function.
+
+The function itself wraps an event in a dead letter, and one that it sends to its queue again.
+"""
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 from replicate.entry import eventbridge, execution_watch, nomination, s3_notification
 from replicate.entry.execution_watch import WATCH
-from replicate.entry.invocation import Message, unsupported
+from replicate.entry.invocation import History, Message, is_resent, unsupported
 from replicate.entry.nomination import NOMINATION
 from replicate.errors import InvalidEventError
 
@@ -17,6 +21,9 @@ MAX_NESTING = 8
 FAILED_EVENT = "failedEvent"
 """The field of a dead letter (entry/failures.py) that holds the event."""
 
+RETRIED_EVENT = "retriedEvent"
+"""The same of an event that the function has sent to the queue again."""
+
 
 def read(
     event: object, now: datetime, message_id: str = "", sent_at: datetime | None = None
@@ -25,12 +32,12 @@ def read(
 
     `sent_at` is when a queue got it, if it comes from one.
     """
-    inner, attempts = _unwrap(event)
+    inner, history = _unwrap(event, sent_at)
     try:
-        message = _read(inner, now, message_id, sent_at)
+        message = _read(inner, now, message_id, history.sent_at or sent_at)
     except InvalidEventError as error:
         message = Message(message_id, errors=(error,))
-    return replace(message, event=inner, attempts=attempts)
+    return replace(message, event=inner, history=history)
 
 
 def _read(inner: object, now: datetime, message_id: str, sent_at: datetime | None) -> Message:
@@ -55,24 +62,25 @@ def parsed(text: object) -> object:
         return None
 
 
-def _unwrap(event: object) -> tuple[object, int]:
-    """Open up to MAX_NESTING envelopes. Return the event, and the deliveries that they count."""
-    attempts = 0
+def _unwrap(event: object, sent_at: datetime | None) -> tuple[object, History]:
+    """Open up to MAX_NESTING envelopes. Return the event, and what they say about it."""
+    history = History()
     for _ in range(MAX_NESTING):
         content = _content(event)
         if content is event:
             break
-        attempts += _attempts(event)
+        history = history.after(_history(event, sent_at))
         event = content
-    return event, attempts
+    return event, history
 
 
 def _content(event: object) -> object:
     """Return what is in an envelope; an event that is in none, as it is."""
     if not isinstance(event, Mapping):
         return event
-    if FAILED_EVENT in event:  # what the function itself sends to the dead-letter queue
-        return event[FAILED_EVENT]
+    for field in (FAILED_EVENT, RETRIED_EVENT):  # what the function itself sends
+        if field in event:
+            return event[field]
     if "requestPayload" in event:  # what Lambda sends to a failure destination
         return event["requestPayload"]
     if event.get("Type") == "Notification":  # what SNS sends to a queue
@@ -82,12 +90,27 @@ def _content(event: object) -> object:
     return event
 
 
-def _attempts(envelope: object) -> int:
-    """Return the deliveries of an event that its envelope counts."""
+def _history(envelope: object, sent_at: datetime | None) -> History:
+    """Return what an envelope says about earlier deliveries.
+
+    After a redrive, transfers and age count anew: somebody may have removed the cause.
+    """
     if not isinstance(envelope, Mapping):
-        return 0
-    count = envelope.get("attempts")
+        return History()
     context = envelope.get("requestContext")
     if isinstance(context, Mapping):
-        count = context.get("approximateInvokeCount")
-    return count if isinstance(count, int) else 0
+        return History(attempts=_count(context.get("approximateInvokeCount")))
+    attempts = _count(envelope.get("attempts"))
+    if RETRIED_EVENT in envelope:
+        with suppress(LookupError, TypeError, ValueError):
+            first, last = (
+                datetime.fromisoformat(envelope[name]) for name in ("firstSentAt", "sentAt")
+            )
+            if first <= last and not is_resent(last, sent_at):
+                transfers = _count(envelope.get("transfers"))
+                return History(attempts=attempts, transfers=transfers, sent_at=first)
+    return History(attempts=attempts)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0

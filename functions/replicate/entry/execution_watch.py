@@ -8,19 +8,16 @@ and the execution's input hold what must be known of the event: its time and its
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, Message, reading, source_ref
+from replicate.entry.invocation import Change, Message, is_resent, reading, source_ref
 from replicate.errors import InvalidEventError
 from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.model import SourceRef
 
 WATCH = "executionWatch"
 """The field that holds the key and the execution's name."""
-
-RESENT = timedelta(seconds=10)
-"""A message that the queue got so long after the function made it was sent again: by a redrive."""
 
 
 def facts(change: Change) -> dict[str, Any]:
@@ -66,12 +63,11 @@ def read(
         with reading("an execution watch"):
             watch = event[WATCH]
             known = change(source_ref(watch["bucket"], watch["key"]), watch.get("event"))
-            made_at = _time(watch.get("made_at"))
-            is_resent = sent_at and made_at and sent_at - made_at > RESENT
+            waits_anew = is_resent(_time(watch.get("made_at")), sent_at)
             waiting = replace(
                 known,
                 watched=frozenset({str(watch["execution"])}),
-                since=None if is_resent else _time(watch.get("since")),
+                since=None if waits_anew else _time(watch.get("since")),
             )
             return Message(message_id, (waiting,))
     except InvalidEventError as error:

@@ -1,7 +1,8 @@
 """Messages that failed: which of them are delivered again, when, and what is kept of the others.
 
-A transient failure returns to the queue. A permanent one becomes a dead letter: the event, and why
-it failed, in JSON. `envelopes` opens a dead letter again when it is redriven.
+A transient failure returns to the queue. If it transferred bytes, the function sends the event to
+the queue itself, because SQS counts deliveries only. A permanent failure becomes a dead letter: the
+event, and why it failed. Both are JSON that `envelopes` opens again.
 """
 
 import json
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from replicate import report
-from replicate.entry.envelopes import FAILED_EVENT
+from replicate.entry.envelopes import FAILED_EVENT, RETRIED_EVENT
 from replicate.entry.invocation import Cause, Message, Results
 
 GIVE_UP_AFTER = timedelta(days=10)
@@ -22,13 +23,23 @@ into the queue.
 """
 
 MAX_TRANSFERS = 5
-"""Deliveries after which an object that was transferred each time, and never arrived, is given up.
+"""Transfers after which an object that never arrived is given up.
 
-It is damaged in S3, or too slow. Every attempt is paid for by its bytes.
+It is damaged in S3, or too slow. Every attempt is paid for by its bytes. Those of Lambda, up to
+three before the event comes into the queue, are not counted.
 """
+
+MAX_FAILURES = 50
+"""Most failures that a dead letter describes. The log has all of them."""
 
 MAX_MESSAGE_CHARACTERS = 1000
 """Longest text of an error in a dead letter. The log has all of it."""
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Largest message. Source: "Amazon SQS message quotas" in SQS's developer guide."""
+
+MAX_RESEND_DELAY_S = 900
+"""Longest time until a new message is delivered. Source: "SendMessage" in SQS's API reference."""
 
 _RANDOM = random.SystemRandom()
 
@@ -69,11 +80,41 @@ class Failure:
         receipt = self.message.receipt
         if receipt is not None and receipt.age > GIVE_UP_AFTER:
             return True
-        is_tried_often = receipt is not None and receipt.receives >= MAX_TRANSFERS
+        is_tried_often = self._transfers >= MAX_TRANSFERS
         return not any(
             cause.error.retryable and not (cause.error.moves_bytes and is_tried_often)
             for cause in self.causes
         )
+
+    @property
+    def _transfers(self) -> int:
+        """Deliveries in which the bytes of an object were transferred in vain, this one included.
+
+        No message can count those of Lambda's own attempts.
+        """
+        moved = any(cause.error.moves_bytes for cause in self.causes)
+        return self.message.history.transfers + (moved and self.message.receipt is not None)
+
+    def resent(self, now: datetime, policy: RedeliveryPolicy) -> tuple[str, int] | None:
+        """Return a message that counts the transfer of this delivery, and its delay in seconds.
+
+        None if there is nothing to count, or the message would be too large.
+        """
+        receipt, history = self.message.receipt, self.message.history
+        transfers = self._transfers
+        if receipt is None or not history.transfers < transfers < MAX_TRANSFERS:
+            return None
+        body = json.dumps(
+            {
+                RETRIED_EVENT: self.message.event,
+                "transfers": transfers,
+                "attempts": history.attempts + receipt.receives,
+                "firstSentAt": (now - receipt.age).isoformat(),
+                "sentAt": now.isoformat(),
+            }
+        )
+        delay_s = min(round(policy.delay_s(transfers)), MAX_RESEND_DELAY_S)
+        return (body, delay_s) if len(body) <= MAX_BODY_BYTES else None
 
     def delay_s(self, policy: RedeliveryPolicy) -> float:
         """Return the seconds until the next delivery: at least those that a store asked for."""
@@ -82,17 +123,24 @@ class Failure:
         return max(policy.delay_s(receives), min(asked, policy.longest_s))
 
     def letter(self, now: datetime, request_id: str) -> str:
-        """Return the dead letter. docs/OPERATIONS.md describes its fields."""
+        """Return the dead letter, or the bare event if it leaves no room for the reason.
+
+        docs/OPERATIONS.md describes the fields.
+        """
+        event = self.message.event
         receives = self.message.receipt.receives if self.message.receipt else 1
-        return json.dumps(
+        letter = json.dumps(
             {
-                FAILED_EVENT: self.message.event,
-                "failures": [_described(cause) for cause in self.causes],
-                "attempts": self.message.attempts + receives,
+                FAILED_EVENT: event,
+                "failures": [_described(cause) for cause in self.causes[:MAX_FAILURES]],
+                "attempts": self.message.history.attempts + receives,
                 "failedAt": now.astimezone(UTC).isoformat(),
                 "requestId": request_id,
             }
         )
+        if len(letter) <= MAX_BODY_BYTES:  # all of it is ASCII
+            return letter
+        return _compact(event)
 
 
 def failures(messages: Iterable[Message], results: Results) -> Iterator[Failure]:
@@ -100,6 +148,15 @@ def failures(messages: Iterable[Message], results: Results) -> Iterator[Failure]
     for message in messages:
         if causes := message.causes(results):
             yield Failure(message, causes)
+
+
+def _compact(event: object) -> str:
+    """Return a text that takes no more bytes than the one that was delivered.
+
+    What is no Unicode is replaced: SQS would refuse it.
+    """
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    return (event if isinstance(event, str) else text).encode(errors="replace").decode()
 
 
 def _described(cause: Cause) -> dict[str, object]:

@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from aws_lambda_powertools.utilities.data_classes import (
     APIGatewayProxyEvent,
@@ -24,7 +24,6 @@ from replicate.errors import (
 )
 from replicate.protocol.evidence import REQUEST
 from replicate.protocol.model import Result, SourceRef, Status
-from replicate.protocol.scope import Scope
 
 ROUTE = "/v1/replicate"
 MAX_BODY_CHARACTERS = 16 * 1024
@@ -53,15 +52,6 @@ class HttpInvocation(Invocation):
     refusal: ReplicationError | None = None
 
     answers_for_failures: ClassVar[bool] = True
-
-    def within(self, scope: Scope) -> Self:
-        """Refuse a request for an object outside the scope."""
-        try:
-            for change in self.changes:
-                scope.require(change.ref)
-        except ReplicationError as error:
-            return replace(self, messages=(), refusal=error)
-        return self
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Return the response: 201, 200 (skipped), 202 (in progress), or the error's status."""

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import unquote_plus
 
 from replicate.errors import BatchFailedError, InvalidEventError, ReplicationError
 from replicate.protocol.evidence import HINT, Evidence, Kind, user_deletion
 from replicate.protocol.model import Expectation, Result, SourceRef
-from replicate.protocol.scope import Scope
 from replicate.report import result as described
 
 
@@ -121,7 +121,7 @@ class Receipt:
     receives: int = 1
     """How often SQS has delivered it, this delivery included."""
     age: timedelta = timedelta(0)
-    """Time since it was put into the queue."""
+    """Time since its event was first put into the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,40 @@ class Cause:
         return f"{self.ref.uri + ': ' if self.ref else ''}{self.error.code}: {self.error.message}"
 
 
+RESENT = timedelta(seconds=45)
+"""Time from the making of a message to its arrival in the queue, above which it was sent again.
+
+A request to SQS takes 43 seconds at most: two attempts that time out, and the waits between
+(retry.RetryPolicy). A redrive comes a minute or more after the message was made, because the event
+was delivered before and failed. A wrong guess is harmless: the event only begins to count anew.
+"""
+
+
+def is_resent(made_at: datetime | None, sent_at: datetime | None) -> bool:
+    """Return whether a redrive has sent a message again: it has a past that no longer counts."""
+    return made_at is not None and sent_at is not None and sent_at - made_at > RESENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the envelopes of an event say about its deliveries before it came into its queue."""
+
+    attempts: int = 0
+    """How often it was delivered to the function."""
+    transfers: int = 0
+    """In how many of these the bytes of an object were transferred in vain."""
+    sent_at: datetime | None = None
+    """When a queue first got it, if the function has sent it again since."""
+
+    def after(self, earlier: "History") -> "History":
+        """Return this history, continued backwards by what an inner envelope says."""
+        return History(
+            attempts=self.attempts + earlier.attempts,
+            transfers=self.transfers + earlier.transfers,
+            sent_at=earlier.sent_at or self.sent_at,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A part of an invocation that succeeds or fails by itself."""
@@ -145,22 +179,9 @@ class Message:
     """What could not be read. It fails the message and does not stop the message's changes."""
     event: object = field(default=None, compare=False)
     """The event without envelopes. It is kept if the message fails for good."""
-    attempts: int = field(default=0, compare=False)
-    """Deliveries of the event before it came into its queue, as its envelopes count them."""
+    history: History = field(default=History(), compare=False)
     receipt: Receipt | None = None
     """None if the message does not come from a queue."""
-
-    def within(self, scope: Scope) -> "Message":
-        """Return the message with an error for each change outside the scope."""
-        changes: list[Change] = []
-        errors = list(self.errors)
-        for change in self.changes:
-            try:
-                scope.require(change.ref)
-                changes.append(change)
-            except ReplicationError as error:
-                errors.append(error)
-        return replace(self, changes=tuple(changes), errors=tuple(errors))
 
     def causes(self, results: Results) -> tuple[Cause, ...]:
         """Return why the message failed. Empty if it succeeded."""
@@ -180,10 +201,6 @@ class Invocation(ABC):
 
     answers_for_failures: ClassVar[bool] = False
     """Whether the invoker reads in the response what failed, and so keeps no event."""
-
-    def within(self, scope: Scope) -> Self:
-        """Return the invocation with an error for each change outside the scope."""
-        return replace(self, messages=tuple(message.within(scope) for message in self.messages))
 
     @property
     def changes(self) -> list[Change]:
@@ -246,6 +263,11 @@ def reading(what: str) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise unsupported(f"{type(error).__name__} while reading {what}") from error
+
+
+def decoded(key: str) -> str:
+    """Decode a URL-encoded key. Raise ValueError if it is not UTF-8."""
+    return unquote_plus(key, errors="strict")
 
 
 def source_ref(bucket: object, key: object) -> SourceRef:

@@ -7,11 +7,11 @@ URL-encoded, and a `+` is a space. Source: "Event message structure" in S3's use
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote_plus
 
 from replicate.entry.invocation import (
     Change,
     Message,
+    decoded,
     expect,
     reading,
     source_ref,
@@ -63,8 +63,3 @@ def _change(record: object, now: datetime) -> Change:
                 user_deleted=name.startswith("ObjectRemoved:"), occurred_at=occurred_at
             ),
         )
-
-
-def decoded(key: str) -> str:
-    """Decode a URL-encoded key. Raise ValueError if it is not UTF-8."""
-    return unquote_plus(key, errors="strict")

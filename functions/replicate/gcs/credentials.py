@@ -7,8 +7,7 @@ credentials.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -62,7 +61,6 @@ class SecretSource(Protocol):
 class _ThreadState(threading.local):
     """The state of one thread that uses the credentials."""
 
-    deadline: Deadline | None = None
     token: str | None = None
     """The token of the thread's last request."""
 
@@ -77,28 +75,22 @@ class SecretCredentials(Credentials):
     def __init__(
         self,
         secret: SecretSource,
+        deadline: Deadline,
         policy: RetryPolicy,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`deadline` bounds each wait for the secret and for tokens."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._secret = secret
+        self._deadline = deadline
         self._clock = clock
         self._session = requests.Session()
-        self._transport = _TokenTransport(self._session, policy, self._deadline)
+        self._transport = _TokenTransport(self._session, policy, deadline)
         self._lock = threading.RLock()
         self._thread = _ThreadState()
         self._text = ""
         self._inner: Credentials | None = None
         self._read_again_at = 0.0
-
-    @contextmanager
-    def within(self, deadline: Deadline) -> Iterator[None]:
-        """Let this thread wait for the secret and for tokens until `deadline` at most."""
-        self._thread.deadline = deadline
-        try:
-            yield
-        finally:
-            self._thread.deadline = None
 
     @property
     def universe_domain(self) -> str:
@@ -182,7 +174,7 @@ class SecretCredentials(Credentials):
 
     def _recheck_secret(self) -> None:
         """Read the secret again. Keep the credentials while Secrets Manager is unavailable."""
-        deadline = Deadline(self._deadline().limit(RECHECK_TIMEOUT_S))
+        deadline = Deadline(self._deadline.limit(RECHECK_TIMEOUT_S))
         try:
             self._load(self._secret.read(deadline))
         except (UnavailableError, OutOfTimeError):  # out of RECHECK_TIMEOUT_S
@@ -197,7 +189,7 @@ class SecretCredentials(Credentials):
         Raise OutOfTimeError.
         """
         try:
-            text = self._secret.read(self._deadline())
+            text = self._secret.read(self._deadline)
         except UnavailableError as error:
             raise CredentialsError(error.message) from None
         return self._load(text)
@@ -210,9 +202,6 @@ class SecretCredentials(Credentials):
             self.token = None
         return self._inner
 
-    def _deadline(self) -> Deadline:
-        return self._thread.deadline or Deadline(RECHECK_TIMEOUT_S)
-
 
 class _TokenTransport(transport.Request):
     """The transport of google-auth, bounded by the invocation's deadline.
@@ -220,9 +209,7 @@ class _TokenTransport(transport.Request):
     It raises transient errors itself. google-auth would retry them without a deadline.
     """
 
-    def __init__(
-        self, session: requests.Session, policy: RetryPolicy, deadline: Callable[[], Deadline]
-    ) -> None:
+    def __init__(self, session: requests.Session, policy: RetryPolicy, deadline: Deadline) -> None:
         self._request = Request(session)
         self._policy = policy
         self._deadline = deadline
@@ -240,7 +227,7 @@ class _TokenTransport(transport.Request):
 
         Raise CredentialsError, DestinationUnavailableError, OutOfTimeError.
         """
-        timeout = self._deadline().limit(min(TOKEN_TIMEOUT_S, self._policy.io_timeout_s))
+        timeout = self._deadline.limit(min(TOKEN_TIMEOUT_S, self._policy.io_timeout_s))
         try:
             response = self._request(url, method, body, headers, timeout=timeout)
         except exceptions.TransportError as error:

@@ -12,12 +12,15 @@ from replicate.errors import (
     DestinationChangedError,
     DestinationForbiddenError,
     DestinationUnavailableError,
+    IntegrityError,
 )
 from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
+from replicate.gcs.compressed_upload import CompressedUpload
 from replicate.gcs.errors import translate_errors, translate_malformed, watch
 from replicate.gcs.resumable_upload import ResumableUpload
+from replicate.gcs.streamed_upload import StreamedUpload
 from replicate.protocol.checksums import combined_crc32c, encode_crc32c
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
@@ -26,6 +29,7 @@ from replicate.protocol.ports import GatedBody
 from replicate.retry import RetryPolicy, retrying
 
 T = TypeVar("T")
+U = TypeVar("U", bound=ResumableUpload)
 
 PATCH_DELAYS = 10
 """How many times longer the waits between attempts of a patch are: seconds.
@@ -78,6 +82,41 @@ class GcsDestination:
         if body.size <= ONE_REQUEST_BYTES:
             return self._write_at_once(name, attributes, body, precondition, storage_class)
 
+        upload = self._upload(StreamedUpload, name, attributes, body, precondition, storage_class)
+        return self._run(upload, name, attributes, body, precondition)
+
+    def write_compressed(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> tuple[Replica, int]:
+        """See `Destination.write_compressed`."""
+        upload = self._upload(CompressedUpload, name, attributes, body, precondition, storage_class)
+        written = self._run(upload, name, attributes, body, precondition)
+        expected = (encode_crc32c(body.crc32c), body.size)
+        if (written.crc32c, written.size) != expected:
+            self.delete(name, Precondition(written.generation))
+            raise IntegrityError(
+                f"GCS made other bytes of the compressed ones of {self._naming.uri(name)}: CRC32C"
+                f" and size {(written.crc32c, written.size)} instead of {expected}. The object was"
+                " deleted. Try again. If the error stays, set COMPRESS_EGRESS to false."
+            )
+        return written, upload.bytes_sent
+
+    def _upload(
+        self,
+        kind: type[U],
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+        storage_class: str | None,
+    ) -> U:
+        """Return an upload that opens its session when it runs."""
+
         def open_session(blob: Blob, timeout: float) -> str:
             resource.describe(blob, attributes, storage_class)
             session_uri: str = blob.create_resumable_upload_session(
@@ -89,7 +128,7 @@ class GcsDestination:
             )
             return session_uri
 
-        upload = ResumableUpload(
+        return kind(
             name=name,
             uri=self._naming.uri(name),
             attributes=attributes,
@@ -100,6 +139,15 @@ class GcsDestination:
             deadline=self._deadline,
             policy=self._policy,
         )
+
+    def _run(
+        self,
+        upload: ResumableUpload,
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+    ) -> Replica:
         try:
             return upload.run()
         except DestinationChangedError as lost:
@@ -335,7 +383,6 @@ class GcsDestination:
             with (
                 watch(self._client.circuit, self._deadline) as timeout,
                 translate_errors(self._naming.uri("")),
-                self._client.credentials.within(self._deadline),
                 self._client.bucket_to_read(name) as bucket,
                 translate_malformed(),
             ):
@@ -350,7 +397,6 @@ class GcsDestination:
         with (
             watch(self._client.circuit, self._deadline, at_least_s=at_least_s) as timeout,
             translate_errors(uri),
-            self._client.credentials.within(self._deadline),
         ):
             return request(self._client.bucket(self._naming.bucket), timeout)
 

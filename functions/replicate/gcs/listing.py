@@ -82,7 +82,7 @@ class GcsListing:
         """Translate errors of a listing. A refusal names the missing permission."""
         uri = self._naming.uri("")
         try:
-            with translate_errors(uri), self._client.credentials.within(self._deadline):
+            with translate_errors(uri):
                 yield
         except DestinationForbiddenError as error:
             raise DestinationForbiddenError(

@@ -1,20 +1,16 @@
-"""Upload one stream of any length in one resumable session, with constant memory.
+"""Send the bytes of one object into one resumable session.
 
 google-cloud-storage opens the session. Its own upload method is not used: it holds each chunk in
-memory, cannot wait for the source's checksum, and cannot cancel the session.
-
-One PUT streams all bytes except the tail, which has at most 256 KiB. A second PUT sends the tail
-when the bytes have matched the source's checksum. It carries the CRC32C of the whole object, so GCS
-refuses an object with other bytes before it becomes visible. A broken upload is resumed at the
-offset that GCS reports. The bytes that GCS did not store are read from S3 again, so none are kept
-in memory.
+memory, cannot wait for the source's checksum, and cannot cancel the session. A broken upload is
+resumed at the offset that GCS reports. The bytes that GCS did not store are read from S3 again.
 
 Source: "Resumable uploads" in GCS's documentation.
 """
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sized
 from http import HTTPStatus
 from typing import Any
 
@@ -23,7 +19,6 @@ import requests
 from replicate.breaker import Circuit
 from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
 from replicate.gcs.errors import MALFORMED, from_response, malformed, unreachable, watch
-from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.model import Attributes, Replica
 from replicate.protocol.ports import GatedBody
@@ -32,13 +27,6 @@ from replicate.retry import Backoff, RetryPolicy, retrying
 QUANTUM = 256 * 1024
 """GCS stores multiples of this, except at the end of an object. Source: "Resumable uploads"."""
 
-BUFFER_BYTES = 1024 * 1024
-"""Size of the one buffer between S3 and GCS. With it a copy of any size takes 86 MiB of memory.
-
-A larger buffer does not save calls, because Python's `ssl` reads at most one TLS record of 16 KiB
-in a call. Source: docs/PERFORMANCE.md.
-"""
-
 _RANGE = re.compile(r"bytes=0-(\d+)")
 
 
@@ -46,7 +34,7 @@ class _SessionGoneError(Exception):
     """GCS does not have the session: it expired, or was never stored."""
 
 
-class ResumableUpload:
+class ResumableUpload(ABC):
     """One upload of one body. If `response_lost`, it may have succeeded without a response."""
 
     def __init__(
@@ -72,9 +60,7 @@ class ResumableUpload:
         self._deadline = deadline
         self._policy = policy
         self._size = body.size
-        self._tail_offset = (self._size - 1) // QUANTUM * QUANTUM
         self._session = ""
-        self._tail: memoryview | None = None
         self.response_lost = False
 
     def run(self) -> Replica:
@@ -106,8 +92,7 @@ class ResumableUpload:
         stored = 0
         while True:
             try:
-                send = self._send_body if stored < self._tail_offset else self._send_tail
-                state = send(stored)
+                state = self._send_from(stored)
             except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
                 state = retrying(self._query_status, self._policy, self._deadline)
@@ -117,29 +102,18 @@ class ResumableUpload:
                 backoff.progressed()
             stored = state
 
-    def _send_body(self, offset: int) -> int | Replica:
-        """Stream the bytes from `offset` to the tail in one request."""
-        self._body.rewind(offset)
-        state = self._put(
-            _RequestBody(self._body, self._tail_offset - offset, self._deadline),
-            {"Content-Range": f"bytes {offset}-{self._tail_offset - 1}/{self._size}"},
-        )
-        if state == 0:
-            raise DestinationUnavailableError(f"GCS stored no bytes of {self._uri}. Try again.")
-        return state
+    @abstractmethod
+    def _send_from(self, offset: int) -> int | Replica:
+        """Send bytes from `offset` on in one request. Complete the upload with the last ones.
 
-    def _send_tail(self, offset: int) -> int | Replica:
-        """Verify all bytes and send the tail. This makes the object visible."""
-        tail = self._verified_tail()[offset - self._tail_offset :]
-        sent = f"{offset}-{self._size - 1}" if tail else "*"
+        Return how many bytes GCS has stored, or the object if it is complete. Before the last
+        request every byte is read, and verified.
+        """
+
+    def _complete(self, data: Sized, sent: str, headers: Mapping[str, str]) -> int | Replica:
+        """Send the last request. Without a response the object may be complete."""
         try:
-            return self._put(
-                bytes(tail),
-                {
-                    "Content-Range": f"bytes {sent}/{self._size}",
-                    "X-Goog-Hash": f"crc32c={encode_crc32c(self._body.crc32c)}",
-                },
-            )
+            return self._put(data, {"Content-Range": f"bytes {sent}/{self._size}", **headers})
         except DestinationUnavailableError:
             self.response_lost = True
             raise
@@ -158,10 +132,7 @@ class ResumableUpload:
             raise _SessionGoneError from None
 
     def _put(
-        self,
-        data: "_RequestBody | bytes",
-        headers: Mapping[str, str],
-        at_least_s: float | None = None,
+        self, data: Sized, headers: Mapping[str, str], at_least_s: float | None = None
     ) -> int | Replica:
         """Send one request to the session and parse its response."""
         if at_least_s is None:
@@ -169,9 +140,7 @@ class ResumableUpload:
         with watch(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
             return self._parse(self._send(data, headers, timeout))
 
-    def _send(
-        self, data: "_RequestBody | bytes", headers: Mapping[str, str], timeout: float
-    ) -> requests.Response:
+    def _send(self, data: Sized, headers: Mapping[str, str], timeout: float) -> requests.Response:
         try:
             return self._http.put(
                 self._session,
@@ -211,16 +180,6 @@ class ResumableUpload:
         except MALFORMED as error:
             raise malformed(error) from None
 
-    def _verified_tail(self) -> memoryview:
-        """Return the tail. Raise IntegrityError if the bytes do not match their checksum."""
-        if self._tail is None:
-            self._body.rewind(self._tail_offset)
-            tail = memoryview(bytearray(self._size - self._tail_offset))
-            self._body.readinto(tail)
-            self._body.verify()
-            self._tail = tail
-        return self._tail
-
     def _cancel(self) -> None:
         """Cancel the session. GCS keeps an open one for a week, without a visible object.
 
@@ -229,31 +188,3 @@ class ResumableUpload:
         """
         with contextlib.suppress(requests.RequestException, OSError):
             self._http.delete(self._session, headers={"Content-Length": "0"}, timeout=MARGIN_S / 2)
-
-
-class _RequestBody:
-    """The body of one PUT. It is read from the source while `requests` sends it.
-
-    It is an iterable with a length. From a file `requests` would read pieces of 16 KiB.
-    """
-
-    def __init__(self, body: GatedBody, size: int, deadline: Deadline) -> None:
-        self._body = body
-        self._size = size
-        self._deadline = deadline
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[memoryview]:
-        """Yield slices of one buffer. Each slice is sent before the next one is read."""
-        buffer = memoryview(bytearray(min(BUFFER_BYTES, self._size)))
-        left = self._size
-        while left:
-            self._deadline.require()
-            piece = buffer[: min(left, len(buffer))]
-            piece = piece[: self._body.readinto(piece)]
-            if not piece:
-                return  # too few bytes: the request fails, and `verify` raises IntegrityError
-            yield piece
-            left -= len(piece)

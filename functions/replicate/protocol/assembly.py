@@ -18,14 +18,17 @@ from replicate.errors import (
 )
 from replicate.protocol.checksums import (
     UNCHECKED,
+    CommitGate,
     PartGate,
     RangeChecksum,
     combined_crc32c,
     mismatch,
     range_checksum,
 )
+from replicate.protocol.compression import Probe, may_shrink
 from replicate.protocol.model import (
     Attributes,
+    Copied,
     Precondition,
     Replica,
     SourceObject,
@@ -42,13 +45,16 @@ from replicate.protocol.parts import (
     staging_folder,
     version_digest,
 )
-from replicate.protocol.ports import Destination, Parallel, Source, Stop
+from replicate.protocol.ports import Body, CompressedSize, Destination, Parallel, Source, Stop
 
 RANGE = "s3-staged-range"
 """Custom metadata of a staged object: the bytes of the source that it holds, `start-end`."""
 
 RECORD = "s3-staged-checksum"
 """Custom metadata of a staged object: the checksum record of its bytes, in base64."""
+
+SENT = "s3-staged-sent"
+"""Custom metadata of a staged object that travelled compressed, whole or in part: bytes sent."""
 
 MAX_RECORD_BYTES = 7 * 1024
 """GCS accepts 8 KiB of custom metadata. Source: "Cloud Storage quotas and limits"."""
@@ -86,6 +92,8 @@ class Assembler:
     """The names of staged objects begin with it."""
     sizes: Sizes
     in_parallel: Parallel
+    compressed_size: CompressedSize | None = None
+    """Tells which bytes are sent compressed; without it none are."""
 
     def job(
         self,
@@ -128,8 +136,8 @@ class Assembler:
 
     def copy(
         self, job: Job, name: str, attributes: Attributes, precondition: Precondition
-    ) -> tuple[Replica, str]:
-        """Copy a whole object in this invocation. Return it, and what verified it.
+    ) -> Copied:
+        """Copy a whole object in this invocation.
 
         Parts stay staged after an error, so that a retry uses them, unless their version is gone.
         """
@@ -149,13 +157,58 @@ class Assembler:
 
     def join_slices(
         self, job: Job, name: str, attributes: Attributes, precondition: Precondition
-    ) -> tuple[Replica, str]:
-        """Join all staged slices under the final name. Return the object, and what verified it.
+    ) -> Copied:
+        """Join all staged slices under the final name.
 
         Raise DestinationChangedError when a slice is missing or a precondition fails.
         """
         nodes = self._groups(job) if job.cut.slices > MAX_COMPONENTS else self._slices(job)
         return self._commit(job, name, attributes, precondition, nodes)
+
+    def probe(self, source: SourceObject, body: Body, size: int) -> Probe | None:
+        """Find out whether `size` bytes of an object should be sent compressed; None: no need.
+
+        What is returned is to be read instead of `body`.
+        """
+        if self.compressed_size is None or source.size < self.sizes.compress_from:
+            return None
+        if not may_shrink(source):
+            return None
+        return Probe(body, size, self.compressed_size)
+
+    def names_of_whole(
+        self, source: SourceObject, name: str, storage_class: str | None
+    ) -> StagedNames | None:
+        """Return the names under which one stream is staged; None if it cannot be staged."""
+        if self.destination.staging_obstacle():
+            return None
+        folder = staging_folder(self.prefix, version_digest(source), name)
+        return StagedNames(folder, Cut(source.size, source.size, 1), storage_class)
+
+    def copy_compressed(
+        self,
+        names: StagedNames,
+        gate: CommitGate,
+        name: str,
+        attributes: Attributes,
+        precondition: Precondition,
+    ) -> Copied:
+        """Copy an object in one compressed stream, by way of a staged object.
+
+        The staged object is of no use to another run, so it is described by nothing.
+        """
+        sent = 0
+
+        def create() -> Replica:
+            nonlocal sent
+            staged, sent = self.destination.write_compressed(
+                names.whole, _described(), gate, Precondition(0), names.storage_class
+            )
+            return staged
+
+        staged = self._use(names.whole, lambda _: False, create)
+        written = self._join(name, attributes, [staged], precondition, names.storage_class)
+        return Copied(written, gate.verified_by, sent)
 
     def sweep(self, folder: str) -> None:
         """Delete the staged objects of one version. Others may delete them at the same time."""
@@ -174,14 +227,20 @@ class Assembler:
 
     def _stage_part(self, job: Job, number: int, stop: Stop) -> Replica:
         name, span = job.names.part(number), job.cut.part(number)
-        return self._use(job, name, span, lambda: self._send_part(job, name, span, stop))
+        return self._use(
+            name,
+            lambda staged: _is_staged(job, staged, span),
+            lambda: self._send_part(job, name, span, stop),
+        )
 
-    def _use(self, job: Job, name: str, span: Span, create: Callable[[], Replica]) -> Replica:
+    def _use(
+        self, name: str, is_right: Callable[[Replica], bool], create: Callable[[], Replica]
+    ) -> Replica:
         """Return the staged object if it is right, else create it. Raise LostRaceError."""
         attempts = ATTEMPTS
         while True:
             staged = self.destination.head(name)
-            if staged is not None and _is_staged(job, staged, span):
+            if staged is not None and is_right(staged):
                 return staged
             try:
                 if staged is not None:
@@ -200,28 +259,44 @@ class Assembler:
         def create() -> Replica:
             components = stage_components()
             record = job.checksum.join(_records(job, components)) if job.checksum else b""
-            described = _described(span, record)
+            described = _described(span, record, _sent(components))
             return self.destination.compose(
                 name, described, components, Precondition(0), job.storage_class
             )
 
-        return self._use(job, name, span, create)
+        return self._use(name, lambda staged: _is_staged(job, staged, span), create)
 
     def _send_part(self, job: Job, name: str, span: Span, stop: Stop) -> Replica:
         """Copy one range into a staged object. Its checksum is known, and recorded, afterwards."""
         with self.source.open(job.source.ref, job.source, span) as body:
             if body is None:
                 raise SourceChangedError
-            gate = PartGate(body, span.size, job.checksum, stop)
+            probe = self.probe(job.source, body, span.size)
+            gate = PartGate(probe or body, span.size, job.checksum, stop)
+            if probe and probe.shrinks:
+                return self._send_compressed(job, name, span, gate)
             attributes = _described(span)
             written = self.destination.write(
                 name, attributes, gate, Precondition(0), job.storage_class
             )
         if not _needs_record(job):
             return replace(written, attributes=attributes)
-        attributes = _described(span, gate.record)
-        recorded = self.destination.patch(name, attributes, written)
-        return replace(recorded, attributes=attributes)
+        return self._describe(written, _described(span, gate.record))
+
+    def _send_compressed(self, job: Job, name: str, span: Span, gate: PartGate) -> Replica:
+        """Send one range as gzip. It says which range it is only after its bytes were compared.
+
+        So a part that a killed run left with other bytes is never used.
+        """
+        written, sent = self.destination.write_compressed(
+            name, _described(), gate, Precondition(0), job.storage_class
+        )
+        record = gate.record if _needs_record(job) else b""
+        return self._describe(written, _described(span, record, sent))
+
+    def _describe(self, written: Replica, attributes: Attributes) -> Replica:
+        described = self.destination.patch(written.name, attributes, written)
+        return replace(described, attributes=attributes)
 
     def _slices(self, job: Job) -> list[Replica]:
         return self.in_parallel(
@@ -266,18 +341,30 @@ class Assembler:
         attributes: Attributes,
         precondition: Precondition,
         nodes: Sequence[Replica],
-    ) -> tuple[Replica, str]:
+    ) -> Copied:
         """Check the whole object, and make it visible."""
         verified_by = self._verify(job, nodes)
+        written = self._join(name, attributes, nodes, precondition, job.storage_class)
+        return Copied(written, verified_by, _sent(nodes))
+
+    def _join(
+        self,
+        name: str,
+        attributes: Attributes,
+        nodes: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None,
+    ) -> Replica:
+        """Make the object visible. Raise IntegrityError if GCS joined its parts to other bytes."""
         crc32c = combined_crc32c([(node.crc32c, node.size) for node in nodes])
-        written = self.destination.compose(name, attributes, nodes, precondition, job.storage_class)
-        if written.crc32c != crc32c or written.size != job.source.size:
+        written = self.destination.compose(name, attributes, nodes, precondition, storage_class)
+        if written.crc32c != crc32c or written.size != sum(node.size for node in nodes):
             self._discard(written)
             raise IntegrityError(
-                f"GCS joined the parts of {job.source.ref.uri} to other bytes: CRC32C"
-                f" {written.crc32c} instead of {crc32c}. The object was deleted. Try again."
+                f"GCS joined the parts of {name!r} to other bytes: CRC32C {written.crc32c} instead"
+                f" of {crc32c}. The object was deleted. Try again."
             )
-        return written, verified_by
+        return written
 
     def _verify(self, job: Job, nodes: Sequence[Replica]) -> str:
         """Verify all parts: the commit gate. Raise IntegrityError unless all bytes match."""
@@ -333,10 +420,22 @@ def _is_staged(job: Job, staged: Replica, span: Span) -> bool:
     )
 
 
-def _described(span: Span, record: bytes = b"") -> Attributes:
-    metadata = {RANGE: f"{span.start}-{span.end}"}
+def _sent(nodes: Sequence[Replica]) -> int:
+    """Return how many bytes were sent for staged objects: those of a plain one are its size."""
+    return sum(int(node.attributes.metadata.get(SENT, node.size)) for node in nodes)
+
+
+def _described(
+    span: Span | None = None, record: bytes = b"", sent: int | None = None
+) -> Attributes:
+    """Describe a staged object. Without a span it is not known to be right."""
+    metadata: dict[str, str] = {}
+    if span:
+        metadata[RANGE] = f"{span.start}-{span.end}"
     if record:
         metadata[RECORD] = base64.b64encode(record).decode()
+    if span and sent not in {None, span.size}:
+        metadata[SENT] = str(sent)
     return Attributes(
         content_type="application/octet-stream",
         cache_control=None,

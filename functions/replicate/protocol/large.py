@@ -129,12 +129,10 @@ class LargeCopy:
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
-            written, verified_by = self._assembler.join_slices(
-                job, name, wanted.attributes, planned.precondition
-            )
+            copied = self._assembler.join_slices(job, name, wanted.attributes, planned.precondition)
         except LostRaceError:
             return None
-        reason = reason_to_write(ref, found)
+        written, reason = copied.replica, reason_to_write(ref, found)
         current = self._source.head(ref)
         if current != source:
             if current is None and reason is not Reason.OVERWRITTEN:
@@ -148,7 +146,8 @@ class LargeCopy:
             source=source,
             replica=written,
             bytes_copied=source.size,
-            verified_by=VerifiedBy(verified_by, "crc32c"),
+            bytes_sent=copied.bytes_sent,
+            verified_by=VerifiedBy(copied.verified_by, "crc32c"),
             fields_dropped=wanted.dropped,
         )
 

@@ -3,7 +3,6 @@
 docs/GUARANTEES.md lists all fields.
 """
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -11,7 +10,7 @@ from enum import StrEnum
 from unicodedata import category
 
 from replicate.errors import InvalidNameError
-from replicate.protocol.model import Attributes, Replica, SourceObject, SourceRef
+from replicate.protocol.model import Attributes, SourceObject, SourceRef
 
 PROVENANCE = "s3-source-"
 """Prefix of the custom metadata that identifies the source version.
@@ -222,24 +221,6 @@ def is_replica_of(metadata: Mapping[str, str], ref: SourceRef) -> bool:
         metadata.get(PROVENANCE + "bucket") == ref.bucket
         and metadata.get(PROVENANCE + "key") == ref.key
     )
-
-
-def checksums_differ(source: SourceObject, replica: Replica) -> bool:
-    """Return whether a checksum that both sides state proves that the bytes differ.
-
-    The provenance says which version was copied. It says nothing about what others did since, or
-    about an object that has the metadata of a replica and other bytes.
-    """
-    crc32c = [
-        checksum.value
-        for checksum in source.checksums
-        if checksum.algorithm == "CRC32C" and not checksum.composite
-    ]
-    if crc32c and crc32c[0] != replica.crc32c:
-        return True
-    if not source.etag_is_md5 or replica.md5 is None:
-        return False
-    return base64.b64decode(replica.md5).hex() != source.etag
 
 
 def _stored_encoding(value: str | None) -> str | None:

@@ -176,6 +176,15 @@ class VerifiedBy:
     destination: str
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """An object that was copied, the source's checksum that verified it, and the bytes sent."""
+
+    replica: Replica
+    verified_by: str
+    bytes_sent: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """How one change ended, and the state of both sides that it leaves behind."""
@@ -188,6 +197,8 @@ class Result:
     replica: Replica | None
     bytes_copied: int = 0
     """Bytes written to GCS by this run; more than the object's size if a race was lost."""
+    bytes_sent: int = 0
+    """Bytes that these took on their way: fewer if they travelled compressed."""
     verified_by: VerifiedBy
     fields_dropped: tuple[str, ...] = ()
     """Metadata of the source that GCS cannot hold and the replica does not have, by name."""

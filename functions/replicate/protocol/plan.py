@@ -1,5 +1,6 @@
 """The decision: compare what both sides hold and plan the next step. Pure functions."""
 
+import base64
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -118,7 +119,7 @@ def _keep(
         return Done(Reason.EXISTS, fit.dropped)
     if policy.overwrite is Overwrite.OWN:
         _require_own(ref, replica)
-    if replica.size != source.size or mapping.checksums_differ(source, replica):
+    if replica.size != source.size or _checksums_differ(source, replica):
         return None
     if replica.attributes == fit.attributes:  # they include the provenance
         return Done(Reason.CURRENT, fit.dropped)
@@ -148,6 +149,24 @@ def _require_own(ref: SourceRef, replica: Replica) -> None:
             f"The object {replica.name} in GCS is not a replica of {ref.uri}, and Overwrite=own"
             " keeps it. Delete it, or give the replica its own bucket or prefix."
         )
+
+
+def _checksums_differ(source: SourceObject, replica: Replica) -> bool:
+    """Return whether a checksum that both sides state proves that the bytes differ.
+
+    The provenance says which version was copied. It says nothing about what others did since, or
+    about an object that has the metadata of a replica and other bytes.
+    """
+    crc32c = [
+        checksum.value
+        for checksum in source.checksums
+        if checksum.algorithm == "CRC32C" and not checksum.composite
+    ]
+    if crc32c and crc32c[0] != replica.crc32c:
+        return True
+    if not source.etag_is_md5 or replica.md5 is None:
+        return False
+    return base64.b64decode(replica.md5).hex() != source.etag
 
 
 def _same_bytes(source: SourceObject, replica: Replica) -> bool:

@@ -68,6 +68,13 @@ class Source(Layouts, Protocol):
         """
 
 
+class CompressedSize(Protocol):
+    """Compresses bytes to find out whether that pays."""
+
+    def __call__(self, data: memoryview) -> int:
+        """Return how many bytes these bytes take when they travel compressed."""
+
+
 class GatedBody(Protocol):
     """A body behind the commit gate: it knows whether the bytes that it passed on were right."""
 
@@ -110,6 +117,20 @@ class Destination(Protocol):
         storage_class: str | None = None,
     ) -> Replica:
         """Make bytes and attributes visible together, after `body.verify()` has returned."""
+
+    def write_compressed(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> tuple[Replica, int]:
+        """Write as `write` does, and send the bytes as gzip. Return how many bytes were sent, too.
+
+        Other bytes may be visible until they are found to be wrong, or longer if the function is
+        killed. So this is for staged objects only.
+        """
 
     def compose(
         self,

@@ -24,6 +24,7 @@ from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, Kind
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
+    Copied,
     Expectation,
     Precondition,
     Reason,
@@ -81,7 +82,9 @@ class Replicator:
         if the source is gone; it also tells an event, which must be kept, from a request. Raise
         ReplicationError.
         """
-        run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
+        name = self.naming.name(ref)
+        uri = self.naming.uri(name)
+        run = _Run(ref=ref, name=name, uri=uri, started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
             return self._in_progress(run, Reason.RUNNING, running)
         is_read = expectation is not Expectation.NEW
@@ -164,16 +167,16 @@ class Replicator:
             copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
             run.staged.discard(job.names.folder)
         elif body is not None:
-            copied = self._stream(plan, body, run.name, storage_class)
+            copied = self._stream(plan, body, run, storage_class)
         else:
             with self.source.open(source.ref, source) as opened:
                 if opened is None:
                     raise SourceChangedError
-                copied = self._stream(plan, opened, run.name, storage_class)
-        written, verified_by = copied
-        run.record_write(plan.reason, VerifiedBy(verified_by, "crc32c"), source.size)
+                copied = self._stream(plan, opened, run, storage_class)
+        verified_by = VerifiedBy(copied.verified_by, "crc32c")
+        run.record_write(plan.reason, verified_by, source.size, copied.bytes_sent)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
-        return replace(written, attributes=plan.attributes)
+        return replace(copied.replica, attributes=plan.attributes)
 
     def _sweep(self, run: "_Run") -> None:
         """Delete the parts that this run has staged and not joined, because another run was faster.
@@ -185,14 +188,24 @@ class Replicator:
                 with suppress(ReplicationError):
                     self.assembler.sweep(folder)
 
-    def _stream(
-        self, plan: Copy, body: Body, name: str, storage_class: str | None
-    ) -> tuple[Replica, str]:
-        gate = CommitGate(body, self.source)
+    def _stream(self, plan: Copy, body: Body, run: "_Run", storage_class: str | None) -> Copied:
+        """Copy in one stream: compressed and by way of a staged object, if that pays."""
+        source = plan.source
+        probe = self.assembler and self.assembler.probe(source, body, source.size)
+        gate = CommitGate(probe or body, self.source)
+        if self.assembler and probe and probe.shrinks:
+            names = self.assembler.names_of_whole(source, run.name, storage_class)
+            if names:
+                run.staged.add(names.folder)
+                copied = self.assembler.copy_compressed(
+                    names, gate, run.name, plan.attributes, plan.precondition
+                )
+                run.staged.discard(names.folder)
+                return copied
         written = self.destination.write(
-            name, plan.attributes, gate, plan.precondition, storage_class
+            run.name, plan.attributes, gate, plan.precondition, storage_class
         )
-        return written, gate.verified_by
+        return Copied(written, gate.verified_by, source.size)
 
     def _in_progress(
         self,
@@ -211,11 +224,12 @@ class Replicator:
     ) -> Result:
         return Result(
             ref=run.ref,
-            uri=self.naming.uri(run.name),
+            uri=run.uri,
             reason=run.last_write or plan.reason,
             source=source,
             replica=replica,
             bytes_copied=run.bytes_copied,
+            bytes_sent=run.bytes_sent,
             verified_by=run.verified_by,
             fields_dropped=plan.fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
@@ -236,9 +250,11 @@ class _Run:
 
     ref: SourceRef
     name: str
+    uri: str
     started: float
     last_write: Reason | None = None
     bytes_copied: int = 0
+    bytes_sent: int = 0
     verified_by: VerifiedBy = _BY_FINGERPRINT
     staged: set[str] = field(default_factory=set)
     """Folders of staged objects that no commit of this run has joined."""
@@ -266,12 +282,15 @@ class _Run:
         self._lost_races += 1
         return self._lost_races
 
-    def record_write(self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0) -> None:
+    def record_write(
+        self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0, bytes_sent: int = 0
+    ) -> None:
         """Record a change of the destination. That it was foreign first is not forgotten."""
         if self.last_write is not Reason.FOREIGN_OVERWRITTEN or reason is Reason.DELETED:
             self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
+        self.bytes_sent += bytes_sent
 
 
 def _is_first(plan: Plan) -> bool:

@@ -11,7 +11,7 @@ BATCH = 10
 """Most entries of one request. Source: "ChangeMessageVisibilityBatch" in SQS's API reference."""
 
 _REMEDY = (
-    "Allow the function's role sqs:SendMessage on the dead-letter queue and"
+    "Allow the function's role sqs:SendMessage on the dead-letter queue and on the event queue,"
     " sqs:ChangeMessageVisibility on the event queue, and on their KMS key, if they have one,"
     " kms:GenerateDataKey and kms:Decrypt."
 )
@@ -31,10 +31,16 @@ class SqsQueues:
 
     def keep(self, letter: str, deadline: Deadline) -> None:
         """See `Queues.keep`. A response that is lost may store the letter twice."""
+        self._send(self._failure_queue, letter, 0, deadline)
 
+    def resend(self, message: str, delay_s: int, deadline: Deadline) -> None:
+        """See `Queues.resend`. A response that is lost may store the message twice."""
+        self._send(self._event_queue, message, delay_s, deadline)
+
+    def _send(self, url: str, body: str, delay_s: int, deadline: Deadline) -> None:
         def send() -> None:
             sqs = self._clients.client("sqs", deadline)
-            sqs.send_message(QueueUrl=self._failure_queue, MessageBody=letter)
+            sqs.send_message(QueueUrl=url, MessageBody=body, DelaySeconds=delay_s)
 
         call("SendMessage", send, self._policy, deadline, remedy=_REMEDY)
 

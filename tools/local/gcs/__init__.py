@@ -7,7 +7,7 @@ How a request travels:
 
     http_server             sockets: Werkzeug's requests and responses (messages, body)
     api                     routes: from method and path to an operation
-    uploads                 media, multipart and resumable uploads (multipart, sessions)
+    uploads                 media, multipart and resumable uploads (multipart, sessions, gzip_body)
     objects, media, copies  the other operations of the storage API
     partial                 the `fields` of a response
     oauth                   the token endpoints (keyring, scopes)

@@ -46,6 +46,9 @@ class Fault:
     keep_sources: bool = False  # delete them never
     refuse_other_class: bool = False  # 400 when `destination` names another class than the sources'
 
+    # What it leaves open about compressed chunks of a resumable upload:
+    trust_gzip: bool = False  # store what decodes, filled up with zeros, and compare no checksum
+
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> "Fault":
         """Build a fault from a request to /_local/faults."""

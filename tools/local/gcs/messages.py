@@ -15,6 +15,7 @@ from tools.local.gcs import partial
 from tools.local.gcs.body import Body
 from tools.local.gcs.errors import ApiError, invalid
 from tools.local.gcs.faults import Fault, corrupted
+from tools.local.gcs.gzip_body import inflated
 from tools.local.gcs.preconditions import Preconditions
 
 MAX_JSON_BYTES = 1024 * 1024
@@ -51,13 +52,23 @@ class Request(SansIORequest):
         """The conditions in the query."""
         return Preconditions.parse(self.query)
 
+    @property
+    def is_gzip(self) -> bool:
+        """Whether the body is compressed on its way, whatever the object's own encoding is."""
+        return bool(self.headers.get("Content-Encoding", "").lower() == "gzip")
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body without the encoding that it has on its way."""
+        chunks = self.body.chunks()
+        return inflated(chunks) if self.is_gzip else chunks
+
     def selected(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what `fields` selects of a payload."""
         return partial.pick(self.selection, payload) if self.selection else payload
 
     def content(self, chunks: Iterator[bytes] | None = None) -> Iterator[bytes]:
         """Yield the object's bytes in this request, corrupted where a fault says so."""
-        chunks = self.body.chunks() if chunks is None else chunks
+        chunks = self.chunks() if chunks is None else chunks
         return corrupted(chunks) if self.fault and self.fault.corrupt else chunks
 
     def data(self) -> bytes:

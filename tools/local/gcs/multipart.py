@@ -21,7 +21,7 @@ class Related:
         if not boundary or not request.mimetype.startswith("multipart/"):
             raise _malformed("a multipart/related content type with a boundary is expected")
         delimiter = b"\r\n--" + boundary.encode()
-        self._chunks = request.body.chunks()
+        self._chunks = request.chunks()
         self._end = delimiter + b"--"
         self._buffer = bytearray(b"\r\n")  # so that the first delimiter is like any other
         self._until(delimiter + b"\r\n")
@@ -39,6 +39,8 @@ class Related:
                 del self._buffer[:ready]
             self._more()
         yield bytes(self._buffer[:end])
+        for _ in self._chunks:  # so that the end of a compressed body is checked, too
+            pass
 
     def _headers(self) -> bytes:
         """Take a part's headers, of which there may be none."""

@@ -1,6 +1,9 @@
 """The three ways to upload an object: media, multipart, resumable."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
@@ -8,12 +11,13 @@ from urllib.parse import urlencode
 from tools.local.gcs import checksums, metadata
 from tools.local.gcs.checksums import Checksum
 from tools.local.gcs.errors import invalid, not_found
+from tools.local.gcs.gzip_body import anything
 from tools.local.gcs.messages import Request, Response, empty_response, resource_response
 from tools.local.gcs.multipart import Related
 from tools.local.gcs.preconditions import integer
 from tools.local.gcs.service import Service
 from tools.local.gcs.sessions import ContentRange, Session, UploadSpec, cancelled
-from tools.local.gcs.spool import Content
+from tools.local.gcs.spool import CHUNK_BYTES, Content
 from tools.local.gcs.store import StoredObject
 
 
@@ -33,7 +37,7 @@ def insert(service: Service, request: Request, bucket: str) -> Response:
 def _media(service: Service, request: Request, bucket: str) -> Response:
     service.begin(request, "objects.insert", bucket=bucket, name=_name(request, {}))
     resource = {"contentType": request.headers.get("Content-Type", "application/octet-stream")}
-    return _store(service, request, resource, (), request.body.chunks())
+    return _store(service, request, resource, (), request.chunks())
 
 
 def _multipart(service: Service, request: Request, bucket: str) -> Response:
@@ -79,7 +83,8 @@ def _start(service: Service, request: Request, bucket: str) -> Response:
 def put(service: Service, request: Request, bucket: str) -> Response:
     """Serve PUT on a session: bytes, the last bytes, or a query of how many are persisted."""
     session = _session(service, request)
-    content_range = ContentRange.parse(request.headers.get("Content-Range"), request.body.length)
+    length = None if request.is_gzip else request.body.length
+    content_range = ContentRange.parse(request.headers.get("Content-Range"), length)
     request.selection = session.spec.selection
     finishes = session.is_finished_by(content_range)
     is_query = content_range.first is None
@@ -99,12 +104,10 @@ def put(service: Service, request: Request, bucket: str) -> Response:
 def _receive(
     service: Service, request: Request, session: Session, content_range: ContentRange
 ) -> Response:
-    first, end, total = content_range.first or 0, content_range.end, content_range.total
+    end, total = content_range.end, content_range.total
     session.check_total(total)
-    length = request.body.length
-    if length is not None and end is not None and length > end - first:
-        raise invalid("The body has more bytes than its Content-Range.")
-    reached, tail = session.receive(request.content(), content_range)
+    with _content(service, request, content_range) as chunks:
+        reached, tail = session.receive(chunks, content_range)
     if not content_range.completes or reached < (end or 0) or reached < (total or 0):
         return _incomplete(session)
     if total not in {None, reached} or reached < session.persisted:
@@ -113,11 +116,41 @@ def _receive(
     return _finish(service, request, session, reached - len(tail), tail)
 
 
+@contextmanager
+def _content(
+    service: Service, request: Request, content_range: ContentRange
+) -> Iterator[Iterator[bytes]]:
+    """Open the object's bytes in a PUT. A compressed body is checked before any of it is kept."""
+    first, end, length = content_range.first or 0, content_range.end, request.body.length
+    if not request.is_gzip:
+        if length is not None and end is not None and length > end - first:
+            raise invalid("The body has more bytes than its Content-Range.")
+        yield request.content()
+        return
+    if end is None or length is None:
+        raise invalid("A compressed body needs a Content-Range with an end, and Content-Length.")
+    trusts = request.fault and request.fault.trust_gzip
+    chunks = anything(request.body.chunks(), end - first) if trusts else None
+    spool = service.store.spool(md5=False)
+    try:
+        for chunk in request.content(chunks):
+            spool.append(chunk)
+            if spool.size > end - first:
+                break
+        if spool.size != end - first:
+            raise invalid("The body does not decompress to the bytes of its Content-Range.")
+        with spool.path.open("rb") as file:
+            yield iter(partial(file.read, CHUNK_BYTES), b"")
+    finally:
+        spool.discard()
+
+
 def _finish(service: Service, request: Request, session: Session, at: int, tail: bytes) -> Response:
     expected = tuple(checksums.of_headers(request.headers))
-    stored = session.finish(
-        at, tail, lambda content: _commit(service, session.spec, content, expected)
-    )
+    spec = session.spec
+    if request.fault and request.fault.trust_gzip:
+        spec, expected = replace(spec, checksums=()), ()
+    stored = session.finish(at, tail, lambda content: _commit(service, spec, content, expected))
     return resource_response(request, stored)
 
 
