@@ -311,6 +311,23 @@ def test_execution_ends_when_another_large_version_has_replaced_its_own() -> Non
     assert world.replicate().reason is Reason.STARTED, "the message that watches this execution"
 
 
+def test_object_in_parts_needs_no_slices_of_an_execution() -> None:
+    world = World()
+    world.upload(ONE[: SIZES.large_from - 1])
+    ended = world.copy.plan(REF, None)
+    assert isinstance(ended, Result)
+    assert ended.reason is Reason.CREATED
+    assert world.data() == ONE[: SIZES.large_from - 1]
+
+
+def test_large_replica_has_the_storage_class_that_its_source_is_mapped_to() -> None:
+    world = World()
+    world.s3.upload(REF, Upload(data=ONE, checksum="CRC64NVME", storage_class="GLACIER_IR"))
+    replicator = replace(world.replicator, storage_classes={"GLACIER_IR": "COLDLINE"})
+    run_machine(LargeCopy(replicator, world.assembler), REF)
+    assert world.gcs.objects["key"].storage_class == "COLDLINE"
+
+
 def test_no_slice_is_sent_when_the_destination_is_not_as_planned() -> None:
     world = World()
     world.upload(ONE)
