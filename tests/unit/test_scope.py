@@ -142,8 +142,8 @@ def test_each_part_of_the_scope_is_named() -> None:
     scope.require(SourceRef("source", "a/.jpg"))
     for ref, name in (
         (SourceRef("other", "a/.jpg"), "SOURCE_BUCKETS"),
-        (SourceRef("source", "b/.jpg"), "SOURCE_PREFIX"),
-        (SourceRef("source", "a/.png"), "SOURCE_SUFFIX"),
+        (SourceRef("source", "b/.jpg"), r" \(SOURCE_PREFIX\)\.$"),
+        (SourceRef("source", "a/.png"), r" \(SOURCE_SUFFIX\)\.$"),
     ):
         with pytest.raises(SourceNotAllowedError, match=name):
             scope.require(ref)
