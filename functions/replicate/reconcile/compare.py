@@ -11,6 +11,7 @@ from enum import StrEnum
 from replicate.errors import InvalidNameError
 from replicate.protocol.mapping import PROVENANCE, Naming
 from replicate.protocol.model import SourceRef
+from replicate.protocol.plan import Overwrite
 from replicate.reconcile.rows import ReplicaRow, SourceRow
 
 BUCKET, KEY = PROVENANCE + "bucket", PROVENANCE + "key"
@@ -43,7 +44,7 @@ class Verdict(StrEnum):
     UNNAMEABLE = "unnameable"
     STAGED = "staged"
     KEPT = "kept"
-    """It differs, and OVERWRITE=never keeps it so."""
+    """It differs, and OVERWRITE keeps it so: `never` all, `own` what is no replica of the key."""
 
 
 IS_DIFFERENCE = frozenset({Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA, Verdict.FOREIGN})
@@ -62,7 +63,7 @@ class Rules:
     prefix: str = ""
     suffix: str = ""
     """Keys that do not begin or end so are not replicated."""
-    overwrites: bool = True
+    overwrite: Overwrite = Overwrite.CHANGED
 
 
 def compare(source: SourceRow | None, replica: ReplicaRow | None, rules: Rules) -> Verdict:
@@ -111,7 +112,7 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
     verdict = Verdict.DIFFERENT if replica else Verdict.MISSING
     if replica is None and not _is_nameable(source.key, rules):
         verdict = Verdict.UNNAMEABLE
-    elif replica and not rules.overwrites:
+    elif replica and _is_kept(source, replica, rules):
         verdict = Verdict.KEPT
     elif source.storage_class in ARCHIVED_CLASSES:
         verdict = Verdict.ARCHIVED
@@ -121,10 +122,21 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
 
 
 def _without_source(replica: ReplicaRow, rules: Rules) -> Verdict:
-    metadata = replica.metadata
-    if (metadata.get(BUCKET), metadata.get(KEY)) != (rules.bucket, replica.key):
+    if not _is_replica(replica, replica.key, rules):
         return Verdict.FOREIGN
     return Verdict.YOUNG if _is_young(replica.updated, rules) else Verdict.EXTRA
+
+
+def _is_kept(source: SourceRow, replica: ReplicaRow, rules: Rules) -> bool:
+    """Return whether no event changes what is in GCS."""
+    if rules.overwrite is Overwrite.OWN:
+        return not _is_replica(replica, source.key, rules)
+    return rules.overwrite is Overwrite.NEVER
+
+
+def _is_replica(replica: ReplicaRow, key: str, rules: Rules) -> bool:
+    found = replica.metadata
+    return (found.get(BUCKET), found.get(KEY)) == (rules.bucket, key)
 
 
 def _is_nameable(key: str, rules: Rules) -> bool:

@@ -19,6 +19,7 @@ from replicate.errors import (
 )
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
+from replicate.protocol.plan import Overwrite
 from replicate.reconcile import counts, output, runs
 from replicate.reconcile.ports import Journal, Nominations, ReplicaListing, Reports, SourceListing
 from replicate.reconcile.report import Outcome, conclude
@@ -46,7 +47,7 @@ class Reconcile:
     """The source buckets."""
     source_prefix: str = ""
     source_suffix: str = ""
-    overwrites: bool = True
+    overwrite: Overwrite = Overwrite.CHANGED
     replicates_all_deletes: bool = False
 
     def plan(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class Reconcile:
             deadline=self.deadline,
             naming=self.naming,
             suffix=self.source_suffix,
-            overwrites=self.overwrites,
+            overwrite=self.overwrite,
         )
         state = comparer.compare(files, files.plan(), number)
         return {

@@ -9,6 +9,7 @@ from typing import Any
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import SourceRef
+from replicate.protocol.plan import Overwrite
 from replicate.reconcile import runs
 from replicate.reconcile.compare import Rules, Verdict, compare
 from replicate.reconcile.merge import merge
@@ -43,7 +44,7 @@ class Comparer:
     deadline: Deadline
     naming: Naming
     suffix: str
-    overwrites: bool
+    overwrite: Overwrite
 
     def compare(self, files: Files, plan: Plan, number: int) -> ShardState:
         """Continue a shard until its keys or the time end. Return its state, which is stored."""
@@ -68,7 +69,7 @@ class Comparer:
                 cutoff=plan.cutoff,
                 prefix=plan.prefix,
                 suffix=self.suffix,
-                overwrites=self.overwrites,
+                overwrite=self.overwrite,
             )
             tally = Tally(state, plan.bucket, plan.prefix)
             store_at = self.deadline.remaining() - STORE_EVERY_S
