@@ -302,6 +302,21 @@ class GcsDestination:
             lambda: self._with_bucket(uri, test_permissions), self._policy, self._deadline
         )
 
+    def read(self, name: str) -> bytes:
+        """Return all bytes of an object, as they are stored. They are held in memory."""
+
+        def download(blob: Blob, timeout: float) -> bytes:
+            with translate_malformed():
+                return bytes(
+                    blob.download_as_bytes(
+                        raw_download=True, checksum=None, timeout=timeout, retry=None
+                    )
+                )
+
+        return retrying(
+            lambda: self._call(name, download, is_quick=False), self._policy, self._deadline
+        )
+
     def _write_and_retry(
         self,
         name: str,
