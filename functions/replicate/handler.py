@@ -73,10 +73,10 @@ class Function:
     ) -> Invocation:
         """Return the invocation without the messages that are in the dead-letter queue."""
         queues = self._stores.queues
-        failed = (
-            [] if invocation.answers_for_failures else [*failures(invocation.messages, results)]
-        )
-        if queues is None or not failed:
+        if queues is None or invocation.answers_for_failures:
+            return invocation
+        failed = [*failures(invocation.messages, results)]
+        if not failed:
             return invocation
         kept = settle(
             failed,

@@ -3,6 +3,8 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -35,6 +37,7 @@ from replicate.reconcile.ports import Nominations, ReplicaListing, Reports, Sour
 from replicate.retry import DEFAULT_POLICY, TRANSIENT, RetryPolicy
 from replicate.s3.listing import S3Listing
 from replicate.s3.reports import S3Reports
+from replicate.sqs.nominations import SqsNominations
 from tools.local.gcs import objects
 from tools.local.gcs.faults import Fault
 
@@ -294,8 +297,26 @@ def test_reports_are_read_as_they_were_written(reports: Reports) -> None:
 
 
 def test_reports_bucket_that_is_gone_is_a_setting_that_is_wrong(real_adapters: Adapters) -> None:
-    with pytest.raises(SettingsError, match=r"NoSuchBucket.*reports bucket"):
-        real_adapters.reports("no-such-bucket").write("a", b"", "text/plain")
+    reports = real_adapters.reports("no-such-bucket")
+    with pytest.raises(SettingsError, match=r"^PutObject was .*NoSuchBucket.*reports bucket"):
+        reports.write("a", b"", "text/plain")
+    with pytest.raises(SettingsError, match=r"s3://no-such-bucket/a\b.*NoSuchB.*s3:PutObject"):
+        reports.write_stream("a", iter([]), "text/plain")
+
+
+def test_browsers_are_told_what_kind_of_text_a_report_is(
+    real_adapters: Adapters, clouds: Clouds
+) -> None:
+    bucket = f"reports-{uuid.uuid4().hex}"
+    clouds.s3.create_bucket(Bucket=bucket)
+    reports = real_adapters.reports(bucket)
+
+    reports.write("report.html", b"", "text/html")
+    reports.write_stream("lines.csv", iter([b"1"]), "text/csv")
+
+    names = ("report.html", "lines.csv")
+    heads = [clouds.s3.head_object(Bucket=bucket, Key=name) for name in names]
+    assert [head["ContentType"] for head in heads] == ["text/html", "text/csv"]
 
 
 @pytest.mark.parametrize(
@@ -342,3 +363,28 @@ def test_nominations_are_events_that_name_their_keys(
     sqs.close()
     assert sorted(body["key"] for body in bodies) == sorted(ref.key for ref in refs)
     assert {body["bucket"] for body in bodies} == {"source"}
+
+
+def test_nominations_that_sqs_does_not_accept_are_sent_again_without_the_others(
+    real_adapters: Adapters,  # noqa: ARG001 - sets credentials
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
+    answers = [(200, json.dumps(answer).encode()) for answer in (refused, {}, refused)]
+    with (
+        serve_responses(*answers) as server,
+        closing(AwsClients(REGION, DEFAULT_POLICY)) as clients,
+    ):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", server.url)
+        policy = replace(DEFAULT_POLICY, attempts=2, first_delay_s=0.01)
+        nominations = SqsNominations(clients, Deadline(10), policy, "http://events")
+        refs = [SourceRef("source", key) for key in "abc"]
+
+        nominations.send(refs)
+        with pytest.raises(UnavailableError, match=r"not accept 1 nominations \(InternalError\)"):
+            nominations.send(refs)
+
+    batches = [json.loads(body) for body in server.bodies]
+    sent = [[entry["Id"] for entry in batch["Entries"]] for batch in batches]
+    assert sent == [["0", "1", "2"], ["1"]] * 2
+    assert {batch["QueueUrl"] for batch in batches} == {"http://events"}

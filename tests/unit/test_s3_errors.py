@@ -36,6 +36,7 @@ def a_refusal(
     status: int,
     code: str | None,
     message: str = "",
+    *,
     operation: str = "GetObject",
     **headers: str,
 ) -> ClientError:
@@ -120,24 +121,18 @@ def test_a_failed_precondition_is_a_lost_race_with_s3_s_own_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "operation"),
-    [("NoSuchKey", "GetObject"), ("NoSuchVersion", "GetObjectTagging"), ("404", "HeadObject")],
+    ("operation", "code"),
+    [("GetObject", "NoSuchKey"), ("GetObject", "NoSuchVersion"), ("HeadObject", "404")],
 )
-def test_what_s3_does_not_find_is_absent(code: str, operation: str) -> None:
+def test_object_is_absent_if_s3_names_the_error_or_cannot(operation: str, code: str) -> None:
     with pytest.raises(SourceAbsentError), translate_errors(REF):
         raise a_refusal(404, code, operation=operation)
 
 
 @pytest.mark.parametrize("operation", ["GetObject", "GetObjectTagging", "ListObjectsV2"])
 @pytest.mark.parametrize("code", ["404", None])
-def test_404_that_does_not_name_what_is_missing_is_an_outage(
-    code: str | None, operation: str
-) -> None:
-    """A proxy may have sent it, and an absent object may delete a replica."""
-    with (
-        pytest.raises(errors.SourceUnavailableError, match="does not come from S3"),
-        translate_errors(REF),
-    ):
+def test_404_without_an_error_of_s3_is_an_outage(operation: str, code: str | None) -> None:
+    with pytest.raises(errors.SourceUnavailableError, match="proxy"), translate_errors(REF):
         raise a_refusal(404, code, operation=operation)
 
 

@@ -151,7 +151,8 @@ class GcsDestination:
         try:
             return upload.run()
         except DestinationChangedError as lost:
-            is_written = _is_copy(attributes, body) if upload.response_lost else None
+            is_copy = _is_copy(attributes, encode_crc32c(body.crc32c))
+            is_written = is_copy if upload.response_lost else None
             return self._resolve_failed_precondition(name, lost, precondition, is_written)
 
     def _write_at_once(
@@ -164,10 +165,11 @@ class GcsDestination:
     ) -> Replica:
         """Send metadata and bytes in one request. GCS compares the CRC32C before it commits."""
         data = _read_all(body)
+        crc32c = encode_crc32c(body.crc32c)
 
         def upload(blob: Blob, timeout: float) -> Replica:
             resource.describe(blob, attributes, storage_class)
-            blob.crc32c = encode_crc32c(body.crc32c)
+            blob.crc32c = crc32c
             blob.upload_from_string(
                 data,
                 content_type=attributes.content_type,
@@ -178,7 +180,7 @@ class GcsDestination:
             )
             return resource.replica(blob)
 
-        return self._write_and_retry(name, upload, precondition, _is_copy(attributes, body))
+        return self._write_and_retry(name, upload, precondition, _is_copy(attributes, crc32c))
 
     def compose(
         self,
@@ -213,7 +215,7 @@ class GcsDestination:
             name,
             join,
             precondition,
-            lambda found: found.attributes == attributes and found.crc32c == crc32c,
+            _is_copy(attributes, crc32c),
             components,
             is_quick=False,
         )
@@ -416,11 +418,9 @@ def _holds(precondition: Precondition, found: Replica) -> bool:
     }
 
 
-def _is_copy(attributes: Attributes, body: GatedBody) -> Callable[[Replica], bool]:
+def _is_copy(attributes: Attributes, crc32c: str) -> Callable[[Replica], bool]:
     """Return a function that tells whether an object has these attributes and bytes."""
-    return lambda found: (
-        found.attributes == attributes and found.crc32c == encode_crc32c(body.crc32c)
-    )
+    return lambda found: found.attributes == attributes and found.crc32c == crc32c
 
 
 def _read_all(body: GatedBody) -> bytes:

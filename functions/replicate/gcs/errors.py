@@ -88,7 +88,7 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
 
     Raise DestinationUnavailableError, OutOfTimeError.
     """
-    deadline.require()
+    left_s = deadline.require()
     allowed_s = circuit.admit()
     if allowed_s is None:
         raise DestinationUnavailableError(
@@ -97,7 +97,7 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
             ends_run=True,
         )
     longest_s = max(allowed_s, at_least_s)
-    timeout_s = deadline.limit(longest_s)
+    timeout_s = min(longest_s, left_s)
     started = circuit.clock()
     try:
         yield timeout_s

@@ -39,7 +39,10 @@ class SourceAbsentError(Exception):
 
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
-"""Codes in the body of a 404. Source: "List of error codes" in S3's API reference."""
+"""Source: "List of error codes" in S3's API reference."""
+
+_BODILESS = "HeadObject"
+"""The response to a HEAD has no body that could name an error."""
 
 
 @contextmanager
@@ -100,24 +103,19 @@ def _from_error_response(ref: SourceRef, error: ClientError) -> Exception:
     status, code = metadata["HTTPStatusCode"], error.response["Error"].get("Code", "")
     if status == HTTPStatus.PRECONDITION_FAILED:
         return SourceChangedError(error.response["Error"].get("Message", ""))
-    if status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket":
-        return _not_found(ref, code, has_body=error.operation_name != "HeadObject")
+    if code in _ABSENT or (status == HTTPStatus.NOT_FOUND and error.operation_name == _BODILESS):
+        return SourceAbsentError()
+    if status == HTTPStatus.NOT_FOUND and code not in _BY_CODE:  # it must delete no replica
+        return SourceUnavailableError(
+            f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check the"
+            " proxy or the endpoint between the function and S3."
+        )
     error_type, problem = _classify(status, code)
     headers = metadata.get("HTTPHeaders", {})
     return error_type(
         f"Reading {ref.uri} failed: {problem}. (S3 responded with {status} {code}".rstrip() + ")",
         retry_after_s=retry_after({"Retry-After": headers.get("retry-after", "")}),
         request_id=headers.get("x-amz-request-id"),
-    )
-
-
-def _not_found(ref: SourceRef, code: str, *, has_body: bool) -> Exception:
-    """Return the error for a 404. One that is not of S3 must delete no replica."""
-    if code in _ABSENT or not has_body:
-        return SourceAbsentError()
-    return SourceUnavailableError(
-        f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check the proxy"
-        " or the endpoint between the function and S3."
     )
 
 

@@ -165,8 +165,8 @@ class S3Source:
 
         Raise SourceUnavailableError when there are none: the stream ended early.
         """
+        left = self._deadline.require()
         with translate_errors(ref):
-            left = self._deadline.require()
             if left < self._policy.io_timeout_s:
                 stream.set_socket_timeout(left)
             count = stream.readinto(buffer)  # type: ignore[arg-type] # it takes any buffer
