@@ -13,11 +13,16 @@ class CannedServer:
 
     def __init__(self, url: str, responses: list[Response]) -> None:
         self.url = url
-        self.request_count = 0
+        self.bodies: list[bytes] = []
+        """Those of the requests so far."""
         self._answers = responses
 
-    def next(self) -> Response:
-        self.request_count += 1
+    @property
+    def request_count(self) -> int:
+        return len(self.bodies)
+
+    def next(self, body: bytes) -> Response:
+        self.bodies.append(body)
         return self._answers[min(self.request_count, len(self._answers)) - 1]
 
 
@@ -27,14 +32,14 @@ def serve_responses(*responses: Response) -> Iterator[CannedServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            status, body = canned.next()
+            sent = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            status, body = canned.next(sent)
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST  # noqa: N815 - the name that the base class looks for
+        do_GET = do_PUT = do_POST  # noqa: N815 - the names that the base class looks for
 
         def log_message(self, *_: object) -> None:
             """Write nothing to standard error."""

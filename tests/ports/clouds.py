@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from aws_server import moto_server
 from botocore.config import Config
 from contract.gcs_http import Gcs
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import WSGIRequestHandler
 
 from replicate.gcs import GcsDestination
-from replicate.gcs.listing import GcsListing
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Tags
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
+from replicate.reconcile.ports import Nominations, ReplicaListing, Reports, SourceListing
+from replicate.reconcile.steps import Reconcile
 from replicate.retry import RoundClock
 from replicate.s3 import S3Source
-from replicate.s3.listing import S3Listing
-from replicate.s3.reports import S3Reports
-from replicate.sqs.nominations import SqsNominations
 from replicate.wiring import Environment
 from tools.local.gcs import GcsServer
 
@@ -46,11 +43,7 @@ class Clouds:
             self._opened = opened.pop_all()
 
     def _open(self, opened: ExitStack) -> None:
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
-        moto = ThreadedMotoServer(port=0, verbose=False)
-        moto.start()
-        opened.callback(moto.stop)
-        host, port = moto.get_host_and_port()
+        host, port = opened.enter_context(moto_server())
         self.server = opened.enter_context(GcsServer([DESTINATION]))
         endpoint = f"http://{host}:{port}"
         secret = f"ports-{uuid.uuid4().hex}"  # the secrets of all servers of a process are shared
@@ -89,31 +82,36 @@ class Adapters:
         self._environment = environment
         environment.deadline.restart(3600)
 
-    def listings(self, page: int = 1000) -> tuple[S3Listing, GcsListing]:
+    def listings(self, page: int = 1000) -> tuple[SourceListing, ReplicaListing]:
         """Return the listings of both sides. S3's has pages of this size."""
 
         def limit(params: dict[str, object], **_: object) -> None:
             params.setdefault("MaxKeys", page)
 
-        environment, deadline = self._environment, Deadline(60)
-        events = environment.aws.client("s3", deadline).meta.events
+        environment = self._environment
+        events = environment.aws.client("s3", Deadline(60)).meta.events
         events.unregister("before-parameter-build.s3.ListObjectsV2", unique_id="page of a test")
         events.register(
             "before-parameter-build.s3.ListObjectsV2", limit, unique_id="page of a test"
         )
-        retries, naming = environment.retries, environment.settings.naming
-        return (
-            S3Listing(environment.aws, deadline, retries),
-            GcsListing(environment.gcs, naming, deadline, retries),
+        built = self._reconcile()
+        return built.source, built.replicas
+
+    def reports(self, bucket: str) -> Reports:
+        return self._reconcile(reports_bucket=bucket).reports
+
+    def nominations(self, queue_url: str) -> Nominations:
+        return self._reconcile(event_queue_url=queue_url).nominations
+
+    def _reconcile(
+        self, reports_bucket: str = "reports", event_queue_url: str = "no queue"
+    ) -> Reconcile:
+        environment = self._environment
+        environment.deadline.restart(60)
+        settings = replace(
+            environment.settings, reports_bucket=reports_bucket, event_queue_url=event_queue_url
         )
-
-    def reports(self, bucket: str) -> S3Reports:
-        environment = self._environment
-        return S3Reports(environment.aws, Deadline(60), environment.retries, bucket)
-
-    def nominations(self, queue_url: str) -> SqsNominations:
-        environment = self._environment
-        return SqsNominations(environment.aws, Deadline(60), environment.retries, queue_url)
+        return replace(environment, settings=settings).reconcile()
 
     def replicator(self, policy: Policy | None = None, seconds: float = 60) -> Replicator:
         """Return a replicator, whose `source` and `destination` are the adapters."""
@@ -121,7 +119,8 @@ class Adapters:
         deadline = Deadline(seconds)
         tags = policy.tags is not Tags.OFF
         return replace(
-            environment.replicator(policy),
+            environment.replicator(),
+            policy=policy,
             source=S3Source(environment.aws, deadline, environment.retries, tags=tags),
             destination=GcsDestination(
                 environment.gcs, environment.settings.naming, deadline, environment.retries
