@@ -298,10 +298,11 @@ def test_reports_are_read_as_they_were_written(reports: Reports) -> None:
 
 def test_reports_bucket_that_is_gone_is_a_setting_that_is_wrong(real_adapters: Adapters) -> None:
     reports = real_adapters.reports("no-such-bucket")
-    with pytest.raises(SettingsError, match=r"^PutObject was .*NoSuchBucket.*reports bucket"):
+    refused = pytest.raises(SettingsError, match=r"NoSuchBucket.*s3:PutObject")
+    with refused:
         reports.write("a", b"", "text/plain")
-    with pytest.raises(SettingsError, match=r"s3://no-such-bucket/a\b.*NoSuchB.*s3:PutObject"):
-        reports.write_stream("a", iter([]), "text/plain")
+    with refused:
+        reports.write_stream("a", iter([b"1"]), "text/plain")
 
 
 def test_browsers_are_told_what_kind_of_text_a_report_is(
