@@ -130,7 +130,10 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
         }
         runtimes = []
         for number in range(options.workers):
-            runtime = LambdaRuntime(environment, folder=cloud.folder, name=f"soak-{number}")
+            compress = {"COMPRESS_EGRESS": str(number < options.with_gzip).lower()}
+            runtime = LambdaRuntime(
+                environment | compress, folder=cloud.folder, name=f"soak-{number}"
+            )
             stack.callback(runtime.close)
             runtimes.append(runtime)
         aws.create_bucket(SOURCE)

@@ -60,6 +60,8 @@ Python {platform.python_version()}.
 
 - {options.workers} Lambda runtimes run at the same time in AWS's emulator; \
 `REPLICATE_DELETES=true`
+- {options.with_gzip} of them send compressed what gets smaller (`COMPRESS_EGRESS=true`), and \
+{options.gzip:.0%} of the contents are text
 - The source changes while events are delivered: {options.duplicates:.0%} of them twice,
   {options.delayed:.0%} up to {LONGEST_DELAY_S:g} s late, so in any order
 - {options.faults:.0%} of the requests to GCS fail, {options.faults * UPLOAD_FACTOR:.0%} of those \
@@ -151,8 +153,10 @@ def _totals(result: Result) -> str:
     stats = result.stats
     written_s, settled_s, end_s = (stats.marks[phase] for phase in ("written", "settled", "end"))
     copied = sum(each.bytes_copied for each in stats.successes)
+    sent = sum(each.bytes_sent for each in stats.successes)
     return f"""\
 - {size(stats.bytes_written)} written to S3, {size(copied)} copied to GCS
+- {size(sent)} sent for these: gzip saved {size(copied - sent)}, without that of executions
 - On average {len(stats.successes) / settled_s:.1f} results and {size(copied / settled_s)} per \
 second, duplicates included
 - Most memory that a function's process held: {size(stats.peak_rss_bytes)}

@@ -49,6 +49,7 @@ class Success:
     """Seconds since the start."""
     reason: str
     bytes_copied: int
+    bytes_sent: int
 
 
 class RunStats:
@@ -122,7 +123,8 @@ class RunStats:
                 if error.error_type == EXITED:
                     self.interrupted_keys.update(_key(each) for each in records)
             for result in delivery.results:
-                self.successes.append(Success(self.now(), result["reason"], result["bytes_copied"]))
+                moved = result["bytes_copied"], result["bytes_sent"]
+                self.successes.append(Success(self.now(), result["reason"], *moved))
             if delivery.response:
                 for each in records:
                     self._record_arrival(each, delivery.delay_s)
