@@ -106,9 +106,10 @@ soak: setup ## change objects, inject faults and kill processes for minutes, the
 		$(if $(SEED),--seed $(SEED))
 
 ROUNDS ?= 3
-bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1, LARGE=1 or RECONCILE=1: minutes)
-	@PYTHONPATH=functions $(BENCH_VENV)/bin/python -m $(if $(RECONCILE),tools.benchmarks.reconcile,tools.benchmarks \
-		--rounds $(ROUNDS) $(if $(LARGE),--large) $(if $(QUICK)$(LARGE),,--output docs/BENCHMARK.md)) $(if $(QUICK),--quick)
+bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1, LARGE=1, RECONCILE=1 or GZIP=1: minutes)
+	@PYTHONPATH=functions $(BENCH_VENV)/bin/python -m $(if $(RECONCILE),tools.benchmarks.reconcile,$(if $(GZIP),\
+		tools.benchmarks.egress --rounds $(ROUNDS),tools.benchmarks --rounds $(ROUNDS) $(if $(LARGE),--large) \
+		$(if $(QUICK)$(LARGE),,--output docs/BENCHMARK.md))) $(if $(QUICK),--quick)
 
 simulate: $(VENV)/.installed ## simulate a copy of 5 TiB, and write its time and its costs into the documents (seconds)
 	@PYTHONPATH=functions $(BIN)/python -m tools.benchmarks.simulation

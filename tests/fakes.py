@@ -19,6 +19,7 @@ from awscrt import checksums
 from replicate.errors import (
     DestinationChangedError,
     DestinationRejectedError,
+    IntegrityError,
     SourceChangedError,
 )
 from replicate.protocol.checksums import Crc, crc32c, encode_crc32c
@@ -362,7 +363,10 @@ class FakeGcs:
         precondition: Precondition,
         storage_class: str | None = None,
     ) -> tuple[Replica, int]:
-        replica = self.write(name, attributes, body, precondition, storage_class)
+        replica = self.commit(name, attributes, read_checked(body), precondition, storage_class)
+        if replica.crc32c != encode_crc32c(body.crc32c):
+            self.delete(name, Precondition(replica.generation))
+            raise IntegrityError("GCS made other bytes.")
         return replica, compressed_size(memoryview(self.objects[name].data))
 
     def commit(

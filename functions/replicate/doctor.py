@@ -11,22 +11,18 @@ import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from replicate import bucket_checks, staging_checks
+from replicate import bucket_checks, canary, staging_checks
 from replicate.entry.invocation import Context
-from replicate.errors import DestinationForbiddenError, IntegrityError, ReplicationError
-from replicate.protocol.checksums import CommitGate, encode_crc32c
+from replicate.errors import DestinationForbiddenError, ReplicationError
 from replicate.protocol.evidence import Deletes
-from replicate.protocol.mapping import Tags, attributes
-from replicate.protocol.model import Precondition, SourceObject, SourceRef
+from replicate.protocol.mapping import Tags
+from replicate.protocol.model import SourceRef
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.protocol.ports import Source
 from replicate.wiring import Environment
-
-CANARY = b"s3-to-gcs-replicator was here\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +82,10 @@ def _to_gcs(environment: Environment) -> list[Hop]:
         Hop("token", token),
         Hop(f"permissions on gs://{naming.bucket}", lambda: _permissions(environment)),
         Hop(f"settings of gs://{naming.bucket}", partial(bucket_checks.settings, environment)),
-        Hop("canary", lambda: _canary(environment)),
+        Hop("canary", partial(canary.whole, environment)),
     ]
+    if environment.settings.compress_egress:
+        hops.append(Hop("compressed canary", partial(canary.compressed, environment)))
     if environment.executions:
         hops += [
             Hop("parts", partial(staging_checks.staging, environment)),
@@ -132,34 +130,6 @@ def needed_permissions(policy: Policy) -> list[str]:
     return [f"storage.objects.{verb}" for verb in verbs]
 
 
-def _canary(environment: Environment) -> str:
-    """Write an object in the way of all objects, read it back and delete it."""
-    settings = environment.settings
-    destination = environment.destination
-    source = SourceObject(
-        ref=SourceRef("doctor", f".s3-to-gcs-replicator/canary-{uuid.uuid4()}"),
-        etag="canary",
-        size=len(CANARY),
-        last_modified=datetime.now(UTC),
-    )
-    name = settings.naming.name(source.ref)
-    body = CommitGate(_CanaryBody(source), environment.source)
-    destination.head(name)  # without storage.objects.list GCS may respond with 403
-    written = destination.write(name, attributes(source), body, Precondition(0))
-    read = destination.head(name)
-    if read is None or read.crc32c != encode_crc32c(body.crc32c):
-        raise IntegrityError(
-            f"GCS did not store {settings.naming.uri(name)} as it was written. Try again."
-        )
-    try:
-        destination.delete(name, Precondition.unchanged(written))
-    except DestinationForbiddenError:
-        if settings.policy.overwrite is not Overwrite.NEVER:
-            raise
-        return f"written and read back; delete {settings.naming.uri(name)} by hand"
-    return "written, read back and deleted"
-
-
 def _to_s3(environment: Environment) -> list[Hop]:
     source, scope = environment.source, environment.settings.scope
     return [
@@ -172,20 +142,3 @@ def _listable(source: Source, bucket: str, prefix: str) -> str:
     """Read a key that does not exist. S3 responds with 404 only if the role has s3:ListBucket."""
     source.head(SourceRef(bucket, f"{prefix}.s3-to-gcs-replicator/{uuid.uuid4()}"))
     return "s3:ListBucket granted: missing keys give 404"
-
-
-class _CanaryBody:
-    """The bytes of the canary."""
-
-    def __init__(self, source: SourceObject) -> None:
-        self.object = source
-        self._position = 0
-
-    def readinto(self, buffer: memoryview) -> int:
-        piece = CANARY[self._position :][: len(buffer)]
-        buffer[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
-
-    def rewind(self, offset: int) -> None:
-        self._position = offset

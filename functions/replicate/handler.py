@@ -73,10 +73,10 @@ class Function:
     ) -> Invocation:
         """Return the invocation without the messages that are in the dead-letter queue."""
         queues = self._stores.queues
-        failed = (
-            [] if invocation.answers_for_failures else [*failures(invocation.messages, results)]
-        )
-        if queues is None or not failed:
+        if queues is None or invocation.answers_for_failures:
+            return invocation
+        failed = [*failures(invocation.messages, results)]
+        if not failed:
             return invocation
         kept = settle(
             failed,
@@ -135,7 +135,7 @@ class Function:
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
             self._settings.scope.require(change.ref)
-            return self._stores.replicator(self._settings.policy, change).replicate(
+            return self._stores.replicator(change).replicate(
                 change.ref,
                 change.expect(self._settings.sizes.parallel_from),
                 change.watched,

@@ -6,7 +6,6 @@ from replicate.gcs.client import GcsClient
 from replicate.gcs.listing import GcsListing
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import Deletes
-from replicate.protocol.plan import Overwrite
 from replicate.reconcile.steps import Reconcile
 from replicate.retry import RetryPolicy
 from replicate.s3.listing import S3Listing
@@ -39,6 +38,6 @@ def reconcile(
         buckets=scope.buckets,
         source_prefix=scope.prefix,
         source_suffix=scope.suffix,
-        overwrites=policy.overwrite is not Overwrite.NEVER,
+        overwrite=policy.overwrite,
         replicates_all_deletes=policy.deletes is Deletes.ALL,
     )

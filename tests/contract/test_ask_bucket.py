@@ -13,6 +13,8 @@ from tools.common.processes import plain_environment
 from tools.local.gcs import Fault, GcsServer
 from tools.local.runtime import REPOSITORY
 
+WRITES = {"objects.insert", "objects.compose", "upload.start"}
+
 
 def answers(server: GcsServer, folder: Path) -> list[str]:
     """Run the script, and return its answers in the order of the questions."""
@@ -53,5 +55,7 @@ def test_the_script_asks_each_question_and_leaves_nothing(tmp_path: Path) -> Non
         assert hostile[0] == "refused with 412; 0 of 2 sources are left"
         assert hostile[1].startswith("accepted; 2 of 2 sources are left")
 
+        written = {each["name"] for each in server.requests() if each["operation"] in WRITES}
+        assert len(written) == 2 * 3, "three objects, in a folder of each run"
         listed = Gcs(server.url, "b", server.issue_token()).listing().json
         assert (listed.get("items"), server.sessions()) == (None, [])

@@ -10,9 +10,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.auth import aws
 
 from replicate.aws_clients import AwsClients, AwsKeys
-from replicate.errors import OutOfTimeError, SettingsError, SourceUnavailableError, UnavailableError
+from replicate.errors import (
+    DestinationUnavailableError,
+    OutOfTimeError,
+    SettingsError,
+    SourceUnavailableError,
+    UnavailableError,
+)
+from replicate.gcs.secret import Secret
+from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
 from replicate.retry import DEFAULT_POLICY, RetryPolicy
@@ -114,6 +123,21 @@ def test_expiring_keys_are_renewed(container: Container) -> None:
     assert clients.keys() != clients.keys()
 
 
+def federation(clients: AwsClients) -> aws.Credentials:
+    """Return Google credentials that use the AWS keys of the function."""
+    described = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/x",
+        "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request",
+        "token_url": "https://sts.googleapis.com/v1/token",
+    }
+    trusted = TrustedHosts(frozenset({"googleapis.com"}), "")
+    secret = Secret(clients, "secret", REGION, RetryPolicy(attempts=1), trusted)
+    made = secret.credentials(json.dumps(described))
+    assert isinstance(made, aws.Credentials)
+    return made
+
+
 def test_unavailable_error_is_raised_when_keys_cannot_be_renewed(container: Container) -> None:
     container.lifetime = timedelta(minutes=-5)
     clients = make_clients()
@@ -122,6 +146,9 @@ def test_unavailable_error_is_raised_when_keys_cannot_be_renewed(container: Cont
         clients.keys()
     with pytest.raises(SourceUnavailableError, match="could not be renewed"):
         S3Source(clients, Deadline(10), RetryPolicy(attempts=1)).head(SourceRef("bucket", "key"))
+    with pytest.raises(DestinationUnavailableError, match="could not be renewed") as caught:
+        federation(clients).retrieve_subject_token(None)
+    assert caught.value.not_asked, "it says nothing about Google"
     container.is_up, container.lifetime = True, timedelta(hours=1)
     assert clients.keys().token == "token"
 

@@ -10,6 +10,7 @@ import pytest
 from memory import Context
 
 from replicate.doctor import needed_permissions
+from replicate.gcs.destination import GcsDestination
 from replicate.handler import lambda_handler
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
@@ -140,6 +141,57 @@ def test_canary_hop_fails_when_the_canary_is_not_stored(deployed: GcsServer) -> 
     (finding,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
     assert finding.startswith("GCS did not store gs://replica/.s3-to-gcs-replicator/canary-")
     assert finding.endswith(" as it was written. Try again.")
+
+
+class TestCompressedCanary:
+    """It is sent when objects are sent compressed."""
+
+    @pytest.fixture(autouse=True)
+    def compressing(self, deployed: GcsServer, monkeypatch: pytest.MonkeyPatch) -> GcsServer:
+        monkeypatch.setenv("COMPRESS_EGRESS", "true")
+        deployed.clear_requests()
+        return deployed
+
+    def found(self) -> str:
+        (hop,) = [hop for hop in run_doctor()["hops"] if hop["hop"] == "compressed canary"]
+        found: str = hop["found"]
+        return f"failed: {found}" if not hop["ok"] else found
+
+    def test_it_is_sent_in_chunks_and_read_back(self, compressing: GcsServer) -> None:
+        sent, *_ = re.findall(r"sent as ([\d,]+), read back byte by byte", self.found())
+        chunks = [each for each in compressing.requests() if each["operation"].startswith("upload")]
+        assert [each["status"] for each in chunks] == [200, 308, 200]
+        assert sum(each["body_bytes"] for each in chunks[1:]) == int(sent.replace(",", ""))
+        assert compressing.sessions() == []
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault(operation="upload.put", status=400),
+            Fault(method="PUT", trust_gzip=True, corrupt=True, times=2),
+        ],
+        ids=["gzip is refused", "other bytes are stored"],
+    )
+    def test_it_says_what_to_do_when_gcs_does_not_decompress(
+        self, compressing: GcsServer, fault: Fault
+    ) -> None:
+        compressing.add_fault(fault)
+        found = self.found()
+        assert found.startswith("failed: GCS ")
+        assert found.endswith(" But all of them will fail. Deploy with CompressEgress=false.")
+
+    def test_it_says_what_to_do_when_other_bytes_are_returned(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(GcsDestination, "read", lambda *_: b"other")
+        found = self.found()
+        assert found.startswith("failed: GCS returns other bytes of gs://replica/.s3-to-gcs-")
+        assert found.endswith("Deploy with CompressEgress=false.")
+
+    def test_it_is_not_sent_when_nothing_can_be_staged(self, compressing: GcsServer) -> None:
+        held = {**SETTINGS, "retentionPolicy": {"retentionPeriod": "3600"}}
+        compressing.set_bucket_settings("replica", **held)
+        assert self.found().startswith("Warning: nothing is sent compressed: ")
 
 
 CREATE = ["create", "get", "list"]

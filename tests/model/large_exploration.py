@@ -48,7 +48,7 @@ from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import Replica, Result
 from replicate.protocol.parts import version_digest
 from replicate.protocol.replicator import Replicator
-from replicate.workflow import TransientError
+from replicate.step_errors import TransientError
 
 NAME = REF.key
 

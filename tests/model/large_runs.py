@@ -38,6 +38,7 @@ from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Destination, Source, Stop
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
+from replicate.step_errors import PermanentError, TransientError
 from replicate.telemetry import Telemetry
 
 PREFIX = ".staging/"
@@ -200,10 +201,10 @@ def faithful(replay: Replay) -> LargePorts:
     return LargeSource(replay), LargeDestination(replay)
 
 
-Failure = ReplicationError | workflow.TransientError | workflow.PermanentError | LostRaceError
+Failure = ReplicationError | TransientError | PermanentError | LostRaceError
 """A lost race that nobody handles is one, too: Step Functions does not retry it."""
 
-FAILURES = (ReplicationError, workflow.TransientError, workflow.PermanentError, LostRaceError)
+FAILURES = (ReplicationError, TransientError, PermanentError, LostRaceError)
 
 Ended = Result | dict[str, Any] | Failure
 

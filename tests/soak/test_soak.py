@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tools.local.event_source_mapping import Batch
 from tools.local.gcs.faults import Fault
 from tools.local.lambda_service import Delivery
 from tools.local.notifications import Json, notification, record
+from tools.local.outages import Service
 from tools.local.runtime import EXITED, REPOSITORY, FunctionError
 from tools.soak.changes import ChangeKind, ChangePlan
 from tools.soak.comparison import (
@@ -33,8 +35,8 @@ from tools.soak.comparison import (
 )
 from tools.soak.fault_injector import FaultInjector
 from tools.soak.options import Options, parse
-from tools.soak.picture import draw, outages
-from tools.soak.stats import RunStats
+from tools.soak.picture import draw
+from tools.soak.stats import Outage, RunStats
 
 
 def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Path) -> None:
@@ -43,7 +45,8 @@ def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Pat
     done = subprocess.run(  # noqa: S603 - our own command
         [
             *(sys.executable, "-m", "tools.soak", *sizes, "--seed", "29", "--faults", "0.1"),
-            *("--kill-every-s", "2", "--outage-every-s", "0", "--out", tmp_path / "out"),
+            *("--kill-every-s", "2", "--stop-every-s", "0", "--outage-s", "1", "--window", "3"),
+            *("--large", "0.2", "--out", tmp_path / "out"),
         ],
         cwd=REPOSITORY,
         env={**plain_environment(), "TMPDIR": str(tmp_path / "tmp")},
@@ -53,8 +56,10 @@ def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Pat
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     report = (tmp_path / "out/SOAK.md").read_text()
-    assert "**Equal.** `python -m tools.soak --seed 29 " in report
-    assert re.search(r"\| started +\|", report), "a large object was among the others"
+    assert "**Equal, and nothing was redriven.** `python -m tools.soak --seed 29 " in report
+    assert re.search(r"\| executions: succeeded +\| +[1-9]", report)
+    assert all(re.search(rf"\| {service} +\|", report) for service in Service)
+    assert "(soak-reconcile.png)" in report
     assert report in done.stdout.replace("\r", "")
     assert "the reconcile: size, ETag and time in the listings" in report
     assert "<h1>" in (tmp_path / "out/soak-reconcile.html").read_text()
@@ -69,7 +74,7 @@ def test_the_command_of_a_run_repeats_its_options() -> None:
 
 
 def _plan(seed: int) -> ChangePlan:
-    return ChangePlan(objects=300, changes=500, largest_mib=20, seed=seed, lanes=2)
+    return ChangePlan(Options(objects=300, changes=500, seed=seed), lanes=2)
 
 
 def test_the_same_seed_gives_the_same_changes() -> None:
@@ -97,7 +102,7 @@ def test_a_plan_has_all_kinds_of_changes_and_only_possible_ones() -> None:
 
 def test_faults_happen_at_their_rate_until_they_are_cleared() -> None:
     log = io.StringIO()
-    injector = FaultInjector(rate=0.25, outage_every_s=0, seed=1, log=log)
+    injector = FaultInjector(rate=0.25, seed=1, log=log)
 
     def faults(operation: str) -> list[Fault | None]:
         return [injector.take("POST", operation, "a") for _ in range(1000)]
@@ -164,11 +169,13 @@ def test_an_event_that_succeeds_in_the_queue_has_arrived() -> None:
     assert len(stats.arrivals()) == 1
 
 
-def test_some_objects_of_a_soak_are_large_and_some_are_copied_in_parts() -> None:
-    plan = ChangePlan(objects=2000, changes=3000, largest_mib=20, seed=3, lanes=2)
+def test_many_objects_of_a_soak_are_large_and_some_are_copied_in_parts() -> None:
+    plan = ChangePlan(Options(seed=3), lanes=2)
     sizes = [change.content.size for change in plan.changes if change.content]
     limits = {name: int(size.split()[0]) * 1024 for name, size in Options().sizes.items()}
-    assert sum(size >= limits["LARGE_FROM"] for size in sizes) >= 20
+    assert limits["LARGE_FROM"] == Options().large_from
+    assert 0.05 < plan.large() / len(plan.changes) < 0.1
+    assert sum(MIB < size < limits["PARALLEL_FROM"] for size in sizes) >= 5
     assert sum(limits["PARALLEL_FROM"] <= size < limits["LARGE_FROM"] for size in sizes) >= 5
     assert limits["PART_SIZE"] > MIB, "parts need resumable uploads, too"
 
@@ -179,18 +186,29 @@ def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
     stats.record_delivery(_delivery(event, (), {"reason": "created", "bytes_copied": MIB}))
     stats.kills.append(stats.now())
     stats.mark("settled")
-    faults = [{"kind": "503 in an outage", "at": time.time()}]
+    stats.outages.append(Outage(Service.TOKENS, 1, 2, 3))
     for name in ("one.svg", "two.svg"):
-        draw(tmp_path / name, stats, faults)
+        draw(tmp_path / name, stats)
     picture = (tmp_path / "one.svg").read_text()
     assert picture == (tmp_path / "two.svg").read_text()
-    for label in ("a change", "a runtime is killed", "object written", "nothing to do"):
+    for label in (
+        "a change",
+        Service.TOKENS,
+        "a runtime is killed",
+        "object written",
+        "nothing to do",
+    ):
         assert label in picture
 
 
-def test_refused_requests_close_to_each_other_are_one_outage() -> None:
-    assert list(outages([])) == []
-    assert list(outages([3.0, 1.0, 20.0, 24.0, 60.0])) == [(1.0, 3.0), (20.0, 24.0), (60.0, 60.0)]
+def test_the_tail_of_an_outage_is_that_of_the_changes_in_it() -> None:
+    stats = RunStats()
+    stats.started = time.time() - 10
+    for after_s in (3, 5, 8):
+        happened = datetime.fromtimestamp(stats.started + after_s, UTC).isoformat()
+        event = notification({**record("soak", "a"), "eventTime": happened})
+        stats.record_delivery(_delivery(event, (), {"reason": "created", "bytes_copied": 1}))
+    assert stats.tails(Outage(Service.S3, 4, 6, 9)) == [pytest.approx(4, abs=0.5)]
 
 
 def test_the_list_of_rclone_check_is_parsed(tmp_path: Path) -> None:

@@ -135,8 +135,9 @@ def _queue_policies(stack: template.Stack) -> Iterator[Grant]:
         queues = stack.properties(name)["Queues"]
         for statement in statements(stack, name):
             assert [f"{queue[:-1]}.Arn}}" for queue in queues] == [statement["Resource"]]
-            assert statement["Effect"] == "Allow"
             condition = statement["Condition"]
+            if statement["Effect"] == "Deny":
+                continue
             yield Grant(
                 service=statement["Principal"]["Service"],
                 action=statement["Action"],

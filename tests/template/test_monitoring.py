@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from template.alarms import period_s, states
+from template.alarms import Metrics, period_s, states
 from template.stack import Stack, variables
 
 from replicate.entry.invocation import Change
@@ -250,9 +250,44 @@ class TestIncidents:
         self, all_alarms: dict[str, dict[str, Any]]
     ) -> None:
         """The alarm watches arrivals: it is OK again and can fire again while letters lie there."""
-        found = states(all_alarms["DeadLetterQueueAlarm"], [[1], [], [], [3], []])
+        one, four, none = [1.0] * 5, [4.0] * 5, [0.0] * 5
+        queue: Metrics = {
+            "sent": [[1], none, none, [3], none],
+            "visible": [one, one, one, four, four],
+            "hidden": [none] * 5,
+        }
 
+        found = states(all_alarms["DeadLetterQueueAlarm"], queue)
         assert found == ["ALARM", "OK", "OK", "ALARM", "OK"]
+
+    def test_a_dead_letter_that_sqs_itself_moves_fires(
+        self, all_alarms: dict[str, dict[str, Any]]
+    ) -> None:
+        """SQS does not count it as sent, and an empty queue has no metrics."""
+        none, last_minute, one = [0.0] * 5, [0.0] * 4 + [1.0], [1.0] * 5
+        queue: Metrics = {
+            "sent": [[], none, none, none],
+            "visible": [[], last_minute, one, one],
+            "hidden": [[], none, none, none],
+        }
+
+        found = states(all_alarms["DeadLetterQueueAlarm"], queue)
+        assert found == ["OK", "ALARM", "ALARM", "OK"]
+
+    def test_looking_into_the_dead_letter_queue_or_emptying_it_does_not_fire(
+        self, all_alarms: dict[str, dict[str, Any]]
+    ) -> None:
+        """A message that is received is hidden, and visible again when it is not deleted."""
+        visible = [[7.0] * 5, [7.0, 7.0, 4.0, 4.0, 7.0], [0.0, 7.0, 7.0, 7.0, 7.0], [2.0, 0.0] * 2]
+        hidden = [[7.0 - each for each in values] for values in visible[:3]]
+        queue: Metrics = {
+            "sent": [[0.0] * 5] * 5,
+            "visible": [*visible, [0.0] * 5],
+            "hidden": [*hidden, [0.0] * 4, [0.0] * 5],
+        }
+
+        found = states(all_alarms["DeadLetterQueueAlarm"], queue)
+        assert found[1:] == ["OK"] * 4
 
     def test_a_dead_letter_is_reported_a_week_before_it_is_deleted(
         self, all_alarms: dict[str, dict[str, Any]], stack: Stack

@@ -110,6 +110,18 @@ class TestServices:
         assert statement["Resource"] == [f"${{{name}.Arn}}", f"${{{name}.Arn}}/*"]
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
+    @pytest.mark.parametrize("mode", MODES)
+    def test_queues_deny_unencrypted_connections(self, mode: dict[str, str]) -> None:
+        stack = Stack(**mode)
+
+        for queue in ("EventQueue", "FailureQueue"):
+            denied, *allowed = statements(stack, f"{queue}Policy")
+            assert stack.properties(f"{queue}Policy")["Queues"] == [f"${{{queue}}}"]
+            assert (denied["Effect"], denied["Principal"]) == ("Deny", "*")
+            assert (denied["Action"], denied["Resource"]) == ("sqs:*", f"${{{queue}.Arn}}")
+            assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+            assert {statement["Action"] for statement in allowed} <= {SEND}
+
 
 class TestFunction:
     def test_has_these_rights_by_default(self, stack: Stack) -> None:
@@ -254,6 +266,7 @@ def test_there_is_no_wildcard_and_no_secret_except_these(mode: dict[str, str]) -
         "*",  # who is denied unencrypted connections; actions without resources, as tested above
         "s3:*",  # denied
         "ec2:*",  # denied
+        "sqs:*",  # denied
         "${SourceBucket.Arn}/*",
         "${ReportsBucket.Arn}/*",
         f"{BUCKET}/*",

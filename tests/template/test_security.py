@@ -1,6 +1,7 @@
 """What an organization may ask of a stack: owners, prefixes, boundaries, keys, no public API."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -189,3 +190,21 @@ def test_deployer_passes_roles_to_the_services_of_the_stack_only() -> None:
 def test_deployer_policy_fits_into_the_inline_policies_of_a_role() -> None:
     """They have at most 10,240 characters without white space."""
     assert len(json.dumps(POLICY, separators=(",", ":"))) < 10_240 - 1_000  # for real names
+
+
+def test_names_to_replace_in_the_deployer_policy_are_described() -> None:
+    """Buckets have names in lower case, also if the stack has not."""
+    words = {w for s in POLICY["Statement"] for w in re.findall(r"[A-Z_]{5,}", str(s["Resource"]))}
+    manual = (REPOSITORY / "docs" / "DEPLOY.md").read_text()
+
+    assert "LOWER_CASE_STACK" in words
+    assert [w for w in words if not re.search(rf"`{w.replace('PATHSTACK', 'PATH')}`", manual)] == []
+
+
+def test_longest_name_of_a_stack_is_described() -> None:
+    machines = Stack().of_kind("AWS::StepFunctions::StateMachine").values()
+    longest = 80 - max(
+        len(m.properties["StateMachineName"].removeprefix("stack")) for m in machines
+    )
+
+    assert f"at most {longest} characters" in (REPOSITORY / "docs" / "DEPLOY.md").read_text()

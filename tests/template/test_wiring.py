@@ -17,7 +17,7 @@ from template.stack import (
     variables,
 )
 
-from replicate.entry.failures import GIVE_UP_AFTER, RedeliveryPolicy
+from replicate.entry.failures import GIVE_UP_AFTER, MAX_BODY_BYTES, RedeliveryPolicy
 from replicate.entry.sqs import ABANDONED_AFTER
 from tools.local.template import Resource
 
@@ -171,6 +171,20 @@ class TestFailures:
         assert stack.properties("EventQueue")[retention] == 12 * DAY_S
         assert stack.properties("FailureQueue")[retention] == 14 * DAY_S
         assert GIVE_UP_AFTER < ABANDONED_AFTER < timedelta(days=12)
+
+    def test_both_queues_hold_the_largest_message_of_sqs(self, mode: dict[str, str]) -> None:
+        """Older queues hold a quarter of it by default."""
+        stack = Stack(**mode)
+
+        for queue in ("EventQueue", "FailureQueue"):
+            assert stack.properties(queue)["MaximumMessageSize"] == MAX_BODY_BYTES
+
+    def test_nobody_may_use_the_event_queue_as_a_dead_letter_queue(
+        self, mode: dict[str, str]
+    ) -> None:
+        allowed = Stack(**mode).properties("EventQueue")["RedriveAllowPolicy"]
+
+        assert allowed == {"redrivePermission": "denyAll"}
 
     def test_queues_and_log_outlive_the_stack(self, mode: dict[str, str]) -> None:
         stack = Stack(**mode)

@@ -4,9 +4,11 @@ import pytest
 
 from replicate.breaker import Breaker, BreakerPolicy, Circuit
 from replicate.errors import (
+    CredentialsError,
     DestinationForbiddenError,
     DestinationUnavailableError,
     OutOfTimeError,
+    ReplicationError,
     ThrottledError,
 )
 from replicate.gcs.errors import watch
@@ -199,6 +201,7 @@ def test_probe_that_never_ends_is_followed_by_another(circuit: Circuit, time: Ti
         DestinationUnavailableError("503"),
         ThrottledError("429"),
         DestinationForbiddenError("403"),
+        CredentialsError("invalid_grant"),
         ValueError("malformed"),
     ],
     ids=repr,
@@ -221,10 +224,24 @@ def test_short_wait_near_the_deadline_proves_nothing(circuit: Circuit) -> None:
     assert not is_open(circuit)
 
 
-def test_time_that_runs_out_in_a_probe_is_no_answer(circuit: Circuit, time: Time) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfTimeError("no time for a token"),
+        CredentialsError("Secrets Manager is down", not_asked=True),
+        DestinationUnavailableError("no keys of AWS", timed_out=True, not_asked=True),
+    ],
+    ids=repr,
+)
+def test_error_before_the_request_is_neither_an_answer_nor_silence(
+    circuit: Circuit, time: Time, error: ReplicationError
+) -> None:
     hang(circuit, 2)
     time.now += POLICY.open_s
-    with pytest.raises(OutOfTimeError):
-        request(circuit, OutOfTimeError("no time for a token"))
+    with pytest.raises(type(error)):
+        request(circuit, error)
+    assert not error.ends_run
     assert is_open(circuit)
+    time.now += POLICY.probe_s
+    assert not is_open(circuit), "it was no timeout either"
     assert not circuit.is_alive

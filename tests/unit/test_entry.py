@@ -12,14 +12,8 @@ from memory import Context
 from replicate import entry
 from replicate.entry.batch_operations import BatchOperationsInvocation
 from replicate.entry.envelopes import MAX_NESTING
-from replicate.entry.invocation import (
-    FRESH,
-    SMALL_BYTES,
-    AsynchronousInvocation,
-    Change,
-    Invocation,
-    Message,
-)
+from replicate.entry.invocation import AsynchronousInvocation, Change, Invocation, Message
+from replicate.entry.reading import FRESH, SMALL_BYTES
 from replicate.entry.sqs import SqsInvocation
 from replicate.errors import InvalidEventError
 from replicate.protocol.evidence import HINT, REQUEST, user_deletion

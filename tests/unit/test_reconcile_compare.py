@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from replicate.protocol.mapping import Naming
+from replicate.protocol.plan import Overwrite
 from replicate.reconcile.compare import Rules, Verdict, compare, differences
 from replicate.reconcile.rows import ReplicaRow, SourceRow
 
@@ -95,8 +96,23 @@ def test_keys_outside_the_filter_are_no_difference_on_either_side() -> None:
 
 
 def test_objects_that_overwrite_never_keeps_are_no_difference() -> None:
-    rules = replace(RULES, overwrites=False)
+    rules = replace(RULES, overwrite=Overwrite.NEVER)
 
     assert compare(SOURCE, FOREIGN, rules) is Verdict.KEPT
+    assert compare(SOURCE, replica(size=5), rules) is Verdict.KEPT
+    assert compare(SOURCE, None, rules) is Verdict.MISSING
+    assert compare(SOURCE, REPLICA, rules) is Verdict.EQUAL
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [FOREIGN, replica({"s3-source-bucket": "b"}), replica({"s3-source-key": "k"}, size=9)],
+    ids=["no provenance", "of another bucket", "of another key"],
+)
+def test_foreign_objects_that_overwrite_own_keeps_are_no_difference(foreign: ReplicaRow) -> None:
+    rules = replace(RULES, overwrite=Overwrite.OWN)
+
+    assert compare(SOURCE, foreign, rules) is Verdict.KEPT
+    assert compare(SOURCE, replica(size=5), rules) is Verdict.DIFFERENT
     assert compare(SOURCE, None, rules) is Verdict.MISSING
     assert compare(SOURCE, REPLICA, rules) is Verdict.EQUAL

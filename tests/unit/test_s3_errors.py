@@ -32,14 +32,21 @@ SLOW_DOWN = "S3 throttles requests. Try again later"
 UNAVAILABLE = "S3 is unavailable. Try again"
 
 
-def a_refusal(status: int, code: str | None, message: str = "", **headers: str) -> ClientError:
+def a_refusal(
+    status: int,
+    code: str | None,
+    message: str = "",
+    *,
+    operation: str = "GetObject",
+    **headers: str,
+) -> ClientError:
     """Build what boto3 raises for an error response."""
     error = {"Code": code, "Message": message} if code is not None else {}
     response: Any = {
         "Error": error,
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
     }
-    return ClientError(response, "GetObject")
+    return ClientError(response, operation)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +121,19 @@ def test_a_failed_precondition_is_a_lost_race_with_s3_s_own_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "is_named"),
-    [("NoSuchKey", True), ("NoSuchVersion", True), ("404", False), (None, False)],
+    ("operation", "code"),
+    [("GetObject", "NoSuchKey"), ("GetObject", "NoSuchVersion"), ("HeadObject", "404")],
 )
-def test_what_is_not_found_is_absent(code: str | None, *, is_named: bool) -> None:
-    with pytest.raises(SourceAbsentError) as caught, translate_errors(REF):
-        raise a_refusal(404, code)
-    assert caught.value.is_named is is_named
+def test_object_is_absent_if_s3_names_the_error_or_cannot(operation: str, code: str) -> None:
+    with pytest.raises(SourceAbsentError), translate_errors(REF):
+        raise a_refusal(404, code, operation=operation)
+
+
+@pytest.mark.parametrize("operation", ["GetObject", "GetObjectTagging", "ListObjectsV2"])
+@pytest.mark.parametrize("code", ["404", None])
+def test_404_without_an_error_of_s3_is_an_outage(operation: str, code: str | None) -> None:
+    with pytest.raises(errors.SourceUnavailableError, match="proxy"), translate_errors(REF):
+        raise a_refusal(404, code, operation=operation)
 
 
 @pytest.mark.parametrize(

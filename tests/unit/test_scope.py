@@ -10,7 +10,7 @@ from memory import Context, MemoryStores, sample_event
 from replicate.errors import ReplicationError, SourceNotAllowedError
 from replicate.protocol.model import SourceRef
 from replicate.protocol.scope import Scope
-from replicate.workflow import PermanentError
+from replicate.step_errors import PermanentError
 
 INSIDE = SourceRef("source", "year=2026/a b.jpg")
 OUTSIDE = [

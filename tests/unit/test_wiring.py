@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from replicate.protocol.plan import Overwrite
 from replicate.sqs.queues import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.wiring import Environment
@@ -51,7 +52,7 @@ def test_reconcile_looks_at_all_keys_and_nominates_no_deletes_by_default(
     assert isinstance(environment.executions, StateMachine)
     assert built.buckets == {"source", "another"}
     assert (built.source_prefix, built.source_suffix) == ("", "")
-    assert (built.overwrites, built.replicates_all_deletes) == (True, False)
+    assert (built.overwrite, built.replicates_all_deletes) == (Overwrite.CHANGED, False)
 
 
 @pytest.mark.parametrize("environment", [STACK | CHOICES], indirect=True)
@@ -61,4 +62,4 @@ def test_reconcile_compares_by_the_settings_of_the_function(environment: Environ
     assert built.naming is environment.settings.naming
     assert built.deadline is environment.deadline
     assert (built.source_prefix, built.source_suffix) == ("logs/", ".gz")
-    assert (built.overwrites, built.replicates_all_deletes) == (False, True)
+    assert (built.overwrite, built.replicates_all_deletes) == (Overwrite.NEVER, True)

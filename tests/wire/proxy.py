@@ -247,12 +247,14 @@ class Exchange:
         self._head = head
         self._fault = proxy.take(self.request.step)
 
-    def read_ahead(self) -> None:
+    def read_ahead(self) -> bytes:
         """Read the whole request, so that it reaches upstream even when the client disconnects.
 
-        For actions before the request body.
+        For actions before the request body. Return the body.
         """
-        self._body = io.BytesIO(self._rfile.read(self._head.length))
+        data = self._rfile.read(self._head.length)
+        self._body = io.BytesIO(data)
+        return data
 
     def relay(self) -> bool:
         """Forward the exchange. Return whether the connection can carry another request."""

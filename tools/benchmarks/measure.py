@@ -50,6 +50,8 @@ class Sample:
     gcs_requests: float
     round_trips: float
     """Requests that had to wait for an earlier one."""
+    sent: float = 0
+    """Bytes that reached GCS, see `Record.received`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def _run(
         s3_requests=len(s3.entries) / series.count,
         gcs_requests=len(gcs.entries) / series.count,
         round_trips=round_trips([*s3.entries, *gcs.entries]) / series.count,
+        sent=gcs.received / series.count,
     )
 
 

@@ -1,8 +1,10 @@
-"""Generated objects: a key states size and content, so neither server stores anything."""
+"""Generated objects: a key states the size, so neither server stores anything.
+
+All objects are of one kind of data, which `use` chooses.
+"""
 
 import functools
 import hashlib
-import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +12,9 @@ from typing import Any, Self
 
 from awscrt import checksums
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
+from tools.benchmarks.kinds import KINDS, RANDOM
 
-BLOCK = random.Random(0).randbytes(MIB - 3)  # noqa: S311 - bytes that do not compress
-"""Every object repeats this block. It is no multiple of a power of two, so that parts differ."""
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 SINGLE_PART_BYTES = 16 * MIB
 """Larger objects are multipart uploads: their ETag is no MD5, as for most large objects of S3."""
@@ -48,11 +49,30 @@ class Series:
         return [f"{self.prefix}{number:06d}" for number in range(self.count)]
 
 
+class _Used:
+    """The kind of all objects."""
+
+    content_type = RANDOM.content_type
+    block = RANDOM.block()
+
+
+def use(kind: str) -> None:
+    """Make all objects of this kind of data."""
+    _Used.content_type, _Used.block = KINDS[kind].content_type, KINDS[kind].block()
+    for function in (crc32c, crc64nvme, md5, range_crc32c):
+        function.cache_clear()
+
+
+def content_type() -> str:
+    """Return what S3 says about any object."""
+    return _Used.content_type
+
+
 def content(start: int, end: int) -> Iterator[memoryview]:
     """Yield the bytes of any object from `start` to before `end`."""
-    view = memoryview(BLOCK)
+    view = memoryview(_Used.block)
     while start < end:
-        offset = start % len(BLOCK)
+        offset = start % len(view)
         piece = view[offset : offset + end - start]
         yield piece
         start += len(piece)

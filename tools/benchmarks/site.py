@@ -50,8 +50,8 @@ class Endpoint:
     url: str
     authorities: str
 
-    def take(self, **settings: int) -> Record:
-        """Return the record since the last call. Set `delay_ms`; precompute objects of a `size`.
+    def take(self, **settings: int | str) -> Record:
+        """Return the record since the last call. Set what `Server.administer` knows.
 
         Raises ServerError.
         """
@@ -115,7 +115,7 @@ class Site:
             "POWERTOOLS_METRICS_NAMESPACE": "Benchmark",
         }
 
-    def take(self, **settings: int) -> tuple[Record, Record]:
+    def take(self, **settings: int | str) -> tuple[Record, Record]:
         """Return the records of both servers, see `Endpoint.take`."""
         return self.aws.take(**settings), self.gcs.take(**settings)
 

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 Handler = Callable[[dict[str, Any], object], dict[str, Any]]
@@ -50,12 +51,8 @@ def main() -> None:
 
 def _load(client: str) -> Handler:
     """Import a client and build what it keeps."""
-    if client == "replicator":
-        from tools.benchmarks.clients.replicator import build  # noqa: PLC0415 - it is measured
-    else:
-        from tools.benchmarks.clients.tutorial import build  # noqa: PLC0415 - same
-
-    return build()
+    handler: Handler = import_module(f"tools.benchmarks.clients.{client}").build()
+    return handler
 
 
 def _now() -> tuple[float, float]:

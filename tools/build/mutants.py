@@ -45,7 +45,7 @@ REQUIRED = {"core": 0.9, "all": 0.8}
 
 MODULES = {
     "clients": (
-        *("aws_calls", "aws_clients", "certificates", "doctor", "*_checks"),
+        *("aws_calls", "aws_clients", "certificates", "canary", "doctor", "*_checks"),
         *(f"gcs/{name}" for name in ("bucket", "client", "credentials", "secret")),
         *("sqs/queues", "stepfunctions/*"),
     ),

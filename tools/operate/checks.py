@@ -94,7 +94,7 @@ class Checks:
             if "EventBridgeConfiguration" in found:
                 return "sent to EventBridge"
             raise OperatorError(
-                f"s3://{self._bucket} does not send its events to EventBridge. docs/OPERATIONS.md"
+                f"s3://{self._bucket} does not send its events to EventBridge. docs/DEPLOY.md"
                 ' has the command: "An existing bucket".'
             )
         to_lambda = found.get("LambdaFunctionConfigurations", [])
@@ -214,7 +214,7 @@ class Checks:
             if not allows(policy, sender.service, action, sender.source):
                 raise OperatorError(
                     f"The policy of {key} does not allow {action} to {sender.service}."
-                    ' docs/OPERATIONS.md has what it needs: "Keys of your own".'
+                    ' docs/DEPLOY.md has what it needs: "Keys of your own".'
                 )
 
     def _alarms(self) -> str:

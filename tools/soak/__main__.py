@@ -28,7 +28,7 @@ def main() -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "SOAK.md").write_text(text)
     (chosen.out / "soak-reconcile.html").write_bytes(result.page)
-    draw(chosen.out / "soak-lag.svg", result.stats, result.faults)
+    draw(chosen.out / "soak-lag.svg", result.stats)
     console.print(text, markup=False, soft_wrap=True)
     console.print(f"Written: {chosen.out}/SOAK.md, soak-lag.svg, soak-reconcile.html")
     return 1 if result.findings.problems else 0

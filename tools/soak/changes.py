@@ -8,8 +8,9 @@ from random import Random
 
 from tools.common.tables import KIB, MIB
 from tools.soak.keys import key
+from tools.soak.options import Options
 
-SMALLEST_RESUMABLE_MIB = 2
+SMALLEST_RESUMABLE = 5 * MIB // 4
 """More than 1 MiB, the most that the function sends in one request."""
 
 RECENT = 10
@@ -62,19 +63,22 @@ class _Object:
 class ChangePlan:
     """The changes of a run in order. All changes of one key are in the same lane."""
 
-    def __init__(
-        self, *, objects: int, changes: int, largest_mib: int, seed: int, lanes: int
-    ) -> None:
-        self._rng = Random(seed)  # noqa: S311 - must be repeatable
-        self._largest_mib = largest_mib
+    def __init__(self, options: Options, lanes: int) -> None:
+        self._rng = Random(options.seed)  # noqa: S311 - must be repeatable
+        self._options = options
         self._lanes = lanes
         self._objects: list[_Object] = []
         self._recent: deque[_Object] = deque(maxlen=RECENT)
-        self.changes = list(self._generate(objects, changes))
+        self.changes = list(self._generate(options.objects, options.changes))
 
     def remaining_keys(self) -> set[str]:
         """Return the keys that exist after the last change."""
         return {each.key for each in self._objects if each.exists}
+
+    def large(self) -> int:
+        """Count the changes after which an object is large."""
+        contents = [each.content for each in self.changes]
+        return sum(each.size >= self._options.large_from for each in contents if each)
 
     def _generate(self, creates: int, others: int) -> Iterator[Change]:
         while creates or others:
@@ -130,13 +134,15 @@ class ChangePlan:
         )
 
     def _new_content(self) -> Content:
-        """Return 95 % below 32 KiB, 4 % up to 2 MiB, 1 % large enough for a resumable upload."""
-        roll, rng = self._rng.random(), self._rng
-        if roll < 0.01:  # noqa: PLR2004 - the share in the docstring
-            smallest_mib = min(SMALLEST_RESUMABLE_MIB, self._largest_mib)
-            size = rng.randint(smallest_mib * MIB, self._largest_mib * MIB)
+        """Return the share of large ones, 1 % with a resumable upload, 4 % below, others small."""
+        rng, large_from = self._rng, self._options.large_from
+        roll = rng.random() - self._options.large
+        if roll < 0:
+            size = rng.randint(large_from, self._options.largest_mib * MIB)
+        elif roll < 0.01:  # noqa: PLR2004 - the share in the docstring
+            size = rng.randint(min(SMALLEST_RESUMABLE, large_from), large_from - 1)
         elif roll < 0.05:  # noqa: PLR2004 - same
-            size = rng.randint(64 * KIB, 2 * MIB)
+            size = rng.randint(64 * KIB, MIB)
         else:
             size = int(2 ** rng.uniform(0, 15)) - 1
         return Content(rng.getrandbits(48), size)

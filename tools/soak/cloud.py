@@ -1,9 +1,9 @@
-"""The local cloud of a soak: a GCS server with faults, and several Lambda runtimes."""
+"""The local cloud of a soak: GCS with faults, several Lambda runtimes, gates between them."""
 
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tools.local.lambda_api import LambdaApi
 from tools.local.lambda_service import LambdaService
 from tools.local.large_objects import LargeObjects
 from tools.local.notifications import Json
+from tools.local.outages import Gates
 from tools.local.runtime import LambdaRuntime
 from tools.soak.options import Options
 
@@ -29,8 +30,21 @@ VISIBILITY_S = 120
 """Longer than a run takes."""
 
 MOST_RECEIVED = 1000
-RETRIES = {"RETRY_FIRST_SECONDS": "1", "RETRY_LONGEST_SECONDS": "8"}
-"""Of failed messages. The function's own are a minute to an hour."""
+SHORTER = 30
+"""All waits between attempts are those of AWS and of the template divided by it.
+
+An outage of 25 seconds then ends before the fifth delivery of a message. After that, one corrupted
+upload would make it a dead letter, as docs/GUARANTEES.md says.
+"""
+
+RETRY_DELAYS_S = (60 / SHORTER, 120 / SHORTER)
+"""Before Lambda's two retries."""
+
+WAITS = {
+    "RETRY_FIRST_SECONDS": str(60 // SHORTER),
+    "RETRY_LONGEST_SECONDS": str(3600 // SHORTER),
+    "EXECUTION_SETTLE_SECONDS": str(960 // SHORTER),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +54,14 @@ class SoakCloud:
     folder: Path
     aws: Aws
     google: GoogleCloud
+    gates: Gates
     runtimes: list[LambdaRuntime]
     queue_url: str
     lambda_api: LambdaApi
     event_queue: str
     """Holds failed events, and messages that wait for executions of large objects."""
     failed_queue: str
+    state_machine: str
 
     def mapping(self, service: LambdaService) -> EventSourceMapping:
         """Return what invokes the function with the messages of the event queue."""
@@ -60,6 +76,13 @@ class SoakCloud:
         """Take the first events out of the dead-letter queue."""
         received = self.aws.sqs.receive_message(QueueUrl=self.failed_queue, MaxNumberOfMessages=10)
         return [json.loads(message["Body"]) for message in received.get("Messages", [])]
+
+    def executions(self) -> Counter[str]:
+        """Count the executions by how they ended."""
+        pages = self.aws.step_functions.get_paginator("list_executions").paginate(
+            stateMachineArn=self.state_machine
+        )
+        return Counter(found["status"] for page in pages for found in page["executions"])
 
     def reconcile(self) -> Report:
         """Compare both sides by their listings, as the function does it. Nothing is young."""
@@ -81,10 +104,11 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
     gcs = [
         *("-m", "tools.soak.gcs", "--log", FAULTS_LOG),
         *("--faults", str(options.faults), "--seed", str(options.seed)),
-        *("--outage-every-s", str(options.outage_every_s if options.faults else 0)),
     ]
     with local_cloud(gcs_command=gcs) as cloud, ExitStack() as stack:
         aws = cloud.aws
+        gates = stack.enter_context(closing(Gates(aws, cloud.google)))
+        large = LargeObjects(sizes=options.sizes).deploy(aws, SOURCE)
         failed_queue = aws.create_queue(f"{SOURCE}-failed")
         redrive = {
             "deadLetterTargetArn": aws.queue_arn(f"{SOURCE}-failed"),
@@ -96,12 +120,13 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
         )
         environment = {
             **cloud.function_environment,
+            **gates.environment,
             "SOURCE_BUCKETS": SOURCE,
             "EVENT_QUEUE_URL": event_queue,
             "FAILURE_QUEUE_URL": failed_queue,
             "REPORTS_BUCKET": REPORTS,
-            **RETRIES,
-            **LargeObjects(sizes=options.sizes).deploy(aws, SOURCE),
+            **large,
+            **WAITS,
         }
         runtimes = []
         for number in range(options.workers):
@@ -114,9 +139,11 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
             folder=cloud.folder,
             aws=aws,
             google=cloud.google,
+            gates=gates,
             runtimes=runtimes,
             queue_url=aws.notify_queue(SOURCE),
             lambda_api=cloud.lambda_api,
             event_queue=event_queue,
             failed_queue=failed_queue,
+            state_machine=large["LARGE_STATE_MACHINE_ARN"],
         )

@@ -1,4 +1,4 @@
-"""Faults of the local GCS server: random ones at a rate, and outages at regular times."""
+"""Random faults of the local GCS server, at a rate."""
 
 import json
 import threading
@@ -9,12 +9,6 @@ from typing import TextIO
 
 from tools.common.tables import KIB, MIB
 from tools.local.gcs.faults import Fault, FaultQueue
-
-OUTAGE_S = 40.0
-OUTAGE_RATE = 0.9
-"""Share of the requests that an outage refuses."""
-
-OUTAGE = "503 in an outage"
 
 DATA = frozenset({"objects.insert", "upload.put", "upload.final"})
 WITH_BODY = DATA | {"objects.patch", "objects.compose"}
@@ -70,13 +64,11 @@ class FaultInjector(FaultQueue):
     A line of the log has `at` (epoch seconds), `kind`, `operation` and `name`.
     """
 
-    def __init__(self, *, rate: float, outage_every_s: float, seed: int, log: TextIO) -> None:
+    def __init__(self, *, rate: float, seed: int, log: TextIO) -> None:
         super().__init__()
         self._rate = rate
-        self._outage_every_s = outage_every_s
         self._rng = Random(seed)  # noqa: S311 - must be repeatable
         self._log = log
-        self._started = time.monotonic()
         self._drawing = threading.Lock()
 
     def clear(self) -> None:
@@ -98,17 +90,8 @@ class FaultInjector(FaultQueue):
         return fault
 
     def _draw(self, operation: str) -> tuple[str, Fault | None]:
-        if self._rate and self._in_outage() and self._rng.random() < OUTAGE_RATE:
-            return OUTAGE, Fault(status=503)
         rate = self._rate * (UPLOAD_FACTOR if operation.startswith("upload.") else 1)
         if self._rng.random() >= rate:
             return "", None
         kind, fault = self._rng.choice(list(possible_faults(operation).items()))
         return kind, fault(self._rng)
-
-    def _in_outage(self) -> bool:
-        """Return whether the last `OUTAGE_S` of a period are running."""
-        if not self._outage_every_s:
-            return False
-        elapsed_s = (time.monotonic() - self._started) % self._outage_every_s
-        return elapsed_s > self._outage_every_s - OUTAGE_S

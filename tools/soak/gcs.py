@@ -15,16 +15,10 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True, help="a JSON line for each fault")
     parser.add_argument("--faults", type=float, required=True, help="share of the requests")
-    parser.add_argument("--outage-every-s", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     options = parser.parse_args()
     with options.log.open("w", buffering=1) as log:
-        faults = FaultInjector(
-            rate=options.faults,
-            outage_every_s=options.outage_every_s,
-            seed=options.seed,
-            log=log,
-        )
+        faults = FaultInjector(rate=options.faults, seed=options.seed, log=log)
         with GcsServer(
             [options.bucket], host=options.host, data_dir=options.data_dir, faults=faults
         ) as server:

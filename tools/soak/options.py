@@ -8,6 +8,9 @@ from typing import Any
 
 from tools.local.runtime import REPOSITORY
 
+LARGE_FROM = 5
+"""Tenths of the largest size from which on an execution copies an object."""
+
 
 def _option(default: Any, text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
     return field(default=default, metadata={"help": f"{text} (default: %(default)s)"})
@@ -25,18 +28,26 @@ class Options:
     delayed: float = _option(0.2, "share of the events that are delayed by up to ten seconds")
     batched: float = _option(0.1, "share of the deliveries that carry several records")
     kill_every_s: float = _option(4.0, "mean seconds between two kills; 0 for none")
-    outage_every_s: float = _option(100.0, "seconds from one outage of GCS to the next; 0 for none")
-    largest_mib: int = _option(20, "size of the largest objects in MiB")
+    stop_every_s: float = _option(15.0, "mean seconds between two stopped executions; 0 for none")
+    outage_s: float = _option(25.0, "seconds for which each service has an outage; 0 for none")
+    large: float = _option(0.08, "share of the contents that an execution copies")
+    largest_mib: int = _option(6, "size of the largest objects in MiB")
     window: int = _option(24, "most events that wait for a runtime before the source pauses")
     seed: int = _option(1, "seed of the changes; without it, a random one")
     out: Path = _option(REPOSITORY / ".cache/soak", "folder of the report")  # noqa: RUF009 - a field
 
     @property
     def sizes(self) -> dict[str, str]:
-        """The function's sizes: beside one stream also parts, and slices from 8 of 20 MiB on."""
-        kib = self.largest_mib * 1024
-        tenths = {"PARALLEL_FROM": 2, "LARGE_FROM": 4, "PART_SIZE": 1, "SLICE_SIZE": 3}
-        return {name: f"{kib * tenth // 10} KiB" for name, tenth in tenths.items()}
+        """The function's sizes: beside one stream also parts, and slices from 3 of 6 MiB on."""
+        tenths = {"PARALLEL_FROM": 3, "LARGE_FROM": LARGE_FROM, "PART_SIZE": 2, "SLICE_SIZE": 4}
+        return {
+            name: f"{self.largest_mib * 1024 * tenth // 10} KiB" for name, tenth in tenths.items()
+        }
+
+    @property
+    def large_from(self) -> int:
+        """Size in bytes from which on an execution copies an object."""
+        return self.largest_mib * 1024 * LARGE_FROM // 10 * 1024
 
     @property
     def command(self) -> str:

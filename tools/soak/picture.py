@@ -1,7 +1,6 @@
 """The picture of a run: lag and throughput over time, with outages and kills."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -9,16 +8,11 @@ from matplotlib.axes import Axes
 
 from tools.common.plots import BLUE, GREEN, GREY, ORANGE, RED, picture
 from tools.common.tables import MIB
-from tools.local.notifications import Json
-from tools.soak.fault_injector import OUTAGE
 from tools.soak.stats import Arrival, RunStats, Success, percentile
 
 WINDOW_S = 3.0
 SHORTEST_LAG_S = 0.03
 LAG_TICKS_S = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
-
-OUTAGE_GAP_S = 6.0
-"""A longer time without refused requests ends an outage."""
 
 WRITTEN, CHANGED, UNCHANGED = "object written", "metadata changed or deleted", "nothing to do"
 COLORS = {WRITTEN: BLUE, CHANGED: ORANGE, UNCHANGED: GREY}
@@ -30,7 +24,7 @@ WORK = {
 }
 
 
-def draw(path: Path, stats: RunStats, faults: Iterable[Json]) -> None:
+def draw(path: Path, stats: RunStats) -> None:
     """Write the picture as SVG."""
     with picture(path, 9.6, 6.8) as figure:
         lag, changes, mib = figure.subplots(3, sharex=True, height_ratios=(4, 2, 1.2))
@@ -43,11 +37,11 @@ def draw(path: Path, stats: RunStats, faults: Iterable[Json]) -> None:
             transform=lag.get_xaxis_transform(),
             label="a runtime is killed",
         )
-        for start, end in outages(
-            fault["at"] - stats.started for fault in faults if fault["kind"] == OUTAGE
-        ):
+        for outage in stats.outages:
             for panel in (lag, changes, mib):
-                panel.axvspan(start, end, color=RED, alpha=0.12, linewidth=0)
+                panel.axvspan(outage.start, outage.end, color=RED, alpha=0.12, linewidth=0)
+            middle = (outage.start + outage.end) / 2
+            lag.text(middle, SHORTEST_LAG_S, outage.service, color=RED, ha="center", clip_on=True)
         end_s = stats.marks["settled"]
         edges = [WINDOW_S * number for number in range(int(end_s / WINDOW_S) + 2)]
         _draw_throughput(changes, stats.successes, edges)
@@ -60,19 +54,10 @@ def draw(path: Path, stats: RunStats, faults: Iterable[Json]) -> None:
         )
         lag.legend(ncols=5, loc="upper left")
         changes.legend(ncols=3, loc="upper left")
-        lag.set_title("Lag of each change (s); a band is an outage of GCS")
+        lag.set_title("Lag of each change (s); a band is an outage")
         changes.set_title("Results per second")
         mib.set_title("MiB per second written to GCS")
         mib.set(xlabel="seconds since the start", xlim=(0, end_s))
-
-
-def outages(times: Iterable[float]) -> Iterator[tuple[float, float]]:
-    """Group the times of refused requests into outages; yield start and end of each."""
-    ordered = sorted(times)
-    breaks = [n + 1 for n, (a, b) in enumerate(pairwise(ordered)) if b - a > OUTAGE_GAP_S]
-    for first, last in pairwise([0, *breaks, len(ordered)]):
-        if ordered:
-            yield ordered[first], ordered[last - 1]
 
 
 def _draw_lag(axes: Axes, arrivals: Sequence[Arrival]) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tools.common.hardware import processor
 from tools.common.tables import duration, size, table
-from tools.local.runtime import EXITED
-from tools.soak.cloud import RETRIES
+from tools.soak.cloud import RETRY_DELAYS_S, SHORTER, WAITS
 from tools.soak.event_shuffler import LONGEST_DELAY_S
-from tools.soak.fault_injector import FUNCTION_OPERATIONS, OUTAGE_S, UPLOAD_FACTOR
+from tools.soak.fault_injector import FUNCTION_OPERATIONS, UPLOAD_FACTOR
 from tools.soak.keys import BEYOND_RCLONE
-from tools.soak.run import RETRY_DELAYS_S, Result
+from tools.soak.run import Result
 from tools.soak.stats import percentile
 
 
@@ -26,6 +25,7 @@ def markdown(result: Result) -> str:
         _introduction(result),
         table(("compared by", "objects", "missing", "different", "extra"), _comparisons(result)),
         _leftovers(result),
+        table(("outage of", *_OUTAGE), _outages(result)),
         "![Lag and throughput over time](soak-lag.svg)",
         table(("lag of a change", "p50", "p95", "p99", "max"), _lags(result)),
         """\
@@ -33,7 +33,8 @@ The lag is the time from the change in S3 to the end of the first successful run
 It includes waiting and retries. *Without delays* leaves out what the soak delayed.""",
         "## Load and faults",
         _counts("changes in S3", stats.changes),
-        table(("deliveries", "number"), _deliveries(result)),
+        table(("deliveries", "number"), _counted(result, _DELIVERIES)),
+        table(("large objects", "number"), _large(result)),
         _counts("faults of GCS", faults),
         "## Results",
         _counts("results", outcomes),
@@ -46,8 +47,10 @@ It includes waiting and retries. *Without delays* leaves out what the soak delay
 
 def _introduction(result: Result) -> str:
     options = result.options
-    verdict = "NOT EQUAL, or something is left open." if result.findings.problems else "Equal."
-    queue = " to ".join(RETRIES.values())
+    verdict = "NOT EQUAL, or something is left open."
+    if not result.findings.problems:
+        verdict = "Equal, and nothing was redriven."
+    first, longest = WAITS["RETRY_FIRST_SECONDS"], WAITS["RETRY_LONGEST_SECONDS"]
     retries = " and ".join(f"{seconds:g} s" for seconds in RETRY_DELAYS_S)
     return f"""\
 `make soak` prints this report and writes it to `.cache/soak`.
@@ -60,12 +63,15 @@ Python {platform.python_version()}.
 - The source changes while events are delivered: {options.duplicates:.0%} of them twice,
   {options.delayed:.0%} up to {LONGEST_DELAY_S:g} s late, so in any order
 - {options.faults:.0%} of the requests to GCS fail, {options.faults * UPLOAD_FACTOR:.0%} of those \
-of resumable uploads; an outage
-  of {OUTAGE_S:g} s starts every {options.outage_every_s:g} s
-- An execution of the state machine copies objects from {options.sizes["LARGE_FROM"]} on in slices
+of resumable uploads
+- GCS, its token service and S3 have an outage of {options.outage_s:g} s each: all requests of the
+  function get a 503 or no response. Everybody else reaches them, and the source goes on changing
+- Executions of the state machine copy objects from {options.sizes["LARGE_FROM"]} on in slices; \
+every {options.stop_every_s:g} s on
+  average one is stopped, and its workers go on
 - A function's process gets a SIGKILL every {options.kill_every_s:g} s on average
-- A failed event is retried after {retries} (Lambda: one and two minutes), then by the event
-  queue after {queue} s (in AWS: 1 to 60 minutes). Nothing is redriven
+- A failed event is retried after {retries} by Lambda, then after {first} to {longest} s by the
+  event queue. These waits are those of AWS and of the template divided by {SHORTER}
 
 The same seed makes the same changes. Which request gets which fault also depends on the machine."""
 
@@ -79,7 +85,7 @@ def _leftovers(result: Result) -> str:
     stats, findings = result.stats, result.findings
     expected = findings.open_sessions - findings.unexpected_sessions
     lines = f"""\
-- The reconcile wrote `soak-reconcile.html`, too
+- The reconcile wrote a page, too: [a picture of it](soak-reconcile.png)
 - rclone does not compare keys that it takes for folders or does not list (`{BEYOND_RCLONE}/`)
 - GCS was listed {stats.counts["listings"]} times during the run: \
 {stats.counts["objects seen"]} objects seen,
@@ -92,6 +98,17 @@ def _leftovers(result: Result) -> str:
     return "\n".join([lines, *(f"- **{problem}**" for problem in findings.problems)])
 
 
+_OUTAGE = ("after", "lasted", "refused requests", "changes", "half arrived after", "all after")
+
+
+def _outages(result: Result) -> Iterator[tuple[object, ...]]:
+    for each in result.stats.outages:
+        tails = result.stats.tails(each)
+        half, last = percentile(tails, 50), max(tails, default=0.0)
+        times = duration(each.start), duration(each.end - each.start)
+        yield each.service, *times, each.refused, len(tails), duration(half), duration(last)
+
+
 def _lags(result: Result) -> Iterator[tuple[str, ...]]:
     arrivals = result.stats.arrivals()
     for name, lags in (
@@ -102,21 +119,32 @@ def _lags(result: Result) -> Iterator[tuple[str, ...]]:
         yield name, *map(duration, [*percentiles, max(lags, default=0.0)])
 
 
-def _deliveries(result: Result) -> Iterator[tuple[str, int]]:
-    for name in (
-        "events",
-        "duplicates",
-        "delayed",
-        "deliveries of several records",
-        "invocations",
-        "retries",
-        "handed to the event queue",
-        "retries of the queue",
-        "looks after executions",
-    ):
+_DELIVERIES = (
+    "events",
+    "duplicates",
+    "delayed",
+    "deliveries of several records",
+    "invocations",
+    "retries",
+    "handed to the event queue",
+    "retries of the queue",
+    "processes killed",
+    "of these during an invocation",
+    "dead letters",
+)
+_LARGE = ("steps of executions", "steps killed", "looks after executions", "executions stopped")
+
+
+def _counted(result: Result, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for name in names:
         yield name, result.stats.counts[name]
-    yield "processes killed", len(result.stats.kills)
-    yield "of these during an invocation", result.stats.failures[EXITED]
+
+
+def _large(result: Result) -> Iterator[tuple[str, int]]:
+    yield "changes of large objects", result.large
+    for status, number in sorted(result.executions.items()):
+        yield f"executions: {status.lower()}", number
+    yield from _counted(result, _LARGE)
 
 
 def _totals(result: Result) -> str:

@@ -14,18 +14,18 @@ from tools.local.bucket_notifications import BucketNotifications
 from tools.local.deployment import send_failure
 from tools.local.lambda_service import LambdaService
 from tools.local.notifications import Json, object_key
+from tools.local.runtime import EXITED, FunctionError
 from tools.soak.changes import ChangePlan
-from tools.soak.cloud import SOURCE, SoakCloud, soak_cloud
+from tools.soak.cloud import RETRY_DELAYS_S, SOURCE, SoakCloud, soak_cloud
 from tools.soak.comparison import Findings, compare
 from tools.soak.event_shuffler import EventShuffler
+from tools.soak.execution_stopper import ExecutionStopper
 from tools.soak.monitor import check_replica, monitor_replica
 from tools.soak.options import Options
+from tools.soak.outages import have_outages
 from tools.soak.process_killer import ProcessKiller
 from tools.soak.stats import RunStats
 from tools.soak.writer import write_changes
-
-RETRY_DELAYS_S = (1.0, 2.0)
-"""Before Lambda's two retries. Lambda waits one minute and two."""
 
 LANES = 2
 POLL_S = 0.2
@@ -44,22 +44,20 @@ class Result:
     """The report of the reconcile."""
     faults: Sequence[Json]
     requests: Mapping[str, int]
+    executions: Mapping[str, int]
+    """By how they ended."""
+    large: int
+    """Changes after which an object was large."""
 
 
 def soak(options: Options, console: Console) -> Result:
     """Make the changes, wait until all is delivered without faults, and compare both sides."""
     when = datetime.now(UTC)
-    plan = ChangePlan(
-        objects=options.objects,
-        changes=options.changes,
-        largest_mib=options.largest_mib,
-        seed=options.seed,
-        lanes=LANES,
-    )
+    plan = ChangePlan(options, LANES)
     stats = RunStats()
     with soak_cloud(options) as cloud:
         undelivered, reconciled = _Run(cloud, plan, stats, options, console).play()
-        faults, requests = cloud.faults(), cloud.requests()
+        faults, requests, executions = cloud.faults(), cloud.requests(), cloud.executions()
         console.print("Comparing both sides, byte by byte")
         keys = plan.remaining_keys()
         findings = compare(cloud, stats, keys, faults, undelivered, reconciled)
@@ -72,6 +70,8 @@ def soak(options: Options, console: Console) -> Result:
         page=reconciled.html,
         faults=faults,
         requests=requests,
+        executions=executions,
+        large=plan.large(),
     )
 
 
@@ -107,18 +107,36 @@ class _Run:
             seed=options.seed,
             stopping=self._stopping,
         )
+        self._stopper = ExecutionStopper(
+            cloud.aws.step_functions,
+            cloud.state_machine,
+            stats,
+            mean_s=options.stop_every_s,
+            seed=options.seed,
+            stopping=self._stopping,
+        )
         self._mapping = cloud.mapping(self._service)
-        self._threads = ThreadPoolExecutor(LANES + 3)
+        self._threads = ThreadPoolExecutor(LANES + 5)
+        self._outages = self._threads.submit(
+            have_outages,
+            cloud.gates,
+            stats,
+            changes=len(plan.changes),
+            outage_s=options.outage_s,
+            stopping=self._stopping,
+        )
         self._background = [
+            self._outages,
             self._threads.submit(self._poll_event_queue),
             self._threads.submit(self._killer.run),
+            self._threads.submit(self._stopper.run),
             self._threads.submit(monitor_replica, cloud.google.bucket, stats, self._stopping),
         ]
         self._progress_at = 0.0
 
     def play(self) -> tuple[list[str], Report]:
         """Run all phases. Return the keys of the events that still fail, and a reconcile."""
-        with self._cloud.lambda_api.serving(SOURCE, self._service.invoke):
+        with self._cloud.lambda_api.serving(SOURCE, self._invoke_step):
             return self._play()
 
     def _play(self) -> tuple[list[str], Report]:
@@ -127,16 +145,31 @@ class _Run:
             self._settle("delivering the last events")
             self._cloud.google.clear_faults()
             self._killer.stop()
+            self._stopper.stop()
             self._settle("waiting for the last retries")
             self._stats.mark("settled")
             check_replica(self._cloud.google.bucket, self._stats)
             failed = [object_key(letter) for letter in self._cloud.letters()]
+            self._stats.count(
+                "dead letters", self._cloud.aws.queue_length(self._cloud.failed_queue)
+            )
+            self._stats.count("processes killed", len(self._stats.kills))
+            self._stats.count("of these during an invocation", self._stats.failures[EXITED])
             return failed, self._cloud.reconcile()
         finally:
             self._stopping.set()
             self._threads.shutdown()
             self._notifications.close()
             self._service.close()
+
+    def _invoke_step(self, event: object) -> object:
+        """Invoke the function for an execution."""
+        self._stats.count("steps of executions")
+        try:
+            return self._service.invoke(event)
+        except FunctionError as error:
+            self._stats.count("steps killed", error.error_type == EXITED)
+            raise
 
     def _poll_event_queue(self) -> None:
         """Invoke the function with failed events, and messages that wait for executions."""
@@ -184,5 +217,6 @@ class _Run:
                 f" {len(self._plan.changes)} changes, {stats.counts['invocations']} invocations,"
                 f" {stats.counts['retries']} retries, {len(stats.kills)} kills"
             )
-        idle = [self._notifications.is_idle(), self._service.is_idle()]  # in the events' order
+        # In the order in which events travel.
+        idle = [self._outages.done(), self._notifications.is_idle(), self._service.is_idle()]
         return all(idle) and not self._cloud.aws.queue_length(self._cloud.event_queue)

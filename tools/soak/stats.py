@@ -31,6 +31,17 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """An outage of one service, in seconds since the start."""
+
+    service: str
+    start: float
+    end: float
+    refused: int
+    """Requests of the function in this time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Success:
     """One result of the function. A change can have several."""
 
@@ -54,6 +65,7 @@ class RunStats:
         self.interrupted_keys: Counter[str] = Counter()
         """The keys that a runtime worked on when it was killed."""
         self.kills: list[float] = []
+        self.outages: list[Outage] = []
         self.marks: dict[str, float] = {}
         """When each phase ended."""
         self.peak_rss_bytes = 0
@@ -89,6 +101,14 @@ class RunStats:
         """Return the arrivals in the order of their times."""
         with self._lock:
             return sorted(self._arrivals.values(), key=lambda each: each.at)
+
+    def tails(self, outage: Outage) -> list[float]:
+        """Return when each change of an outage arrived, in seconds after its end, ascending."""
+        return [
+            max(0.0, each.at - outage.end)
+            for each in self.arrivals()
+            if outage.start <= each.at - each.lag_s < outage.end
+        ]
 
     def record_delivery(self, delivery: Delivery) -> None:
         """Record how an event ended."""

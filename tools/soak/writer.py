@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 PAUSE_S = 0.02
-MULTIPART_FROM = 10 * MIB
+MULTIPART_FROM = 5 * MIB
 TRANSFER = TransferConfig(
     multipart_threshold=MULTIPART_FROM, multipart_chunksize=5 * MIB, use_threads=False
 )

@@ -22,7 +22,7 @@ from replicate.errors import (
     OutOfTimeError,
     UnavailableError,
 )
-from replicate.gcs.errors import MALFORMED, is_timeout
+from replicate.gcs.errors import MALFORMED, before_google, is_timeout
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, is_transient, retry_after
 
@@ -169,7 +169,8 @@ class SecretCredentials(Credentials):
         if self._inner is None:
             return self._reload()
         if self._clock() >= self._read_again_at:
-            self._recheck_secret()
+            with before_google():
+                self._recheck_secret()
         return self._inner
 
     def _recheck_secret(self) -> None:
@@ -188,11 +189,12 @@ class SecretCredentials(Credentials):
 
         Raise OutOfTimeError.
         """
-        try:
-            text = self._secret.read(self._deadline)
-        except UnavailableError as error:
-            raise CredentialsError(error.message) from None
-        return self._load(text)
+        with before_google():
+            try:
+                text = self._secret.read(self._deadline)
+            except UnavailableError as error:
+                raise CredentialsError(error.message) from None
+            return self._load(text)
 
     def _load(self, text: str) -> Credentials:
         self._read_again_at = self._clock() + MAX_AGE_S

@@ -54,6 +54,7 @@ class GcsDestination:
     ) -> None:
         self._client = client
         self._naming = naming
+        self._root = naming.uri("")  # gs://bucket/
         self._deadline = deadline
         self._policy = policy
         self._has_no_obstacle = False
@@ -100,7 +101,7 @@ class GcsDestination:
         if (written.crc32c, written.size) != expected:
             self.delete(name, Precondition(written.generation))
             raise IntegrityError(
-                f"GCS made other bytes of the compressed ones of {self._naming.uri(name)}: CRC32C"
+                f"GCS made other bytes of the compressed ones of {self._root}{name}: CRC32C"
                 f" and size {(written.crc32c, written.size)} instead of {expected}. The object was"
                 " deleted. Try again. If the error stays, set COMPRESS_EGRESS to false."
             )
@@ -130,7 +131,7 @@ class GcsDestination:
 
         return kind(
             name=name,
-            uri=self._naming.uri(name),
+            uri=self._root + name,
             attributes=attributes,
             body=body,
             open_session=lambda: self._call(name, open_session),
@@ -151,7 +152,8 @@ class GcsDestination:
         try:
             return upload.run()
         except DestinationChangedError as lost:
-            is_written = _is_copy(attributes, body) if upload.response_lost else None
+            is_copy = _is_copy(attributes, encode_crc32c(body.crc32c))
+            is_written = is_copy if upload.response_lost else None
             return self._resolve_failed_precondition(name, lost, precondition, is_written)
 
     def _write_at_once(
@@ -164,10 +166,11 @@ class GcsDestination:
     ) -> Replica:
         """Send metadata and bytes in one request. GCS compares the CRC32C before it commits."""
         data = _read_all(body)
+        crc32c = encode_crc32c(body.crc32c)
 
         def upload(blob: Blob, timeout: float) -> Replica:
             resource.describe(blob, attributes, storage_class)
-            blob.crc32c = encode_crc32c(body.crc32c)
+            blob.crc32c = crc32c
             blob.upload_from_string(
                 data,
                 content_type=attributes.content_type,
@@ -178,7 +181,7 @@ class GcsDestination:
             )
             return resource.replica(blob)
 
-        return self._write_and_retry(name, upload, precondition, _is_copy(attributes, body))
+        return self._write_and_retry(name, upload, precondition, _is_copy(attributes, crc32c))
 
     def compose(
         self,
@@ -213,7 +216,7 @@ class GcsDestination:
             name,
             join,
             precondition,
-            lambda found: found.attributes == attributes and found.crc32c == crc32c,
+            _is_copy(attributes, crc32c),
             components,
             is_quick=False,
         )
@@ -241,9 +244,8 @@ class GcsDestination:
                 found = bucket.list_blobs(prefix=prefix, timeout=timeout, retry=None)
                 return [resource.replica(blob) for blob in found]
 
-        uri = self._naming.uri(prefix)
         return retrying(
-            lambda: self._with_bucket(uri, list_blobs, is_quick=False),
+            lambda: self._with_bucket(self._root + prefix, list_blobs, is_quick=False),
             self._policy,
             self._deadline,
         )
@@ -295,9 +297,23 @@ class GcsDestination:
             with translate_malformed():
                 return list(bucket.test_iam_permissions(asked, timeout=timeout, retry=None))
 
-        uri = self._naming.uri("")
         return retrying(
-            lambda: self._with_bucket(uri, test_permissions), self._policy, self._deadline
+            lambda: self._with_bucket(self._root, test_permissions), self._policy, self._deadline
+        )
+
+    def read(self, name: str) -> bytes:
+        """Return all bytes of an object, as they are stored. They are held in memory."""
+
+        def download(blob: Blob, timeout: float) -> bytes:
+            with translate_malformed():
+                return bytes(
+                    blob.download_as_bytes(
+                        raw_download=True, checksum=None, timeout=timeout, retry=None
+                    )
+                )
+
+        return retrying(
+            lambda: self._call(name, download, is_quick=False), self._policy, self._deadline
         )
 
     def _write_and_retry(
@@ -356,7 +372,7 @@ class GcsDestination:
             return found
         if _holds(precondition, found) and all(self._is_unchanged(each) for each in components):
             raise DestinationForbiddenError(
-                f"GCS refuses to write {self._naming.uri(name)}, although it has not changed:"
+                f"GCS refuses to write {self._root}{name}, although it has not changed:"
                 f" {lost.message or 'it does not say why.'}"
                 " Look for a policy on the bucket, project or organization."
             )
@@ -370,7 +386,7 @@ class GcsDestination:
     def _call(self, name: str, request: Callable[[Blob, float], T], *, is_quick: bool = True) -> T:
         """Send one request about an object and read its response."""
         return self._with_bucket(
-            self._naming.uri(name),
+            self._root + name,
             lambda bucket, timeout: request(bucket.blob(name), timeout),
             is_quick=is_quick,
         )
@@ -382,7 +398,7 @@ class GcsDestination:
             name = self._naming.bucket
             with (
                 watch(self._client.circuit, self._deadline) as timeout,
-                translate_errors(self._naming.uri("")),
+                translate_errors(self._root),
                 self._client.bucket_to_read(name) as bucket,
                 translate_malformed(),
             ):
@@ -416,11 +432,9 @@ def _holds(precondition: Precondition, found: Replica) -> bool:
     }
 
 
-def _is_copy(attributes: Attributes, body: GatedBody) -> Callable[[Replica], bool]:
+def _is_copy(attributes: Attributes, crc32c: str) -> Callable[[Replica], bool]:
     """Return a function that tells whether an object has these attributes and bytes."""
-    return lambda found: (
-        found.attributes == attributes and found.crc32c == encode_crc32c(body.crc32c)
-    )
+    return lambda found: found.attributes == attributes and found.crc32c == crc32c
 
 
 def _read_all(body: GatedBody) -> bytes:

@@ -88,7 +88,7 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
 
     Raise DestinationUnavailableError, OutOfTimeError.
     """
-    deadline.require()
+    left_s = deadline.require()
     allowed_s = circuit.admit()
     if allowed_s is None:
         raise DestinationUnavailableError(
@@ -97,23 +97,40 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
             ends_run=True,
         )
     longest_s = max(allowed_s, at_least_s)
-    timeout_s = deadline.limit(longest_s)
+    timeout_s = min(longest_s, left_s)
     started = circuit.clock()
     try:
         yield timeout_s
-    except DestinationUnavailableError as error:
-        if not error.timed_out:
-            circuit.answered()
-        elif timeout_s == longest_s:
-            error.ends_run = not circuit.is_alive
-            circuit.timed_out()
-        raise
-    except OutOfTimeError:  # nobody answered: the time ran out before the request, or in it
-        raise
-    except Exception:
-        circuit.answered()
+    except Exception as error:
+        _report(circuit, error, is_full_wait=timeout_s == longest_s)
         raise
     circuit.answered(0.0 if at_least_s else circuit.clock() - started)
+
+
+def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
+    """Tell the circuit what an error says about Google: an answer, a silence, or nothing.
+
+    Nobody has answered if the time ran out, or AWS failed before Google was asked.
+    """
+    if not isinstance(error, ReplicationError):
+        circuit.answered()
+    elif isinstance(error, OutOfTimeError) or error.not_asked:
+        return
+    elif not error.timed_out:
+        circuit.answered()
+    elif is_full_wait:
+        error.ends_run = not circuit.is_alive
+        circuit.timed_out()
+
+
+@contextmanager
+def before_google() -> Iterator[None]:
+    """Mark the errors of AWS, which gives the function its credentials before Google is asked."""
+    try:
+        yield
+    except ReplicationError as error:
+        error.not_asked = True
+        raise
 
 
 def malformed(error: Exception) -> DestinationUnavailableError:

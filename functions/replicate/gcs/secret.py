@@ -30,7 +30,7 @@ from replicate.errors import (
     SettingsError,
     UnavailableError,
 )
-from replicate.gcs.errors import MALFORMED
+from replicate.gcs.errors import MALFORMED, before_google
 from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, retrying
@@ -184,10 +184,11 @@ class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
     ) -> aws.AwsSecurityCredentials:
         """See the base class. Raise DestinationUnavailableError, SettingsError."""
         del context, request
-        try:
-            keys = self._clients.keys()
-        except UnavailableError as error:  # without AWS keys there is no token for GCS
-            raise DestinationUnavailableError(error.message) from None
+        with before_google():
+            try:
+                keys = self._clients.keys()
+            except UnavailableError as error:  # without AWS keys there is no token for GCS
+                raise DestinationUnavailableError(error.message) from None
         return aws.AwsSecurityCredentials(keys.access_key, keys.secret_key, keys.token)
 
     def get_aws_region(self, context: object, request: object) -> str:

@@ -130,6 +130,15 @@ class Replicator:
     def _is_large(self, source: SourceObject) -> bool:
         return self.assembler is not None and source.size >= self.assembler.sizes.large_from
 
+    def _assembler_for(self, source: SourceObject) -> Assembler | None:
+        """Return the assembler if the object is large enough for parts or for compression."""
+        if self.assembler is None:
+            return None
+        sizes = self.assembler.sizes
+        return (
+            self.assembler if source.size >= min(sizes.parallel_from, sizes.compress_from) else None
+        )
+
     @contextmanager
     def _read_source(
         self, ref: SourceRef, expectation: Expectation
@@ -161,10 +170,11 @@ class Replicator:
         """Copy in parts, or in one stream that may be open already."""
         source = plan.source
         storage_class = self.storage_classes.get(source.storage_class)
-        job = self.assembler and self.assembler.job(source, run.name, storage_class)
-        if self.assembler and job:
+        assembler = self._assembler_for(source)
+        job = assembler and assembler.job(source, run.name, storage_class)
+        if assembler and job:
             run.staged.add(job.names.folder)
-            copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
+            copied = assembler.copy(job, run.name, plan.attributes, plan.precondition)
             run.staged.discard(job.names.folder)
         elif body is not None:
             copied = self._stream(plan, body, run, storage_class)
@@ -191,13 +201,14 @@ class Replicator:
     def _stream(self, plan: Copy, body: Body, run: "_Run", storage_class: str | None) -> Copied:
         """Copy in one stream: compressed and by way of a staged object, if that pays."""
         source = plan.source
-        probe = self.assembler and self.assembler.probe(source, body, source.size)
+        assembler = self._assembler_for(source)
+        probe = assembler and assembler.probe(source, body, source.size)
         gate = CommitGate(probe or body, self.source)
-        if self.assembler and probe and probe.shrinks:
-            names = self.assembler.names_of_whole(source, run.name, storage_class)
+        if assembler and probe and probe.shrinks:
+            names = assembler.names_of_whole(source, run.name, storage_class)
             if names:
                 run.staged.add(names.folder)
-                copied = self.assembler.copy_compressed(
+                copied = assembler.copy_compressed(
                     names, gate, run.name, plan.attributes, plan.precondition
                 )
                 run.staged.discard(names.folder)

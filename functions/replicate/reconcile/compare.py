@@ -10,14 +10,12 @@ from enum import StrEnum
 
 from replicate.errors import InvalidNameError
 from replicate.protocol.mapping import PROVENANCE, Naming
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import ARCHIVE_CLASSES, SourceRef
+from replicate.protocol.plan import Overwrite
 from replicate.reconcile.rows import ReplicaRow, SourceRow
 
 BUCKET, KEY = PROVENANCE + "bucket", PROVENANCE + "key"
 ETAG, MODIFIED = PROVENANCE + "etag", PROVENANCE + "last-modified"
-
-ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""Storage classes that S3 does not read without a restoration."""
 
 MD5_CHARACTERS = 32
 """Length of an ETag that may be an MD5. Those of multipart uploads are longer."""
@@ -43,7 +41,7 @@ class Verdict(StrEnum):
     UNNAMEABLE = "unnameable"
     STAGED = "staged"
     KEPT = "kept"
-    """It differs, and OVERWRITE=never keeps it so."""
+    """It differs, and OVERWRITE keeps it so: `never` all, `own` what is no replica of the key."""
 
 
 IS_DIFFERENCE = frozenset({Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA, Verdict.FOREIGN})
@@ -62,7 +60,7 @@ class Rules:
     prefix: str = ""
     suffix: str = ""
     """Keys that do not begin or end so are not replicated."""
-    overwrites: bool = True
+    overwrite: Overwrite = Overwrite.CHANGED
 
 
 def compare(source: SourceRow | None, replica: ReplicaRow | None, rules: Rules) -> Verdict:
@@ -111,9 +109,9 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
     verdict = Verdict.DIFFERENT if replica else Verdict.MISSING
     if replica is None and not _is_nameable(source.key, rules):
         verdict = Verdict.UNNAMEABLE
-    elif replica and not rules.overwrites:
+    elif replica and _is_kept(source, replica, rules):
         verdict = Verdict.KEPT
-    elif source.storage_class in ARCHIVED_CLASSES:
+    elif source.storage_class in ARCHIVE_CLASSES:
         verdict = Verdict.ARCHIVED
     elif _is_young(source.last_modified, rules) or (replica and _is_young(replica.updated, rules)):
         verdict = Verdict.YOUNG
@@ -121,10 +119,21 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
 
 
 def _without_source(replica: ReplicaRow, rules: Rules) -> Verdict:
-    metadata = replica.metadata
-    if (metadata.get(BUCKET), metadata.get(KEY)) != (rules.bucket, replica.key):
+    if not _is_replica(replica, replica.key, rules):
         return Verdict.FOREIGN
     return Verdict.YOUNG if _is_young(replica.updated, rules) else Verdict.EXTRA
+
+
+def _is_kept(source: SourceRow, replica: ReplicaRow, rules: Rules) -> bool:
+    """Return whether no event changes what is in GCS."""
+    if rules.overwrite is Overwrite.OWN:
+        return not _is_replica(replica, source.key, rules)
+    return rules.overwrite is Overwrite.NEVER
+
+
+def _is_replica(replica: ReplicaRow, key: str, rules: Rules) -> bool:
+    found = replica.metadata
+    return (found.get(BUCKET), found.get(KEY)) == (rules.bucket, key)
 
 
 def _is_nameable(key: str, rules: Rules) -> bool:

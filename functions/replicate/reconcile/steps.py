@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
 
-from replicate.entry.invocation import reading
+from replicate.entry.reading import reading
 from replicate.errors import (
     InvalidRequestError,
     PrefixNotFoundError,
@@ -19,6 +19,7 @@ from replicate.errors import (
 )
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
+from replicate.protocol.plan import Overwrite
 from replicate.reconcile import counts, output, runs
 from replicate.reconcile.ports import Journal, Nominations, ReplicaListing, Reports, SourceListing
 from replicate.reconcile.report import Outcome, conclude
@@ -26,7 +27,7 @@ from replicate.reconcile.runs import Files, Plan, Request
 from replicate.reconcile.shards import bisect, shards
 from replicate.reconcile.tally import ShardState
 from replicate.reconcile.workers import Comparer, Nominator
-from replicate.workflow import PermanentError, TransientError
+from replicate.step_errors import PermanentError, TransientError
 
 SMALL_BUCKET = 1000
 """Fewer objects are one shard: one page of a listing."""
@@ -46,7 +47,7 @@ class Reconcile:
     """The source buckets."""
     source_prefix: str = ""
     source_suffix: str = ""
-    overwrites: bool = True
+    overwrite: Overwrite = Overwrite.CHANGED
     replicates_all_deletes: bool = False
 
     def plan(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class Reconcile:
             deadline=self.deadline,
             naming=self.naming,
             suffix=self.source_suffix,
-            overwrites=self.overwrites,
+            overwrite=self.overwrite,
         )
         state = comparer.compare(files, files.plan(), number)
         return {

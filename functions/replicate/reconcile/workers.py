@@ -1,6 +1,6 @@
 """The work on one shard: compare its keys, or nominate its differences."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -9,6 +9,7 @@ from typing import Any
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import SourceRef
+from replicate.protocol.plan import Overwrite
 from replicate.reconcile import runs
 from replicate.reconcile.compare import Rules, Verdict, compare
 from replicate.reconcile.merge import merge
@@ -30,9 +31,6 @@ PIECE_LINES = 5000
 
 _NOMINATED = {Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA}
 
-BATCH = 10
-"""Messages in one request to SQS. Source: `SendMessageBatch` in its API reference."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparer:
@@ -43,7 +41,7 @@ class Comparer:
     deadline: Deadline
     naming: Naming
     suffix: str
-    overwrites: bool
+    overwrite: Overwrite
 
     def compare(self, files: Files, plan: Plan, number: int) -> ShardState:
         """Continue a shard until its keys or the time end. Return its state, which is stored."""
@@ -68,7 +66,7 @@ class Comparer:
                 cutoff=plan.cutoff,
                 prefix=plan.prefix,
                 suffix=self.suffix,
-                overwrites=self.overwrites,
+                overwrite=self.overwrite,
             )
             tally = Tally(state, plan.bucket, plan.prefix)
             store_at = self.deadline.remaining() - STORE_EVERY_S
@@ -144,8 +142,7 @@ class Nominator:
             refs = [
                 SourceRef(plan.bucket, key) for kind, key in decode(lines) if kind in _NOMINATED
             ]
-            for batch in _batches(refs):
-                self.nominations.send(batch)
+            self.nominations.send(refs)
             state["piece"] += 1
             state["nominated"] += len(refs)
             if self.deadline.remaining() < RETURN_S:
@@ -154,8 +151,3 @@ class Nominator:
         state["done"] = state["piece"] >= len(pieces)
         files.write(name, state)
         return state
-
-
-def _batches(refs: Sequence[SourceRef]) -> Iterator[Sequence[SourceRef]]:
-    for start in range(0, len(refs), BATCH):
-        yield refs[start : start + BATCH]

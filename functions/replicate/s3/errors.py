@@ -35,25 +35,21 @@ from replicate.retry import is_transient, retry_after
 
 
 class SourceAbsentError(Exception):
-    """S3 does not have the object, or no longer has this version of it.
-
-    `is_named` says that the response's body says so. That of a HEAD never does.
-    """
-
-    def __init__(self, *, is_named: bool = False) -> None:
-        super().__init__()
-        self.is_named = is_named
+    """S3 does not have the object, or no longer has this version of it."""
 
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
 """Source: "List of error codes" in S3's API reference."""
+
+_BODILESS = "HeadObject"
+"""The response to a HEAD has no body that could name an error."""
 
 
 @contextmanager
 def translate_errors(ref: SourceRef) -> Iterator[None]:
     """Translate what boto3 raises while it reads one object.
 
-    Raise SourceAbsentError for a 404, SourceChangedError for a failed `If-Match`, and
+    Raise SourceAbsentError for a 404 of S3, SourceChangedError for a failed `If-Match`, and
     ReplicationError for everything else.
     """
     try:
@@ -107,8 +103,13 @@ def _from_error_response(ref: SourceRef, error: ClientError) -> Exception:
     status, code = metadata["HTTPStatusCode"], error.response["Error"].get("Code", "")
     if status == HTTPStatus.PRECONDITION_FAILED:
         return SourceChangedError(error.response["Error"].get("Message", ""))
-    if status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket":
-        return SourceAbsentError(is_named=code in _ABSENT)
+    if code in _ABSENT or (status == HTTPStatus.NOT_FOUND and error.operation_name == _BODILESS):
+        return SourceAbsentError()
+    if status == HTTPStatus.NOT_FOUND and code not in _BY_CODE:  # it must delete no replica
+        return SourceUnavailableError(
+            f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check the"
+            " proxy or the endpoint between the function and S3."
+        )
     error_type, problem = _classify(status, code)
     headers = metadata.get("HTTPHeaders", {})
     return error_type(

@@ -64,8 +64,7 @@ class S3Source:
 
         def get(s3: "S3Client") -> S3Body:
             arguments = _conditions(version) if version else {}
-            with _believing_only_s3(ref):
-                output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
+            output = s3.get_object(Bucket=ref.bucket, Key=ref.key, **arguments)
             try:
                 found = version or describe(ref, output)
                 return S3Body(self, found, Span(0, found.size), output["Body"])
@@ -166,8 +165,8 @@ class S3Source:
 
         Raise SourceUnavailableError when there are none: the stream ended early.
         """
+        left = self._deadline.require()
         with translate_errors(ref):
-            left = self._deadline.require()
             if left < self._policy.io_timeout_s:
                 stream.set_socket_timeout(left)
             count = stream.readinto(buffer)  # type: ignore[arg-type] # it takes any buffer
@@ -206,21 +205,6 @@ class S3Source:
                 return request(self._clients.client("s3", self._deadline))
 
         return retrying(attempt, self._policy, self._deadline)
-
-
-@contextmanager
-def _believing_only_s3(ref: SourceRef) -> Iterator[None]:
-    """Raise SourceUnavailableError for a 404 that is not of S3: it must delete no replica."""
-    try:
-        with translate_errors(ref):
-            yield
-    except SourceAbsentError as absent:
-        if absent.is_named:
-            raise
-        raise SourceUnavailableError(
-            f"A 404 for {ref.uri} does not come from S3: its body has no error of S3. Check the"
-            " proxy or the endpoint between the function and S3."
-        ) from None
 
 
 def _conditions(version: SourceObject) -> dict[str, Any]:

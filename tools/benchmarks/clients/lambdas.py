@@ -35,6 +35,8 @@ class LambdaFunction:
     phases: frozenset[Phase] = frozenset(Phase)
     one_stream: bool = False
     """The replicator copies an object of any size in one stream, and not in parts."""
+    compresses: bool = False
+    """The replicator sends compressed what gets smaller."""
 
     @contextmanager
     def open(self, site: Site, **settings: str) -> Iterator["Worker"]:
@@ -58,8 +60,9 @@ class LambdaFunction:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         if self.one_stream:
             environment["PARALLEL_FROM"] = environment["LARGE_FROM"] = "6 TiB"
+        environment["COMPRESS_EGRESS"] = str(self.compresses).lower()
         environment["PYTHONPATH"] = ":".join(map(str, path))
-        if self.worker == "tutorial":  # for its client the variable turns credentials off
+        if self.worker != "replicator":  # for its client the variable turns credentials off
             environment["GCS_URL"] = environment.pop("STORAGE_EMULATOR_HOST")
         elif (site.artifact / "certificates").is_dir():  # it has authorities of its own
             del environment["AWS_CA_BUNDLE"], environment["REQUESTS_CA_BUNDLE"]

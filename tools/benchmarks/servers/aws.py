@@ -6,7 +6,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from itertools import count
 
-from tools.benchmarks.series import Series, content, crc64nvme, etag
+from tools.benchmarks.series import Series, content, content_type, crc64nvme, etag
 from tools.benchmarks.servers.journal import Journal
 from tools.benchmarks.servers.listing import Listed, list_s3
 from tools.benchmarks.servers.web import Request, Response
@@ -77,7 +77,7 @@ class Aws:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         headers |= {
             "Accept-Ranges": "bytes",
-            "Content-Type": "application/octet-stream",
+            "Content-Type": content_type(),
             "Content-Length": str(end - start),
             "Server": "AmazonS3",
         }

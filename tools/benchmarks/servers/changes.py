@@ -28,13 +28,19 @@ class RefusedError(Exception):
         super().__init__(message)
 
 
-def expected(name: str, metadata: Mapping[str, str]) -> tuple[int, str] | None:
-    """Return size and CRC32C that an object must have; None if no client may write it."""
+def is_expected(name: str, metadata: Mapping[str, str], size: int, crc: str) -> bool:
+    """Return whether an object may have this size and CRC32C.
+
+    Of a staged object without a range nothing is known until it is composed.
+    """
     if name.startswith(STAGING):
-        start, _, end = metadata.get(_RANGE, "0-0").partition("-")
-        return int(end) - int(start), _base64(range_crc32c(int(start), int(end)))
+        start, _, end = metadata.get(_RANGE, "").partition("-")
+        return not end or (size, crc) == (
+            int(end) - int(start),
+            _base64(range_crc32c(int(start), int(end))),
+        )
     series = Series.of(name)
-    return (series.size, _base64(crc32c(series.size))) if series else None
+    return series is not None and (size, crc) == (series.size, _base64(crc32c(series.size)))
 
 
 def change(
@@ -96,13 +102,13 @@ def _composed(
         crc = checksums.combine_crc32c(crc, value, int(found["size"]))
         size += int(found["size"])
     destination: Resource = {**order["destination"], "name": name}
-    joined = size, _base64(crc.to_bytes(4, "big"))
-    if joined != expected(name, destination.get("metadata", {})):
-        raise ValueError(f"{name} would be {joined}")
+    joined = _base64(crc.to_bytes(4, "big"))
+    if not is_expected(name, destination.get("metadata", {}), size, joined):
+        raise ValueError(f"{name} would be {size} bytes with CRC32C {joined}")
     if order.get("deleteSourceObjects") is True:
         for source in order["sourceObjects"]:
             del objects[source["name"]]
-    return {**destination, "size": str(size), "crc32c": joined[1]}
+    return {**destination, "size": str(size), "crc32c": joined}
 
 
 def _base64(digest: bytes) -> str:

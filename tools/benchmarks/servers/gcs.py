@@ -13,11 +13,12 @@ from typing import Any
 from awscrt import checksums
 
 from tools.benchmarks import series
-from tools.benchmarks.servers.changes import STAGING, RefusedError, change, expected
+from tools.benchmarks.servers.changes import STAGING, RefusedError, change, is_expected
 from tools.benchmarks.servers.journal import Journal
 from tools.benchmarks.servers.listing import Listed, list_gcs
 from tools.benchmarks.servers.web import Request, Response
 from tools.benchmarks.servers.xml_api import XmlApi
+from tools.local.gcs.gzip_body import inflated
 
 BUCKET = "destination"
 TOKEN = "ya29." + "x" * 1019
@@ -166,8 +167,12 @@ class Gcs:
             self.journal.add_error(f"{upload.name}: bytes from {start}, not {upload.size}")
             return _error("PUT misplaced", HTTPStatus.BAD_REQUEST)
         if start is not None:
-            for piece in request.body.pieces():
+            pieces = request.body.pieces()
+            is_gzip = request.headers.get("content-encoding") == "gzip"
+            for piece in inflated(pieces) if is_gzip else pieces:
                 upload.add(piece)
+        if start is not None and sent and upload.size != int(sent[2]) + 1:
+            raise ValueError(f"{upload.name}: {upload.size} bytes, not as in {sent[0]}")
         if sent is None or (total is not None and upload.size == int(total)):
             del self._uploads[session]
             return self._finish("PUT object", upload, request)
@@ -180,8 +185,9 @@ class Gcs:
         """Make an object visible if it has the bytes of its key and all preconditions hold."""
         stated = request.headers.get("x-goog-hash", "").removeprefix("crc32c=")
         declared = {stated or upload.crc32c, upload.resource.get("crc32c", upload.crc32c)}
-        wanted = expected(upload.name, upload.resource.get("metadata", {}))
-        if wanted != (upload.size, upload.crc32c) or declared != {upload.crc32c}:
+        metadata = upload.resource.get("metadata", {})
+        is_right = is_expected(upload.name, metadata, upload.size, upload.crc32c)
+        if not is_right or declared != {upload.crc32c}:
             self.journal.add_error(
                 f"{upload.name}: {upload.size} bytes with CRC32C {upload.crc32c}, stated {declared}"
             )

@@ -22,6 +22,8 @@ class Record:
     entries: list[Entry] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     written: int = 0
+    received: int = 0
+    """Bytes of TCP, as the kernel counts them: with TLS, without headers and acknowledgements."""
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
@@ -29,6 +31,7 @@ class Record:
             [Entry(**entry) for entry in document["entries"]],
             document["errors"],
             document["written"],
+            document["received"],
         )
 
 
@@ -51,6 +54,10 @@ class Journal:
     def add_write(self) -> None:
         with self._lock:
             self._record.written += 1
+
+    def add_received(self, count: int) -> None:
+        with self._lock:
+            self._record.received += count
 
     def take(self) -> dict[str, Any]:
         """Return the record as JSON values, and start a new one."""

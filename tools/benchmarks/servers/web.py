@@ -10,6 +10,7 @@ import json
 import socket
 import socketserver
 import ssl
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -119,12 +120,14 @@ class Server(socketserver.ThreadingTCPServer):
         return f"https://localhost:{self.server_address[1]}"
 
     def administer(self, request: Request) -> Response:
-        """Set `delay_ms` and `rate`, precompute a `size`, and return the journal.
+        """Set `delay_ms`, `rate` and `kind`, precompute a `size`, and return the journal.
 
         The request is neither delayed nor recorded.
         """
         self.delay_s = float(request.query.get("delay_ms", self.delay_s * 1000)) / 1000
         self.rate = float(request.query.get("rate", self.rate))
+        if kind := request.query.get("kind"):
+            series.use(kind)
         if size := request.query.get("size"):
             series.precompute(int(size))
         return Response.of_json("admin", HTTPStatus.OK, self.application.journal.take())
@@ -132,6 +135,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 class _Connection(socketserver.BaseRequestHandler):
     server: Server
+    _received = 0
 
     def handle(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -142,6 +146,7 @@ class _Connection(socketserver.BaseRequestHandler):
             self.server.tls.wrap_socket(self.request, server_side=True) as connection,
             cast("io.BufferedReader", connection.makefile("rb", 64 * 1024)) as source,
         ):
+            self._connection = connection
             while request := _read(source, pace):
                 if "expect" in request.headers:
                     connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -163,7 +168,17 @@ class _Connection(socketserver.BaseRequestHandler):
             pass
         time.sleep(self.server.delay_s)
         application.journal.add_request(response.name, received, time.monotonic())
+        application.journal.add_received(self._received_since())
         return response
+
+    def _received_since(self) -> int:
+        """Return how many bytes of TCP have arrived since the last call, as the kernel counts them.
+
+        `tcpi_bytes_received` is the 64-bit number at offset 128 of Linux's `struct tcp_info`.
+        """
+        state = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+        before, self._received = self._received, int.from_bytes(state[128:136], sys.byteorder)
+        return self._received - before
 
 
 def _read(source: io.BufferedIOBase, pace: Pace) -> Request | None:

@@ -5,7 +5,7 @@ chunk is one gzip member. Source: "gsutil cp -J", and what Google's command line
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from tools.local.gcs.errors import ApiError, invalid
@@ -14,7 +14,7 @@ from tools.local.gcs.spool import CHUNK_BYTES
 _GZIP = 31  # `wbits` of zlib: header and trailer of gzip, and the largest window
 
 
-def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def inflated(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """Yield the bytes of exactly one gzip member; raise at anything else, after what decodes.
 
     At its end zlib compares the CRC32 and the size that the member states.

@@ -1,0 +1,85 @@
+"""The benchmark of compressed objects: its arithmetic, and what its servers count."""
+
+import tempfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tools.benchmarks import series, site
+from tools.benchmarks.clients.base import Phase
+from tools.benchmarks.egress import MARK, OURS, PEER, PLAIN, RUNS, Egress, money
+from tools.benchmarks.kinds import JSON_LOG, KINDS, RANDOM, Kind
+from tools.benchmarks.measure import Sample
+from tools.benchmarks.reconcile import DOCUMENT
+from tools.benchmarks.series import GIB, MIB
+from tools.benchmarks.simulation import written
+
+
+def sample(size: int, *, sent: float, cpu_s: float, mib: int = 100) -> Sample:
+    """Return a sample that has sent a share of its bytes."""
+    return Sample("", size, 1, Phase.NEW, 30, cpu_s, 6, 0, mib * MIB, 0, 0, 0, sent * size)
+
+
+def test_dollars_are_those_of_a_gib() -> None:
+    plain = sample(GIB, sent=1, cpu_s=3)
+
+    saved, spent = money(sample(2 * GIB, sent=0.25, cpu_s=10), plain)
+
+    assert saved == pytest.approx(0.75 * 0.09)
+    # 10 / 2 - 3 = 2 CPU-seconds, at 1024 / 1769 of a core for a GB
+    assert spent == pytest.approx(2 / (1024 / 1769) * 0.0000166667)
+
+
+def test_bars_compare_with_the_plain_copy_and_the_largest_with_the_smaller() -> None:
+    egress = Egress()
+    for kind, client in RUNS:
+        is_ours = client is OURS
+        one = sample(GIB, sent=1.01 if kind is RANDOM else 0.25, cpu_s=6 if is_ours else 3)
+        egress.samples[kind, client.name, GIB] = [one]
+    egress.samples[JSON_LOG, OURS.name, 4 * GIB] = [sample(4 * GIB, sent=1, cpu_s=24, mib=190)]
+
+    found = [(round(bar.measured, 3), bar.met) for bar in egress.bars()]
+
+    assert found == [
+        (0.25, True),  # JSON log: bytes
+        (2, True),  # and CPU
+        (1, True),  # random: bytes
+        (2, False),  # and CPU
+        (190, False),  # peak MiB
+        (90, False),  # growth
+    ]
+    row = next(line for line in egress.page().splitlines() if "JSON log" in line and "gzip" in line)
+    assert [cell.strip() for cell in row.strip("|").split("|")][3:] == [
+        "256.0 MiB",
+        "0.250",
+        "6.00",
+        "6.0",
+        "100",
+        "0.0000",
+        "0.00009",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_kind_is_as_compressible_as_it_says(kind: Kind) -> None:
+    ratio = {"CSV of numbers": 2.3, "JSON log": 4.2, "repetitive log": 12}.get(kind.name, 1)
+
+    assert series.MIB / len(zlib.compress(kind.block(), 1)) == pytest.approx(ratio, rel=0.03)
+
+
+def test_kernel_counts_what_reached_gcs() -> None:
+    sizes = Egress(size=4 * MIB)
+    with tempfile.TemporaryDirectory() as folder, site.running(Path(folder)) as running:
+        for client in (PLAIN, PEER):
+            sizes._measure(running, JSON_LOG, client, sizes.size, 0)  # noqa: SLF001
+    plain, peer = (sizes.figure(JSON_LOG, client).sent / sizes.size for client in (PLAIN, PEER))
+    assert 1 < plain < 1.02
+    assert 0.2 < peer < 0.26
+
+
+def test_document_has_one_place_for_the_tables() -> None:
+    text = DOCUMENT.read_text()
+    assert text.count(f"<!-- {MARK} -->") == 1
+    assert "a table" in written(text, "a table", MARK)
