@@ -270,6 +270,21 @@ class TestRealListings:
                 next(source.pages("denied", "", ""))
             clients.close()
 
+    def test_s3_listing_goes_on_after_a_failure(
+        self,
+        real_adapters: Adapters,  # noqa: ARG002 - sets credentials
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        page = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+        with (
+            serve_responses((503, b""), (200, page)) as server,
+            closing(AwsClients(REGION, DEFAULT_POLICY)) as clients,
+        ):
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+            policy = replace(DEFAULT_POLICY, first_delay_s=0.01)
+            assert [*S3Listing(clients, Deadline(10), policy).pages("source", "", "")] == []
+            assert server.request_count == 2
+
 
 @pytest.fixture(params=["memory", "real"])
 def reports(request: pytest.FixtureRequest) -> Reports:
