@@ -129,6 +129,8 @@ def test_both_sides_are_listed_in_the_order_of_utf8_and_replicas_are_recognized(
         chain.from_iterable(both.replicas.pages("", "")),
     )
     assert {compare(*pair, rules) for pair in pairs} == {Verdict.EQUAL}
+    replicas = chain.from_iterable(both.replicas.pages("", ""))
+    assert all(datetime.fromisoformat(row.updated) < FAR_FUTURE for row in replicas)
 
 
 @pytest.mark.parametrize(
