@@ -123,8 +123,7 @@ class RunStats:
                 if error.error_type == EXITED:
                     self.interrupted_keys.update(_key(each) for each in records)
             for result in delivery.results:
-                moved = result["bytes_copied"], result["bytes_sent"]
-                self.successes.append(Success(self.now(), result["reason"], *moved))
+                self.successes.append(self._success(result))
             if delivery.response:
                 for each in records:
                     self._record_arrival(each, delivery.delay_s)
@@ -132,9 +131,11 @@ class RunStats:
     def record_step(self, response: Json) -> None:
         """Record the result of an execution, which its last step has."""
         if result := response.get("result"):
-            success = Success(self.now(), result["reason"], result["bytes_copied"])
             with self._lock:
-                self.successes.append(success)
+                self.successes.append(self._success(result))
+
+    def _success(self, result: Json) -> Success:
+        return Success(self.now(), result["reason"], result["bytes_copied"], result["bytes_sent"])
 
     def record_batch(self, batch: Batch) -> None:
         """Record an invocation with failed events, and messages that wait for executions."""
