@@ -97,8 +97,8 @@ pictures: setup ## run the demo and draw its terminal into docs/demo.svg; draw t
 up: setup ## start the same service and keep it running until Ctrl-C
 	@$(BIN)/python -m tools.local.up
 
-OBJECTS ?= 2000
-CHANGES ?= 3000
+OBJECTS ?= 1500
+CHANGES ?= 2500
 WORKERS ?= 3
 FAULTS ?= 0.05
 GZIP_SHARE ?= 0.5

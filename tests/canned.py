@@ -39,7 +39,7 @@ def serve_responses(*responses: Response) -> Iterator[CannedServer]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST  # noqa: N815 - the name that the base class looks for
+        do_GET = do_PUT = do_POST  # noqa: N815 - the names that the base class looks for
 
         def log_message(self, *_: object) -> None:
             """Write nothing to standard error."""

@@ -19,7 +19,6 @@ from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
-from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
@@ -106,12 +105,12 @@ class MemoryStores:
         )
 
     def large_copy(self) -> LargeCopy:
-        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+        return LargeCopy(self.replicator(), self.assembler)
 
     def reconcile(self) -> NoReturn:
         raise NotImplementedError("Build it of its own parts.")
 
-    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
+    def replicator(self, change: Change | None = None) -> Replicator:
         settings = self.settings
         self.changes += [change] if change else []
         return Replicator(
@@ -119,7 +118,7 @@ class MemoryStores:
             destination=self.gcs,
             naming=settings.naming,
             clock=RoundClock(DEFAULT_POLICY, self.deadline),
-            policy=policy,
+            policy=settings.policy,
             storage_classes=settings.storage_classes,
             assembler=self.assembler,
             executions=self.executions,

@@ -1,4 +1,13 @@
 """Keep a Google Cloud Storage bucket equal to an S3 bucket, one key at a time.
 
-docs/ARCHITECTURE.md shows how an event is processed and which package imports which.
+How one event travels:
+
+    handler                 parse the event, replicate each change, settle what failed, respond
+    entry                   what each invoker sends, and what it is answered
+    protocol                the replication of one key, without I/O: replicator, then plan
+    s3, gcs                 the source and the destination
+    telemetry, report       the log line and the metrics of a change
+    settlement, sqs         what failed: a dead letter, or a later delivery
+
+docs/ARCHITECTURE.md describes the way in more detail, and all other modules.
 """

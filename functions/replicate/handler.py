@@ -135,7 +135,7 @@ class Function:
     def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
         try:
             self._settings.scope.require(change.ref)
-            return self._stores.replicator(self._settings.policy, change).replicate(
+            return self._stores.replicator(change).replicate(
                 change.ref,
                 change.expect(self._settings.sizes.parallel_from),
                 change.watched,

@@ -20,7 +20,6 @@ from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.mapping import Tags
 from replicate.protocol.parts import PARTS_AT_ONCE
-from replicate.protocol.plan import Policy
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
 from replicate.settings import Settings
@@ -42,7 +41,7 @@ class Stores(Protocol):
     def start_invocation(self, context: Context) -> None:
         """Restart the deadline."""
 
-    def replicator(self, policy: Policy, change: Change) -> Replicator:
+    def replicator(self, change: Change) -> Replicator:
         """Return the protocol over both stores, for one change."""
 
     def large_copy(self) -> LargeCopy:
@@ -129,7 +128,7 @@ class Environment:
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
         self.gcs.circuit.start_invocation()
 
-    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
+    def replicator(self, change: Change | None = None) -> Replicator:
         """Return the protocol over both stores, for one change."""
         executions = self.executions
         return Replicator(
@@ -137,7 +136,7 @@ class Environment:
             destination=self.destination,
             naming=self.settings.naming,
             clock=self.clock,
-            policy=policy,
+            policy=self.settings.policy,
             storage_classes=self.settings.storage_classes,
             assembler=self.assembler,
             executions=executions.of(change) if executions and change else executions,
@@ -145,7 +144,7 @@ class Environment:
 
     def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
-        return LargeCopy(self.replicator(self.settings.policy), self.assembler)
+        return LargeCopy(self.replicator(), self.assembler)
 
     def reconcile(self) -> "Reconcile":
         """Return the steps of a reconcile. Raise SettingsError."""

@@ -1,10 +1,11 @@
 """The steps of the state machine that copies large objects (statemachines/large-object.asl.json).
 
 Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
-After an error with the name `PermanentError` or `WrongBytesError` the machine sweeps and fails. It
-retries after any other error, also when the function's process was killed or ran out of time:
-Lambda has many names for that. When retries do not help, it fails and keeps what is staged for the
-next execution. `event` has what `execution_watch.facts` says of the event that started it.
+After PermanentError or WrongBytesError the machine sweeps and fails. It retries after any other
+error, also when the function's process was killed or ran out of time: Lambda has many names for
+that. When retries do not help, it fails and keeps what is staged for the next execution.
+
+`event` has what `execution_watch.facts` says of the event that started it.
 """
 
 from collections.abc import Mapping
@@ -13,24 +14,14 @@ from typing import Any
 
 from replicate import report
 from replicate.entry import execution_watch
-from replicate.entry.invocation import Change, reading, source_ref
+from replicate.entry.invocation import Change
+from replicate.entry.reading import reading, source_ref
 from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.large import LargeCopy, Planned, max_rounds
 from replicate.protocol.model import Precondition, Result
 from replicate.protocol.scope import Scope
+from replicate.step_errors import PermanentError, TransientError, WrongBytesError
 from replicate.telemetry import Telemetry
-
-
-class TransientError(Exception):
-    """The step may succeed when it is repeated. What it has staged stays."""
-
-
-class WrongBytesError(Exception):
-    """The bytes do not match their checksum. Another execution may copy them once more."""
-
-
-class PermanentError(Exception):
-    """The step cannot succeed. The execution sweeps and fails; the event's message remains."""
 
 
 def step(

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from moto.server import ThreadedMotoServer
+from aws_server import moto_server
 
 
 @pytest.fixture(scope="session")
 def aws_url() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
+    with moto_server() as (_, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

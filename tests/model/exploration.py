@@ -10,8 +10,7 @@ again any number of times. Only the age of a generation counts (`ages`). And a r
 its event than the evidence, so events of the same evidence are interchangeable.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from model.promises import (
     was_deleted_by_user,
 )
 from model.runs import Alternative, Call, Protocol, Stores, brief
+from model.search import every_state
 
 from replicate.errors import DestinationChangedError, ReplicationError, SourceChangedError
 from replicate.protocol.evidence import HINT, REQUEST, Deletes, Evidence, user_deletion
@@ -212,30 +212,21 @@ class Explorer:
 
     def explore(self) -> Report:
         """Visit every state."""
-        report = Report()
-        requests = (idle(self._kinds.index(REQUEST)),) * self._scenario.requests
-        first = State(0, self._values.number(self._scenario.initial), 0, requests)
-        came_from: dict[State, State | None] = {first: None}
-        queue = deque([first])
-        while queue:
-            state = queue.popleft()
-            for move in self._moves(state):
-                report.moves += 1
-                broken = move.broken
-                if move.state not in came_from:
-                    came_from[move.state] = state
-                    queue.append(move.state)
-                    broken += self._broken_at_rest(move.state)
-                for promise in broken:
-                    if promise not in report.broken:
-                        report.broken[promise] = self._schedule(came_from, state, move)
-        report.states = len(came_from)
-        report.traces = len(self._traces)
-        shown = {(state.changes, state.shown) for state in came_from}
-        report.shown = {(changes, repr(self._stored(number))) for changes, number in shown}
-        return report
+        found = every_state(self)
+        shown = {(state.changes, state.shown) for state in found.states}
+        return Report(
+            states=len(found.states),
+            moves=found.moves,
+            traces=len(self._traces),
+            shown={(changes, repr(self._stored(number))) for changes, number in shown},
+            broken=found.broken,
+        )
 
-    def _moves(self, state: State) -> Iterator[Move]:
+    def first(self) -> State:
+        requests = (idle(self._kinds.index(REQUEST)),) * self._scenario.requests
+        return State(0, self._values.number(self._scenario.initial), 0, requests)
+
+    def moves(self, state: State) -> Iterator[Move]:
         """Yield every possible next move."""
         changes, _, _, runs, late = state
         if changes < len(self._scenario.history):
@@ -379,7 +370,7 @@ class Explorer:
             response = error
         return response, gcs.objects.get(NAME)
 
-    def _broken_at_rest(self, state: State) -> tuple[Promise, ...]:
+    def broken_in(self, state: State) -> tuple[Promise, ...]:
         """Return the promises that are broken when all runs have finished."""
         if not all(map(has_finished, state.runs)):
             return ()
@@ -428,15 +419,11 @@ class Explorer:
             self._aged_known[key] = self._trace(kind, expectation, older)
         return self._aged_known[key]
 
-    def _schedule(self, came_from: dict[State, State | None], state: State, last: Move) -> str:
-        """Return the moves to a state and the last move, one a line, with runs and responses."""
-        path = [last]
-        while (earlier := came_from[state]) is not None:
-            path.append(next(move for move in self._moves(earlier) if move.state == state))
-            state = earlier
+    def told(self, way: Sequence[Move]) -> str:
+        """Return the moves, one a line, with runs and responses."""
         names: list[str] = []
         lines = []
-        for move in reversed(path):
+        for move in way:
             if len(move.runs) > len(names):
                 names.append(f"run {len(names) + 1}")
             if move.actor == NO_RUN:

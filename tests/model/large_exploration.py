@@ -7,14 +7,13 @@ states with the same futures are the same states.
 """
 
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
 
 from fakes import A_SECOND, FakeGcs, FakeS3, StoredObject
-from model import state_machine
+from model import search, state_machine
 from model.exploration import MAX_CALLS, Numbering
 from model.histories import REF, History
 from model.large_runs import (
@@ -33,6 +32,7 @@ from model.large_runs import (
 )
 from model.promises import Promise, Requirements, broken_by, equals_source, oldest_allowed
 from model.runs import NAMING, Call, UnlimitedClock, brief
+from model.search import Found, every_state, random_ways
 from model.state_machine import Position
 
 from replicate.errors import (
@@ -48,7 +48,7 @@ from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import Replica, Result
 from replicate.protocol.parts import version_digest
 from replicate.protocol.replicator import Replicator
-from replicate.workflow import TransientError
+from replicate.step_errors import TransientError
 
 NAME = REF.key
 
@@ -59,6 +59,12 @@ STOPPED = Position("Stopped", "")
 """Where an execution is after StopExecution."""
 
 LOST = DestinationUnavailableError("The response was lost.")
+
+RARELY = 0.04
+"""How often a fault or a change of the source is the next move of a random schedule.
+
+An execution has about fifty moves.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,29 +220,26 @@ class LargeExplorer:
 
     def explore(self, wanted: Promise | None = None) -> Report:
         """Visit every state, or all until a promise is broken."""
-        report = Report()
-        first = self._first()
-        came_from: dict[State, State | None] = {first: None}
-        queue = deque([first])
-        while queue:
-            state = queue.popleft()
-            for move in self._moves(state):
-                report.moves += 1
-                broken = move.broken
-                if move.state not in came_from:
-                    came_from[move.state] = state
-                    queue.append(move.state)
-                    broken += self._broken_in(move.state)
-                for promise in broken:
-                    if promise not in report.broken:
-                        report.broken[promise] = self._tell(came_from, state, move)
-                if wanted in report.broken:
-                    return report
-        report.states = len(came_from)
-        report.traces = len(self._traces)
-        return report
+        return self._report(every_state(self, wanted))
 
-    def _first(self) -> State:
+    def wander(self, ways: int, seed: int) -> Report:
+        """Follow random schedules to their ends."""
+        return self._report(
+            random_ways(self, ways=ways, seed=seed, is_rare=_is_rare, rarely=RARELY)
+        )
+
+    def _report(self, found: Found[State]) -> Report:
+        return Report(
+            states=len(found.states),
+            moves=found.moves,
+            traces=len(self._traces),
+            broken=found.broken,
+        )
+
+    def told(self, way: Sequence[Move]) -> str:
+        return "\n".join(move.text for move in way)
+
+    def first(self) -> State:
         scenario, faults = self._scenario, self._scenario.faults
         left = Left(faults.kills, faults.crashes, faults.losses, faults.duplicates, faults.expiries)
         gcs = _replicated(self._s3[scenario.replicated], scenario.protocol)
@@ -252,7 +255,7 @@ class LargeExplorer:
             left=left,
         )
 
-    def _moves(self, state: State) -> Iterator[Move]:
+    def moves(self, state: State) -> Iterator[Move]:
         """All that can happen next."""
         for moves, trace in self._actors(state):
             if self._makes_no_difference(state, trace):
@@ -559,7 +562,7 @@ class LargeExplorer:
                 broken + endless,
             )
 
-    def _broken_in(self, state: State) -> tuple[Promise, ...]:
+    def broken_in(self, state: State) -> tuple[Promise, ...]:
         """Judge a state by what still runs."""
         machines = [self._machines[number] for number in state.machines]
         is_running = any(machine.is_running for machine in machines)
@@ -682,14 +685,6 @@ class LargeExplorer:
             for name, number in self._stored[stored].objects
         )
 
-    def _tell(self, came_from: dict[State, State | None], state: State, last: Move) -> str:
-        """Return the texts of the moves to a state, and of one more."""
-        way = [last.text]
-        while (earlier := came_from[state]) is not None:
-            way.append(next(move.text for move in self._moves(earlier) if move.state == state))
-            state = earlier
-        return "\n".join(reversed(way))
-
 
 LOST_TEXT = " -> its response is lost"
 
@@ -715,6 +710,10 @@ def _unless_injected(error: object) -> tuple[Promise, ...]:
         isinstance(error, TransientError) and str(error).startswith(LOST.code)
     )
     return () if is_injected else (Promise.SUCCESS,)
+
+
+def _is_rare(state: State, move: search.Move[State]) -> bool:
+    return move.state.left != state.left or move.state.changes != state.changes
 
 
 def _replicas(values: Iterable[object]) -> Iterator[Replica]:
@@ -786,3 +785,8 @@ def _replicated(s3: FakeS3, protocol: LargeProtocol) -> FakeGcs:
 def explore(scenario: LargeScenario, wanted: Promise | None = None) -> Report:
     """Visit every state of a scenario, or all until a promise is broken."""
     return LargeExplorer(scenario).explore(wanted)
+
+
+def wander(scenario: LargeScenario, ways: int, seed: int) -> Report:
+    """Follow random schedules of a scenario to their ends."""
+    return LargeExplorer(scenario).wander(ways, seed)

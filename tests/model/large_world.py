@@ -32,7 +32,7 @@ from replicate.errors import (
     SourceChangedError,
 )
 from replicate.protocol.model import Result
-from replicate.workflow import TransientError
+from replicate.step_errors import TransientError
 
 NAME = REF.key
 

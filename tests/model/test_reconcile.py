@@ -35,7 +35,6 @@ from replicate.protocol.model import (
     SourceRef,
     Span,
 )
-from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, GatedBody
 from replicate.protocol.replicator import Replicator
 from replicate.reconcile import tally, workers
@@ -103,9 +102,9 @@ class DisturbedGcs(FakeGcs):
 class Impatient(MemoryStores):
     """After a lost race the next round begins at once."""
 
-    def replicator(self, policy: Policy, change: Change | None = None) -> Replicator:
+    def replicator(self, change: Change | None = None) -> Replicator:
         clock = RoundClock(DEFAULT_POLICY, self.deadline, lambda _: None)
-        return replace(super().replicator(policy, change), clock=clock)
+        return replace(super().replicator(change), clock=clock)
 
 
 def number_of(data: bytes) -> int:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from aws_server import moto_server
 from botocore.config import Config
 from contract.gcs_http import Gcs
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import WSGIRequestHandler
 
 from replicate.gcs import GcsDestination
 from replicate.protocol.deadline import Deadline
@@ -44,11 +43,7 @@ class Clouds:
             self._opened = opened.pop_all()
 
     def _open(self, opened: ExitStack) -> None:
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
-        moto = ThreadedMotoServer(port=0, verbose=False)
-        moto.start()
-        opened.callback(moto.stop)
-        host, port = moto.get_host_and_port()
+        host, port = opened.enter_context(moto_server())
         self.server = opened.enter_context(GcsServer([DESTINATION]))
         endpoint = f"http://{host}:{port}"
         secret = f"ports-{uuid.uuid4().hex}"  # the secrets of all servers of a process are shared
@@ -124,7 +119,8 @@ class Adapters:
         deadline = Deadline(seconds)
         tags = policy.tags is not Tags.OFF
         return replace(
-            environment.replicator(policy),
+            environment.replicator(),
+            policy=policy,
             source=S3Source(environment.aws, deadline, environment.retries, tags=tags),
             destination=GcsDestination(
                 environment.gcs, environment.settings.naming, deadline, environment.retries

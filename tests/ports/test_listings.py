@@ -21,6 +21,7 @@ from replicate.aws_clients import AwsClients
 from replicate.errors import (
     DestinationBucketNotFoundError,
     DestinationForbiddenError,
+    ReplicationError,
     SettingsError,
     SourceBucketNotFoundError,
     SourceForbiddenError,
@@ -33,8 +34,9 @@ from replicate.protocol.model import SourceRef
 from replicate.reconcile.compare import Rules, Verdict, compare
 from replicate.reconcile.merge import merge
 from replicate.reconcile.ports import Nominations, ReplicaListing, Reports, SourceListing
-from replicate.retry import DEFAULT_POLICY
+from replicate.retry import DEFAULT_POLICY, TRANSIENT, RetryPolicy
 from replicate.s3.listing import S3Listing
+from replicate.s3.reports import S3Reports
 from replicate.sqs.nominations import SqsNominations
 from tools.local.gcs import objects
 from tools.local.gcs.faults import Fault
@@ -230,6 +232,30 @@ class TestRealListings:
         with pytest.raises(SourceBucketNotFoundError):
             source.first("no-such-bucket", "", "")
 
+    @pytest.mark.parametrize(
+        "body", [b"", b"<html/>", b"<Error><Code>SlowDown</Code></Error>", b"no XML"]
+    )
+    def test_success_without_a_listing_is_no_empty_page(
+        self,
+        real_adapters: Adapters,  # noqa: ARG002 - sets credentials
+        monkeypatch: pytest.MonkeyPatch,
+        body: bytes,
+    ) -> None:
+        """Every replica would be one without a source."""
+        policy = RetryPolicy(attempts=1)
+        with serve_responses((200, body)) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+            clients = AwsClients(REGION, policy)
+            source = S3Listing(clients, Deadline(10), policy)
+
+            for listed in (
+                lambda: next(source.pages("b", "", "")),
+                lambda: source.first("b", "", ""),
+            ):
+                with pytest.raises(TRANSIENT, match="s3://b/"):
+                    listed()
+            clients.close()
+
     def test_denied_listing_of_s3_names_the_missing_right(
         self,
         real_adapters: Adapters,  # noqa: ARG002 - sets credentials
@@ -272,10 +298,11 @@ def test_reports_are_read_as_they_were_written(reports: Reports) -> None:
 
 def test_reports_bucket_that_is_gone_is_a_setting_that_is_wrong(real_adapters: Adapters) -> None:
     reports = real_adapters.reports("no-such-bucket")
-    with pytest.raises(SettingsError, match=r"^PutObject was .*NoSuchBucket.*reports bucket"):
+    refused = pytest.raises(SettingsError, match=r"NoSuchBucket.*s3:PutObject")
+    with refused:
         reports.write("a", b"", "text/plain")
-    with pytest.raises(UnavailableError, match=r"s3://no-such-bucket/a\b.*NoSuchB.*s3:PutObject"):
-        reports.write_stream("a", iter([]), "text/plain")
+    with refused:
+        reports.write_stream("a", iter([b"1"]), "text/plain")
 
 
 def test_browsers_are_told_what_kind_of_text_a_report_is(
@@ -293,11 +320,32 @@ def test_browsers_are_told_what_kind_of_text_a_report_is(
     assert [head["ContentType"] for head in heads] == ["text/html", "text/csv"]
 
 
+@pytest.mark.parametrize(
+    ("status", "error"), [(403, SettingsError), (503, UnavailableError)], ids=str
+)
+def test_refused_report_names_the_missing_right_and_a_failed_one_may_pass(
+    real_adapters: Adapters,  # noqa: ARG001 - sets credentials
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    error: type[ReplicationError],
+) -> None:
+    body = b"<Error><Code>AccessDenied</Code></Error>"
+    with serve_responses((status, body)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        clients = AwsClients(REGION, DEFAULT_POLICY)
+        reports = S3Reports(clients, Deadline(10), DEFAULT_POLICY, "reports")
+        with pytest.raises(error, match=r"s3://reports/long\.csv") as caught:
+            reports.write_stream("long.csv", iter([b"a"]), "text/csv")
+        clients.close()
+        assert server.request_count == 1, "the chunks are used up"
+    assert ("s3:PutObject" in caught.value.message) == (status == 403)
+
+
 @pytest.mark.parametrize("variant", ["memory", "real"])
 def test_nominations_are_events_that_name_their_keys(
     request: pytest.FixtureRequest, variant: str
 ) -> None:
-    refs = [SourceRef("source", key) for key in KEYS]
+    refs = [SourceRef("source", key) for key in [*KEYS, *map(str, range(12))]]
     if variant == "memory":
         fake = FakeNominations()
         nominations: Nominations = fake
@@ -314,7 +362,7 @@ def test_nominations_are_events_that_name_their_keys(
     while found := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
         bodies += [json.loads(message["Body"])["nomination"] for message in found]
     sqs.close()
-    assert sorted(body["key"] for body in bodies) == sorted(KEYS)
+    assert sorted(body["key"] for body in bodies) == sorted(ref.key for ref in refs)
     assert {body["bucket"] for body in bodies} == {"source"}
 
 

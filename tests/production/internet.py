@@ -14,16 +14,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 import trustme
+from aws_server import moto_server
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import WSGIRequestHandler
 
 from tools.local.gcs import GcsServer
 
@@ -245,14 +244,12 @@ class Internet:
 
     def __init__(self, gcs_url: str | None = "https://storage.googleapis.com") -> None:
         """Start the servers. `gcs_url` is the URL of GCS; None is a private one on localhost."""
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
         self.certificates = Certificates()
         self.aws = Front(self.certificates)
         sts = {f"sts.{domain[1:]}/v1/token": "/sts/token" for domain in GOOGLE_DOMAINS}
         self.google = Front(self.certificates, sts)
-        self._moto = ThreadedMotoServer(port=0, verbose=False)
-        self._moto.start()
-        _, self.aws.upstream = self._moto.get_host_and_port()
+        self._moto = ExitStack()
+        _, self.aws.upstream = self._moto.enter_context(moto_server())
         self.gcs = GcsServer(
             [DESTINATION], public_url=gcs_url or f"https://localhost:{self.google.port}"
         )
@@ -324,7 +321,7 @@ class Internet:
         self.aws.close()
         self.google.close()
         self.gcs.close()
-        self._moto.stop()
+        self._moto.close()
         self.certificates.close()
 
     def _route(self, host: str, port: int) -> int | None:

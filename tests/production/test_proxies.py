@@ -11,7 +11,6 @@ from production.internet import DESTINATION, REGION, SECRET, SOURCE, Internet, w
 
 import replicate.handler  # noqa: F401 - it sets environment variables
 from replicate.protocol.model import SourceRef
-from replicate.protocol.plan import Policy
 from replicate.retry import RetryPolicy
 from replicate.wiring import Environment
 
@@ -27,7 +26,7 @@ def replicate_all(internet: Internet, bucket: str = SOURCE) -> None:
         internet.s3.put_object(Bucket=bucket, Key=name, Body=data)
     with closing(Environment.from_environ(os.environ, POLICY)) as environment:
         environment.deadline.restart(60)
-        replicator = environment.replicator(Policy())
+        replicator = environment.replicator()
         for name in OBJECTS:
             replicator.replicate(SourceRef(bucket, name))
     for name, data in OBJECTS.items():

@@ -12,14 +12,8 @@ from memory import Context
 from replicate import entry
 from replicate.entry.batch_operations import BatchOperationsInvocation
 from replicate.entry.envelopes import MAX_NESTING
-from replicate.entry.invocation import (
-    FRESH,
-    SMALL_BYTES,
-    AsynchronousInvocation,
-    Change,
-    Invocation,
-    Message,
-)
+from replicate.entry.invocation import AsynchronousInvocation, Change, Invocation, Message
+from replicate.entry.reading import FRESH, SMALL_BYTES
 from replicate.entry.sqs import SqsInvocation
 from replicate.errors import InvalidEventError
 from replicate.protocol.evidence import HINT, REQUEST, user_deletion
@@ -132,19 +126,19 @@ def test_record_is_malformed_when_its_key_is_not_utf_8() -> None:
     assert "Records[0]" in error_messages(invocation)[0]
 
 
-def test_records_of_one_key_become_one_change_with_the_oldest_time() -> None:
+def test_records_of_one_key_become_one_change_with_the_oldest_time_and_largest_size() -> None:
     invocation = parse(
         {
             "Records": [
-                s3_record("a", time="2026-11-22T12:00:10Z"),
+                s3_record("a", time="2026-11-22T12:00:10Z", size=7),
                 s3_record("b"),
-                s3_record("a", time="2026-11-22T12:00:05Z"),
+                s3_record("a", time="2026-11-22T12:00:05Z", size=5),
             ]
         },
     )
     a, b = invocation.changes
     oldest = datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC)
-    assert a == Change(SourceRef("source", "a"), oldest, Expectation.CHANGED, a.size)
+    assert a == Change(SourceRef("source", "a"), oldest, Expectation.CHANGED, 7)
     assert b.ref.key == "b"
 
 
@@ -370,6 +364,24 @@ def test_message_that_is_not_json_fails_alone(body: object) -> None:
     invocation = parse(event)
     assert len(invocation.changes) == 1
     assert invocation.messages[1].errors
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"nonsense": 1}, NO_RECORDS),
+        (eventbridge_event(detail={"bucket": 1}), "TypeError while reading an EventBridge event"),
+        ({"executionWatch": {}}, "KeyError while reading an execution watch"),
+        ({"nomination": {}}, "KeyError while reading a nomination"),
+    ],
+    ids=["S3", "EventBridge", "execution", "nomination"],
+)
+def test_message_that_cannot_be_read_fails_by_its_id_and_says_why(
+    body: dict[str, Any], reason: str
+) -> None:
+    (message,) = parse(sqs_event(body)).messages
+    assert message.id == "m0"
+    assert [error.message for error in message.errors] == [unsupported_event_message(reason)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from executions import FakeExecutions
 from memory import Context, MemoryStores, sample_event
 
 from replicate.handler import Function
-from replicate.protocol.evidence import HINT, OWN_WRITE, REQUEST, Evidence, Kind, user_deletion
+from replicate.protocol.evidence import (
+    HINT,
+    OWN_WRITE,
+    REQUEST,
+    Deletes,
+    Evidence,
+    Kind,
+    user_deletion,
+)
 from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
 
@@ -119,6 +127,13 @@ def test_deletion_by_a_user_proves_nothing_about_a_later_version() -> None:
     late = notification("ObjectRemoved:Delete", time="2025-12-31T23:59:59.000Z")
     handle(stores.function(), redriven(late))
     assert REF.key in stores.gcs.objects
+
+
+def test_deletion_in_the_second_of_the_upload_is_of_that_version() -> None:
+    second = datetime(2026, 1, 1, tzinfo=UTC)
+    evidence = user_deletion(second)
+    assert evidence.permits_deletion(Deletes.BY_USERS, second)
+    assert not evidence.permits_deletion(Deletes.BY_USERS, second + timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)

@@ -9,7 +9,7 @@ from memory import Context, sample_event
 from replicate import handler
 from replicate.errors import InvalidEventError, SettingsError
 from replicate.handler import lambda_handler
-from replicate.workflow import PermanentError
+from replicate.step_errors import PermanentError
 
 
 @pytest.fixture

@@ -298,6 +298,7 @@ def test_execution_ends_equal_when_the_destination_changes_before_a_step(
 def test_execution_ends_when_another_large_version_has_replaced_its_own() -> None:
     """The new version has an execution of its own: both would copy it."""
     world = World()
+    old = world.gcs.put("key", b"older")
     world.upload(ONE)
     planned = world.copy.plan(REF, None)
     assert isinstance(planned, Planned)
@@ -305,9 +306,26 @@ def test_execution_ends_when_another_large_version_has_replaced_its_own() -> Non
     world.upload(TWO)
     ended = world.copy.plan(REF, planned.version_digest)
     assert isinstance(ended, Result)
-    assert ended.reason is Reason.SUPERSEDED
-    assert world.gcs.objects == {}
+    assert (ended.reason, ended.replica) == (Reason.SUPERSEDED, old)
+    assert [*world.gcs.objects] == ["key"]
     assert world.replicate().reason is Reason.STARTED, "the message that watches this execution"
+
+
+def test_object_in_parts_needs_no_slices_of_an_execution() -> None:
+    world = World()
+    world.upload(ONE[: SIZES.large_from - 1])
+    ended = world.copy.plan(REF, None)
+    assert isinstance(ended, Result)
+    assert ended.reason is Reason.CREATED
+    assert world.data() == ONE[: SIZES.large_from - 1]
+
+
+def test_large_replica_has_the_storage_class_that_its_source_is_mapped_to() -> None:
+    world = World()
+    world.s3.upload(REF, Upload(data=ONE, checksum="CRC64NVME", storage_class="GLACIER_IR"))
+    replicator = replace(world.replicator, storage_classes={"GLACIER_IR": "COLDLINE"})
+    run_machine(LargeCopy(replicator, world.assembler), REF)
+    assert world.gcs.objects["key"].storage_class == "COLDLINE"
 
 
 def test_no_slice_is_sent_when_the_destination_is_not_as_planned() -> None:

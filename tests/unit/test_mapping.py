@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from builders import make_source
 
-from replicate.entry.invocation import is_unicode
+from replicate.entry.reading import is_unicode
 from replicate.errors import InvalidNameError
 from replicate.protocol import mapping
 from replicate.protocol.mapping import Naming, Tags, provenance

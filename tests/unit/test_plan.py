@@ -180,6 +180,6 @@ def test_object_of_more_than_5_tib_is_rejected() -> None:
 
 def test_archived_object_is_rejected_before_its_bytes_are_read() -> None:
     source = make_source(is_archived=True)
-    with pytest.raises(SourceArchivedError, match="Restore it"):
+    with pytest.raises(SourceArchivedError, match=r"If the bucket sends .* the object\.$"):
         decide(REF, source, None, DEFAULT)
     assert isinstance(decide(REF, source, make_replica(source), DEFAULT), Done)

@@ -30,7 +30,7 @@ from replicate.protocol.mapping import Naming
 from replicate.protocol.model import SourceRef
 from replicate.reconcile import tally, workers
 from replicate.reconcile.steps import Reconcile, step
-from replicate.workflow import PermanentError, TransientError
+from replicate.step_errors import PermanentError, TransientError
 
 RUN = "20260601T000000Z-cution-1"
 

@@ -52,7 +52,16 @@ def test_page_says_what_botocore_says(keys: list[str]) -> None:
 
     assert page
     assert (page["IsTruncated"], page["NextContinuationToken"]) == (True, "a+b/c=&")
-    assert rows_of(page) == rows_of(expected)
+    assert rows_of(page) == [
+        SourceRow(
+            each["Key"],
+            each["ETag"].strip('"'),
+            each["Size"],
+            f"{each['LastModified']:%Y-%m-%dT%H:%M:%SZ}",
+            each["StorageClass"],
+        )
+        for each in expected.get("Contents", ())
+    ]
     assert [row.key for row in rows_of(page)] == keys
     assert set(rows_of(page)) <= {
         SourceRow(key, "0123-2", 7, "2026-01-01T00:00:00Z", "GLACIER") for key in keys

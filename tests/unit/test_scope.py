@@ -10,7 +10,7 @@ from memory import Context, MemoryStores, sample_event
 from replicate.errors import ReplicationError, SourceNotAllowedError
 from replicate.protocol.model import SourceRef
 from replicate.protocol.scope import Scope
-from replicate.workflow import PermanentError
+from replicate.step_errors import PermanentError
 
 INSIDE = SourceRef("source", "year=2026/a b.jpg")
 OUTSIDE = [
@@ -142,8 +142,8 @@ def test_each_part_of_the_scope_is_named() -> None:
     scope.require(SourceRef("source", "a/.jpg"))
     for ref, name in (
         (SourceRef("other", "a/.jpg"), "SOURCE_BUCKETS"),
-        (SourceRef("source", "b/.jpg"), "SOURCE_PREFIX"),
-        (SourceRef("source", "a/.png"), "SOURCE_SUFFIX"),
+        (SourceRef("source", "b/.jpg"), r" \(SOURCE_PREFIX\)\.$"),
+        (SourceRef("source", "a/.png"), r" \(SOURCE_SUFFIX\)\.$"),
     ):
         with pytest.raises(SourceNotAllowedError, match=name):
             scope.require(ref)

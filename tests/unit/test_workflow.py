@@ -18,7 +18,7 @@ from replicate.errors import IntegrityError, SourceArchivedError, SourceUnavaila
 from replicate.protocol.evidence import HINT, REQUEST, Evidence, user_deletion
 from replicate.protocol.large import MAX_ROUNDS
 from replicate.protocol.model import SourceRef
-from replicate.workflow import PermanentError, TransientError, WrongBytesError
+from replicate.step_errors import PermanentError, TransientError, WrongBytesError
 
 DATA = bytes(range(256)) * 2
 REF = SourceRef("my-source-bucket", "key")

@@ -23,9 +23,8 @@ from urllib.parse import quote_plus, urlsplit
 import boto3
 import pytest
 import trustme
+from aws_server import moto_server
 from contract.gcs_http import Gcs, noise
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import WSGIRequestHandler
 from wire.proxy import Fault, Proxy, RecordedRequest
 
 from replicate.errors import ReplicationError
@@ -127,11 +126,7 @@ class Clouds:
             self._opened = opened.pop_all()
 
     def _open(self, opened: ExitStack) -> None:
-        WSGIRequestHandler.disable_nagle_algorithm = True  # it writes headers and body separately
-        moto = ThreadedMotoServer(port=0, verbose=False)
-        moto.start()
-        opened.callback(moto.stop)
-        host, port = moto.get_host_and_port()
+        host, port = opened.enter_context(moto_server())
         self._trusted, serving = _authority()
         opened.callback(self._trusted.close)
         self.aws = opened.enter_context(closing(Proxy((host, port), aws_step, serving)))
@@ -202,6 +197,14 @@ class Clouds:
         """Return a new execution environment, which has no token yet."""
         environment = Environment.from_environ(self.environ | changes, retries)
         return self._environments.enter_context(closing(environment))
+
+    @contextmanager
+    def environments_of_a_test(self) -> Iterator[None]:
+        """Close the environments that are built meanwhile: each has 7 MiB."""
+        kept = self._environments
+        with ExitStack() as self._environments:
+            yield
+        self._environments = kept
 
     def close(self) -> None:
         """Close all clients, servers and proxies."""
@@ -335,6 +338,11 @@ class Harness:
         assert self.current
         self._copy(self.key, metadata)
         self._record_version(self.current[0], metadata)
+
+    def free_memory(self) -> None:
+        """Delete a large source: moto has its bytes in memory."""
+        if self.current and self.current[1] > MIB:
+            self.remove()
 
     def remove(self) -> None:
         """Delete the source."""
@@ -513,7 +521,9 @@ def harness_for_new_key(clouds: Clouds) -> Iterator[Harness]:
 
     clouds.google.watch = watch
     try:
-        yield harness
+        with clouds.environments_of_a_test():
+            yield harness
     finally:
         clouds.google.watch = lambda _: None
         harness.stop_faults()
+        harness.free_memory()

@@ -36,8 +36,8 @@ from wire.harness import KIB, SHORT_DELAY, SHORT_TIMEOUT, SOURCE, Clouds, Contex
 from wire.proxy import CutError, Exchange, Fault, Phase, Place
 
 from replicate.handler import Function
+from replicate.step_errors import PermanentError, TransientError, WrongBytesError
 from replicate.wiring import Environment
-from replicate.workflow import PermanentError, TransientError, WrongBytesError
 
 SLICE = 64 * KIB
 LARGE = noise(2 * SLICE)

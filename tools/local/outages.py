@@ -75,6 +75,10 @@ class Gates:
         finally:
             gate.open()
 
+    def is_shut(self) -> bool:
+        """Whether a service has an outage."""
+        return any(gate.is_shut for gate in self._gates)
+
     def refused(self) -> int:
         """Count the requests that were refused so far."""
         return sum(gate.refused for gate in self._gates)
@@ -101,6 +105,10 @@ class Gate:
             asyncio.start_server(self._connected, "127.0.0.1", limit=PIECE_BYTES)
         )
         self.url = "http://{}:{}".format(*self._server.sockets[0].getsockname())
+
+    @property
+    def is_shut(self) -> bool:
+        return self._refusal is not None
 
     def shut(self, refusal: _Refusal) -> None:
         """Refuse requests from now on, and end all connections."""

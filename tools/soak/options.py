@@ -20,8 +20,8 @@ def _option(default: Any, text: str) -> Any:  # noqa: ANN401 - as dataclasses.fi
 class Options:
     """Parameters with their defaults. The report states those that differ, to repeat the run."""
 
-    objects: int = _option(2000, "objects to create")
-    changes: int = _option(3000, "changes besides creating the objects")
+    objects: int = _option(1500, "objects to create")
+    changes: int = _option(2500, "changes besides creating the objects")
     workers: int = _option(3, "Lambda runtimes that run at the same time")
     faults: float = _option(0.05, "share of the requests to GCS that fail; 0 for none")
     duplicates: float = _option(0.15, "share of the events that are delivered twice")
@@ -30,7 +30,7 @@ class Options:
     kill_every_s: float = _option(4.0, "mean seconds between two kills; 0 for none")
     stop_every_s: float = _option(15.0, "mean seconds between two stopped executions; 0 for none")
     outage_s: float = _option(25.0, "seconds for which each service has an outage; 0 for none")
-    large: float = _option(0.08, "share of the contents that an execution copies")
+    large: float = _option(0.06, "share of the contents that an execution copies")
     gzip: float = _option(0.5, "share of the contents that are text, and of the runtimes with gzip")
     largest_mib: int = _option(6, "size of the largest objects in MiB")
     window: int = _option(24, "most events that wait for a runtime before the source pauses")

@@ -40,8 +40,15 @@ def draw(path: Path, stats: RunStats) -> None:
         for outage in stats.outages:
             for panel in (lag, changes, mib):
                 panel.axvspan(outage.start, outage.end, color=RED, alpha=0.12, linewidth=0)
-            middle = (outage.start + outage.end) / 2
-            lag.text(middle, SHORTEST_LAG_S, outage.service, color=RED, ha="center", clip_on=True)
+            changes.text(
+                (outage.start + outage.end) / 2,
+                0.5,
+                outage.service,
+                color=RED,
+                ha="center",
+                transform=changes.get_xaxis_transform(),
+                clip_on=True,
+            )
         end_s = stats.marks["settled"]
         edges = [WINDOW_S * number for number in range(int(end_s / WINDOW_S) + 2)]
         _draw_throughput(changes, stats.successes, edges)

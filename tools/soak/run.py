@@ -27,6 +27,9 @@ from tools.soak.process_killer import ProcessKiller
 from tools.soak.stats import RunStats
 from tools.soak.writer import write_changes
 
+OUTAGE_WINDOW = 4
+"""How many times as many events may wait in an outage."""
+
 LANES = 2
 POLL_S = 0.2
 PROGRESS_EVERY_S = 10.0
@@ -162,14 +165,16 @@ class _Run:
             self._notifications.close()
             self._service.close()
 
-    def _invoke_step(self, event: object) -> object:
+    def _invoke_step(self, event: object) -> Json:
         """Invoke the function for an execution."""
         self._stats.count("steps of executions")
         try:
-            return self._service.invoke(event)
+            response: Json = self._service.invoke(event)
         except FunctionError as error:
             self._stats.count("steps killed", error.error_type == EXITED)
             raise
+        self._stats.record_step(response)
+        return response
 
     def _poll_event_queue(self) -> None:
         """Invoke the function with failed events, and messages that wait for executions."""
@@ -197,7 +202,8 @@ class _Run:
     def _is_window_full(self) -> bool:
         """Count the events that are on their way from S3, and those that wait for a runtime."""
         on_the_way = self._stats.changes.total() - self._stats.counts["events"]
-        return on_the_way + self._service.backlog() >= self._options.window
+        window = self._options.window * (OUTAGE_WINDOW if self._cloud.gates.is_shut() else 1)
+        return on_the_way + self._service.backlog() >= window
 
     def _settle(self, phase: str) -> None:
         """Wait until every event was delivered or is in the failure list."""

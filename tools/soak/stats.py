@@ -129,6 +129,13 @@ class RunStats:
                 for each in records:
                     self._record_arrival(each, delivery.delay_s)
 
+    def record_step(self, response: Json) -> None:
+        """Record the result of an execution, which its last step has."""
+        if result := response.get("result"):
+            success = Success(self.now(), result["reason"], result["bytes_copied"])
+            with self._lock:
+                self.successes.append(success)
+
     def record_batch(self, batch: Batch) -> None:
         """Record an invocation with failed events, and messages that wait for executions."""
         error = batch.response if isinstance(batch.response, FunctionError) else None

@@ -9,15 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from replicate.entry.invocation import (
-    Change,
-    Invocation,
-    Message,
-    Results,
-    decoded,
-    reading,
-    source_ref,
-)
+from replicate.entry.invocation import Change, Invocation, Message, Results
+from replicate.entry.reading import decoded, reading, source_ref
 from replicate.errors import InvalidEventError, ReplicationError
 from replicate.protocol.evidence import REQUEST
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from replicate.entry import batch_operations, envelopes, sqs
-from replicate.entry.invocation import AsynchronousInvocation, Context, Invocation, unsupported
+from replicate.entry.invocation import AsynchronousInvocation, Context, Invocation
+from replicate.entry.reading import unsupported
 
 
 def parse(event: object, now: datetime, context: Context) -> Invocation:

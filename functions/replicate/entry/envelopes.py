@@ -11,8 +11,9 @@ from datetime import datetime
 
 from replicate.entry import eventbridge, execution_watch, nomination, s3_notification
 from replicate.entry.execution_watch import WATCH
-from replicate.entry.invocation import History, Message, is_resent, unsupported
+from replicate.entry.invocation import History, Message
 from replicate.entry.nomination import NOMINATION
+from replicate.entry.reading import is_resent, unsupported
 from replicate.errors import InvalidEventError
 
 MAX_NESTING = 8

@@ -8,15 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import (
-    Change,
-    Message,
-    expect,
-    reading,
-    source_ref,
-    stated_evidence,
-    stated_size,
-)
+from replicate.entry.invocation import Change, Message
+from replicate.entry.reading import expect, reading, source_ref, stated_evidence, stated_size
 from replicate.errors import InvalidEventError
 
 

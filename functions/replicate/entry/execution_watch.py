@@ -11,7 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, Message, is_resent, reading, source_ref
+from replicate.entry.invocation import Change, Message
+from replicate.entry.reading import is_resent, reading, source_ref
 from replicate.errors import InvalidEventError
 from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.model import SourceRef

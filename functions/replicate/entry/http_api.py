@@ -13,7 +13,8 @@ from aws_lambda_powertools.utilities.data_classes import (
 )
 
 from replicate import report
-from replicate.entry.invocation import Change, Invocation, Message, Results, is_unicode, reading
+from replicate.entry.invocation import Change, Invocation, Message, Results
+from replicate.entry.reading import is_unicode, reading
 from replicate.errors import (
     InvalidRequestError,
     MethodNotAllowedError,

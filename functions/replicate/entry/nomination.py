@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from replicate.entry.invocation import Change, Message, reading, source_ref
+from replicate.entry.invocation import Change, Message
+from replicate.entry.reading import reading, source_ref
 from replicate.errors import InvalidEventError
 from replicate.protocol.model import SourceRef
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import (
-    Change,
-    Message,
+from replicate.entry.invocation import Change, Message
+from replicate.entry.reading import (
     decoded,
     expect,
     reading,

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from replicate.entry import envelopes
-from replicate.entry.invocation import Invocation, Message, Receipt, Results, unsupported
+from replicate.entry.invocation import Invocation, Message, Receipt, Results
+from replicate.entry.reading import unsupported
 from replicate.errors import GivenUpError
 
 ABANDONED_AFTER = timedelta(days=11)

@@ -54,6 +54,7 @@ class GcsDestination:
     ) -> None:
         self._client = client
         self._naming = naming
+        self._root = naming.uri("")  # gs://bucket/
         self._deadline = deadline
         self._policy = policy
         self._has_no_obstacle = False
@@ -100,7 +101,7 @@ class GcsDestination:
         if (written.crc32c, written.size) != expected:
             self.delete(name, Precondition(written.generation))
             raise IntegrityError(
-                f"GCS made other bytes of the compressed ones of {self._naming.uri(name)}: CRC32C"
+                f"GCS made other bytes of the compressed ones of {self._root}{name}: CRC32C"
                 f" and size {(written.crc32c, written.size)} instead of {expected}. The object was"
                 " deleted. Try again. If the error stays, set COMPRESS_EGRESS to false."
             )
@@ -130,7 +131,7 @@ class GcsDestination:
 
         return kind(
             name=name,
-            uri=self._naming.uri(name),
+            uri=self._root + name,
             attributes=attributes,
             body=body,
             open_session=lambda: self._call(name, open_session),
@@ -243,9 +244,8 @@ class GcsDestination:
                 found = bucket.list_blobs(prefix=prefix, timeout=timeout, retry=None)
                 return [resource.replica(blob) for blob in found]
 
-        uri = self._naming.uri(prefix)
         return retrying(
-            lambda: self._with_bucket(uri, list_blobs, is_quick=False),
+            lambda: self._with_bucket(self._root + prefix, list_blobs, is_quick=False),
             self._policy,
             self._deadline,
         )
@@ -297,9 +297,8 @@ class GcsDestination:
             with translate_malformed():
                 return list(bucket.test_iam_permissions(asked, timeout=timeout, retry=None))
 
-        uri = self._naming.uri("")
         return retrying(
-            lambda: self._with_bucket(uri, test_permissions), self._policy, self._deadline
+            lambda: self._with_bucket(self._root, test_permissions), self._policy, self._deadline
         )
 
     def read(self, name: str) -> bytes:
@@ -373,7 +372,7 @@ class GcsDestination:
             return found
         if _holds(precondition, found) and all(self._is_unchanged(each) for each in components):
             raise DestinationForbiddenError(
-                f"GCS refuses to write {self._naming.uri(name)}, although it has not changed:"
+                f"GCS refuses to write {self._root}{name}, although it has not changed:"
                 f" {lost.message or 'it does not say why.'}"
                 " Look for a policy on the bucket, project or organization."
             )
@@ -387,7 +386,7 @@ class GcsDestination:
     def _call(self, name: str, request: Callable[[Blob, float], T], *, is_quick: bool = True) -> T:
         """Send one request about an object and read its response."""
         return self._with_bucket(
-            self._naming.uri(name),
+            self._root + name,
             lambda bucket, timeout: request(bucket.blob(name), timeout),
             is_quick=is_quick,
         )
@@ -399,7 +398,7 @@ class GcsDestination:
             name = self._naming.bucket
             with (
                 watch(self._client.circuit, self._deadline) as timeout,
-                translate_errors(self._naming.uri("")),
+                translate_errors(self._root),
                 self._client.bucket_to_read(name) as bucket,
                 translate_malformed(),
             ):

@@ -31,6 +31,10 @@ class Checksum:
     composite: bool = False
 
 
+ARCHIVE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes of S3 whose objects cannot be read before they are restored."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartLayout:
     """How a multipart upload was split: `count` parts of `size` bytes; the last may be smaller."""

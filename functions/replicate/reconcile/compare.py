@@ -10,15 +10,12 @@ from enum import StrEnum
 
 from replicate.errors import InvalidNameError
 from replicate.protocol.mapping import PROVENANCE, Naming
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import ARCHIVE_CLASSES, SourceRef
 from replicate.protocol.plan import Overwrite
 from replicate.reconcile.rows import ReplicaRow, SourceRow
 
 BUCKET, KEY = PROVENANCE + "bucket", PROVENANCE + "key"
 ETAG, MODIFIED = PROVENANCE + "etag", PROVENANCE + "last-modified"
-
-ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""Storage classes that S3 does not read without a restoration."""
 
 MD5_CHARACTERS = 32
 """Length of an ETag that may be an MD5. Those of multipart uploads are longer."""
@@ -114,7 +111,7 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
         verdict = Verdict.UNNAMEABLE
     elif replica and _is_kept(source, replica, rules):
         verdict = Verdict.KEPT
-    elif source.storage_class in ARCHIVED_CLASSES:
+    elif source.storage_class in ARCHIVE_CLASSES:
         verdict = Verdict.ARCHIVED
     elif _is_young(source.last_modified, rules) or (replica and _is_young(replica.updated, rules)):
         verdict = Verdict.YOUNG

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
 
-from replicate.entry.invocation import reading
+from replicate.entry.reading import reading
 from replicate.errors import (
     InvalidRequestError,
     PrefixNotFoundError,
@@ -27,7 +27,7 @@ from replicate.reconcile.runs import Files, Plan, Request
 from replicate.reconcile.shards import bisect, shards
 from replicate.reconcile.tally import ShardState
 from replicate.reconcile.workers import Comparer, Nominator
-from replicate.workflow import PermanentError, TransientError
+from replicate.step_errors import PermanentError, TransientError
 
 SMALL_BUCKET = 1000
 """Fewer objects are one shard: one page of a listing."""

@@ -1,6 +1,6 @@
 """The work on one shard: compare its keys, or nominate its differences."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -30,9 +30,6 @@ PIECE_LINES = 5000
 """Differences that a worker holds in memory: about 3 MB."""
 
 _NOMINATED = {Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA}
-
-BATCH = 10
-"""Messages in one request to SQS. Source: `SendMessageBatch` in its API reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +142,7 @@ class Nominator:
             refs = [
                 SourceRef(plan.bucket, key) for kind, key in decode(lines) if kind in _NOMINATED
             ]
-            for batch in _batches(refs):
-                self.nominations.send(batch)
+            self.nominations.send(refs)
             state["piece"] += 1
             state["nominated"] += len(refs)
             if self.deadline.remaining() < RETURN_S:
@@ -155,8 +151,3 @@ class Nominator:
         state["done"] = state["piece"] >= len(pieces)
         files.write(name, state)
         return state
-
-
-def _batches(refs: Sequence[SourceRef]) -> Iterator[Sequence[SourceRef]]:
-    for start in range(0, len(refs), BATCH):
-        yield refs[start : start + BATCH]

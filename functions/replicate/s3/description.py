@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from replicate.protocol.model import Checksum, SourceObject, SourceRef
+from replicate.protocol.model import ARCHIVE_CLASSES, Checksum, SourceObject, SourceRef
 
 T = TypeVar("T")
 
@@ -22,7 +22,6 @@ Output = Mapping[str, Any]
 _CHECKSUM = "Checksum"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-\d+")
-_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _RESTORED = 'ongoing-request="false"'
 
 
@@ -88,7 +87,7 @@ def _is_archived(output: Output) -> bool:
 
     Intelligent-Tiering states its archive in `ArchiveStatus`, and no class.
     """
-    in_archive = output.get("StorageClass") in _ARCHIVES or bool(output.get("ArchiveStatus"))
+    in_archive = output.get("StorageClass") in ARCHIVE_CLASSES or bool(output.get("ArchiveStatus"))
     return in_archive and _RESTORED not in output.get("Restore", "")
 
 

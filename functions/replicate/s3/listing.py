@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -99,7 +98,7 @@ def _parse(
 ) -> None:
     """Parse a page in place of botocore, which takes ten times the CPU for it.
 
-    botocore parses everything else: errors, and what is no listing.
+    botocore parses everything else: errors, and what is no listing, which `rows_of` refuses.
     """
     if response_dict["status_code"] == HTTPStatus.OK and (page := read_page(response_dict["body"])):
         customized_response_dict.update(page)
@@ -145,17 +144,11 @@ def _rows(root: ET.Element, namespace: str) -> list[SourceRow]:
 
 
 def rows_of(page: Mapping[str, Any]) -> Sequence[SourceRow]:
-    """Return the rows of a page that `read_page` or botocore has read."""
-    rows: Sequence[SourceRow] | None = page.get(_ROWS)
-    if rows is not None:
-        return rows
-    return [
-        SourceRow(
-            described["Key"],
-            described["ETag"].strip('"'),
-            described["Size"],
-            f"{described['LastModified'].astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            described.get("StorageClass") or "STANDARD",
-        )
-        for described in page.get("Contents", ())
-    ]
+    """Return the rows of a page that `read_page` has read. Raise ValueError if it is no page.
+
+    botocore takes any other document for an empty page, and then every replica has no source.
+    """
+    if _ROWS not in page:
+        raise ValueError("a success without a listing")
+    rows: Sequence[SourceRow] = page[_ROWS]
+    return rows

@@ -1,15 +1,13 @@
 """Implement the port `Reports`: a bucket for the state and the reports of runs, on boto3."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import BotoCoreError, ClientError
 
 from replicate.aws_calls import call
 from replicate.aws_clients import AwsClients
-from replicate.errors import UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
 
@@ -59,7 +57,8 @@ class S3Reports:
     def write_stream(self, name: str, chunks: Iterable[bytes], content_type: str) -> None:
         """See `Reports.write_stream`. A failure is not retried here: the chunks are used up."""
         stream: Any = _Stream(iter(chunks))
-        try:
+
+        def write() -> None:
             self._client().upload_fileobj(
                 stream,
                 self.bucket,
@@ -67,10 +66,10 @@ class S3Reports:
                 ExtraArgs={"ContentType": content_type},
                 Config=_IN_ONE_THREAD,
             )
-        except (S3UploadFailedError, ClientError, BotoCoreError, OSError) as error:
-            raise UnavailableError(
-                f"Writing s3://{self.bucket}/{name} failed ({error}). {_REMEDY}"
-            ) from error
+
+        once = replace(self._policy, attempts=1)
+        what = f"Writing s3://{self.bucket}/{name}"
+        call(what, write, once, self._deadline, remedy=_REMEDY)
 
     def _client(self) -> "S3Client":
         return self._clients.client("s3", self._deadline)

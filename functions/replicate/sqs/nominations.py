@@ -10,6 +10,7 @@ from replicate.errors import UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy
+from replicate.sqs import batches
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
@@ -29,7 +30,12 @@ class SqsNominations:
         self._queue_url = queue_url
 
     def send(self, refs: Sequence[SourceRef]) -> None:
-        """See `Nominations.send`. SQS accepts or refuses each message by itself."""
+        """See `Nominations.send`."""
+        for batch in batches(refs):
+            self._send(batch)
+
+    def _send(self, refs: Sequence[SourceRef]) -> None:
+        """Send one batch. SQS accepts or refuses each message by itself."""
         waiting: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(number), "MessageBody": message(ref)} for number, ref in enumerate(refs)
         ]

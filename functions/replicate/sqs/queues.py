@@ -6,9 +6,7 @@ from replicate.aws_calls import call
 from replicate.aws_clients import AwsClients
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
-
-BATCH = 10
-"""Most entries of one request. Source: "ChangeMessageVisibilityBatch" in SQS's API reference."""
+from replicate.sqs import batches
 
 _REMEDY = (
     "Allow the function's role sqs:SendMessage on the dead-letter queue and on the event queue,"
@@ -46,17 +44,18 @@ class SqsQueues:
 
     def postpone(self, delays: Sequence[tuple[str, int]], deadline: Deadline) -> None:
         """See `Queues.postpone`."""
+        for batch in batches(delays):
+            self._postpone(batch, deadline)
 
+    def _postpone(self, delays: Sequence[tuple[str, int]], deadline: Deadline) -> None:
         def change() -> None:
             sqs = self._clients.client("sqs", deadline)
             sqs.change_message_visibility_batch(
                 QueueUrl=self._event_queue,
                 Entries=[
                     {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": delay_s}
-                    for number, (handle, delay_s) in enumerate(delays[:BATCH])
+                    for number, (handle, delay_s) in enumerate(delays)
                 ],
             )
 
         call("ChangeMessageVisibility", change, self._policy, deadline, remedy=_REMEDY)
-        if rest := delays[BATCH:]:
-            self.postpone(rest, deadline)
