@@ -156,7 +156,7 @@ def _totals(result: Result) -> str:
     sent = sum(each.bytes_sent for each in stats.successes)
     return f"""\
 - {size(stats.bytes_written)} written to S3, {size(copied)} copied to GCS
-- {size(sent)} sent for these: gzip saved {size(copied - sent)}, without that of executions
+- {size(sent)} sent for these: gzip saved {size(copied - sent)}
 - On average {len(stats.successes) / settled_s:.1f} results and {size(copied / settled_s)} per \
 second, duplicates included
 - Most memory that a function's process held: {size(stats.peak_rss_bytes)}

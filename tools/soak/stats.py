@@ -19,6 +19,9 @@ from tools.local.runtime import EXITED, FunctionError
 _ERROR_CODE = re.compile(r": ([a-z0-9_]+): ")
 
 
+_MOVED = ("bytes_copied", "bytes_sent")
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """The first successful run for an event: its time and the lag behind the change in S3."""
@@ -134,9 +137,6 @@ class RunStats:
             with self._lock:
                 self.successes.append(self._success(result))
 
-    def _success(self, result: Json) -> Success:
-        return Success(self.now(), result["reason"], result["bytes_copied"], result["bytes_sent"])
-
     def record_batch(self, batch: Batch) -> None:
         """Record an invocation with failed events, and messages that wait for executions."""
         error = batch.response if isinstance(batch.response, FunctionError) else None
@@ -153,6 +153,9 @@ class RunStats:
                 if message["messageId"] not in failed:
                     for each in records:
                         self._record_arrival(each, 0.0)
+
+    def _success(self, result: Json) -> Success:
+        return Success(self.now(), *(result[name] for name in ("reason", *_MOVED)))
 
     def _record_arrival(self, record: Json, held_back_s: float) -> None:
         """Only the first success of a record counts; its sequencer identifies it."""
