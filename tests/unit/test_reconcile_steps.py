@@ -194,6 +194,13 @@ class TestReport:
         repeated = [metrics["repeated"] for metrics in machine.journal.metrics]
         assert repeated == [0, 0, 2, None]
         assert {m["missing"] for m in machine.journal.metrics} == {1}
+        assert {name: [*result] for name, result in machine.journal.results.items()} == {
+            "plan": ["run", "compares", "shards"],
+            "compare": ["run", "shard", "done", "cursor", "counts"],
+            "total": ["run", "nominates", "shards"],
+            "nominate": ["run", "shard", "done"],
+            "report": ["run", "mode", "ended", "differences", "counts", "bucket", "prefix"],
+        }, "what the state machine and the log read"
 
 
 class TestRepair:
