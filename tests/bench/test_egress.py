@@ -9,11 +9,11 @@ import pytest
 from tools.benchmarks import series, site
 from tools.benchmarks.clients.base import Phase
 from tools.benchmarks.egress import MARK, OURS, PEER, PLAIN, RUNS, Egress, money
-from tools.benchmarks.kinds import JSON_LOG, KINDS, RANDOM, Kind
 from tools.benchmarks.measure import Sample
 from tools.benchmarks.reconcile import DOCUMENT
 from tools.benchmarks.series import GIB, MIB
 from tools.benchmarks.simulation import written
+from tools.common.kinds import JSON_LOG, KINDS, RANDOM, Kind
 
 
 def sample(size: int, *, sent: float, cpu_s: float, mib: int = 100) -> Sample:

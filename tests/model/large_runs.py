@@ -35,7 +35,7 @@ from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import Replica, Result, SourceObject, SourceRef, Span
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, Destination, Source, Stop
+from replicate.protocol.ports import Body, CompressedSize, Destination, Source, Stop
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError, TransientError
@@ -43,7 +43,7 @@ from replicate.telemetry import Telemetry
 
 PREFIX = ".staging/"
 SCOPE = Scope(frozenset({REF.bucket}))
-SIZES = Sizes(parallel_from=4, large_from=4, part=2, slice=2, parts_per_slice=1)
+SIZES = Sizes(parallel_from=4, large_from=4, part=2, slice=2, parts_per_slice=1, compress_from=1)
 
 T = TypeVar("T")
 
@@ -218,6 +218,7 @@ class LargeProtocol:
     replicator: type[Replicator] = Replicator
     copy: type[LargeCopy] = LargeCopy
     assembler: type[Assembler] = Assembler
+    compressed_size: CompressedSize | None = None
 
     def advance(self, work: Work, responses: Sequence[object]) -> Call | Ended:
         """Run until there is no response: the call that needs one, or how the invocation ended."""
@@ -229,6 +230,7 @@ class LargeProtocol:
             prefix=PREFIX,
             sizes=SIZES,
             in_parallel=in_order,
+            compressed_size=self.compressed_size,
         )
         replicator = self.replicator(
             source=source,

@@ -1,4 +1,4 @@
-"""docs/GUARANTEES.md and docs/SECURITY.md agree with the tests."""
+"""docs/GUARANTEES.md, docs/SECURITY.md and docs/OPERATIONS.md agree with the tests."""
 
 import re
 from pathlib import Path
@@ -9,15 +9,17 @@ from model.test_variants import VARIANTS
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "docs" / "GUARANTEES.md").read_text()
-SECURITY = (REPOSITORY / "docs" / "SECURITY.md").read_text()
+OTHERS = "".join(
+    (REPOSITORY / "docs" / f"{name}.md").read_text() for name in ("SECURITY", "OPERATIONS")
+)
 TESTS = "\n".join(path.read_text() for path in REPOSITORY.glob("tests/**/test_*.py"))
 
 COLUMNS = (Promise.EQUAL, Promise.FORWARD, Promise.WHOLE)
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:test_|Test)\w+)`", TEXT + SECURITY))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:test_|Test)\w+)`", TEXT + OTHERS))))
 def test_named_test_exists(name: str) -> None:
-    assert re.search(rf"^(def )?{name}\b", TESTS, re.MULTILINE)
+    assert re.search(rf"^\s*(def |class )?{name}\b", TESTS, re.MULTILINE)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", TEXT))))

@@ -98,6 +98,15 @@ def test_every_promise_holds_of_slices_that_are_staged_at_the_same_time(history:
     every_promise_holds(replace(scenario(history), parallel=True))
 
 
+@pytest.mark.parametrize("faults", ["", "crashes", "losses", "expiries"])
+@pytest.mark.parametrize("history", ["A", "1 -", "1 2", "1 | 2 1", "1 | - 1"])
+def test_every_promise_holds_of_bytes_that_travel_compressed(history: str, faults: str) -> None:
+    """Small objects are staged, too. A run that crashes leaves them to the lifecycle rule."""
+    protocol = LargeProtocol(compressed_size=lambda _: 1)
+    report = explore(replace(scenario(history, faults=faults), protocol=protocol))
+    assert not report.broken.keys() - ({Promise.TIDY} if faults else set())
+
+
 @pytest.mark.parametrize("mode", HOSTILE)
 @pytest.mark.parametrize(
     ("history", "faults"), [("A", "kills"), ("A -", "losses"), ("A 1", ""), ("1 | A 1", "")]

@@ -123,7 +123,9 @@ def test_public_api_needs_a_second_parameter() -> None:
 
 
 def test_log_group_of_the_api_does_not_use_up_the_policy_of_the_account() -> None:
-    assert Stack().properties("ApiLogGroup")["LogGroupName"] == "/aws/vendedlogs/apis/stack"
+    assert (
+        Stack().properties("ApiLogGroup")["LogGroupName"] == "/aws/vendedlogs/apis/stack-1a2b3c4d"
+    )
 
 
 def test_secret_may_name_hosts_of_google_only_by_default() -> None:

@@ -186,10 +186,11 @@ class TestFailures:
 
         assert allowed == {"redrivePermission": "denyAll"}
 
-    def test_queues_and_log_outlive_the_stack(self, mode: dict[str, str]) -> None:
+    def test_queues_and_logs_outlive_the_stack(self, mode: dict[str, str]) -> None:
         stack = Stack(**mode)
 
-        for name in ("EventQueue", "FailureQueue", "FunctionLogGroup"):
+        logs = {"FunctionLogGroup", "ApiLogGroup"} & stack.resources.keys()
+        for name in ("EventQueue", "FailureQueue", *logs):
             attributes = stack.resources[name].attributes
             assert attributes["DeletionPolicy"] == "RetainExceptOnCreate"
             assert attributes["UpdateReplacePolicy"] == "Retain"

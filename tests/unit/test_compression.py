@@ -9,7 +9,7 @@ import pytest
 from builders import make_source
 from fakes import FakeGcs, FakeS3, Upload, compressed_size
 
-from replicate.errors import IntegrityError
+from replicate.errors import DestinationChangedError, DestinationForbiddenError, IntegrityError
 from replicate.protocol.assembly import RANGE, SENT, Assembler
 from replicate.protocol.compression import PROBE_BYTES, Probe, may_shrink
 from replicate.protocol.deadline import Deadline
@@ -233,6 +233,38 @@ def test_wrong_bytes_of_one_stream_are_never_visible(s3: CountingS3, gcs: Observ
     with pytest.raises(IntegrityError, match="etag-md5"):
         replicate(s3, gcs)
     assert gcs.objects == {}
+
+
+def test_refusal_of_every_new_object_is_a_permanent_failure(s3: CountingS3) -> None:
+    """GCS returns 412 for policies, too."""
+
+    class RefusingGcs(ObservedGcs):
+        def require(self, name: str, *_: object) -> None:
+            raise DestinationChangedError(name)
+
+    gcs = RefusingGcs()
+    s3.upload(REF, Upload(data=TEXT))
+    with pytest.raises(DestinationForbiddenError, match="policy"):
+        replicate(s3, gcs)
+    assert len(gcs.compressed) == 1
+
+
+def test_staged_object_of_another_run_is_left_alone(s3: CountingS3, gcs: ObservedGcs) -> None:
+    """It is about to join it. If it was killed instead, what it left is swept."""
+
+    class KilledGcs(ObservedGcs):
+        def compose(self, *_: object) -> Replica:
+            raise KilledError
+
+    killed = KilledGcs()
+    s3.upload(REF, Upload(data=TEXT))
+    with pytest.raises(KilledError):
+        replicate(s3, killed)
+    gcs.objects = killed.objects
+    gcs.next_generation = killed.next_generation
+    assert replicate(s3, gcs).reason is Reason.CREATED
+    assert (gcs.plain, gcs.compressed) == (["key"], [])
+    assert list(gcs.objects) == ["key"]
 
 
 class RacingGcs(ObservedGcs):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -184,7 +185,9 @@ def test_405_for_other_methods(version: str, method: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/replicate/x", "/v2/replicate"])
 def test_404_for_other_paths(version: str, path: str) -> None:
     response = post(memory_stores(), api_request(version, VALID_BODY, path=path))
-    assert (response.status, response.body["error"]["code"]) == (404, "route_not_found")
+    error = response.body["error"]
+    assert (response.status, error["code"]) == (404, "route_not_found")
+    assert re.fullmatch(r"There is no /.*\. Use POST /v1/replicate\.", error["message"])
 
 
 FAILURES: list[tuple[type[ReplicationError], int]] = [

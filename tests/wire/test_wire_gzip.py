@@ -130,6 +130,12 @@ def made_by(change: Callable[[Harness], None]) -> Action:
     return lambda harness, _: change(harness)
 
 
+def both_overwritten(harness: Harness) -> None:
+    """Make what is staged useless: the compose fails, and another version is copied."""
+    destination_overwritten(harness)
+    source_becomes_small(harness)
+
+
 CHANGES = {
     SECOND: (source_becomes_small, source_deleted),
     Step("gcs.compose"): (
@@ -137,6 +143,7 @@ CHANGES = {
         destination_overwritten,
         destination_deleted,
         staged_objects_deleted,
+        both_overwritten,
     ),
 }
 

@@ -14,13 +14,13 @@ from replicate.reconcile import costs
 from tools.benchmarks import site
 from tools.benchmarks.clients.lambdas import LambdaFunction
 from tools.benchmarks.figures import LATENCY_MS, Bar, medians
-from tools.benchmarks.kinds import CSV, GZIPPED, JSON_LOG, RANDOM, REPETITIVE, Kind
 from tools.benchmarks.measure import Sample, Workload, measure
 from tools.benchmarks.parallel import RATE
 from tools.benchmarks.reconcile import DOCUMENT, LAMBDA_VCPUS
 from tools.benchmarks.report import bar_table
 from tools.benchmarks.series import GIB, MIB
 from tools.benchmarks.simulation import written
+from tools.common.kinds import CSV, GZIPPED, JSON_LOG, RANDOM, REPETITIVE, Kind
 from tools.common.tables import size as size_text
 from tools.common.tables import table
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from awscrt import checksums
 
-from tools.benchmarks.kinds import KINDS, RANDOM
+from tools.common.kinds import KINDS, RANDOM
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 

@@ -51,7 +51,7 @@ MODULES = {
     ),
     "core": ("protocol/*", "entry/[!h]*"),
     "s3": ("s3/*", "reconcile/paging", "sqs/nominations"),
-    "gcs": ("gcs/*", "*wiring"),
+    "gcs": ("gcs/*", "gzip_member", "*wiring"),
     "function": ("*",),
 }
 """A module is in the first group that has a pattern for it."""

@@ -65,8 +65,12 @@ def local_cloud(
     *,
     on_delivery: Callable[[Delivery], None] = lambda _: None,
     gcs_command: Sequence[str] = google_cloud.COMMAND,
+    **settings: str,
 ) -> Iterator[LocalCloud]:
-    """Run a local cloud with three source buckets, one replica bucket and the function."""
+    """Run a local cloud with three source buckets, one replica bucket and the function.
+
+    `settings` are further variables of the function.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-cloud-")))
         lambda_api = LambdaApi()
@@ -80,7 +84,7 @@ def local_cloud(
         for name in (SOURCE, API_ONLY_BUCKET):
             aws.create_bucket(name)
         aws.create_bucket(VERSIONED, versioned=True)
-        environment = _function_environment(aws, google)
+        environment = _function_environment(aws, google) | settings
         function = LambdaRuntime(environment, folder=folder)
         service = LambdaService([function], on_delivery=on_delivery)
         stack.callback(service.close)

@@ -63,7 +63,7 @@ def _run(console: Console) -> bool:
     started = time.perf_counter()
     console.print(INTRODUCTION)
     with (
-        local_cloud() as cloud,
+        local_cloud(COMPRESS_EGRESS="true") as cloud,
         deployed(cloud, QUEUED_BUCKET, SLICES, Delivery="queue", ReplicateDeletes="true") as queued,
     ):
         demo = DemoContext(cloud, queued, console=console)

@@ -6,6 +6,7 @@ The first line of its docstring is the step's title.
 import time
 from collections.abc import Callable
 
+from tools.common.kinds import JSON_LOG
 from tools.common.tables import duration, size
 from tools.local import demo_reconcile, output
 from tools.local.cloud import API_ONLY_BUCKET
@@ -23,6 +24,7 @@ MIB = 1024 * 1024
 
 FIRST = "hello.txt"
 STREAMED = "64-MiB.bin"
+LOG = "8-MiB-log.json"
 MULTIPART = "24-MiB-in-3-parts.bin"
 INTERRUPTED = "16-MiB-interrupted.bin"
 CORRUPTED = "corrupted-in-transit.bin"
@@ -81,6 +83,16 @@ def streamed_object(demo: DemoContext) -> str:
     rate = 64 / (result["elapsed_ms"] / 1000)
     peak = demo.cloud.function.peak_rss_bytes()
     return f"64 MiB at {rate:.0f} MiB/s; peak memory of the process {size(peak)}"
+
+
+def compressed_log(demo: DemoContext) -> str:
+    """A JSON log, compressed on its way."""
+    data = JSON_LOG.block() * 8
+    delivery = demo.upload(LOG, data, ContentType=JSON_LOG.content_type)
+    (result,) = expect_results(delivery, "created")
+    copied, sent = result["bytes_copied"], result["bytes_sent"]
+    expect(sent < copied / 4, expected=True, what="less than a quarter sent")
+    return f"{size(copied)} copied, {size(sent)} sent: {1 - sent / copied:.0%} of the egress saved"
 
 
 def multipart_upload(demo: DemoContext) -> str:
@@ -262,6 +274,7 @@ STEPS: tuple[Callable[[DemoContext], str], ...] = (
     first_upload,
     odd_names,
     streamed_object,
+    compressed_log,
     multipart_upload,
     duplicate_event,
     overwrite,

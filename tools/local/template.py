@@ -30,6 +30,7 @@ PSEUDO = {
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
     "AWS::StackName": "stack",
+    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/stack/1a2b3c4d",
     "AWS::URLSuffix": "amazonaws.com",
 }
 

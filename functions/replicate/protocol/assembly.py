@@ -14,6 +14,7 @@ from replicate.errors import (
     DestinationChangedError,
     DestinationForbiddenError,
     IntegrityError,
+    LostRaceError,
     SourceChangedError,
 )
 from replicate.protocol.checksums import (
@@ -178,10 +179,8 @@ class Assembler:
 
     def names_of_whole(
         self, source: SourceObject, name: str, storage_class: str | None
-    ) -> StagedNames | None:
-        """Return the names under which one stream is staged; None if it cannot be staged."""
-        if self.destination.staging_obstacle():
-            return None
+    ) -> StagedNames:
+        """Return the names under which one stream is staged."""
         folder = staging_folder(self.prefix, version_digest(source), name)
         return StagedNames(folder, Cut(source.size, source.size, 1), storage_class)
 
@@ -195,18 +194,15 @@ class Assembler:
     ) -> Copied:
         """Copy an object in one compressed stream, by way of a staged object.
 
-        The staged object is of no use to another run, so it is described by nothing.
+        No other run uses the staged object, so nothing describes it. Raise LostRaceError when
+        another run has just created it: that says nothing about the object to be written.
         """
-        sent = 0
-
-        def create() -> Replica:
-            nonlocal sent
+        try:
             staged, sent = self.destination.write_compressed(
                 names.whole, _described(), gate, Precondition(0), names.storage_class
             )
-            return staged
-
-        staged = self._use(names.whole, lambda _: False, create)
+        except DestinationChangedError:
+            raise LostRaceError from None
         written = self._join(name, attributes, [staged], precondition, names.storage_class)
         return Copied(written, gate.verified_by, sent)
 
@@ -227,20 +223,14 @@ class Assembler:
 
     def _stage_part(self, job: Job, number: int, stop: Stop) -> Replica:
         name, span = job.names.part(number), job.cut.part(number)
-        return self._use(
-            name,
-            lambda staged: _is_staged(job, staged, span),
-            lambda: self._send_part(job, name, span, stop),
-        )
+        return self._use(job, name, span, lambda: self._send_part(job, name, span, stop))
 
-    def _use(
-        self, name: str, is_right: Callable[[Replica], bool], create: Callable[[], Replica]
-    ) -> Replica:
+    def _use(self, job: Job, name: str, span: Span, create: Callable[[], Replica]) -> Replica:
         """Return the staged object if it is right, else create it. Raise LostRaceError."""
         attempts = ATTEMPTS
         while True:
             staged = self.destination.head(name)
-            if staged is not None and is_right(staged):
+            if staged is not None and _is_staged(job, staged, span):
                 return staged
             try:
                 if staged is not None:
@@ -264,7 +254,7 @@ class Assembler:
                 name, described, components, Precondition(0), job.storage_class
             )
 
-        return self._use(name, lambda staged: _is_staged(job, staged, span), create)
+        return self._use(job, name, span, create)
 
     def _send_part(self, job: Job, name: str, span: Span, stop: Stop) -> Replica:
         """Copy one range into a staged object. Its checksum is known, and recorded, afterwards."""

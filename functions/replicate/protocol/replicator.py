@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from replicate.errors import (
+    DestinationChangedError,
     DestinationForbiddenError,
     LostRaceError,
     ReplicationError,
@@ -199,15 +200,20 @@ class Replicator:
                     self.assembler.sweep(folder)
 
     def _stream(self, plan: Copy, body: Body, run: "_Run", storage_class: str | None) -> Copied:
-        """Copy in one stream: compressed and by way of a staged object, if that pays."""
+        """Copy in one stream: compressed and by way of a staged object, if that pays.
+
+        It is tried once for each version, and not where a staged object is: another run is about to
+        join that, or was killed. So runs that copy the same version do not hinder each other.
+        """
         source = plan.source
         assembler = self._assembler_for(source)
         probe = assembler and assembler.probe(source, body, source.size)
         gate = CommitGate(probe or body, self.source)
-        if assembler and probe and probe.shrinks:
+        if assembler and probe and probe.shrinks and not self.destination.staging_obstacle():
             names = assembler.names_of_whole(source, run.name, storage_class)
-            if names:
-                run.staged.add(names.folder)
+            is_first = names.folder not in run.staged
+            run.staged.add(names.folder)
+            if is_first and self.destination.head(names.whole) is None:
                 copied = assembler.copy_compressed(
                     names, gate, run.name, plan.attributes, plan.precondition
                 )
@@ -323,6 +329,8 @@ def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
         return False
     if isinstance(lost, SourceChangedError):
         return before.source == now.source
+    if not isinstance(lost, DestinationChangedError):  # it was about a staged object
+        return False
     return not before.precondition.generation and not now.precondition.generation
 
 
