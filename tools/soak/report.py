@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tools.common.hardware import processor
 from tools.common.tables import duration, size, table
-from tools.soak.cloud import RETRY_DELAYS_S, SHORTER, WAITS
+from tools.soak.cloud import RETRY_AFTER_S, RETRY_DELAYS_S, SHORTER, WAITS
 from tools.soak.event_shuffler import LONGEST_DELAY_S
 from tools.soak.fault_injector import FUNCTION_OPERATIONS, UPLOAD_FACTOR
 from tools.soak.keys import BEYOND_RCLONE
@@ -67,7 +67,8 @@ Python {platform.python_version()}.
 - {options.faults:.0%} of the requests to GCS fail, {options.faults * UPLOAD_FACTOR:.0%} of those \
 of resumable uploads
 - GCS, its token service and S3 have an outage of {options.outage_s:g} s each: all requests of the
-  function get a 503 or no response. Everybody else reaches them, and the source goes on changing
+  function get no response, or a 503 that asks for another try {RETRY_AFTER_S} s later. Everybody
+  else reaches them, and the source goes on changing
 - Executions of the state machine copy objects from {options.sizes["LARGE_FROM"]} on in slices; \
 every {options.stop_every_s:g} s on
   average one is stopped, and its workers go on
