@@ -122,6 +122,8 @@ class FakeJournal:
     """What was recorded."""
 
     steps: list[str] = field(default_factory=list)
+    results: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The last one of each step."""
     errors: list[ReplicationError] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
@@ -129,8 +131,8 @@ class FakeJournal:
         self.errors.append(error)
 
     def stepped(self, step: str, result: Mapping[str, Any]) -> None:
-        assert result
         self.steps.append(step)
+        self.results[step] = result
 
     def reconciled(self, counts: Mapping[str, int], repeated: int | None) -> None:
         self.metrics.append({**counts, "repeated": repeated})

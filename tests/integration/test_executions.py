@@ -214,9 +214,9 @@ class TestState:
     @pytest.mark.parametrize(
         ("status", "ended_s", "is_running"),
         [
-            ("ABORTED", 899, True),
+            ("ABORTED", 870, True),
             ("ABORTED", 901, False),
-            ("FAILED", 899, True),
+            ("FAILED", 870, True),
             ("SUCCEEDED", 1, False),
         ],
     )

@@ -129,6 +129,8 @@ def test_both_sides_are_listed_in_the_order_of_utf8_and_replicas_are_recognized(
         chain.from_iterable(both.replicas.pages("", "")),
     )
     assert {compare(*pair, rules) for pair in pairs} == {Verdict.EQUAL}
+    replicas = chain.from_iterable(both.replicas.pages("", ""))
+    assert all(datetime.fromisoformat(row.updated) < FAR_FUTURE for row in replicas)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +271,21 @@ class TestRealListings:
             with pytest.raises(SourceForbiddenError, match="Allow the function's role s3:ListB"):
                 next(source.pages("denied", "", ""))
             clients.close()
+
+    def test_s3_listing_goes_on_after_a_failure(
+        self,
+        real_adapters: Adapters,  # noqa: ARG002 - sets credentials
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        page = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+        with (
+            serve_responses((503, b""), (200, page)) as server,
+            closing(AwsClients(REGION, DEFAULT_POLICY)) as clients,
+        ):
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+            policy = replace(DEFAULT_POLICY, first_delay_s=0.01)
+            assert [*S3Listing(clients, Deadline(10), policy).pages("source", "", "")] == []
+            assert server.request_count == 2
 
 
 @pytest.fixture(params=["memory", "real"])

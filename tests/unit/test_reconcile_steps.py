@@ -28,7 +28,7 @@ from replicate.protocol import mapping
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import SourceRef
-from replicate.reconcile import tally, workers
+from replicate.reconcile import output, tally, workers
 from replicate.reconcile.steps import Reconcile, step
 from replicate.step_errors import PermanentError, TransientError
 
@@ -134,6 +134,11 @@ class TestReport:
             "extra": "c/extra",
             "foreign": "c/foreign",
         }
+        shown = next(s for s in found["samples"] if s["kind"] == "different")
+        assert (shown["source"].keys(), shown["replica"].keys()) == (
+            {"etag", "size", "last_modified"},
+            {"generation", "size", "etag"},
+        )
         assert [group["prefix"] for group in found["by_prefix"]] == ["a/", "c/", "b/"]
         assert found["cost"]["total_usd"] > 0
         assert b"a/missing" in sides.reports.files[f"runs/{RUN}/report.html"]
@@ -148,6 +153,15 @@ class TestReport:
             ("source", "b/different, ü+", "different"),
         ]
         assert [line[2] for line in sides.lines("differences-gcs.csv")] == ["extra", "foreign"]
+
+    def test_lines_beyond_the_most_are_left_out(
+        self, sides: Sides, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(output, "MAX_LINES", 1)
+        monkeypatch.setattr(workers, "PIECE_LINES", 1)
+        monkeypatch.setattr(workers, "LOOK_EVERY", 1)
+        sides.run()
+        assert [line[2] for line in sides.lines("differences.csv")] == ["missing"]
 
     def test_equal_sides_end_equal(self, sides: Sides) -> None:
         result = sides.run(prefix="a/equal")
@@ -180,6 +194,13 @@ class TestReport:
         repeated = [metrics["repeated"] for metrics in machine.journal.metrics]
         assert repeated == [0, 0, 2, None]
         assert {m["missing"] for m in machine.journal.metrics} == {1}
+        assert {name: [*result] for name, result in machine.journal.results.items()} == {
+            "plan": ["run", "compares", "shards"],
+            "compare": ["run", "shard", "done", "cursor", "counts"],
+            "total": ["run", "nominates", "shards"],
+            "nominate": ["run", "shard", "done"],
+            "report": ["run", "mode", "ended", "differences", "counts", "bucket", "prefix"],
+        }, "what the state machine and the log read"
 
 
 class TestRepair:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from replicate.entry.failures import RedeliveryPolicy
 from replicate.errors import SettingsError
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
@@ -26,6 +27,11 @@ def test_required_variables_give_the_documented_defaults() -> None:
     assert settings.policy == Policy(Overwrite.CHANGED, deletes=Deletes.NONE, tags=Tags.OFF)
     assert settings.scope == Scope(frozenset({"source"}))
     assert settings.storage_classes == {}
+    assert settings.google_domains == {"googleapis.com"}
+    assert settings.redelivery == RedeliveryPolicy(first_s=60, longest_s=3600)
+    assert (settings.first_timeout_s, settings.watch_delay_s, settings.settle_s) == (0.8, 240, 960)
+    for absent in ("emulator", "state_machine", "event_queue_url", "reports_bucket"):
+        assert getattr(settings, absent) == "", absent
     assert settings.region == "eu-west-1"
     assert settings.service == "s3-to-gcs-replicator"
     assert settings.metrics_namespace == "S3ToGcsReplicator"
@@ -64,8 +70,26 @@ def test_all_variables_are_read() -> None:
             "POWERTOOLS_SERVICE_NAME": "service",
             "POWERTOOLS_METRICS_NAMESPACE": "Namespace",
             "STORAGE_CLASS_MAP": "standard_ia = nearline, GLACIER_IR=COLDLINE",
+            "GOOGLE_API_DOMAINS": "googleapis.com, example.cloud",
+            "STORAGE_EMULATOR_HOST": "http://gcs:1",
+            "LARGE_STATE_MACHINE_ARN": "arn",
+            "EVENT_QUEUE_URL": "https://events",
+            "FAILURE_QUEUE_URL": "https://failures",
+            "REPORTS_BUCKET": "reports",
+            "RETRY_FIRST_SECONDS": "1",
+            "RETRY_LONGEST_SECONDS": "2",
+            "GCS_FIRST_TIMEOUT_SECONDS": "3.5",
+            "WATCH_DELAY_SECONDS": "4",
+            "EXECUTION_SETTLE_SECONDS": "5",
         }
     )
+    assert settings.google_domains == {"googleapis.com", "example.cloud"}
+    assert (settings.emulator, settings.state_machine) == ("http://gcs:1", "arn")
+    assert settings.event_queue_url == "https://events"
+    assert settings.failure_queue_url == "https://failures"
+    assert settings.reports_bucket == "reports"
+    assert settings.redelivery == RedeliveryPolicy(first_s=1, longest_s=2)
+    assert (settings.first_timeout_s, settings.watch_delay_s, settings.settle_s) == (3.5, 4, 5)
     assert settings.scope == Scope(frozenset({"a", "b"}), "year=2026/", " 1.jpg")
     assert settings.naming.prefix == "backup/"
     assert settings.policy == Policy(Overwrite.NEVER, deletes=Deletes.ALL, tags=Tags.METADATA)

@@ -29,6 +29,7 @@ CHOICES = {
     "OVERWRITE": "never",
     "REPLICATE_DELETES": "true",
     "REPLICATE_LIFECYCLE_DELETES": "true",
+    "GCS_FIRST_TIMEOUT_SECONDS": "3",
 }
 
 
@@ -63,3 +64,8 @@ def test_reconcile_compares_by_the_settings_of_the_function(environment: Environ
     assert built.deadline is environment.deadline
     assert (built.source_prefix, built.source_suffix) == ("logs/", ".gz")
     assert (built.overwrite, built.replicates_all_deletes) == (Overwrite.NEVER, True)
+
+
+@pytest.mark.parametrize("environment", [STACK | CHOICES], indirect=True)
+def test_first_request_to_gcs_waits_as_long_as_it_is_set(environment: Environment) -> None:
+    assert environment.gcs.circuit.admit() == 3
