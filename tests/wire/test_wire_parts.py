@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 
 PART = 64 * KIB
 MEDIUM = noise(4 * PART)
+IN_SESSIONS = noise(5 * MIB + 300 * KIB + 7)
+"""Each of its four parts needs an upload session."""
+
 SIZES = {"PARALLEL_FROM": "64 KiB", "PART_SIZE": "12 MiB"}
 """Objects up to 48 MiB have four parts."""
 
@@ -338,7 +341,7 @@ def test_event_that_is_delivered_four_times_at_once_leaves_one_object(
 
 
 def _create_in_sessions(harness: Harness) -> dict[str, Any]:
-    harness.put_large("one", colour="red")
+    harness.put(IN_SESSIONS, colour="red")
     return harness.event(fresh=False)
 
 
