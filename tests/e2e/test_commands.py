@@ -33,11 +33,11 @@ def test_the_demo_succeeds_and_writes_its_picture(tmp_path: Path) -> None:
         check=False,
     )
     assert (demo.returncode, demo.stderr) == (0, "")
-    assert "35 of 35 objects" in demo.stdout
+    assert "36 of 36 objects" in demo.stdout
     assert "All as expected." in demo.stdout
     assert list(temporary.iterdir()) == []
     drawn = ET.parse(picture).getroot()  # noqa: S314 - ours
-    assert "35 of 35 objects" in "".join(drawn.itertext()).replace("\xa0", " ")
+    assert "36 of 36 objects" in "".join(drawn.itertext()).replace("\xa0", " ")
 
 
 def test_the_demos_picture_loads_nothing_and_names_no_path() -> None:

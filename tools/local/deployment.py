@@ -30,18 +30,20 @@ from tools.local.template import Stack
 from tools.operate.redrive import redrive
 from tools.operate.runs import Workflow
 
-ENDPOINTS = ("AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL_S3")
+OF_THE_CLOUD = (
+    "AWS_DEFAULT_REGION",
+    "STORAGE_EMULATOR_HOST",
+    "AWS_ENDPOINT_URL_S3",
+    "GCS_FIRST_TIMEOUT_SECONDS",
+)
+"""Variables that a function has from its local cloud, and not from the template."""
+
 POLL_S = 0.1
 TIMEOUT_S = 60
 """The template's is 15 minutes: a function that waits so long in a test is defective."""
 
-WAITS = {
-    "RETRY_FIRST_SECONDS": "1",
-    "RETRY_LONGEST_SECONDS": "2",
-    "GCS_FIRST_TIMEOUT_SECONDS": "10",
-}
-"""Between retries the function waits a minute to an hour, and SQS counts in whole seconds. This
-machine may be so busy that it does not answer in a second."""
+WAITS = {"RETRY_FIRST_SECONDS": "1", "RETRY_LONGEST_SECONDS": "2"}
+"""Between retries the function waits a minute to an hour, and SQS counts in whole seconds."""
 
 FAILURE: Json = json.loads((SAMPLES / "failure-record.json").read_text())
 
@@ -182,12 +184,12 @@ def deployed(
 def _function(
     cloud: LocalCloud, name: str, properties: Json, settings: Mapping[str, str]
 ) -> LambdaRuntime:
-    """Run the template's function, with the endpoints of this cloud and these further settings."""
+    """Run the template's function, with the variables of this cloud and these further settings."""
     variables = {n: v for n, v in properties["Environment"]["Variables"].items() if v != ""}
     return LambdaRuntime(
         {
             **cloud.aws.environment,
-            **{n: v for n, v in cloud.function_environment.items() if n in ENDPOINTS},
+            **{n: v for n, v in cloud.function_environment.items() if n in OF_THE_CLOUD},
             **variables,
             **settings,
         },

@@ -78,6 +78,9 @@ class LambdaService:
         """`on_failure` stores what failed at last; the default stores it in `failed`."""
         self.deliveries: list[Delivery] = []
         self.failed: list[Delivery] = []
+        self.spans: list[tuple[float, float]] = []
+        """When each invocation began and ended, by `time.perf_counter`, in the order of the ends:
+        what Lambda bills, and what it counts as concurrent executions."""
         self._runtimes = runtimes
         self._retry_delays_s = retry_delays_s
         self._on_delivery = on_delivery
@@ -175,9 +178,11 @@ class LambdaService:
             runtime = await self._idle.get()
         finally:
             self._backlog -= 1
+        began = time.perf_counter()
         try:
             return await self._loop.run_in_executor(self._invocations, runtime.invoke, event)
         finally:
+            self.spans.append((began, time.perf_counter()))
             self._idle.put_nowait(runtime)
 
     async def _cancel(self) -> None:
