@@ -3,13 +3,11 @@
 import functools
 import gc
 from collections.abc import Generator
-from pathlib import Path
 
 import botocore.session
 import pytest
 from botocore.loaders import create_loader
 
-TESTS = Path(__file__).parent
 FIRST = ("e2e", "model", "sam", "soak")
 """The folders that take longest. They start first, so that no process has one left at the end."""
 
@@ -64,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest first, and the wire tests last."""
 
     def rank(item: pytest.Item) -> int:
-        path = item.path.relative_to(TESTS).as_posix()
+        path = item.nodeid.removeprefix("tests/")
         first = [len(FIRST) - n for n, name in enumerate(FIRST) if path.startswith(f"{name}/")]
         last = [n for n, name in enumerate(LAST, start=1) if path.startswith(name)]
         return min(last, default=0) - max(first, default=0)
