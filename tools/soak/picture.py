@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from tools.common.plots import BLUE, GREEN, GREY, ORANGE, RED, picture
 from tools.common.tables import MIB
 from tools.soak.stats import Arrival, RunStats, Success, percentile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WINDOW_S = 3.0
 SHORTEST_LAG_S = 0.03
@@ -67,7 +69,7 @@ def draw(path: Path, stats: RunStats) -> None:
         mib.set(xlabel="seconds since the start", xlim=(0, end_s))
 
 
-def _draw_lag(axes: Axes, arrivals: Sequence[Arrival]) -> None:
+def _draw_lag(axes: "Axes", arrivals: Sequence[Arrival]) -> None:
     axes.set(yscale="log", yticks=LAG_TICKS_S, yticklabels=[f"{tick:g}" for tick in LAG_TICKS_S])
     axes.minorticks_off()
     highest = max([1.0, *(each.lag_s for each in arrivals)])
@@ -92,7 +94,7 @@ def _draw_lag(axes: Axes, arrivals: Sequence[Arrival]) -> None:
     )
 
 
-def _draw_throughput(axes: Axes, successes: Sequence[Success], edges: Sequence[float]) -> None:
+def _draw_throughput(axes: "Axes", successes: Sequence[Success], edges: Sequence[float]) -> None:
     times = [
         [each.at for each in successes if WORK.get(each.reason, UNCHANGED) == work]
         for work in COLORS
