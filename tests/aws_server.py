@@ -1,25 +1,19 @@
 """moto's server: AWS on a port of this process."""
 
-import functools
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from moto import backends
 from moto.server import ThreadedMotoServer
-from werkzeug.serving import WSGIRequestHandler
 
-_services = functools.cache(lambda find=backends.list_of_moto_modules: frozenset(find()))
+from tools.local import moto_server as moto
 
 
 @contextmanager
 def moto_server() -> Iterator[tuple[str, int]]:
-    """Run moto; yield its host and port.
-
-    moto looks through its folder at each request, which takes 1 ms: here it does that once. It
-    writes headers and body separately, which is slow unless each is sent at once.
-    """
-    backends.list_of_moto_modules = _services
-    WSGIRequestHandler.disable_nagle_algorithm = True
+    """Run moto; yield its host and port."""
+    moto.prepare()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each request takes long
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     try:

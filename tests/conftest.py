@@ -50,9 +50,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Freeze what was imported: to look through it for garbage took a tenth of the time."""
+    """Freeze what was imported, and look for garbage ten times less often.
+
+    Both took a tenth of the time. Memory does not grow by it: reference counts free most of it.
+    """
     result = yield
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     return result
 
 

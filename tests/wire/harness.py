@@ -47,7 +47,7 @@ SECRET = "wire/gcp"
 STAGING = ".s3-to-gcs-replicator/staging/"
 """The prefix of staged objects, by default."""
 KIB, MIB = 1024, 1024 * 1024
-LARGE_BYTES = 8 * MIB + 300 * KIB + 7
+LARGE_BYTES = 2 * MIB + 300 * KIB + 7
 """Needs an upload session. The last request has 44 KiB and 7 bytes."""
 
 UNSEEN = frozenset({"gcs.bucket", "gcs.list", "gcs.staged-get"})

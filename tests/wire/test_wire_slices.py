@@ -36,13 +36,17 @@ from wire.harness import KIB, SHORT_DELAY, SHORT_TIMEOUT, SOURCE, Clouds, Contex
 from wire.proxy import CutError, Exchange, Fault, Phase, Place
 
 from replicate.handler import Function
+from replicate.protocol.parts import Sizes
 from replicate.step_errors import PermanentError, TransientError, WrongBytesError
 from replicate.wiring import Environment
 
 SLICE = 64 * KIB
 LARGE = noise(2 * SLICE)
 SIZES = {"PARALLEL_FROM": "64 KiB", "LARGE_FROM": "128 KiB", "SLICE_SIZE": "64 KiB"}
-"""A large object has two slices of four parts of 16 KiB."""
+"""A large object has two slices of `PARTS` parts of 32 KiB."""
+
+PARTS = 2
+"""Of a slice, not four as in a deployment: test_wire_parts.py has four at once."""
 
 ATTEMPTS = 3
 """Of one step. The state machine makes more of them, and waits in between."""
@@ -54,10 +58,13 @@ MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 @pytest.fixture(scope="module")
 def environments(clouds: Clouds) -> tuple[Environment, Environment]:
     """Return two warm execution environments. The second one has a short timeout."""
-    made = (
-        clouds.new_environment(SHORT_DELAY, **SIZES),
-        clouds.new_environment(SHORT_TIMEOUT, **SIZES),
-    )
+    with pytest.MonkeyPatch.context() as fewer:
+        defaults = {**(Sizes.__init__.__kwdefaults__ or {}), "parts_per_slice": PARTS}
+        fewer.setattr(Sizes.__init__, "__kwdefaults__", defaults)
+        made = (
+            clouds.new_environment(SHORT_DELAY, **SIZES),
+            clouds.new_environment(SHORT_TIMEOUT, **SIZES),
+        )
     for environment in made:
         environment.deadline.restart(10)
         environment.destination.staging_obstacle()
@@ -140,7 +147,7 @@ JOIN = Step("gcs.join")
 COMMIT = (
     Step("s3.head", 3),
     Step("gcs.get", 3),
-    Step("gcs.staged-get", 10),
+    Step("gcs.staged-get", 2 + 2 * PARTS),
     Step("gcs.compose"),
     Step("s3.head", 4),
     Step("gcs.list"),
@@ -175,7 +182,7 @@ def test_execution_sends_these_requests_when_nothing_disturbs_it(harness: Harnes
     ended = execute(harness)
     assert ended
     assert ended["result"]["verified_by"] == {"source": "crc64nvme", "destination": "crc32c"}
-    one_slice = ("s3.head", "gcs.get", "gcs.staged-get", *_PART * 4, "gcs.join")
+    one_slice = ("s3.head", "gcs.get", "gcs.staged-get", *_PART * PARTS, "gcs.join")
     expected = Counter(("gcs.get", "s3.head", *one_slice * 2, *_COMMIT, "gcs.list"))
     assert Counter(harness.steps) == expected
     harness.assert_equal()
@@ -289,7 +296,7 @@ DESTINATION_CHANGES = (
 )
 MOMENTS = {
     (Step("gcs.get"), BEFORE_RESPONSE): DESTINATION_CHANGES,
-    (Step("s3.resume", 2), MID_RESPONSE): SOURCE_CHANGES,
+    (Step("s3.resume", 1), MID_RESPONSE): SOURCE_CHANGES,
     (Step("gcs.join"), BEFORE_REQUEST): (source_overwritten, staged_objects_deleted),
     (Step("gcs.join", 1), BEFORE_RESPONSE): SOURCE_CHANGES + DESTINATION_CHANGES,
     (Step("gcs.compose"), BEFORE_REQUEST): SOURCE_CHANGES + DESTINATION_CHANGES,
@@ -325,7 +332,7 @@ def test_every_step_may_be_repeated(harness: Harness, times: int) -> None:
     state, *_ = [invoke(harness, "plan", start) for _ in range(times)]
     for number in [*state["slices"]] * times:
         invoke(harness, "slice", {**state, "number": number})
-    assert harness.steps.count("s3.resume") == 8
+    assert harness.steps.count("s3.resume") == 2 * PARTS
     done = [invoke(harness, "commit", state)["done"] for _ in range(times)]
     assert done == [True] + [False] * (times - 1)
     for _ in range(times):
@@ -395,13 +402,13 @@ def test_slice_that_failed_reads_only_the_ranges_that_are_missing(harness: Harne
     _overwrite(harness)
     state = invoke(harness, "plan", {"version": None, "round": 0})
     hour = refuse(503, {"Retry-After": "3600"})
-    harness.inject(Fault("s3.resume", BEFORE_REQUEST, lambda _: hour(harness, _), skip=3))
+    harness.inject(Fault("s3.resume", BEFORE_REQUEST, lambda _: hour(harness, _), skip=1))
     with pytest.raises(TransientError, match="source_unavailable"):
         invoke(harness, "slice", {**state, "number": 0})
     complete = sum("s3-staged-checksum" in each.get("metadata", {}) for each in harness.staged())
     harness.clear_requests()
     invoke(harness, "slice", {**state, "number": 0})
-    assert harness.steps.count("s3.resume") == 4 - complete
+    assert harness.steps.count("s3.resume") == PARTS - complete
     assert [each["name"].rpartition("/")[2] for each in harness.staged()] == ["slice-0"]
     assert execute(harness)
     harness.assert_equal()
@@ -425,7 +432,7 @@ def test_two_executions_at_once_leave_one_object(
 
 def test_wrong_bytes_are_found_before_the_commit_and_copied_again(harness: Harness) -> None:
     _overwrite(harness)
-    case = Case(OVERWRITE, Step("s3.resume", 5), MID_RESPONSE, "flip", nothing, flip=True)
+    case = Case(OVERWRITE, Step("s3.resume", 3), MID_RESPONSE, "flip", nothing, flip=True)
     fault = harness.inject(fault_of(harness, case))
     state = invoke(harness, "plan", {"version": None, "round": 0})
     with pytest.raises(WrongBytesError, match="integrity"):

@@ -38,7 +38,7 @@ class Aws:
     ) -> None:
         """`lambda_port` is that of a LambdaApi, which executions of state machines call."""
         self._server = Child(
-            [sys.executable, "-m", "moto.server", "-H", host, "-p", "0"],
+            [sys.executable, "-m", "tools.local.moto_server", "-H", host, "-p", "0"],
             env={
                 **processes.plain_environment(),
                 "HOME": str(folder),
