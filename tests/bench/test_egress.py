@@ -73,7 +73,7 @@ def test_kernel_counts_what_reached_gcs() -> None:
     sizes = Egress(size=4 * MIB)
     with tempfile.TemporaryDirectory() as folder, site.running(Path(folder)) as running:
         for client in (PLAIN, PEER):
-            sizes._measure(running, JSON_LOG, client, sizes.size, 0)  # noqa: SLF001
+            sizes._measure(running, JSON_LOG, client, sizes.size)  # noqa: SLF001
     plain, peer = (sizes.figure(JSON_LOG, client).sent / sizes.size for client in (PLAIN, PEER))
     assert 1 < plain < 1.02
     assert 0.2 < peer < 0.26
