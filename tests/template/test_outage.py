@@ -34,7 +34,7 @@ from replicate.settings import Settings
 
 BUCKET = "source"
 OUTAGE_S = 6 * 3600
-CHANGES = 250
+CHANGES = 500
 """In the outage."""
 KEYS = 120
 LAMBDA_RETRIES_S = (60, 120)
