@@ -101,9 +101,10 @@ OBJECTS ?= 1500
 CHANGES ?= 2500
 WORKERS ?= 3
 FAULTS ?= 0.05
+GZIP_SHARE ?= 0.5
 soak: setup ## change objects, inject faults and kill processes for minutes, then compare both sides
 	@$(BIN)/python -m tools.soak --objects $(OBJECTS) --changes $(CHANGES) --workers $(WORKERS) --faults $(FAULTS) \
-		$(if $(SEED),--seed $(SEED))
+		--gzip $(GZIP_SHARE) $(if $(SEED),--seed $(SEED))
 
 ROUNDS ?= 3
 bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1, LARGE=1, RECONCILE=1 or GZIP=1: minutes)

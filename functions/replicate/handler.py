@@ -65,13 +65,57 @@ class Function:
                 results[change.ref] = result
             return self._settle(invocation, results, context).respond(results)
 
+    def _parse(self, event: object, context: Context) -> Invocation:
+        """Read an event; record what cannot be read. Raise InvalidEventError."""
+        try:
+            invocation = entry.parse(event, datetime.now(UTC), context)
+        except InvalidEventError as error:
+            self._telemetry.reject(error)
+            raise
+        for malformed in invocation.errors:
+            self._telemetry.reject(malformed)
+        return invocation
+
+    def _replicate_all(
+        self, changes: Sequence[Change]
+    ) -> Iterator[tuple[Change, Result | ReplicationError]]:
+        """Replicate several changes at the same time. Yield each one when it has ended."""
+        if len(changes) == 1:
+            yield changes[0], self._replicate_or_error(changes[0])
+        elif changes:
+            with ThreadPoolExecutor(min(CONCURRENCY, len(changes))) as pool:
+                running = {
+                    pool.submit(self._replicate_or_error, change): change for change in changes
+                }
+                for ended in as_completed(running):
+                    yield running[ended], ended.result()
+
+    def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
+        """Replicate a change, if it is in the scope. Errors are returned, also those of defects."""
+        try:
+            self._settings.scope.require(change.ref)
+            return self._stores.replicator(change).replicate(
+                change.ref,
+                change.expect(self._settings.sizes.parallel_from),
+                change.watched,
+                change.evidence,
+            )
+        except ReplicationError as error:
+            return error
+        except Exception as defect:  # noqa: BLE001 - the log has it, with its stack
+            failure = InternalError(
+                f"A defect of the function stopped {change.ref.uri}: see its log."
+            )
+            failure.__cause__ = defect
+            return failure
+
     def _settle(
         self,
         invocation: Invocation,
         results: Mapping[SourceRef, Result | ReplicationError],
         context: Context,
     ) -> Invocation:
-        """Return the invocation without the messages that are in the dead-letter queue."""
+        """Return the invocation without the messages that the function has stored in a queue."""
         queues = self._stores.queues
         if queues is None or invocation.answers_for_failures:
             return invocation
@@ -106,49 +150,6 @@ class Function:
         self._stores.start_invocation(context)
         with self._telemetry.invocation(context.aws_request_id):
             return steps.step(self._stores.reconcile, self._telemetry, event)
-
-    def _parse(self, event: object, context: Context) -> Invocation:
-        """Read an event; record what cannot be read. Raise InvalidEventError."""
-        try:
-            invocation = entry.parse(event, datetime.now(UTC), context)
-        except InvalidEventError as error:
-            self._telemetry.reject(error)
-            raise
-        for malformed in invocation.errors:
-            self._telemetry.reject(malformed)
-        return invocation
-
-    def _replicate_all(
-        self, changes: Sequence[Change]
-    ) -> Iterator[tuple[Change, Result | ReplicationError]]:
-        """Replicate several changes at the same time. Yield each one when it has ended."""
-        if len(changes) == 1:
-            yield changes[0], self._replicate_or_error(changes[0])
-        elif changes:
-            with ThreadPoolExecutor(min(CONCURRENCY, len(changes))) as pool:
-                running = {
-                    pool.submit(self._replicate_or_error, change): change for change in changes
-                }
-                for ended in as_completed(running):
-                    yield running[ended], ended.result()
-
-    def _replicate_or_error(self, change: Change) -> Result | ReplicationError:
-        try:
-            self._settings.scope.require(change.ref)
-            return self._stores.replicator(change).replicate(
-                change.ref,
-                change.expect(self._settings.sizes.parallel_from),
-                change.watched,
-                change.evidence,
-            )
-        except ReplicationError as error:
-            return error
-        except Exception as defect:  # noqa: BLE001 - the log has it, with its stack
-            failure = InternalError(
-                f"A defect of the function stopped {change.ref.uri}: see its log."
-            )
-            failure.__cause__ = defect
-            return failure
 
 
 @functools.cache

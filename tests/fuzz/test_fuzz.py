@@ -21,7 +21,7 @@ STATUSES = {200, 201, 400, 403, 404, 405, 409, 413, 415, 429, 502, 503, 504}
 
 often = settings(
     max_examples=200,
-    deadline=timedelta(seconds=5),
+    deadline=timedelta(seconds=60),  # a busy machine once took 24 s for what takes 2 ms
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,6 +74,18 @@ def test_the_command_of_a_run_repeats_its_options() -> None:
     assert parse(options.command.split()[3:]) == options
 
 
+def test_a_share_of_the_contents_is_text_and_of_the_runtimes_compresses() -> None:
+    options = Options(objects=300, changes=0, seed=1, gzip=0.5)
+    contents = [change.content for change in ChangePlan(options, lanes=2).changes]
+    smaller = [each for each in contents if each and each.is_text]
+    assert 120 < len(smaller) < 180
+    data = max(smaller, key=lambda each: each.size).data()
+    assert len(zlib.compress(data)) < 0.6 * len(data)
+    without = replace(options, gzip=0)
+    assert not any(each.content.is_text for each in ChangePlan(without, 2).changes if each.content)
+    assert (options.with_gzip, without.with_gzip) == (2, 0)
+
+
 def _plan(seed: int) -> ChangePlan:
     return ChangePlan(Options(objects=300, changes=500, seed=seed), lanes=2)
 
@@ -116,6 +129,10 @@ def test_faults_happen_at_their_rate_until_they_are_cleared() -> None:
     assert len(log.getvalue().splitlines()) == logged > 1200
 
 
+def _created(size: int) -> Json:
+    return {"reason": "created", "bytes_copied": size, "bytes_sent": size}
+
+
 def _delivery(event: Json, errors: tuple[FunctionError, ...], *results: Json) -> Delivery:
     return Delivery(
         event=event,
@@ -131,7 +148,7 @@ def test_stats_count_attempts_by_error_and_the_first_success_of_an_event_as_its_
     event = notification(record("soak", "a b"))
     killed = FunctionError(EXITED, "exit status 137")
     failed = FunctionError("BatchFailedError", "1 of 1 failed\n- s3://soak/a: integrity: CRC32C")
-    created = {"reason": "created", "bytes_copied": 5}
+    created = _created(5) | {"bytes_sent": 3}
 
     stats.record_delivery(_delivery(event, (killed, failed), created))
     (first,) = stats.arrivals()
@@ -141,7 +158,7 @@ def test_stats_count_attempts_by_error_and_the_first_success_of_an_event_as_its_
     assert stats.counts == {"invocations": 5, "retries": 2, "handed to the event queue": 1}
     assert stats.failures == {EXITED: 2, "integrity": 1}
     assert stats.interrupted_keys == {"a b": 2}
-    assert [each.bytes_copied for each in stats.successes] == [5, 5]
+    assert [(each.bytes_copied, each.bytes_sent) for each in stats.successes] == [(5, 3)] * 2
     assert stats.arrivals() == [first]
     assert first.held_back_s == 1.5
 
@@ -183,7 +200,7 @@ def test_many_objects_of_a_soak_are_large_and_some_are_copied_in_parts() -> None
 def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
     stats = RunStats()
     event = notification(record("soak", "a"))
-    stats.record_delivery(_delivery(event, (), {"reason": "created", "bytes_copied": MIB}))
+    stats.record_delivery(_delivery(event, (), _created(MIB)))
     stats.kills.append(stats.now())
     stats.mark("settled")
     stats.outages.append(Outage(Service.TOKENS, 1, 2, 3))
@@ -207,7 +224,7 @@ def test_the_tail_of_an_outage_is_that_of_the_changes_in_it() -> None:
     for after_s in (3, 5, 8):
         happened = datetime.fromtimestamp(stats.started + after_s, UTC).isoformat()
         event = notification({**record("soak", "a"), "eventTime": happened})
-        stats.record_delivery(_delivery(event, (), {"reason": "created", "bytes_copied": 1}))
+        stats.record_delivery(_delivery(event, (), _created(1)))
     assert stats.tails(Outage(Service.S3, 4, 6, 9)) == [pytest.approx(4, abs=0.5)]
 
 

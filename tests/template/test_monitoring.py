@@ -278,7 +278,7 @@ class TestIncidents:
         self, all_alarms: dict[str, dict[str, Any]]
     ) -> None:
         """A message that is received is hidden, and visible again when it is not deleted."""
-        visible = [[7.0] * 5, [7.0, 7.0, 4.0, 4.0, 7.0], [0.0, 7.0, 7.0, 7.0, 7.0], [2.0, 0.0] * 2]
+        visible = [[7.0] * 5, [7.0, 7.0, 4.0, 4.0, 7.0], [7.0] * 5, [2.0, 0.0] * 2]
         hidden = [[7.0 - each for each in values] for values in visible[:3]]
         queue: Metrics = {
             "sent": [[0.0] * 5] * 5,

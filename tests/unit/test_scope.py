@@ -90,8 +90,9 @@ def batch_task(ref: SourceRef) -> Event:
 @each_outside
 def test_event_outside_the_scope_fails_and_says_why(ref: SourceRef) -> None:
     world = World()
-    with pytest.raises(ReplicationError, match="is not replicated"):
+    with pytest.raises(ReplicationError, match="is not replicated") as caught:
         world.handle(eventbridge(ref))
+    assert f"{ref.uri}: source_not_allowed" in caught.value.message, "the failed change is named"
     assert world.replicas == set()
 
 

@@ -101,7 +101,14 @@ class Aws:
         return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
 
     def queue_length(self, url: str) -> int:
-        """Count the messages of a queue, also the delayed, and those received and not deleted."""
+        """Count the messages of a queue, also the delayed, and those received and not deleted.
+
+        moto counts visible and hidden ones one after the other, so it misses those that become
+        visible in between. It does not miss them twice.
+        """
+        return self._queue_length(url) or self._queue_length(url)
+
+    def _queue_length(self, url: str) -> int:
         found = self.sqs.get_queue_attributes(
             QueueUrl=url,
             AttributeNames=[

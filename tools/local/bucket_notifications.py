@@ -17,7 +17,7 @@ IN_HAND_S = 3600
 """Visibility timeout: longer than any run, so that no message is received twice."""
 
 SETTLED_WITHIN_S = 120.0
-POLL_S = 0.02
+POLL_S = 0.05
 
 METADATA_DELAY_S = 0.05
 """moto sends an event before it stores the object's metadata; S3 does not."""

@@ -46,14 +46,12 @@ def _refusal(service: Service) -> _Refusal:
 class Gates:
     """What is between one function and its services. `close` it."""
 
-    def __init__(self, aws: Aws, google: GoogleCloud, *, retry_after_s: int | None = None) -> None:
-        """With `retry_after_s`, the function is told so in an outage; it does not wait so long.
+    def __init__(self, aws: Aws, google: GoogleCloud, *, retry_after_s: int) -> None:
+        """In an outage one of two requests gets no response, the other one this `Retry-After`.
 
-        Without, it retries for seconds, and of two requests only one gets a response.
+        The function does not wait for more than 30 seconds: it fails at once.
         """
-        answers: list[str | None] = (
-            [f"\r\nRetry-After: {retry_after_s}"] if retry_after_s else ["", None]
-        )
+        answers = [f"\r\nRetry-After: {retry_after_s}", None]
         self._gates = [Gate(url, answers) for url in (aws.endpoint_url, google.url)]
         self._s3, self._google = self._gates
         name = f"gcp-credentials-{urlsplit(self._google.url).port}"
@@ -74,10 +72,6 @@ class Gates:
             yield
         finally:
             gate.open()
-
-    def is_shut(self) -> bool:
-        """Whether a service has an outage."""
-        return any(gate.is_shut for gate in self._gates)
 
     def refused(self) -> int:
         """Count the requests that were refused so far."""
@@ -105,10 +99,6 @@ class Gate:
             asyncio.start_server(self._connected, "127.0.0.1", limit=PIECE_BYTES)
         )
         self.url = "http://{}:{}".format(*self._server.sockets[0].getsockname())
-
-    @property
-    def is_shut(self) -> bool:
-        return self._refusal is not None
 
     def shut(self, refusal: _Refusal) -> None:
         """Refuse requests from now on, and end all connections."""

@@ -35,9 +35,12 @@ class Content:
 
     seed: int
     size: int
+    is_text: bool = False
+    """Whether gzip makes them smaller: the digits of random numbers."""
 
     def data(self) -> bytes:
-        return Random(self.seed).randbytes(self.size)  # noqa: S311 - must be repeatable
+        data = Random(self.seed).randbytes(self.size)  # noqa: S311 - must be repeatable
+        return data.hex().encode()[: self.size] if self.is_text else data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +148,5 @@ class ChangePlan:
             size = rng.randint(64 * KIB, MIB)
         else:
             size = int(2 ** rng.uniform(0, 15)) - 1
-        return Content(rng.getrandbits(48), size)
+        seed = rng.getrandbits(48)
+        return Content(seed, size, seed % 100 < 100 * self._options.gzip)

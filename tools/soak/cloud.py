@@ -37,6 +37,9 @@ An outage of 25 seconds then ends before the fifth delivery of a message. After 
 upload would make it a dead letter, as docs/GUARANTEES.md says.
 """
 
+RETRY_AFTER_S = 31
+"""What services ask for in an outage. The function itself waits for 30 seconds at most."""
+
 RETRY_DELAYS_S = (60 / SHORTER, 120 / SHORTER)
 """Before Lambda's two retries."""
 
@@ -107,7 +110,7 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
     ]
     with local_cloud(gcs_command=gcs) as cloud, ExitStack() as stack:
         aws = cloud.aws
-        gates = stack.enter_context(closing(Gates(aws, cloud.google)))
+        gates = stack.enter_context(closing(Gates(aws, cloud.google, retry_after_s=RETRY_AFTER_S)))
         large = LargeObjects(sizes=options.sizes).deploy(aws, SOURCE)
         failed_queue = aws.create_queue(f"{SOURCE}-failed")
         redrive = {
@@ -130,7 +133,10 @@ def soak_cloud(options: Options) -> Iterator[SoakCloud]:
         }
         runtimes = []
         for number in range(options.workers):
-            runtime = LambdaRuntime(environment, folder=cloud.folder, name=f"soak-{number}")
+            compress = {"COMPRESS_EGRESS": str(number < options.with_gzip).lower()}
+            runtime = LambdaRuntime(
+                environment | compress, folder=cloud.folder, name=f"soak-{number}"
+            )
             stack.callback(runtime.close)
             runtimes.append(runtime)
         aws.create_bucket(SOURCE)

@@ -30,7 +30,8 @@ class Options:
     kill_every_s: float = _option(4.0, "mean seconds between two kills; 0 for none")
     stop_every_s: float = _option(15.0, "mean seconds between two stopped executions; 0 for none")
     outage_s: float = _option(25.0, "seconds for which each service has an outage; 0 for none")
-    large: float = _option(0.06, "share of the contents that an execution copies")
+    large: float = _option(0.07, "share of the contents that an execution copies")
+    gzip: float = _option(0.5, "share of the contents that are text, and of the runtimes with gzip")
     largest_mib: int = _option(6, "size of the largest objects in MiB")
     window: int = _option(24, "most events that wait for a runtime before the source pauses")
     seed: int = _option(1, "seed of the changes; without it, a random one")
@@ -48,6 +49,11 @@ class Options:
     def large_from(self) -> int:
         """Size in bytes from which on an execution copies an object."""
         return self.largest_mib * 1024 * LARGE_FROM // 10 * 1024
+
+    @property
+    def with_gzip(self) -> int:
+        """Number of the runtimes that send compressed what gets smaller."""
+        return round(self.workers * self.gzip)
 
     @property
     def command(self) -> str:

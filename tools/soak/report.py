@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tools.common.hardware import processor
 from tools.common.tables import duration, size, table
-from tools.soak.cloud import RETRY_DELAYS_S, SHORTER, WAITS
+from tools.soak.cloud import RETRY_AFTER_S, RETRY_DELAYS_S, SHORTER, WAITS
 from tools.soak.event_shuffler import LONGEST_DELAY_S
 from tools.soak.fault_injector import FUNCTION_OPERATIONS, UPLOAD_FACTOR
 from tools.soak.keys import BEYOND_RCLONE
@@ -60,12 +60,15 @@ Python {platform.python_version()}.
 
 - {options.workers} Lambda runtimes run at the same time in AWS's emulator; \
 `REPLICATE_DELETES=true`
+- {options.with_gzip} of them send compressed what gets smaller (`COMPRESS_EGRESS=true`), and \
+{options.gzip:.0%} of the contents are text
 - The source changes while events are delivered: {options.duplicates:.0%} of them twice,
   {options.delayed:.0%} up to {LONGEST_DELAY_S:g} s late, so in any order
 - {options.faults:.0%} of the requests to GCS fail, {options.faults * UPLOAD_FACTOR:.0%} of those \
 of resumable uploads
 - GCS, its token service and S3 have an outage of {options.outage_s:g} s each: all requests of the
-  function get a 503 or no response. Everybody else reaches them, and the source goes on changing
+  function get no response, or a 503 that asks for another try {RETRY_AFTER_S} s later. Everybody
+  else reaches them, and the source goes on changing
 - Executions of the state machine copy objects from {options.sizes["LARGE_FROM"]} on in slices; \
 every {options.stop_every_s:g} s on
   average one is stopped, and its workers go on
@@ -151,8 +154,10 @@ def _totals(result: Result) -> str:
     stats = result.stats
     written_s, settled_s, end_s = (stats.marks[phase] for phase in ("written", "settled", "end"))
     copied = sum(each.bytes_copied for each in stats.successes)
+    sent = sum(each.bytes_sent for each in stats.successes)
     return f"""\
 - {size(stats.bytes_written)} written to S3, {size(copied)} copied to GCS
+- {size(sent)} sent for these: gzip saved {size(copied - sent)}
 - On average {len(stats.successes) / settled_s:.1f} results and {size(copied / settled_s)} per \
 second, duplicates included
 - Most memory that a function's process held: {size(stats.peak_rss_bytes)}

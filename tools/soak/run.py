@@ -27,9 +27,6 @@ from tools.soak.process_killer import ProcessKiller
 from tools.soak.stats import RunStats
 from tools.soak.writer import write_changes
 
-OUTAGE_WINDOW = 4
-"""How many times as many events may wait in an outage."""
-
 LANES = 2
 POLL_S = 0.2
 PROGRESS_EVERY_S = 10.0
@@ -202,8 +199,7 @@ class _Run:
     def _is_window_full(self) -> bool:
         """Count the events that are on their way from S3, and those that wait for a runtime."""
         on_the_way = self._stats.changes.total() - self._stats.counts["events"]
-        window = self._options.window * (OUTAGE_WINDOW if self._cloud.gates.is_shut() else 1)
-        return on_the_way + self._service.backlog() >= window
+        return on_the_way + self._service.backlog() >= self._options.window
 
     def _settle(self, phase: str) -> None:
         """Wait until every event was delivered or is in the failure list."""

@@ -19,6 +19,9 @@ from tools.local.runtime import EXITED, FunctionError
 _ERROR_CODE = re.compile(r": ([a-z0-9_]+): ")
 
 
+_MOVED = ("bytes_copied", "bytes_sent")
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """The first successful run for an event: its time and the lag behind the change in S3."""
@@ -49,6 +52,7 @@ class Success:
     """Seconds since the start."""
     reason: str
     bytes_copied: int
+    bytes_sent: int
 
 
 class RunStats:
@@ -122,7 +126,7 @@ class RunStats:
                 if error.error_type == EXITED:
                     self.interrupted_keys.update(_key(each) for each in records)
             for result in delivery.results:
-                self.successes.append(Success(self.now(), result["reason"], result["bytes_copied"]))
+                self.successes.append(self._success(result))
             if delivery.response:
                 for each in records:
                     self._record_arrival(each, delivery.delay_s)
@@ -130,9 +134,8 @@ class RunStats:
     def record_step(self, response: Json) -> None:
         """Record the result of an execution, which its last step has."""
         if result := response.get("result"):
-            success = Success(self.now(), result["reason"], result["bytes_copied"])
             with self._lock:
-                self.successes.append(success)
+                self.successes.append(self._success(result))
 
     def record_batch(self, batch: Batch) -> None:
         """Record an invocation with failed events, and messages that wait for executions."""
@@ -150,6 +153,9 @@ class RunStats:
                 if message["messageId"] not in failed:
                     for each in records:
                         self._record_arrival(each, 0.0)
+
+    def _success(self, result: Json) -> Success:
+        return Success(self.now(), *(result[name] for name in ("reason", *_MOVED)))
 
     def _record_arrival(self, record: Json, held_back_s: float) -> None:
         """Only the first success of a record counts; its sequencer identifies it."""

@@ -104,6 +104,14 @@ def provenance(source: SourceObject) -> dict[str, str]:
     return {PROVENANCE + name: value for name, value in facts.items() if value is not None}
 
 
+def is_replica_of(metadata: Mapping[str, str], ref: SourceRef) -> bool:
+    """Return whether this function wrote the object as the replica of this key."""
+    return (
+        metadata.get(PROVENANCE + "bucket") == ref.bucket
+        and metadata.get(PROVENANCE + "key") == ref.key
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """The attributes of a replica, and the names of fields that GCS does not accept."""
@@ -210,20 +218,12 @@ def _header(name: str, value: str | None, dropped: list[str]) -> str | None:
     return value or None
 
 
-def _is_plain(text: str) -> bool:
-    """Return whether a text has no control characters except tabs, and no surrogates."""
-    return not any(category(c) in {"Cc", "Cs"} and c != "\t" for c in text)
-
-
-def is_replica_of(metadata: Mapping[str, str], ref: SourceRef) -> bool:
-    """Return whether this function wrote the object as the replica of this key."""
-    return (
-        metadata.get(PROVENANCE + "bucket") == ref.bucket
-        and metadata.get(PROVENANCE + "key") == ref.key
-    )
-
-
 def _stored_encoding(value: str | None) -> str | None:
     """Return Content-Encoding without `aws-chunked`, a transfer coding of uploads to S3."""
     codings = [c.strip() for c in (value or "").split(",")]
     return ",".join(c for c in codings if c and c.lower() != "aws-chunked") or None
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text has no control characters except tabs, and no surrogates."""
+    return not any(category(c) in {"Cc", "Cs"} and c != "\t" for c in text)

@@ -1,5 +1,7 @@
 """Service account keys and access tokens: which exist, and which are still valid."""
 
+import functools
+import itertools
 import secrets
 import threading
 import time
@@ -27,6 +29,8 @@ DEFAULT_EMAIL = f"replicator@{PROJECT}.iam.gserviceaccount.com"
 _GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 _MAX_ASSERTION_SECONDS = 3600
 _CLOCK_SKEW_SECONDS = 10
+_PAIRS = itertools.cycle(range(4))
+"""All keys of a process share so many key pairs: one takes 50 ms of CPU, and tests create many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,7 @@ class Keyring:
 
     def create_key(self, base_url: str) -> dict[str, str]:
         """Register a new key and return it in the format of Google's key files."""
-        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        private = _pair(next(_PAIRS))
         public_pem = private.public_key().public_bytes(
             Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
         )
@@ -125,6 +129,11 @@ class Keyring:
         if token is None or token.expires <= time.time():
             raise _unauthorized("authError", "Invalid Credentials")
         return token
+
+
+@functools.cache
+def _pair(_number: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def _verified(assertion: str, key: _Key, base_url: str) -> Mapping[str, Any]:
