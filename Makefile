@@ -71,8 +71,8 @@ lint: $(VENV)/.installed ## check the code with ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Five processes for two cores, because many tests wait for a server or a clock: with four, a sixth of the CPU is idle. Python may write the bytecode of
-# the tests: otherwise each process compiles them all.
+# Five processes for two cores, because many tests wait for a server or a clock: with four, a sixth of the CPU is idle.
+# Python may write the bytecode of the tests: otherwise each process compiles them all.
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 5 / 2 )))
 test: setup ## run all tests and check their coverage of the function
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --cov
