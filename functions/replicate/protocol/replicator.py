@@ -83,9 +83,7 @@ class Replicator:
         if the source is gone; it also tells an event, which must be kept, from a request. Raise
         ReplicationError.
         """
-        name = self.naming.name(ref)
-        uri = self.naming.uri(name)
-        run = _Run(ref=ref, name=name, uri=uri, started=self.clock.monotonic())
+        run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, ref, watched)):
             return self._in_progress(run, Reason.RUNNING, running)
         is_read = expectation is not Expectation.NEW
@@ -241,7 +239,7 @@ class Replicator:
     ) -> Result:
         return Result(
             ref=run.ref,
-            uri=run.uri,
+            uri=self.naming.uri(run.name),
             reason=run.last_write or plan.reason,
             source=source,
             replica=replica,
@@ -267,7 +265,6 @@ class _Run:
 
     ref: SourceRef
     name: str
-    uri: str
     started: float
     last_write: Reason | None = None
     bytes_copied: int = 0
