@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from replicate.errors import InvalidNameError
-from replicate.protocol.mapping import PROVENANCE, Naming
+from replicate.protocol.mapping import PROVENANCE, Naming, is_replica_of
 from replicate.protocol.model import ARCHIVE_CLASSES, SourceRef
 from replicate.protocol.plan import Overwrite
 from replicate.reconcile.rows import ReplicaRow, SourceRow
@@ -83,7 +83,7 @@ def differences(source: SourceRow | None, replica: ReplicaRow | None, bucket: st
     if source is None or replica is None:
         return ["not in GCS" if source else "not in S3"]
     found, what = replica.metadata, []
-    if (found.get(BUCKET), found.get(KEY)) != (bucket, source.key):
+    if not is_replica_of(found, SourceRef(bucket, source.key)):
         what.append("no replica of this key")
     elif found.get(ETAG) != source.etag:
         what.append(f"etag {source.etag} -> {found.get(ETAG)}")
@@ -109,7 +109,7 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
     verdict = Verdict.DIFFERENT if replica else Verdict.MISSING
     if replica is None and not _is_nameable(source.key, rules):
         verdict = Verdict.UNNAMEABLE
-    elif replica and _is_kept(source, replica, rules):
+    elif replica and _is_kept(replica, rules):
         verdict = Verdict.KEPT
     elif source.storage_class in ARCHIVE_CLASSES:
         verdict = Verdict.ARCHIVED
@@ -119,21 +119,20 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
 
 
 def _without_source(replica: ReplicaRow, rules: Rules) -> Verdict:
-    if not _is_replica(replica, replica.key, rules):
+    if not _is_own(replica, rules):
         return Verdict.FOREIGN
     return Verdict.YOUNG if _is_young(replica.updated, rules) else Verdict.EXTRA
 
 
-def _is_kept(source: SourceRow, replica: ReplicaRow, rules: Rules) -> bool:
+def _is_kept(replica: ReplicaRow, rules: Rules) -> bool:
     """Return whether no event changes what is in GCS."""
     if rules.overwrite is Overwrite.OWN:
-        return not _is_replica(replica, source.key, rules)
+        return not _is_own(replica, rules)
     return rules.overwrite is Overwrite.NEVER
 
 
-def _is_replica(replica: ReplicaRow, key: str, rules: Rules) -> bool:
-    found = replica.metadata
-    return (found.get(BUCKET), found.get(KEY)) == (rules.bucket, key)
+def _is_own(replica: ReplicaRow, rules: Rules) -> bool:
+    return is_replica_of(replica.metadata, SourceRef(rules.bucket, replica.key))
 
 
 def _is_nameable(key: str, rules: Rules) -> bool:
