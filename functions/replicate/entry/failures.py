@@ -87,6 +87,14 @@ class Failure:
         )
 
     @property
+    def _receives(self) -> int:
+        return self.message.receipt.receives if self.message.receipt else 1
+
+    @property
+    def _attempts(self) -> int:
+        return self.message.history.attempts + self._receives
+
+    @property
     def _transfers(self) -> int:
         """Deliveries in which the bytes of an object were transferred in vain, this one included.
 
@@ -100,15 +108,14 @@ class Failure:
 
         None if there is nothing to count, or the message would be too large.
         """
-        receipt, history = self.message.receipt, self.message.history
-        transfers = self._transfers
-        if receipt is None or not history.transfers < transfers < MAX_TRANSFERS:
+        receipt, transfers = self.message.receipt, self._transfers
+        if receipt is None or not self.message.history.transfers < transfers < MAX_TRANSFERS:
             return None
         body = json.dumps(
             {
                 RETRIED_EVENT: self.message.event,
                 "transfers": transfers,
-                "attempts": history.attempts + receipt.receives,
+                "attempts": self._attempts,
                 "firstSentAt": (now - receipt.age).isoformat(),
                 "sentAt": now.isoformat(),
             }
@@ -118,9 +125,8 @@ class Failure:
 
     def delay_s(self, policy: RedeliveryPolicy) -> float:
         """Return the seconds until the next delivery: at least those that a store asked for."""
-        receives = self.message.receipt.receives if self.message.receipt else 1
         asked = max((cause.error.retry_after_s or 0.0 for cause in self.causes), default=0.0)
-        return max(policy.delay_s(receives), min(asked, policy.longest_s))
+        return max(policy.delay_s(self._receives), min(asked, policy.longest_s))
 
     def letter(self, now: datetime, request_id: str) -> str:
         """Return the dead letter, or the bare event if it leaves no room for the reason.
@@ -128,12 +134,11 @@ class Failure:
         docs/OPERATIONS.md describes the fields.
         """
         event = self.message.event
-        receives = self.message.receipt.receives if self.message.receipt else 1
         letter = json.dumps(
             {
                 FAILED_EVENT: event,
                 "failures": [_described(cause) for cause in self.causes[:MAX_FAILURES]],
-                "attempts": self.message.history.attempts + receives,
+                "attempts": self._attempts,
                 "failedAt": now.astimezone(UTC).isoformat(),
                 "requestId": request_id,
             }
