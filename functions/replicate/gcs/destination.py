@@ -83,8 +83,10 @@ class GcsDestination:
         if body.size <= ONE_REQUEST_BYTES:
             return self._write_at_once(name, attributes, body, precondition, storage_class)
 
-        upload = self._upload(StreamedUpload, name, attributes, body, precondition, storage_class)
-        return self._run(upload, name, attributes, body, precondition)
+        written, _ = self._upload(
+            StreamedUpload, name, attributes, body, precondition, storage_class
+        )
+        return written
 
     def write_compressed(
         self,
@@ -95,8 +97,9 @@ class GcsDestination:
         storage_class: str | None = None,
     ) -> tuple[Replica, int]:
         """See `Destination.write_compressed`."""
-        upload = self._upload(CompressedUpload, name, attributes, body, precondition, storage_class)
-        written = self._run(upload, name, attributes, body, precondition)
+        written, upload = self._upload(
+            CompressedUpload, name, attributes, body, precondition, storage_class
+        )
         expected = (encode_crc32c(body.crc32c), body.size)
         if (written.crc32c, written.size) != expected:
             self.delete(name, Precondition(written.generation))
@@ -115,8 +118,8 @@ class GcsDestination:
         body: GatedBody,
         precondition: Precondition,
         storage_class: str | None,
-    ) -> U:
-        """Return an upload that opens its session when it runs."""
+    ) -> tuple[Replica, U]:
+        """Write in a resumable session. Return the object, and the upload that has made it."""
 
         def open_session(blob: Blob, timeout: float) -> str:
             resource.describe(blob, attributes, storage_class)
@@ -129,7 +132,7 @@ class GcsDestination:
             )
             return session_uri
 
-        return kind(
+        upload = kind(
             name=name,
             uri=self._root + name,
             attributes=attributes,
@@ -140,21 +143,13 @@ class GcsDestination:
             deadline=self._deadline,
             policy=self._policy,
         )
-
-    def _run(
-        self,
-        upload: ResumableUpload,
-        name: str,
-        attributes: Attributes,
-        body: GatedBody,
-        precondition: Precondition,
-    ) -> Replica:
         try:
-            return upload.run()
+            return upload.run(), upload
         except DestinationChangedError as lost:
             is_copy = _is_copy(attributes, encode_crc32c(body.crc32c))
             is_written = is_copy if upload.response_lost else None
-            return self._resolve_failed_precondition(name, lost, precondition, is_written)
+            found = self._resolve_failed_precondition(name, lost, precondition, is_written)
+            return found, upload
 
     def _write_at_once(
         self,
