@@ -69,8 +69,7 @@ class Objects:
 
     def upload_gzip(self, name: str, body: bytes, stated: bytes) -> str:
         """Send a compressed chunk that states the CRC32C of other bytes; return what happened."""
-        blob = self.bucket.blob(self.prefix + name)
-        upload = blob.create_resumable_upload_session(size=len(DATA))
+        upload = self.blob(name).create_resumable_upload_session(size=len(DATA))
         headers = {
             "Content-Encoding": "gzip",
             "Content-Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}",

@@ -16,10 +16,9 @@ from tools.benchmarks.clients.lambdas import LambdaFunction
 from tools.benchmarks.figures import LATENCY_MS, Bar, medians
 from tools.benchmarks.measure import Sample, Workload, measure
 from tools.benchmarks.parallel import RATE
-from tools.benchmarks.reconcile import DOCUMENT, LAMBDA_VCPUS
+from tools.benchmarks.reconcile import LAMBDA_VCPUS, publish
 from tools.benchmarks.report import bar_table
 from tools.benchmarks.series import GIB, MIB
-from tools.benchmarks.simulation import written
 from tools.common.kinds import CSV, GZIPPED, JSON_LOG, RANDOM, REPETITIVE, Kind
 from tools.common.tables import size as size_text
 from tools.common.tables import table
@@ -150,10 +149,7 @@ def main() -> None:
         site.running(Path(directory)) as running,
     ):
         egress.run(running)
-    text = egress.page()
-    print(text)
-    if not options.quick:
-        DOCUMENT.write_text(written(DOCUMENT.read_text(), text, MARK))
+    publish(egress.page(), MARK, quick=options.quick)
 
 
 if __name__ == "__main__":

@@ -182,6 +182,13 @@ A billion objects on paper: {pages:,.0f} pages on each side, read at the same ti
 million pages), Lambda {busy_s:,.0f} GB-s = ${function:.2f}: **${listing + function:.2f}**."""
 
 
+def publish(text: str, mark: str, *, quick: bool) -> None:
+    """Print the tables. Write them into the document, unless they are of a quick run."""
+    print(text)
+    if not quick:
+        DOCUMENT.write_text(written(DOCUMENT.read_text(), text, mark))
+
+
 def main() -> None:
     """Measure, and write or print the tables."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks.reconcile")
@@ -199,10 +206,7 @@ def main() -> None:
         for per_folder in FOLDERS:
             theirs.append(measure_rclone(running, Listed.sized(ours[0].count, per_folder)))
             print(theirs[-1])
-    text = page(ours, theirs)
-    print(text)
-    if not options.quick:
-        DOCUMENT.write_text(written(DOCUMENT.read_text(), text, MARK))
+    publish(page(ours, theirs), MARK, quick=options.quick)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,10 @@ def _lines(line: Callable[[_Random, int], str]) -> Callable[[], bytes]:
     """Return a function that makes the block of lines, the same ones in every process."""
 
     def block() -> bytes:
-        chance, made = random.Random(0), bytearray()  # noqa: S311 - no secret
-        for number in count():
-            made += line(chance, number).encode()
-            if len(made) >= BLOCK_BYTES:
-                return bytes(made[:BLOCK_BYTES])
-        raise AssertionError
+        chance, made, numbers = random.Random(0), bytearray(), count()  # noqa: S311 - no secret
+        while len(made) < BLOCK_BYTES:
+            made += line(chance, next(numbers)).encode()
+        return bytes(made[:BLOCK_BYTES])
 
     return block
 

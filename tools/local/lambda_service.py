@@ -133,7 +133,7 @@ class LambdaService:
 
     def close(self) -> None:
         """Drop the events that have not ended, and close the runtimes. Raises as `is_idle`."""
-        self._submit(self._cancel()).result()
+        self._submit(cancel_others()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         for runtime in self._runtimes:
@@ -185,8 +185,10 @@ class LambdaService:
             self.spans.append((began, time.perf_counter()))
             self._idle.put_nowait(runtime)
 
-    async def _cancel(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+
+async def cancel_others() -> None:
+    """Cancel all other tasks of this loop, and wait until they have ended."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

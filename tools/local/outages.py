@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from tools.common import http
 from tools.local.aws import Aws
 from tools.local.google_cloud import GoogleCloud
+from tools.local.lambda_service import cancel_others
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ class Gate:
     def shut(self, refusal: _Refusal) -> None:
         """Refuse requests from now on, and end all connections."""
         self._refusal = refusal
-        self._run(self._disconnect())
+        self._run(cancel_others())
 
     def open(self) -> None:
         """Let requests pass again."""
@@ -111,19 +112,13 @@ class Gate:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._server.close)
-        self._run(self._disconnect())
+        self._run(cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _disconnect(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _connected(self, client: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -131,12 +131,12 @@ class DeadLetters:
             letters = [read(message) for message in received.get("Messages", [])]
             self._held.update({letter.id: letter.receipt for letter in letters})
             unseen = [letter for letter in letters if letter.id not in seen]
-            if not letters or (not unseen and len(seen) >= self.total):
+            if unseen:
+                seen.update(letter.id for letter in unseen)
+                yield [letter for letter in unseen if letter.sent_at <= started]
+            elif not letters or len(seen) >= self.total:
                 return
-            if not unseen:  # letters that stay were hidden for too short a time; others are left
-                continue
-            seen.update(letter.id for letter in unseen)
-            yield [letter for letter in unseen if letter.sent_at <= started]
+            # else letters that stay were hidden for too short a time; others are left
 
     def delete(self, letters: Sequence[DeadLetter]) -> None:
         """Delete up to ten messages."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from tools.local.runtime import REPOSITORY
 
-LARGE_FROM = 5
-"""Tenths of the largest size from which on an execution copies an object."""
+_TENTHS = {"PARALLEL_FROM": 3, "LARGE_FROM": 5, "PART_SIZE": 2, "SLICE_SIZE": 4}
+"""The function's sizes, in tenths of the largest size of an object."""
 
 
 def _option(default: Any, text: str) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -40,15 +40,15 @@ class Options:
     @property
     def sizes(self) -> dict[str, str]:
         """The function's sizes: beside one stream also parts, and slices from 3 of 6 MiB on."""
-        tenths = {"PARALLEL_FROM": 3, "LARGE_FROM": LARGE_FROM, "PART_SIZE": 2, "SLICE_SIZE": 4}
-        return {
-            name: f"{self.largest_mib * 1024 * tenth // 10} KiB" for name, tenth in tenths.items()
-        }
+        return {name: f"{self._kib(name)} KiB" for name in _TENTHS}
 
     @property
     def large_from(self) -> int:
         """Size in bytes from which on an execution copies an object."""
-        return self.largest_mib * 1024 * LARGE_FROM // 10 * 1024
+        return self._kib("LARGE_FROM") * 1024
+
+    def _kib(self, name: str) -> int:
+        return self.largest_mib * 1024 * _TENTHS[name] // 10
 
     @property
     def with_gzip(self) -> int:

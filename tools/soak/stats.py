@@ -19,9 +19,6 @@ from tools.local.runtime import EXITED, FunctionError
 _ERROR_CODE = re.compile(r": ([a-z0-9_]+): ")
 
 
-_MOVED = ("bytes_copied", "bytes_sent")
-
-
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """The first successful run for an event: its time and the lag behind the change in S3."""
@@ -155,7 +152,7 @@ class RunStats:
                         self._record_arrival(each, 0.0)
 
     def _success(self, result: Json) -> Success:
-        return Success(self.now(), *(result[name] for name in ("reason", *_MOVED)))
+        return Success(self.now(), result["reason"], result["bytes_copied"], result["bytes_sent"])
 
     def _record_arrival(self, record: Json, held_back_s: float) -> None:
         """Only the first success of a record counts; its sequencer identifies it."""

@@ -4,15 +4,13 @@ Its source has to be a file, so here S3's stream is what it reads. Sources: `com
 google/apitools for the level and the blocks, "gcloud config" for `storage/upload_chunk_size`.
 """
 
-import json
-import os
 import zlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-import boto3
 import requests
-from google.cloud import storage
+
+from tools.benchmarks.clients.tutorial import clients
 
 if TYPE_CHECKING:
     from tools.benchmarks.worker import Handler
@@ -25,12 +23,8 @@ CHUNK_BYTES = 100 * 1024**2
 
 def build() -> "Handler":
     """Make the clients."""
-    s3 = boto3.client("s3")
-    secret = boto3.client("secretsmanager").get_secret_value(SecretId="gcp")["SecretString"]
-    gcs = storage.Client.from_service_account_info(
-        json.loads(secret), client_options={"api_endpoint": os.environ["GCS_URL"]}
-    )
-    bucket, http = gcs.bucket(os.environ["GCS_BUCKET_NAME"]), requests.Session()
+    s3, bucket = clients()
+    http = requests.Session()
 
     def copy(source: str, key: str) -> dict[str, Any]:
         found = s3.get_object(Bucket=source, Key=key)

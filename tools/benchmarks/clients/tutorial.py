@@ -9,17 +9,24 @@ import boto3
 from google.cloud import storage
 
 if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
     from tools.benchmarks.worker import Handler
 
 
-def build() -> "Handler":
+def clients() -> "tuple[S3Client, storage.Bucket]":
     """What such a function has at its module's top."""
     s3 = boto3.client("s3")
     secret = boto3.client("secretsmanager").get_secret_value(SecretId="gcp")["SecretString"]
     gcs = storage.Client.from_service_account_info(
         json.loads(secret), client_options={"api_endpoint": os.environ["GCS_URL"]}
     )
-    bucket = gcs.bucket(os.environ["GCS_BUCKET_NAME"])
+    return s3, gcs.bucket(os.environ["GCS_BUCKET_NAME"])
+
+
+def build() -> "Handler":
+    """Make the clients."""
+    s3, bucket = clients()
 
     def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         results = []

@@ -171,8 +171,8 @@ class Gcs:
             is_gzip = request.headers.get("content-encoding") == "gzip"
             for piece in inflated(pieces) if is_gzip else pieces:
                 upload.add(piece)
-        if start is not None and sent and upload.size != int(sent[2]) + 1:
-            raise ValueError(f"{upload.name}: {upload.size} bytes, not as in {sent[0]}")
+            if sent and upload.size != int(sent[2]) + 1:
+                raise ValueError(f"{upload.name}: {upload.size} bytes, not as in {sent[0]}")
         if sent is None or (total is not None and upload.size == int(total)):
             del self._uploads[session]
             return self._finish("PUT object", upload, request)
