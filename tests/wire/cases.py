@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wire.harness import Harness, Invocation
-from wire.proxy import CannedResponseError, Exchange, Fault, Phase, Place, response
+from wire.proxy import CannedResponseError, CutError, Exchange, Fault, Phase, Place, response
 
 Action = Callable[[Harness, Exchange], None]
 """The action of a fault: it raises, waits, or makes a concurrent change."""
@@ -167,6 +167,21 @@ def nothing(_harness: Harness, _exchange: Exchange) -> None:
 def stall(harness: Harness, exchange: Exchange) -> None:
     """Stall the exchange until the run has ended."""
     harness.proxy(exchange.request.step).stall(exchange)
+
+
+def fin(_harness: Harness, _exchange: Exchange) -> None:
+    """Close the connections with FIN."""
+    raise CutError
+
+
+def rst(_harness: Harness, _exchange: Exchange) -> None:
+    """Reset the connections with RST."""
+    raise CutError(reset=True)
+
+
+def once(change: Callable[[Harness], None]) -> Action:
+    """Make a concurrent change."""
+    return lambda harness, _: change(harness)
 
 
 def refuse(status: int, headers: Mapping[str, str] | None = None) -> Action:

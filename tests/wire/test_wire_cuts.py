@@ -17,21 +17,12 @@ from wire.cases import (
     WRITE_STEPS,
     Case,
     Scenario,
+    fin,
+    rst,
     run_case,
 )
 from wire.harness import Harness
-from wire.proxy import CutError, Exchange, Phase, Place
-
-
-def fin(_harness: Harness, _exchange: Exchange) -> None:
-    """Close the connections with FIN."""
-    raise CutError
-
-
-def rst(_harness: Harness, _exchange: Exchange) -> None:
-    """Reset the connections with RST."""
-    raise CutError(reset=True)
-
+from wire.proxy import Phase, Place
 
 RESET_PLACES = {
     Place(Phase.REQUEST_BODY, INSIDE),

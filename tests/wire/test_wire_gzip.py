@@ -19,8 +19,11 @@ from wire.cases import (
     Case,
     Scenario,
     Step,
+    fin,
     nothing,
+    once,
     refuse,
+    rst,
     run_case,
     stall,
 )
@@ -32,7 +35,7 @@ from wire.concurrent_changes import (
     staged_objects_deleted,
 )
 from wire.harness import KIB, MIB, SHORT_DELAY, SHORT_TIMEOUT, Clouds, Harness
-from wire.proxy import CannedResponseError, CutError, Exchange, Phase, Place, response
+from wire.proxy import CannedResponseError, Exchange, Phase, Place, response
 
 from replicate.gcs import compressed_upload
 from replicate.handler import Function
@@ -100,14 +103,6 @@ def test_object_travels_in_fewer_bytes_and_is_equal(harness: Harness) -> None:
     harness.assert_equal()
 
 
-def fin(_harness: Harness, _exchange: Exchange) -> None:
-    raise CutError
-
-
-def rst(_harness: Harness, _exchange: Exchange) -> None:
-    raise CutError(reset=True)
-
-
 def session_is_gone(harness: Harness, exchange: Exchange) -> None:
     assert harness.clouds.gcs.request("DELETE", exchange.request.target).status == 499
     raise CannedResponseError(response(410))
@@ -123,11 +118,7 @@ def survived() -> Iterator[Case]:
             yield Case(OVERWRITE, step, BEFORE_REQUEST, what, action)
     for step, changes in CHANGES.items():
         for change in changes:
-            yield Case(OVERWRITE, step, BEFORE_REQUEST, change.__name__, made_by(change))
-
-
-def made_by(change: Callable[[Harness], None]) -> Action:
-    return lambda harness, _: change(harness)
+            yield Case(OVERWRITE, step, BEFORE_REQUEST, change.__name__, once(change))
 
 
 def both_overwritten(harness: Harness) -> None:

@@ -25,8 +25,11 @@ from wire.cases import (
     Scenario,
     Step,
     fault_of,
+    fin,
     nothing,
+    once,
     refuse,
+    rst,
     run_case,
     stall,
 )
@@ -124,14 +127,6 @@ def test_run_sends_these_requests_when_nothing_disturbs_it(
     assert Counter(harness.steps) == expected
     assert harness.steps[-2:] == ["gcs.compose", "s3.head"]
     harness.assert_equal()
-
-
-def fin(_harness: Harness, _exchange: Exchange) -> None:
-    raise CutError
-
-
-def rst(_harness: Harness, _exchange: Exchange) -> None:
-    raise CutError(reset=True)
 
 
 FIRST_READS = [
@@ -293,10 +288,6 @@ MOMENTS = {
 }
 """The requests next to which each change may make a difference. Before the run reads a side, a
 change of it is what the run reads; after its last read, it is noticed at the commit or after it."""
-
-
-def once(change: Callable[[Harness], None]) -> Action:
-    return lambda harness, _: change(harness)
 
 
 RACES = [

@@ -17,6 +17,7 @@ from wire.cases import (
     Case,
     Scenario,
     Step,
+    once,
     run_case,
 )
 from wire.concurrent_changes import (
@@ -68,10 +69,6 @@ AFTER_THE_CHANGE = {
     PATCH: "gcs.patch",
 }
 """Here a run does not notice changes at the destination, for which S3 sends no event."""
-
-
-def once(change: ConcurrentChange) -> Callable[[Harness, Exchange], None]:
-    return lambda harness, _: change(harness)
 
 
 RACES = [

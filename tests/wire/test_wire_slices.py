@@ -14,12 +14,13 @@ from wire.cases import (
     BEFORE_REQUEST,
     BEFORE_RESPONSE,
     INSIDE,
-    Action,
     Case,
     Scenario,
     Step,
     fault_of,
+    fin,
     nothing,
+    once,
     refuse,
     stall,
 )
@@ -191,10 +192,6 @@ def test_execution_sends_these_requests_when_nothing_disturbs_it(harness: Harnes
 # Faults
 
 
-def fin(_harness: Harness, _exchange: Exchange) -> None:
-    raise CutError
-
-
 PLACES = {
     BEFORE_REQUEST,
     MID_REQUEST,
@@ -304,10 +301,6 @@ MOMENTS = {
 }
 """The requests next to which each change may make a difference. The commit reads both sides again,
 so what happens before is noticed there."""
-
-
-def once(change: Callable[[Harness], None]) -> Action:
-    return lambda harness, _: change(harness)
 
 
 RACES = [
