@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from fakes import A_SECOND, FakeGcs, FakeS3, StoredObject
+from fakes import A_SECOND, FakeGcs, FakeS3, StoredObject, in_order
 from model import search, state_machine
 from model.exploration import MAX_CALLS, Numbering
 from model.histories import REF, History
@@ -25,7 +25,6 @@ from model.large_runs import (
     LargeStores,
     Machines,
     Work,
-    in_order,
     sources,
     step,
     watch,

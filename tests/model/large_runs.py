@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from fakes import A_SECOND, FakeS3, Pinned, Upload
+from fakes import A_SECOND, FakeS3, Pinned, Upload, in_order
 from model.histories import DELETE, REF, History
 from model.runs import (
     NAMING,
@@ -35,7 +35,7 @@ from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import Replica, Result, SourceObject, SourceRef, Span
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CompressedSize, Destination, Source, Stop
+from replicate.protocol.ports import Body, CompressedSize, Destination, Source
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError, TransientError
@@ -44,8 +44,6 @@ from replicate.telemetry import Telemetry
 PREFIX = ".staging/"
 SCOPE = Scope(frozenset({REF.bucket}))
 SIZES = Sizes(parallel_from=4, large_from=4, part=2, slice=2, parts_per_slice=1, compress_from=1)
-
-T = TypeVar("T")
 
 
 def uploaded(change: str) -> Upload:
@@ -159,12 +157,6 @@ class Silent(Telemetry):
 
     def reject(self, *_: object) -> None:
         pass
-
-
-def in_order(tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
-    """Run tasks one after the other: those of one step change different objects."""
-    stop = Stop()
-    return [task(stop) for task in tasks]
 
 
 class Work(NamedTuple):

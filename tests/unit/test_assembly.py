@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeVar
 
 import pytest
 from builders import make_source
-from fakes import FakeGcs, FakeS3, Upload
+from fakes import FakeGcs, FakeS3, Upload, in_order
 
 from replicate.errors import (
     DestinationChangedError,
@@ -42,13 +41,6 @@ MIB = 1024 * 1024
 PREFIX = ".staging/"
 SIZES = Sizes(parallel_from=100, large_from=10_000, part=100, slice=2000)
 DATA = bytes(range(256)) * 4
-
-T = TypeVar("T")
-
-
-def in_order(tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
-    stop = Stop()
-    return [task(stop) for task in tasks]
 
 
 class RecordingS3(FakeS3):

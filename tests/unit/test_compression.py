@@ -1,13 +1,13 @@
 """Which bytes travel compressed, and what becomes visible of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import shake_128
 
 import pytest
 from builders import make_source
-from fakes import FakeGcs, FakeS3, Upload, compressed_size
+from fakes import FakeGcs, FakeS3, Upload, compressed_size, in_order
 
 from replicate.errors import DestinationChangedError, DestinationForbiddenError, IntegrityError
 from replicate.protocol.assembly import RANGE, SENT, Assembler
@@ -26,7 +26,7 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, Stop
+from replicate.protocol.ports import Body
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 
@@ -69,10 +69,6 @@ class ObservedGcs(FakeGcs):
         return super().write_compressed(name, *arguments)  # type: ignore[arg-type]
 
 
-def in_order(tasks: list[Callable[[Stop], object]]) -> list[object]:
-    return [task(Stop()) for task in tasks]
-
-
 def make_replicator(s3: FakeS3, gcs: FakeGcs, sizes: Sizes) -> Replicator:
     return Replicator(
         source=s3,
@@ -86,7 +82,7 @@ def make_replicator(s3: FakeS3, gcs: FakeGcs, sizes: Sizes) -> Replicator:
             destination=gcs,
             prefix=PREFIX,
             sizes=sizes,
-            in_parallel=in_order,  # type: ignore[arg-type]
+            in_parallel=in_order,
             compressed_size=compressed_size,
         ),
     )

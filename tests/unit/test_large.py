@@ -1,13 +1,12 @@
 """Large objects: the hand-over to an execution, and the execution's steps."""
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import pytest
 from executions import FakeExecutions, run_machine
-from fakes import FakeGcs, FakeS3, Upload
+from fakes import FakeGcs, FakeS3, Upload, in_order
 
 from replicate.errors import (
     DestinationChangedError,
@@ -27,7 +26,6 @@ from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Stop
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 
@@ -36,13 +34,6 @@ PREFIX = ".staging/"
 SIZES = Sizes(parallel_from=50, large_from=200, part=50, slice=100)
 ONE = bytes(range(256)) * 2
 TWO = ONE[::-1]
-
-T = TypeVar("T")
-
-
-def in_order(tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
-    stop = Stop()
-    return [task(stop) for task in tasks]
 
 
 @dataclass
