@@ -1,7 +1,6 @@
 """What `make bench` counts: requests, round trips and memory, with small workloads."""
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +22,6 @@ SMALL = Workload(10 * KIB, 20, 10, EVENTS)
 TEN = Workload(EACH_OF_TEN, 10, 10, (Phase.BATCHES,))
 LARGE = Workload(64 * MIB, 1, 1)
 LARGER = Workload(GIB // 8, 1, 1)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[site.Site]:
-    with tempfile.TemporaryDirectory() as folder, site.running(Path(folder)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

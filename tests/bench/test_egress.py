@@ -1,8 +1,6 @@
 """The benchmark of compressed objects: its arithmetic, and what its servers count."""
 
-import tempfile
 import zlib
-from pathlib import Path
 
 import pytest
 
@@ -69,11 +67,10 @@ def test_kind_is_as_compressible_as_it_says(kind: Kind) -> None:
     assert series.MIB / len(zlib.compress(kind.block(), 1)) == pytest.approx(ratio, rel=0.03)
 
 
-def test_kernel_counts_what_reached_gcs() -> None:
+def test_kernel_counts_what_reached_gcs(running: site.Site) -> None:
     sizes = Egress(size=4 * MIB)
-    with tempfile.TemporaryDirectory() as folder, site.running(Path(folder)) as running:
-        for client in (PLAIN, PEER):
-            sizes._measure(running, JSON_LOG, client, sizes.size)  # noqa: SLF001
+    for client in (PLAIN, PEER):
+        sizes._measure(running, JSON_LOG, client, sizes.size)  # noqa: SLF001
     plain, peer = (sizes.figure(JSON_LOG, client).sent / sizes.size for client in (PLAIN, PEER))
     assert 1 < plain < 1.02
     assert 0.2 < peer < 0.26

@@ -3,9 +3,7 @@
 import base64
 import io
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -22,12 +20,6 @@ from tools.benchmarks.servers.web import Body, Request
 
 FAST = 2_000_000_000
 """Bytes a second of each connection, in tests that do not measure time."""
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[site.Site]:
-    with tempfile.TemporaryDirectory() as folder, site.running(Path(folder)) as made:
-        yield made
 
 
 def test_an_object_in_parts_takes_this_number_of_requests(running: site.Site) -> None:

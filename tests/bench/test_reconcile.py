@@ -1,9 +1,5 @@
 """The benchmark of the reconcile, with few objects."""
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tools.benchmarks import reconcile, site
@@ -22,12 +18,6 @@ from tools.benchmarks.simulation import written
 from tools.common.tables import MIB
 
 PAIRS = Listed.sized(900, per_folder=300)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[site.Site]:
-    with tempfile.TemporaryDirectory() as folder, site.running(Path(folder)) as made:
-        yield made
 
 
 def test_both_clients_find_the_damages(running: site.Site) -> None:
