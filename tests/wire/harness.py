@@ -56,8 +56,8 @@ UNSEEN = frozenset({"gcs.bucket", "gcs.list", "gcs.staged-get"})
 SHORT_DELAY = RetryPolicy(first_delay_s=0.01)
 """Short pauses between attempts, to save time."""
 
-SHORT_TIMEOUT = RetryPolicy(first_delay_s=0.01, io_timeout_s=0.3, attempts_after_timeout=5)
-"""For stalled connections. A busy machine may time out now and then."""
+SHORT_TIMEOUT = RetryPolicy(first_delay_s=0.01, io_timeout_s=1.0, attempts_after_timeout=5)
+"""For stalled connections. A busy machine answers every other request within a second."""
 
 State = tuple[str, int, str, str, frozenset[tuple[str, str]]]
 """The fields that must be of one version: MD5, size, type, custom time, metadata."""
@@ -108,13 +108,24 @@ def _put_step(span: str, total: str) -> str:
 
 
 class Clock:
-    """The clock of the function: the real one, plus `ahead` seconds."""
+    """The clock of the function: the real one, plus `ahead` seconds. It can be stopped."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self._stopped: float | None = None
 
     def __call__(self) -> float:
-        return time.monotonic() + self.ahead
+        return time.monotonic() + self.ahead if self._stopped is None else self._stopped
+
+    def stop(self) -> None:
+        """Let no time pass, however slow the machine is."""
+        self._stopped = self()
+
+    def go_on(self) -> None:
+        """Let time pass again."""
+        if self._stopped is not None:
+            self.ahead = self._stopped - time.monotonic()
+            self._stopped = None
 
 
 class Clouds:
@@ -525,5 +536,6 @@ def harness_for_new_key(clouds: Clouds) -> Iterator[Harness]:
             yield harness
     finally:
         clouds.google.watch = lambda _: None
+        clouds.clock.go_on()
         harness.stop_faults()
         harness.free_memory()
