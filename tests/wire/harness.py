@@ -25,6 +25,8 @@ import pytest
 import trustme
 from aws_server import moto_server
 from contract.gcs_http import Gcs, noise
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from wire.proxy import Fault, Proxy, RecordedRequest
 
 from replicate.errors import ReplicationError
@@ -371,18 +373,19 @@ class Harness:
         )
 
     def _record_version(self, md5: str, metadata: Mapping[str, str]) -> None:
-        """Record the state of a replica of the current source."""
-        head = self.clouds.s3.head_object(Bucket=SOURCE, Key=self.key)
-        modified = head["LastModified"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        """Record the state of a replica of the current source. A HEAD would take 10 ms of CPU."""
+        found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(SOURCE, self.key)
+        assert found
+        modified = found.last_modified.strftime("%Y-%m-%dT%H:%M:%S")
         provenance = {
             "s3-source-bucket": SOURCE,
             "s3-source-key": self.key,
-            "s3-source-etag": head["ETag"].strip('"'),
+            "s3-source-etag": found.etag.strip('"'),
             "s3-source-last-modified": f"{modified}Z",
-            "s3-source-size": str(head["ContentLength"]),
+            "s3-source-size": str(found.size),
         }
         described = frozenset({**metadata, **provenance}.items())
-        self.current = (md5, head["ContentLength"], "text/x-wire", modified, described)
+        self.current = (md5, found.size, "text/x-wire", modified, described)
         self.allowed.add(self.current)
 
     # The destination
