@@ -149,7 +149,7 @@ class SecretCredentials(Credentials):
             inner.refresh(self._transport)
             token, expiry = inner.token, inner.expiry
         except exceptions.GoogleAuthError as error:
-            if getattr(error, "retryable", False):
+            if error.retryable:
                 raise DestinationUnavailableError(
                     "Google's token service failed. Try again."
                 ) from None
