@@ -50,7 +50,9 @@ def test_missing_variable_is_named(missing: str, value: str | None) -> None:
 def test_large_objects_are_not_smaller_than_those_in_parts() -> None:
     sizes = {"PARALLEL_FROM": "64 MiB", "LARGE_FROM": "64 MiB"}
     assert Settings.from_environ(REQUIRED | sizes).sizes.large_from == 64 * 1024**2
-    with pytest.raises(SettingsError, match="LARGE_FROM is less than PARALLEL_FROM"):
+    with pytest.raises(
+        SettingsError, match=r"LargeObjectThreshold \(LARGE_FROM\) is less than Parallel"
+    ):
         Settings.from_environ(REQUIRED | sizes | {"LARGE_FROM": "63 MiB"})
 
 
