@@ -104,5 +104,5 @@ def test_an_unknown_prefix_is_an_error_without_a_traceback(start: Start) -> None
     unknown = start("reconcile", "--prefix", "no such/")
     printed, said = unknown.communicate(timeout=WITHIN_S)
     assert (unknown.returncode, printed) == (1, "")
-    assert said.startswith("The comparison did not end: prefix_not_found: No key in s3://")
+    assert said.startswith("The reconcile did not end: prefix_not_found: No key in s3://")
     assert said.count("\n") == 1
