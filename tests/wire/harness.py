@@ -175,7 +175,7 @@ class Clouds:
         self.environment = self.new_environment()
         self.short_timeout = self.new_environment(SHORT_TIMEOUT)
         for environment in (self.environment, self.short_timeout):  # now they are warm
-            environment.deadline.restart(10)
+            environment.deadline.restart(60)
             environment.destination.head("nothing")
 
     def new_key(self) -> dict[str, str]:
@@ -210,6 +210,15 @@ class Clouds:
         """Return a new execution environment, which has no token yet."""
         environment = Environment.from_environ(self.environ | changes, retries)
         return self._environments.enter_context(closing(environment))
+
+    def warm_environment(
+        self, retries: RetryPolicy = SHORT_DELAY, /, **changes: str
+    ) -> Environment:
+        """Return an execution environment that has a token, and has checked the staging bucket."""
+        environment = self.new_environment(retries, **changes)
+        environment.deadline.restart(60)
+        environment.destination.staging_obstacle()
+        return environment
 
     @contextmanager
     def environments_of_a_test(self) -> Iterator[None]:

@@ -34,7 +34,7 @@ from wire.concurrent_changes import (
     source_deleted,
     staged_objects_deleted,
 )
-from wire.harness import KIB, MIB, SHORT_DELAY, SHORT_TIMEOUT, Clouds, Harness
+from wire.harness import KIB, MIB, SHORT_TIMEOUT, Clouds, Harness
 from wire.proxy import CannedResponseError, Exchange, Phase, Place, response
 
 from replicate.gcs import compressed_upload
@@ -57,15 +57,11 @@ def environments(clouds: Clouds) -> Iterator[dict[str, Environment]]:
     """Yield warm execution environments that compress: patient, impatient, and one for parts."""
     with pytest.MonkeyPatch.context() as small:
         small.setattr(compressed_upload, "CHUNK_PIECES", 1)
-        made = {
-            "patient": clouds.new_environment(SHORT_DELAY, COMPRESS_EGRESS="true"),
-            "impatient": clouds.new_environment(SHORT_TIMEOUT, COMPRESS_EGRESS="true"),
-            "parts": clouds.new_environment(SHORT_DELAY, COMPRESS_EGRESS="true", **IN_PARTS),
+        yield {
+            "patient": clouds.warm_environment(COMPRESS_EGRESS="true"),
+            "impatient": clouds.warm_environment(SHORT_TIMEOUT, COMPRESS_EGRESS="true"),
+            "parts": clouds.warm_environment(COMPRESS_EGRESS="true", **IN_PARTS),
         }
-        for environment in made.values():
-            environment.deadline.restart(10)
-            environment.destination.staging_obstacle()
-        yield made
 
 
 @pytest.fixture

@@ -81,14 +81,10 @@ MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 @pytest.fixture(scope="module")
 def environments(clouds: Clouds) -> tuple[Environment, Environment]:
     """Return two warm execution environments that copy in parts. The second one is impatient."""
-    patient, impatient = (
-        clouds.new_environment(SHORT_DELAY, **SIZES),
-        clouds.new_environment(SHORT_TIMEOUT, **SIZES),
+    return (
+        clouds.warm_environment(**SIZES),
+        clouds.warm_environment(SHORT_TIMEOUT, **SIZES),
     )
-    for environment in (patient, impatient):
-        environment.deadline.restart(10)
-        environment.destination.staging_obstacle()
-    return patient, impatient
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from wire.concurrent_changes import (
     source_described,
     staged_objects_deleted,
 )
-from wire.harness import KIB, SHORT_DELAY, SHORT_TIMEOUT, SOURCE, Clouds, Context, Harness
+from wire.harness import KIB, SHORT_TIMEOUT, SOURCE, Clouds, Context, Harness
 from wire.proxy import CutError, Exchange, Fault, Phase, Place
 
 from replicate.handler import Function
@@ -62,14 +62,10 @@ def environments(clouds: Clouds) -> tuple[Environment, Environment]:
     with pytest.MonkeyPatch.context() as fewer:
         defaults = {**(Sizes.__init__.__kwdefaults__ or {}), "parts_per_slice": PARTS}
         fewer.setattr(Sizes.__init__, "__kwdefaults__", defaults)
-        made = (
-            clouds.new_environment(SHORT_DELAY, **SIZES),
-            clouds.new_environment(SHORT_TIMEOUT, **SIZES),
+        return (
+            clouds.warm_environment(**SIZES),
+            clouds.warm_environment(SHORT_TIMEOUT, **SIZES),
         )
-    for environment in made:
-        environment.deadline.restart(10)
-        environment.destination.staging_obstacle()
-    return made
 
 
 @pytest.fixture
