@@ -276,6 +276,20 @@ def _composite_digest(upload: Upload, algorithm: str) -> bytes:
     return _ALGORITHMS[algorithm](digests)
 
 
+class CountingS3(FakeS3):
+    """An S3 bucket that counts the GETs."""
+
+    gets = 0
+
+    @contextmanager
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
+        self.gets += 1
+        with super().open(ref, version, span) as body:
+            yield body
+
+
 class FakeBody:
     """The bytes of one version. An open stream returns them even when the object changes."""
 

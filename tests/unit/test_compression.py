@@ -1,13 +1,12 @@
 """Which bytes travel compressed, and what becomes visible of them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import shake_128
 
 import pytest
 from builders import make_source
-from fakes import FakeGcs, FakeS3, Upload, compressed_size, in_order
+from fakes import CountingS3, FakeGcs, FakeS3, Upload, compressed_size, in_order
 
 from replicate.errors import DestinationChangedError, DestinationForbiddenError, IntegrityError
 from replicate.protocol.assembly import RANGE, SENT, Assembler
@@ -20,13 +19,10 @@ from replicate.protocol.model import (
     Reason,
     Replica,
     Result,
-    SourceObject,
     SourceRef,
-    Span,
 )
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 
@@ -36,20 +32,6 @@ IN_PARTS = Sizes(parallel_from=4000, large_from=4000, part=1000, slice=2000, com
 IN_ONE_STREAM = replace(IN_PARTS, parallel_from=10**6, large_from=10**6)
 TEXT = b"one line of a log, as the next one\n" * 200
 NOISE = shake_128(b"noise").digest(len(TEXT))
-
-
-class CountingS3(FakeS3):
-    """S3 that counts the GETs."""
-
-    gets = 0
-
-    @contextmanager
-    def open(
-        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
-    ) -> Iterator[Body | None]:
-        self.gets += 1
-        with super().open(ref, version, span) as body:
-            yield body
 
 
 class ObservedGcs(FakeGcs):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from fakes import FakeGcs, FakeS3, Pinned, Upload
+from fakes import CountingS3, FakeGcs, FakeS3, Pinned, Upload
 
 from replicate.errors import (
     DestinationChangedError,
@@ -59,19 +59,17 @@ class LimitedClock:
     def pause(self, lost_races: int) -> None: ...
 
 
-class CountingS3(FakeS3):
-    """Counts how often it is opened. After each time it puts the next of `later_puts`."""
+class ChangingS3(CountingS3):
+    """After each GET it puts the next of `later_puts`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.opened = 0
         self.later_puts: list[bytes] = []
 
     @contextmanager
     def open(
         self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
     ) -> Iterator[Body | None]:
-        self.opened += 1
         with super().open(ref, version, span) as body:
             yield body
         if self.later_puts:
@@ -173,7 +171,7 @@ def test_existing_object_is_overwritten() -> None:
 
 
 def test_overwritten_foreign_object_is_not_forgotten_in_the_next_round() -> None:
-    s3, gcs = CountingS3(), FakeGcs()
+    s3, gcs = ChangingS3(), FakeGcs()
     gcs.put("key", b"theirs")
     s3.put(REF, b"one")
     s3.later_puts = [b"three"]
@@ -229,7 +227,7 @@ def test_current_object_is_left_unchanged() -> None:
 
 
 def test_result_counts_the_bytes_of_both_copies_when_the_run_copies_twice() -> None:
-    s3, gcs = CountingS3(), FakeGcs()
+    s3, gcs = ChangingS3(), FakeGcs()
     s3.put(REF, b"one")
     s3.later_puts = [b"three"]
     result = replicate(s3, gcs)
@@ -242,10 +240,10 @@ def test_result_counts_the_bytes_of_both_copies_when_the_run_copies_twice() -> N
     "expectation", [Expectation.UNKNOWN, Expectation.CHANGED, Expectation.NEW], ids=str
 )
 def test_new_object_is_opened_once_for_every_expectation(expectation: Expectation) -> None:
-    s3, gcs = CountingS3(), FakeGcs()
+    s3, gcs = ChangingS3(), FakeGcs()
     s3.put(REF, b"bytes")
     replicate(s3, gcs, expectation)
-    assert s3.opened == 1
+    assert s3.gets == 1
 
 
 @pytest.mark.parametrize(
