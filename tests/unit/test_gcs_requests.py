@@ -13,7 +13,12 @@ from network import Network, answer, broken
 from ports.test_destination import BytesBody
 
 from replicate.breaker import BreakerPolicy, Circuit
-from replicate.errors import DestinationRejectedError, DestinationUnavailableError
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationForbiddenError,
+    DestinationRejectedError,
+    DestinationUnavailableError,
+)
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
@@ -23,9 +28,10 @@ from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Precondition, Replica
+from replicate.reconcile.rows import ReplicaRow
 from replicate.retry import RetryPolicy
 
-QUICK_S, BYTES_S = 3.0, 7.0
+QUICK_S, BYTES_S = 0.5, 7.0
 """How long a request waits that is answered at once, and one of many bytes."""
 
 POLICY = RetryPolicy(attempts=2, first_delay_s=0, io_timeout_s=BYTES_S)
@@ -163,6 +169,95 @@ def test_refusal_names_what_the_request_was_about(gcs: Gcs, network: Network, ca
 
 OF_THE_BUCKET = ("granted", "bucket_settings", "staging_obstacle", "listing")
 ABOUT = {"compose": "name", "list_prefix": "parts/", **dict.fromkeys(OF_THE_BUCKET, "")}
+
+
+def test_rows_of_a_listing_are_those_of_gcs(gcs: Gcs, network: Network) -> None:
+    composed = {"name": "logs/a", "size": "7", "generation": "5", "updated": "2026-11-26T10:00:00Z"}
+    plain = {**composed, "name": "logs/b", "metadata": {"a": "b"}, "md5Hash": "md5"}
+    network.answers = [answer(200, items=[composed, plain])]
+
+    (page,) = gcs.listing.pages("", "")
+
+    fields = (7, "5", "2026-11-26T10:00:00Z")
+    assert page == [ReplicaRow("a", *fields, {}), ReplicaRow("b", *fields, {"a": "b"}, "md5")]
+
+
+# Lost responses, and refusals
+
+
+def described(**fields: object) -> requests.Response:
+    """Return the description of an object with the bytes `data`."""
+    made = {
+        "name": "logs/a b",
+        "generation": "5",
+        "metageneration": "2",
+        "size": "4",
+        "crc32c": encode_crc32c(crc32c_value(b"data")),
+        "contentType": "text/plain",
+    }
+    return answer(200, {}, **{**made, **fields})
+
+
+def refused(message: str) -> requests.Response:
+    error = {"errors": [{"reason": "conditionNotMet"}], "message": message}
+    return answer(412, error=error)
+
+
+@pytest.mark.parametrize(("message", "said"), [("Held.", "Held."), ("", "it does not say why.")])
+@pytest.mark.parametrize("call", ["patch", "delete"])
+def test_refusal_although_nothing_changed_is_that_of_a_policy(
+    gcs: Gcs, network: Network, call: str, message: str, said: str
+) -> None:
+    network.answers = [refused(message), described()]
+    with pytest.raises(DestinationForbiddenError) as caught:
+        CALLS[call][0](gcs)
+    assert caught.value.message == (
+        f"GCS refuses to write gs://replica/logs/a b, although it has not changed: {said} Look for"
+        " a policy on the bucket, project or organization."
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "is_ours"),
+    [
+        (described(), True),
+        (described(crc32c="AAAAAA=="), False),
+        (described(cacheControl="no-store"), False),
+        (answer(404), False),
+    ],
+    ids=["ours", "other bytes", "other attributes", "gone"],
+)
+def test_write_whose_response_was_lost_is_recognized_by_its_bytes_and_attributes(
+    gcs: Gcs, network: Network, found: requests.Response, *, is_ours: bool
+) -> None:
+    network.answers = [broken(), refused(""), found]
+    if is_ours:
+        written = gcs.destination.write("logs/a b", PLAIN, BytesBody(b"data"), NEW)
+        assert (written.generation, written.size) == (5, 4)
+        return
+    with pytest.raises(DestinationChangedError):
+        gcs.destination.write("logs/a b", PLAIN, BytesBody(b"data"), NEW)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        described(generation="6"),
+        described(metageneration="3", cacheControl="no-store"),
+    ],
+    ids=["overwritten", "patched"],
+)
+def test_patch_whose_response_was_lost_is_not_that_of_another(
+    gcs: Gcs, network: Network, found: requests.Response
+) -> None:
+    network.answers = [broken(), refused(""), found]
+    with pytest.raises(DestinationChangedError):
+        gcs.destination.patch("logs/a b", PLAIN, FOUND)
+
+
+def test_patch_whose_response_was_lost_is_recognized(gcs: Gcs, network: Network) -> None:
+    network.answers = [broken(), refused(""), described(metageneration="3")]
+    assert gcs.destination.patch("logs/a b", PLAIN, FOUND).metageneration == 3
 
 
 # Uploads
