@@ -1,5 +1,6 @@
 """What the adapters send to GCS: each request, how long it waits, and how often. No server."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from replicate.errors import (
     DestinationForbiddenError,
     DestinationRejectedError,
     DestinationUnavailableError,
+    IntegrityError,
 )
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
@@ -386,3 +388,81 @@ def test_object_that_is_described_without_a_crc32c_is_malformed(gcs: Gcs, networ
 
     with pytest.raises(DestinationUnavailableError, match="GCS's response is malformed"):
         write(gcs)
+
+
+# Compressed uploads
+
+
+UNSET = "Try again. If the error stays, set COMPRESS_EGRESS to false."
+
+
+def write_compressed(gcs: Gcs, body: BytesBody | None = None) -> tuple[Replica, int]:
+    return gcs.destination.write_compressed("logs/a b", PLAIN, body or BytesBody(LARGE), NEW)
+
+
+def test_compressed_object_is_sent_as_gzip_and_its_bytes_are_counted(
+    gcs: Gcs, network: Network
+) -> None:
+    network.answers = [answer(200, OPENED), written(crc32c=HASH.removeprefix("crc32c="))]
+
+    assert write_compressed(gcs)[1] == len(network.sent[1].body)
+    assert network.sent[1].headers["content-encoding"] == "gzip"
+    assert gzip.decompress(network.sent[1].body) == LARGE
+    assert [sent[::2] for sent in puts(network)] == [(f"0-{len(LARGE) - 1}/{len(LARGE)}", None)]
+
+
+def test_object_of_other_bytes_than_were_compressed_is_deleted(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), written(), answer(204)]
+
+    with pytest.raises(IntegrityError) as caught:
+        write_compressed(gcs)
+    ours = (HASH.removeprefix("crc32c="), len(LARGE))
+    assert caught.value.message == (
+        "GCS made other bytes of the compressed ones of gs://replica/logs/a b: CRC32C and size"
+        f" {('crc', len(LARGE))} instead of {ours}. The object was deleted. {UNSET}"
+    )
+    assert network.sent[-1].line == f"DELETE {NAME}?ifGenerationMatch=5"
+
+
+def test_refusal_of_compressed_bytes_says_what_to_do(gcs: Gcs, network: Network) -> None:
+    error = {"errors": [{"reason": "bad"}], "message": "No"}
+    network.answers = [answer(200, OPENED), answer(400, error=error)]
+
+    with pytest.raises(IntegrityError) as caught:
+        write_compressed(gcs)
+    assert caught.value.message == (
+        "GCS does not accept compressed bytes of gs://replica/logs/a b: The request to GCS for"
+        " gs://replica/logs/a b failed: No. (GCS responded with 400 bad) Nothing was written."
+        f" {UNSET}"
+    )
+
+
+def test_compressed_body_that_ends_early_is_not_written(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED)]
+
+    with pytest.raises(IntegrityError) as caught:
+        write_compressed(gcs, BytesBody(LARGE[:-1], size=len(LARGE)))
+    assert caught.value.message == (
+        "S3 sent too few bytes for gs://replica/logs/a b. Nothing was written; try again."
+    )
+    assert [sent.line for sent in network.sent[1:]] == [f"DELETE {SESSION}"]
+
+
+def test_compressed_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), stored(0), stored(0), stored(0)]
+
+    with pytest.raises(
+        DestinationUnavailableError, match=r"^GCS stored no bytes of gs://replica/logs/a b\. Try"
+    ):
+        write_compressed(gcs)
+    assert network.sent[-1].line == f"DELETE {SESSION}"
+
+
+def test_compressed_upload_of_which_gcs_has_all_bytes_is_completed_with_none(
+    gcs: Gcs, network: Network
+) -> None:
+    done = written(crc32c=HASH.removeprefix("crc32c="))
+    network.answers = [answer(200, OPENED), broken(), stored(len(LARGE)), done]
+
+    assert write_compressed(gcs)[0].generation == 5
+    assert puts(network)[-1] == (f"*/{len(LARGE)}", 0, None, BYTES_S)
