@@ -235,8 +235,9 @@ def test_all_missing_permissions_are_named_at_once(deployed: GcsServer) -> None:
     deployed.withhold(*everything)
     (finding,) = [hop["found"] for hop in run_doctor()["hops"] if not hop["ok"]]
     assert finding == (
-        f"The credentials do not have {', '.join(everything)} on gs://replica. Grant a role that"
-        " has these permissions: README.md has the commands."
+        f"The credentials do not have {', '.join(everything)} on gs://replica. Add them to the"
+        " role: gcloud iam roles update s3Replicator --project PROJECT --add-permissions"
+        f" {','.join(everything)}"
     )
 
 

@@ -72,5 +72,7 @@ def test_a_secret_of_another_universe_has_a_client_of_its_own(
 
 
 def test_a_bucket_s_name_that_is_none_names_the_setting(client: GcsClient) -> None:
-    with pytest.raises(SettingsError, match=r"^GCS_BUCKET_NAME is not a valid bucket name: Bucket"):
+    with pytest.raises(
+        SettingsError, match=r"^GcsBucketName \(GCS_BUCKET_NAME\) is not valid: Bucket"
+    ):
         client.bucket("-no-name-")

@@ -131,6 +131,6 @@ def test_url_that_cannot_be_read_is_that_of_the_secret(network: Network) -> None
     with pytest.raises(CredentialsError) as caught:
         refresh()
     assert caught.value.message == (
-        "The secret named by GCP_CREDENTIALS_SECRET cannot be used: it has an invalid URL. Store"
-        " the file that Google Cloud created, without changes."
+        "The secret named by GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET) cannot be used: it"
+        " has an invalid URL. Store the file that Google Cloud created, without changes."
     )

@@ -50,7 +50,7 @@ MODULES = {
         *("sqs/queues", "stepfunctions/*"),
     ),
     "core": ("protocol/*", "entry/[!h]*"),
-    "s3": ("s3/*", "reconcile/paging", "sqs/nominations"),
+    "s3": ("s3/*", "reconcile/paging", "sqs/*"),
     "gcs": ("gcs/*", "gzip_member", "*wiring"),
     "function": ("*",),
 }
@@ -141,7 +141,7 @@ def sample(folder: Path, group: str, size: int) -> list[str]:
     with contextlib.chdir(folder):  # mutmut looks for its configuration there
         for module in map(Path, modules(group)):
             mutated = mutate_file_contents(str(module), module.read_text(), None, set())
-            dotted = ".".join(module.with_suffix("").parts[1:])
+            dotted = ".".join(module.with_suffix("").parts[1:]).removesuffix(".__init__")
             names = [f"{dotted}.{name}" for name in mutated.mutant_names]
             random.Random(dotted).shuffle(names)  # noqa: S311 - not for secrets
             chosen += names[:size]

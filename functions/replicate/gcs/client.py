@@ -69,5 +69,5 @@ def _bucket(client: storage.Client, name: str) -> storage.Bucket:
     try:
         bucket: storage.Bucket = client.bucket(name)
     except ValueError as error:
-        raise SettingsError(f"GCS_BUCKET_NAME is not a valid bucket name: {error}") from None
+        raise SettingsError(f"GcsBucketName (GCS_BUCKET_NAME) is not valid: {error}") from None
     return bucket
