@@ -125,18 +125,17 @@ class ResumableUpload(ABC):
         GCS has all bytes, without the CRC32C that GCS must compare.
         """
         try:
-            return self._put(b"", {"Content-Range": "bytes */*"}, at_least_s=0.0)
+            return self._put(b"", {"Content-Range": "bytes */*"}, is_quick=True)
         except CredentialsError:
             # The session URI is authorization enough, unless it is incomplete: http.client accepts
             # a truncated header as complete.
             raise _SessionGoneError from None
 
     def _put(
-        self, data: Sized, headers: Mapping[str, str], at_least_s: float | None = None
+        self, data: Sized, headers: Mapping[str, str], *, is_quick: bool = False
     ) -> int | Replica:
         """Send one request to the session and parse its response."""
-        if at_least_s is None:
-            at_least_s = self._policy.io_timeout_s
+        at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
         with watch(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
             return self._parse(self._send(data, headers, timeout))
 
