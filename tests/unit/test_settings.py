@@ -58,8 +58,8 @@ def test_large_objects_are_not_smaller_than_those_in_parts() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ(REQUIRED | sizes | {"LARGE_FROM": "63 MiB"})
     assert caught.value.message == (
-        "The environment variable LARGE_FROM is less than PARALLEL_FROM: an object that an"
-        " execution copies is copied in parts. Set it to the same size or more."
+        "LargeObjectThreshold (LARGE_FROM) is less than ParallelThreshold (PARALLEL_FROM): an"
+        " object that an execution copies is copied in parts. Set it to the same size or more."
     )
 
 
