@@ -168,8 +168,8 @@ def _parse(secret: str) -> Mapping[str, Any]:
 
 def _malformed(why: str) -> CredentialsError:
     return CredentialsError(
-        f"The secret GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET) cannot be used: {why}."
-        " Store the service account key or the federation configuration that Google Cloud"
+        "The secret named by GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET) cannot be used:"
+        f" {why}. Store the service account key or the federation configuration that Google Cloud"
         " created, without changes."
     )
 
