@@ -32,7 +32,7 @@ ReplicationError                    500
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
 ├── LargeObjectError                500  executions for a large object failed
-│   └── LargeObjectDelayedError     503  retryable: their causes may pass
+│   └── LargeObjectDelayedError     503  retryable: transient causes
 ├── GivenUpError                    500  no attempt of many days reported why it failed
 ├── ListingOrderError               500  a listing is not in the order of its keys
 ├── InternalError                   500
@@ -271,7 +271,7 @@ class LargeObjectError(ReplicationError):
 
 
 class LargeObjectDelayedError(LargeObjectError):
-    """Executions failed for a cause that may pass. Later the next one starts."""
+    """Executions failed for a transient cause. Later the next one starts."""
 
     status = 503
     code = "large_object_delayed"

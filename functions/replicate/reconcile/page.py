@@ -29,7 +29,7 @@ APART = {
     "archived": "in an archive class of S3: not readable before they are restored",
     "unnameable": "GCS does not allow the name",
     "staged": "parts of large objects, below the staging prefix",
-    "kept": "on both sides, not equal: OVERWRITE keeps what is in GCS",
+    "kept": "on both sides, not equal: Overwrite keeps what is in GCS",
     "doubtful": "of the equal ones: the MD5 of the replica is not the ETag, as after SSE-KMS",
 }
 COSTS = {
