@@ -29,6 +29,7 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError
 """What code raises when it reads a response or a secret that has an unexpected shape."""
 
 _RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
+_POLICY = "orgPolicyConstraintFailed"
 _HASH_MISMATCH = "doesn't match calculated"
 """A part of GCS's message about a wrong checksum. Its reason, `invalid`, is not specific."""
 
@@ -148,7 +149,7 @@ def _from_api_error(error: GoogleAPICallError, uri: str) -> Exception:
 def from_response(response: Response, uri: str) -> Exception:
     """Return the error that an error response to a request about `uri` stands for."""
     reason, message = _reason_and_message(response)
-    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED and reason != _POLICY:
         return DestinationChangedError(message)
     error_type, problem = _classify(response.status_code, reason, message)
     status = f"{response.status_code} {reason}".rstrip()
@@ -176,6 +177,10 @@ _BY_STATUS: Mapping[int, tuple[type[ReplicationError], str]] = {
         DestinationBucketNotFoundError,
         "the bucket does not exist. Check GcsBucketName (GCS_BUCKET_NAME)",
     ),
+    HTTPStatus.CONFLICT: (
+        DestinationUnavailableError,
+        "another write of the same object was in progress. Try again",
+    ),
     HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, _SLOW_DOWN),
 }
 
@@ -184,6 +189,11 @@ def _classify(status: int, reason: str, message: str) -> tuple[type[ReplicationE
     """Return the class of an error response, and what is wrong and what to do."""
     if reason in _RATE_LIMITS:
         return ThrottledError, _SLOW_DOWN
+    if reason == _POLICY:
+        return (
+            DestinationForbiddenError,
+            f"a policy of the organization refuses it: {message[:200]}",
+        )
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if is_transient(status) or status < HTTPStatus.BAD_REQUEST:  # GCS documents no such success
