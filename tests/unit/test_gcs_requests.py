@@ -274,6 +274,26 @@ def test_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> No
     assert cancelled.headers["content-length"] == "0"
 
 
+@pytest.mark.parametrize(
+    "states",
+    [
+        (QUANTUM, QUANTUM, QUANTUM, QUANTUM),
+        (TAIL, TAIL, TAIL, TAIL),
+        (TAIL, QUANTUM, QUANTUM, TAIL, QUANTUM),
+    ],
+    ids=["in the body", "at the tail", "back and forth"],
+)
+def test_upload_that_gets_no_further_is_cancelled(
+    gcs: Gcs, network: Network, states: tuple[int, ...]
+) -> None:
+    network.answers = [answer(200, OPENED), *map(stored, states), answer(499)]
+
+    with pytest.raises(DestinationUnavailableError, match=r"^GCS stored no bytes of gs://"):
+        write(gcs)
+    assert not network.answers
+    assert network.sent[-1].line == f"DELETE {SESSION}"
+
+
 def test_session_that_gcs_loses_is_named_and_not_cancelled(gcs: Gcs, network: Network) -> None:
     network.answers = [answer(200, OPENED), answer(404), answer(200, OPENED), answer(410)]
 

@@ -89,18 +89,23 @@ class ResumableUpload(ABC):
         The session URI is authorization enough, so a 401 is a transient error.
         """
         backoff = Backoff(self._policy, self._deadline)
-        stored = 0
+        stored = most = 0
         while True:
             try:
                 state = self._send_from(stored)
+                if isinstance(state, int) and state <= stored:
+                    raise DestinationUnavailableError(
+                        f"GCS stored no bytes of {self._uri}. Try again."
+                    )
             except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
                 state = retrying(self._query_status, self._policy, self._deadline)
             if isinstance(state, Replica):
                 return state
-            if state > stored:
-                backoff.progressed()
             stored = state
+            if stored > most:
+                most = stored
+                backoff.progressed()
 
     @abstractmethod
     def _send_from(self, offset: int) -> int | Replica:
