@@ -13,7 +13,11 @@ from network import Network, answer, broken
 from ports.test_destination import BytesBody
 
 from replicate.breaker import BreakerPolicy, Circuit
-from replicate.errors import DestinationRejectedError, DestinationUnavailableError
+from replicate.errors import (
+    DestinationRejectedError,
+    DestinationUnavailableError,
+    SourceUnavailableError,
+)
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
@@ -311,3 +315,15 @@ def test_object_that_is_described_without_a_crc32c_is_malformed(gcs: Gcs, networ
 
     with pytest.raises(DestinationUnavailableError, match="GCS's response is malformed"):
         write(gcs)
+
+
+def test_bytes_that_s3_does_not_send_say_nothing_about_google(gcs: Gcs, network: Network) -> None:
+    """Otherwise several uploads at a time open the breaker of Google when S3 hangs."""
+
+    def silence() -> None:
+        raise SourceUnavailableError("S3 did not respond.", timed_out=True)
+
+    network.answers = [answer(200, OPENED), answer(499)]
+    with pytest.raises(SourceUnavailableError) as caught:
+        gcs.destination.write("name", PLAIN, BytesBody(LARGE, meanwhile=silence), NEW)
+    assert caught.value.from_aws

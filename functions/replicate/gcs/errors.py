@@ -20,6 +20,7 @@ from replicate.errors import (
     IntegrityError,
     OutOfTimeError,
     ReplicationError,
+    SourceChangedError,
     ThrottledError,
 )
 from replicate.protocol.deadline import Deadline
@@ -109,13 +110,15 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
 
 
 def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
-    """Tell the circuit what an error says about Google: an answer, a silence, or nothing.
+    """Tell the circuit what an error says about Google: a response, a silence, or nothing.
 
-    Nobody has answered if the time ran out, or AWS failed before Google was asked.
+    It says nothing if the time ran out or AWS failed: the credentials, or the bytes to send.
     """
+    if isinstance(error, SourceChangedError):
+        return
     if not isinstance(error, ReplicationError):
         circuit.answered()
-    elif isinstance(error, OutOfTimeError) or error.not_asked:
+    elif isinstance(error, OutOfTimeError) or error.from_aws:
         return
     elif not error.timed_out:
         circuit.answered()
@@ -125,12 +128,12 @@ def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
 
 
 @contextmanager
-def before_google() -> Iterator[None]:
-    """Mark the errors of AWS, which gives the function its credentials before Google is asked."""
+def mark_aws_errors() -> Iterator[None]:
+    """Mark the errors of AWS, which the function also asks within a request to Google."""
     try:
         yield
     except ReplicationError as error:
-        error.not_asked = True
+        error.from_aws = True
         raise
 
 

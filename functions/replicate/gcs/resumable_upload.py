@@ -92,11 +92,7 @@ class ResumableUpload(ABC):
         stored = most = 0
         while True:
             try:
-                state = self._send_from(stored)
-                if isinstance(state, int) and state <= stored:
-                    raise DestinationUnavailableError(
-                        f"GCS stored no bytes of {self._uri}. Try again."
-                    )
+                state = self._advance(stored)
             except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
                 state = retrying(self._query_status, self._policy, self._deadline)
@@ -106,6 +102,13 @@ class ResumableUpload(ABC):
             if stored > most:
                 most = stored
                 backoff.progressed()
+
+    def _advance(self, offset: int) -> int | Replica:
+        """Send bytes. Raise DestinationUnavailableError if GCS has stored none of them."""
+        state = self._send_from(offset)
+        if isinstance(state, int) and state <= offset:
+            raise DestinationUnavailableError(f"GCS stored no bytes of {self._uri}. Try again.")
+        return state
 
     @abstractmethod
     def _send_from(self, offset: int) -> int | Replica:

@@ -8,6 +8,7 @@ that GCS did not store are read from S3 again.
 
 from collections.abc import Iterator
 
+from replicate.gcs.errors import mark_aws_errors
 from replicate.gcs.resumable_upload import QUANTUM, ResumableUpload
 from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import Deadline
@@ -81,7 +82,8 @@ class _RequestBody:
         while left:
             self._deadline.require()
             piece = buffer[: min(left, len(buffer))]
-            piece = piece[: self._body.readinto(piece)]
+            with mark_aws_errors():
+                piece = piece[: self._body.readinto(piece)]
             if not piece:
                 return  # too few bytes: the request fails, and `verify` raises IntegrityError
             yield piece
