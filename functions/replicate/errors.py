@@ -55,7 +55,7 @@ class ReplicationError(Exception):
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
     ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
     says that another attempt in this invocation would only wait again: redelivery repeats it.
-    `not_asked` says that the error came before the store was asked.
+    `from_aws` says that AWS failed during a request to Google.
     """
 
     status: ClassVar[int] = 500
@@ -72,7 +72,7 @@ class ReplicationError(Exception):
         request_id: str | None = None,
         timed_out: bool = False,
         ends_run: bool = False,
-        not_asked: bool = False,
+        from_aws: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -80,7 +80,7 @@ class ReplicationError(Exception):
         self.request_id = request_id
         self.timed_out = timed_out
         self.ends_run = ends_run
-        self.not_asked = not_asked
+        self.from_aws = from_aws
 
 
 class InvalidRequestError(ReplicationError):
