@@ -130,6 +130,15 @@ def is_transient(status: int) -> bool:
     }
 
 
+_THROTTLING = ("Throttl", "LimitExceeded", "SlowDown", "TooManyRequests")
+"""In the error codes by which AWS throttles. Source: botocore/retries/standard.py."""
+
+
+def is_throttling(code: str) -> bool:
+    """Return whether an error code of AWS says to try again later. Its HTTP status may be 400."""
+    return any(part in code for part in _THROTTLING)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds in a `Retry-After` header. Neither store sends a date in it."""
     value = headers.get("Retry-After", "")
