@@ -54,7 +54,7 @@ class ReplicationError(Exception):
 
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
     ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
-    says that another attempt in this invocation would only wait again: redelivery repeats it.
+    says: do not try again in this invocation, because the event is delivered again later.
     `from_aws` says that AWS failed during a request to Google.
     """
 
@@ -62,7 +62,7 @@ class ReplicationError(Exception):
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
     moves_bytes: ClassVar[bool] = False
-    """Whether each attempt transfers the object and is paid for. Few attempts are made then."""
+    """Whether an attempt may have transferred the object, which is paid for. So few are made."""
 
     def __init__(
         self,

@@ -75,7 +75,8 @@ class Failure:
     def is_permanent(self) -> bool:
         """Whether another delivery makes no sense.
 
-        One transient cause makes it worthwhile: it then meets the permanent ones again.
+        If one cause may pass, the message is delivered again. The permanent causes then fail again
+        and are reported.
         """
         receipt = self.message.receipt
         if receipt is not None and receipt.age > GIVE_UP_AFTER:
