@@ -45,7 +45,7 @@ def imports(module: str) -> frozenset[str]:
 def own_imports(module: str) -> set[str]:
     """Return the modules of `replicate` that a module imports."""
     names = {n.removeprefix("replicate.") for n in imports(module) if n.startswith("replicate.")}
-    return names & FILES.keys()
+    return frozenset(names & FILES.keys())
 
 
 def reachable(module: str) -> set[str]:
