@@ -42,7 +42,7 @@ def imports(module: str) -> frozenset[str]:
     return frozenset(imported)
 
 
-def own_imports(module: str) -> set[str]:
+def own_imports(module: str) -> frozenset[str]:
     """Return the modules of `replicate` that a module imports."""
     names = {n.removeprefix("replicate.") for n in imports(module) if n.startswith("replicate.")}
     return frozenset(names & FILES.keys())
