@@ -155,8 +155,8 @@ def test_secret_that_may_not_be_read_says_what_to_allow(error: ClientError, code
         read_from(Failing(error))
     assert type(caught.value) is CredentialsError
     assert caught.value.message == (
-        f"Secrets Manager refused to read the secret gcp ({code}). Check the name in"
-        " GCP_CREDENTIALS_SECRET. Allow the function's role secretsmanager:GetSecretValue on the"
+        f"Secrets Manager refused to read the secret gcp ({code}). Check GcpCredentialsSecretArn"
+        " (GCP_CREDENTIALS_SECRET). Allow the function's role secretsmanager:GetSecretValue on the"
         " secret, and kms:Decrypt on its KMS key, if it has one."
     )
 
