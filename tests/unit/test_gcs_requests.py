@@ -20,6 +20,7 @@ from replicate.errors import (
     DestinationRejectedError,
     DestinationUnavailableError,
     IntegrityError,
+    SourceUnavailableError,
 )
 from replicate.gcs import GcsDestination
 from replicate.gcs.bucket import BucketSettings
@@ -429,6 +430,26 @@ def test_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> No
     assert cancelled.headers["content-length"] == "0"
 
 
+@pytest.mark.parametrize(
+    "states",
+    [
+        (QUANTUM, QUANTUM, QUANTUM, QUANTUM),
+        (TAIL, TAIL, TAIL, TAIL),
+        (TAIL, QUANTUM, QUANTUM, TAIL, QUANTUM),
+    ],
+    ids=["in the body", "at the tail", "back and forth"],
+)
+def test_upload_that_gets_no_further_is_cancelled(
+    gcs: Gcs, network: Network, states: tuple[int, ...]
+) -> None:
+    network.answers = [answer(200, OPENED), *map(stored, states), answer(499)]
+
+    with pytest.raises(DestinationUnavailableError, match=r"^GCS stored no bytes of gs://"):
+        write(gcs)
+    assert not network.answers
+    assert network.sent[-1].line == f"DELETE {SESSION}"
+
+
 def test_session_that_gcs_loses_is_named_and_not_cancelled(gcs: Gcs, network: Network) -> None:
     network.answers = [answer(200, OPENED), answer(404), answer(200, OPENED), answer(410)]
 
@@ -524,3 +545,15 @@ def test_compressed_upload_of_which_gcs_has_all_bytes_is_completed_with_none(
 
     assert write_compressed(gcs)[0].generation == 5
     assert puts(network)[-1] == (f"*/{len(LARGE)}", 0, None, BYTES_S)
+
+
+def test_bytes_that_s3_does_not_send_say_nothing_about_google(gcs: Gcs, network: Network) -> None:
+    """Otherwise several uploads at a time open the breaker of Google when S3 hangs."""
+
+    def silence() -> None:
+        raise SourceUnavailableError("S3 did not respond.", timed_out=True)
+
+    network.answers = [answer(200, OPENED), answer(499)]
+    with pytest.raises(SourceUnavailableError) as caught:
+        gcs.destination.write("name", PLAIN, BytesBody(LARGE, meanwhile=silence), NEW)
+    assert caught.value.from_aws

@@ -89,18 +89,26 @@ class ResumableUpload(ABC):
         The session URI is authorization enough, so a 401 is a transient error.
         """
         backoff = Backoff(self._policy, self._deadline)
-        stored = 0
+        stored = most = 0
         while True:
             try:
-                state = self._send_from(stored)
+                state = self._advance(stored)
             except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
                 state = retrying(self._query_status, self._policy, self._deadline)
             if isinstance(state, Replica):
                 return state
-            if state > stored:
-                backoff.progressed()
             stored = state
+            if stored > most:
+                most = stored
+                backoff.progressed()
+
+    def _advance(self, offset: int) -> int | Replica:
+        """Send bytes. Raise DestinationUnavailableError if GCS has stored none of them."""
+        state = self._send_from(offset)
+        if isinstance(state, int) and state <= offset:
+            raise DestinationUnavailableError(f"GCS stored no bytes of {self._uri}. Try again.")
+        return state
 
     @abstractmethod
     def _send_from(self, offset: int) -> int | Replica:
