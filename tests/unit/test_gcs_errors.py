@@ -135,6 +135,7 @@ def test_a_broken_connection_is_unavailable_and_names_no_address(error: Exceptio
     assert caught.value.message == f"The connection to GCS broke ({name}). Try again."
     assert caught.value.__suppress_context__
     assert unreachable(error).message == caught.value.message
+    assert caught.value.timed_out is isinstance(error, TimeoutError)
 
 
 @pytest.mark.parametrize("error", [GoogleAuthError("secret"), TransportError("secret")])

@@ -23,6 +23,7 @@ from replicate.errors import (
     SourceUnavailableError,
 )
 from replicate.gcs import GcsDestination
+from replicate.gcs.bucket import BucketSettings
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.listing import GcsListing
@@ -76,7 +77,8 @@ def gcs(network: Network) -> Iterator[Gcs]:
     deadline = Deadline(600)
     patience = BreakerPolicy(shortest_wait_s=QUICK_S, longest_wait_s=QUICK_S)
     client = GcsClient(SecretCredentials(Vault(), deadline, POLICY), Circuit(patience))
-    destination = GcsDestination(client, Naming("replica"), deadline, POLICY)
+    naming = Naming("replica", staging="parts/")
+    destination = GcsDestination(client, naming, deadline, POLICY)
     yield Gcs(destination, GcsListing(client, Naming("replica", "logs/"), deadline, POLICY))
     client.close()
 
@@ -183,6 +185,62 @@ def test_rows_of_a_listing_are_those_of_gcs(gcs: Gcs, network: Network) -> None:
 
     fields = (7, "5", "2026-11-26T10:00:00Z")
     assert page == [ReplicaRow("a", *fields, {}), ReplicaRow("b", *fields, {"a": "b"}, "md5")]
+
+
+# The bucket
+
+
+SOFT = {"retentionDurationSeconds": "60"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings"),
+    [
+        ({}, ("an unknown location", False, 0, False, "STANDARD", False, 0, ())),
+        (
+            {
+                "location": "EU",
+                "iamConfiguration": {"publicAccessPrevention": "enforced"},
+                "retentionPolicy": {"retentionPeriod": "3600"},
+                "defaultEventBasedHold": True,
+                "storageClass": "NEARLINE",
+                "versioning": {"enabled": True},
+                "softDeletePolicy": SOFT,
+                "lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 1}}]},
+            },
+            (
+                *("EU", True, 3600, True, "NEARLINE", True, 60),
+                ({"action": {"type": "Delete"}, "condition": {"age": 1}},),
+            ),
+        ),
+    ],
+    ids=["none", "all"],
+)
+def test_settings_of_the_bucket_are_read(
+    gcs: Gcs, network: Network, fields: dict[str, object], settings: tuple[object, ...]
+) -> None:
+    network.answers = [answer(200, {}, name="replica", **fields)]
+    found = gcs.destination.bucket_settings()
+    assert found
+    assert tuple(getattr(found, field) for field in BucketSettings.__slots__) == settings
+
+
+def test_permissions_for_staged_objects_are_tried_where_they_are_not_granted(
+    gcs: Gcs, network: Network
+) -> None:
+    """A permission with a condition on names is not granted on the bucket."""
+    network.answers = [answer(200, permissions=[]), *[answer(404)] * 2, answer(403)]
+
+    assert gcs.destination.staging_obstacle() is None
+
+    absent = "/storage/v1/b/replica/o/parts%2Fabsent"
+    assert [(sent.line.partition("?")[0], sent.timeout) for sent in network.sent] == [
+        ("GET /storage/v1/b/replica/iam/testPermissions", QUICK_S),
+        (f"DELETE {absent}", QUICK_S),
+        (f"PATCH {absent}", QUICK_S),
+        ("GET /storage/v1/b/replica", QUICK_S),
+    ]
+    assert json.loads(network.sent[2].body)["metadata"]
 
 
 # Lost responses, and refusals

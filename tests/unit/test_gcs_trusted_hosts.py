@@ -62,7 +62,11 @@ def test_listed_domains_are_trusted_too() -> None:
     for url in ("https://sts.example.cloud/v1/token", "https://sts.corp.example/v1/token"):
         assert GOOGLE.problem({"token_url": url})
         assert PRIVATE.problem({"token_url": url}) is None
-    assert PRIVATE.problem({"token_url": "https://corp.example/v1/token"})
+    assert PRIVATE.problem({"token_url": "https://corp.example/v1/token"}) == (
+        "its field token_url is not an https address of a token service in the domains that"
+        " GoogleApiDomains (GOOGLE_API_DOMAINS) lists: example.cloud, googleapis.com,"
+        " sts.corp.example"
+    )
 
 
 def test_secret_does_not_choose_its_universe() -> None:

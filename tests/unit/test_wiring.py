@@ -66,6 +66,13 @@ def test_reconcile_compares_by_the_settings_of_the_function(environment: Environ
     assert (built.overwrite, built.replicates_all_deletes) == (Overwrite.NEVER, True)
 
 
-@pytest.mark.parametrize("environment", [STACK | CHOICES], indirect=True)
-def test_first_request_to_gcs_waits_as_long_as_it_is_set(environment: Environment) -> None:
-    assert environment.gcs.circuit.admit() == 3
+@pytest.mark.parametrize(
+    ("environment", "wait_s"),
+    [(STACK | CHOICES, 3), (REQUIRED | {"GCS_FIRST_TIMEOUT_SECONDS": "20"}, 20)],
+    indirect=["environment"],
+    ids=["shorter", "longer than by default"],
+)
+def test_first_request_to_gcs_waits_as_long_as_it_is_set(
+    environment: Environment, wait_s: float
+) -> None:
+    assert environment.gcs.circuit.admit() == wait_s

@@ -88,7 +88,7 @@ TESTS = {
         *_tests("unit", "gcs_errors", "gcs_requests", "gcs_trusted_hosts", "wiring"),
         "tests/unit/test_lambda_handler.py::test_a_stack_without_the_reconcile_says_what_is_missing",
         *_tests("ports", "destination", "destination_compose", "destination_compressed"),
-        *_tests("ports", "listings", "staging_obstacle"),
+        *_tests("ports", "destination_rate", "listings", "staging_obstacle"),
         *REAL_ADAPTERS,
         *_tests("wire", "wire_sessions", "wire_policies", "wire_requests", "wire_gzip"),
         "tests/integration/test_doctor.py::test_all_missing_permissions_are_named_at_once",
