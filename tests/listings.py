@@ -95,13 +95,15 @@ class FakeReports:
 
     bucket: str = "reports"
     files: dict[str, bytes] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    """The media type of each file."""
 
     def read(self, name: str) -> bytes | None:
         return self.files.get(name)
 
     def write(self, name: str, data: bytes, content_type: str) -> None:
-        assert content_type
         self.files[name] = data
+        self.types[name] = content_type
 
     def write_stream(self, name: str, chunks: Iterable[bytes], content_type: str) -> None:
         self.write(name, b"".join(chunks), content_type)

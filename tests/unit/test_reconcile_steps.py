@@ -143,6 +143,23 @@ class TestReport:
         assert found["cost"]["total_usd"] > 0
         assert b"a/missing" in sides.reports.files[f"runs/{RUN}/report.html"]
 
+    def test_files_have_types_that_browsers_know(self, sides: Sides) -> None:
+        sides.run()
+        types = {name.rpartition("/")[2]: kind for name, kind in sides.reports.types.items()}
+        assert types == {
+            "plan.json": "application/json",
+            "0000.json": "application/json",
+            "0000-000.csv": "text/csv; charset=utf-8",
+            "0000-gcs-000.csv": "text/csv; charset=utf-8",
+            "total.json": "application/json",
+            "differences.csv": "text/csv; charset=utf-8",
+            "differences-gcs.csv": "text/csv; charset=utf-8",
+            "report.html": "text/html",
+            "summary.json": "application/json",
+            "boundaries.json": "application/json",
+            "last-report.json": "application/json",
+        }
+
     def test_lines_are_a_manifest_of_what_s3_has(self, sides: Sides) -> None:
         """S3 Batch Operations takes bucket and URL-encoded key, without a header."""
         sides.run()
