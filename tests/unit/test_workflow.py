@@ -197,6 +197,20 @@ def test_redriven_watch_begins_to_wait_anew(sent_after_s: int, *, waits_anew: bo
     assert (change.since is None) is waits_anew
 
 
+@pytest.mark.parametrize(
+    ("watched", "waits_anew"),
+    [({"a-1"}, False), ({"a-2", "b-1"}, False), ({"b-1"}, True), (set(), False)],
+)
+def test_event_begins_to_wait_anew_for_another_version(
+    watched: set[str], *, waits_anew: bool
+) -> None:
+    now = datetime.now(UTC)
+    since = now - timedelta(days=9)
+    waiting = Change(REF, since=since, watched=frozenset(watched))
+    (change,) = read(json.loads(message(waiting, "a-2", now))).changes
+    assert change.since == (now if waits_anew else since)
+
+
 def test_watch_of_an_earlier_version_of_the_function_is_read() -> None:
     watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1"}
     (change,) = read({WATCH: watch}).changes

@@ -90,6 +90,11 @@ def hand_over(
     raise _failed(ref, failures, cause)
 
 
+def series(name: str) -> str:
+    """Return what the executions of one version and one state of the destination share."""
+    return name.rpartition("-")[0]
+
+
 def _failed(ref: SourceRef, failures: int, cause: str) -> LargeObjectError:
     text = f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
     if may_pass(cause):
