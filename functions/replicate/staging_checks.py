@@ -23,7 +23,7 @@ DAY_S = 24 * 60 * 60
 def state_machine(executions: StateMachine) -> str:
     """Ask for the machine, and for an execution that does not exist."""
     status = executions.check_machine()
-    executions.state(f"doctor-{uuid.uuid4()}")
+    executions.describe(f"doctor-{uuid.uuid4()}", bool)
     return f"{status}, and states:DescribeExecution is granted"
 
 

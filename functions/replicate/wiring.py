@@ -139,7 +139,7 @@ class Environment:
             policy=self.settings.policy,
             storage_classes=self.settings.storage_classes,
             assembler=self.assembler,
-            executions=executions.of(change) if executions and change else executions,
+            executions=executions.of(change) if executions and change else None,
         )
 
     def large_copy(self) -> LargeCopy:
@@ -188,9 +188,9 @@ def _state_machine(
     if not settings.state_machine:
         return None
     return StateMachine(
-        aws,
-        deadline,
-        retries,
+        clients=aws,
+        deadline=deadline,
+        policy=retries,
         arn=settings.state_machine,
         queue_url=settings.event_queue_url,
         watch_delay_s=settings.watch_delay_s,

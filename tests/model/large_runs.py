@@ -105,12 +105,10 @@ class ReplayedExecutions:
         )
         return found
 
-    def watch(self, ref: SourceRef, name: str) -> None:
-        assert ref == REF
+    def watch(self, name: str) -> None:
         self._call("watch", name, lambda _: None)
 
-    def start(self, ref: SourceRef, name: str) -> None:
-        assert ref == REF
+    def start(self, name: str) -> None:
         self._call("start", name, _on_machines(lambda machines: machines.starts.append(name)))
 
 

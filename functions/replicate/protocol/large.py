@@ -195,8 +195,8 @@ class _Refuse:
     def state(self, name: str) -> NoReturn:
         raise _StillLargeError(name)
 
-    def watch(self, ref: SourceRef, name: str) -> NoReturn:
-        raise _StillLargeError(ref, name)
+    def watch(self, name: str) -> NoReturn:
+        raise _StillLargeError(name)
 
-    def start(self, ref: SourceRef, name: str) -> NoReturn:
-        raise _StillLargeError(ref, name)
+    def start(self, name: str) -> NoReturn:
+        raise _StillLargeError(name)

@@ -84,7 +84,7 @@ class Replicator:
         ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
-        if self.executions and (running := watch_again(self.executions, ref, watched)):
+        if self.executions and (running := watch_again(self.executions, watched)):
             return self._in_progress(run, Reason.RUNNING, running)
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
