@@ -112,8 +112,8 @@ def _permissions(environment: Environment) -> str:
     if missing := [name for name in names if name not in granted]:
         raise DestinationForbiddenError(
             f"The credentials do not have {', '.join(missing)} on"
-            f" gs://{environment.settings.naming.bucket}. Grant a role that has these permissions:"
-            " README.md has the commands."
+            f" gs://{environment.settings.naming.bucket}. Add them to the role: gcloud iam roles"
+            f" update s3Replicator --project PROJECT --add-permissions {','.join(missing)}"
         )
     return ", ".join(names)
 

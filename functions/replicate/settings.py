@@ -79,8 +79,9 @@ class Settings:
         )
         if sizes.large_from < sizes.parallel_from:
             raise SettingsError(
-                "The environment variable LARGE_FROM is less than PARALLEL_FROM: an object that an"
-                " execution copies is copied in parts. Set it to the same size or more."
+                "LargeObjectThreshold (LARGE_FROM) is less than ParallelThreshold (PARALLEL_FROM):"
+                " an object that an execution copies is copied in parts. Set it to the same size or"
+                " more."
             )
         return cls(
             naming=Naming(get.required("GCS_BUCKET_NAME"), get.text("GCS_KEY_PREFIX"), staging),

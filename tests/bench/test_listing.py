@@ -37,7 +37,7 @@ def s3_page(**query: str) -> Page:
 
 
 def gcs_page(**query: str) -> Page:
-    page = json.loads(ask(list_gcs, fields="items(name)", **query))
+    page = json.loads(ask(list_gcs, fields="items(name,size,md5Hash,metadata)", **query))
     return page.get("items", []), page.get("nextPageToken")
 
 
@@ -66,6 +66,7 @@ def test_both_sides_list_the_same_objects_but_for_the_damages(sources: list[Any]
     different = []
     for number, row in enumerate(sources):
         if replica := replicas.get(row["Key"]):
+            assert set(replica) == {"name", "size", "md5Hash", "metadata"}, "what was asked for"
             metadata, etag = replica["metadata"], row["ETag"].strip('"')
             assert metadata["s3-source-key"] == row["Key"]
             assert metadata["s3-source-etag"] == etag

@@ -171,7 +171,7 @@ class Gcs:
         """Ask a session how far it got."""
         return self.put(session, b"", f"*/{total}")
 
-    def await_persisted(self, session: str, wanted: int, seconds: float = 5.0) -> Reply:
+    def await_persisted(self, session: str, wanted: int, seconds: float = 60.0) -> Reply:
         """Ask until `wanted` bytes are safe, or time is up."""
         give_up = time.monotonic() + seconds
         while (reply := self.status(session)).persisted < wanted and time.monotonic() < give_up:

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import psutil
 import pytest
+from waiting import WITHIN_S, wait_until
 
 from tools.common.processes import command_line, descendants, plain_environment
 from tools.local.cloud import local_cloud
@@ -61,7 +61,7 @@ def test_every_line_that_up_prints_can_be_pasted_into_a_shell(tmp_path: Path) ->
         below = descendants(up.pid)
         assert len(below) == 7  # a guard and its command: moto, GCS, the emulator; the function
         up.send_signal(signal.SIGINT)
-        shown, _ = up.communicate(timeout=20)
+        shown, _ = up.communicate(timeout=WITHIN_S)
     assert up.returncode == 0
     assert list(tmp_path.iterdir()) == []
     _assert_gone(below)
@@ -77,7 +77,7 @@ def test_up_leaves_nothing_running_however_it_ends(end: signal.Signals, tmp_path
         below = descendants(up.pid)
         assert len(below) >= 6  # the function has not been started
         up.send_signal(end)
-        up.communicate(timeout=20)
+        up.communicate(timeout=WITHIN_S)
     if end is not signal.SIGKILL:
         assert up.returncode == 0
         assert list(tmp_path.iterdir()) == []
@@ -119,7 +119,5 @@ def _line(up: "subprocess.Popen[str]", until: str) -> str:
 
 
 def _assert_gone(processes: Iterable[psutil.Process]) -> None:
-    give_up = time.monotonic() + 10
-    while alive := [line for process in processes if (line := command_line(process))]:
-        assert time.monotonic() < give_up, f"still running: {alive}"
-        time.sleep(0.02)
+    remaining = list(processes)
+    wait_until(lambda: not any(map(command_line, remaining)), f"the end of {remaining}")

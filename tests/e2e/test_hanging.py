@@ -1,7 +1,8 @@
 """What a GCS costs that accepts requests and never answers: the function in Lambda's own runtime.
 
-tests/unit/test_hanging.py has 100 uploads a second, in modelled time. Here every wait is real, but
-for Lambda's and SQS's delays between attempts. `pytest --log-cli-level=INFO` shows the figures.
+tests/unit/test_hanging.py has 100 uploads a second, in modelled time: it holds the concurrency and
+the GB-seconds. Here every wait is real, but for Lambda's and SQS's delays between attempts, so the
+figures depend on the machine: `pytest --log-cli-level=INFO` shows them, and nothing asserts them.
 """
 
 import logging
@@ -26,8 +27,10 @@ BATCHES = 2
 """The event queue's first deliveries of what failed: ten events each."""
 MEMORY_GB = 1.0
 WAIT_S = 0.8
+"""Default of the function's GCS_FIRST_TIMEOUT_SECONDS."""
 TIMEOUTS = 3
-"""Defaults of the function: of GCS_FIRST_TIMEOUT_SECONDS and of BreakerPolicy."""
+SHORTEST_OPEN_S = 10.0
+"""Defaults of BreakerPolicy."""
 SILENCE = {"stall": 60.0, "status": 503}
 """A request waits for longer than any client does. The server then forgets it."""
 
@@ -95,7 +98,9 @@ def test_a_gcs_that_never_answers_takes_few_invocations_and_every_event_arrives_
         service.deliveries.clear()
         service.spans.clear()
         with silence(cloud):
+            began = time.perf_counter()
             upload(deployment, UPLOADS)
+            silent_s = time.perf_counter() - began
             spans = service.spans.copy()
             for _ in range(BATCHES):
                 deployment.mapping.poll()
@@ -106,9 +111,8 @@ def test_a_gcs_that_never_answers_takes_few_invocations_and_every_event_arrives_
             "%s, the last third %s; %d asked GCS", whole, later, len(asked)
         )
         assert len(errors) == whole.invocations == UPLOADS * ATTEMPTS
-        assert len(asked) < (TIMEOUTS + 1) * RUNTIMES, "one probe of each at most"
-        assert later.peak < RUNTIMES
-        assert later.gb_seconds < WAIT_S * MEMORY_GB, "less than one of three waits"
+        probes = silent_s // SHORTEST_OPEN_S  # a loaded machine takes longer, and may send more
+        assert len(asked) <= (TIMEOUTS + probes) * RUNTIMES, "the others failed without asking"
         assert deployment.failed() == 0
         with ThreadPoolExecutor() as executor:
             list(executor.map(lambda runtime: runtime.restart(), deployment.runtimes))

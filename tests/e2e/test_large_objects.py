@@ -5,14 +5,14 @@ medium, which one invocation copies in parts.
 """
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
+from waiting import wait_until
 
 from tools.common import http
 from tools.local.api_gateway import ApiGateway
@@ -27,16 +27,8 @@ PART = 64 * KIB
 SLICES, PARTS = 8, 32
 LARGE, MEDIUM = PARTS * PART, 14 * PART
 STAGING = ".s3-to-gcs-replicator/staging/"
-WITHIN_S = 40.0
 AN_HOUR = {"Retry-After": "3600"}
 """Longer than an invocation: the function fails at once, and the state machine retries."""
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < give_up, f"not in {WITHIN_S:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 @dataclass(slots=True)

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import boto3
 import pytest
 from operate.conftest import register
+from waiting import WITHIN_S, wait_until
 
 from tools.common.processes import plain_environment
 from tools.local.aws import REGION
@@ -65,17 +65,14 @@ def test_an_interrupted_redrive_stops_at_once_and_the_next_one_moves_the_rest(
             QueueUrl=queued.failure_queue, MessageBody='{"Event": "s3:TestEvent"}'
         )
     first = start("redrive", "--rate", "0.1")
-    give_up = time.monotonic() + 30
-    while queued.failed() > 5:
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    wait_until(lambda: queued.failed() <= 5, "ten events are moved")
     os.kill(first.pid, signal.SIGINT)
-    printed, said = first.communicate(timeout=20)
+    printed, said = first.communicate(timeout=WITHIN_S)
     assert (first.returncode, said) == (130, "Interrupted.\n")
     assert printed.split()[-3:] == ["unknown", "10", "0"]
 
     second = start("redrive")
-    printed, said = second.communicate(timeout=20)
+    printed, said = second.communicate(timeout=WITHIN_S)
     assert (second.returncode, said) == (0, "")
     assert printed.split()[-3:] == ["unknown", "5", "0"]
     assert (queued.failed(), queued.waiting()) == (0, 15)
@@ -92,20 +89,20 @@ def test_a_repair_that_somebody_agrees_to_makes_both_sides_equal(
     options = ("--prefix", prefix, "--grace-minutes", "0")
 
     repair = start("reconcile", *options, "--repair")
-    printed, said = repair.communicate("y\n", timeout=60)
+    printed, said = repair.communicate("y\n", timeout=WITHIN_S)
     assert (repair.returncode, said) == (0, "")
     assert "Repair 1 differences? 1 objects with 5 Bytes are copied" in printed
     queued.mapping.drain()
 
     report = start("reconcile", *options)
-    printed, said = report.communicate(timeout=60)
+    printed, said = report.communicate(timeout=WITHIN_S)
     assert (report.returncode, said) == (0, "")
     assert "gs://replica/: equal" in " ".join(printed.split())
 
 
 def test_an_unknown_prefix_is_an_error_without_a_traceback(start: Start) -> None:
     unknown = start("reconcile", "--prefix", "no such/")
-    printed, said = unknown.communicate(timeout=60)
+    printed, said = unknown.communicate(timeout=WITHIN_S)
     assert (unknown.returncode, printed) == (1, "")
-    assert said.startswith("The comparison did not end: prefix_not_found: No key in s3://")
+    assert said.startswith("The reconcile did not end: prefix_not_found: No key in s3://")
     assert said.count("\n") == 1

@@ -2,12 +2,12 @@
 
 import json
 import re
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from replicate.reconcile.runs import run_id
 from tools.local.cloud import LocalCloud
@@ -30,10 +30,13 @@ def execute(deployment: Deployment, **request: Any) -> dict[str, Any]:  # noqa: 
         name=name,
         input=json.dumps({"grace_minutes": 0, **request}),
     )["executionArn"]
-    give_up_at = time.monotonic() + 60
-    while (found := machines.describe_execution(executionArn=arn))["status"] == "RUNNING":
-        assert time.monotonic() < give_up_at, "the execution does not end"
-        time.sleep(0.05)
+    found = machines.describe_execution(executionArn=arn)
+
+    def has_ended() -> bool:
+        found.update(machines.describe_execution(executionArn=arn))
+        return found["status"] != "RUNNING"
+
+    wait_until(has_ended, "the end of the execution")
     if "output" in found:
         output: dict[str, Any] = json.loads(found["output"])
         assert output["run"] == run_id(found["startDate"].isoformat(), name)

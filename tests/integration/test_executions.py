@@ -237,12 +237,12 @@ class TestState:
         assert (state.is_running, state.is_old) == (is_running, False)
 
     @pytest.mark.parametrize(
-        ("fields", "is_old"),
+        ("waited", "fields", "is_old"),
         [
-            ({"since": datetime.now(UTC) - timedelta(hours=2)}, False),
-            ({"since": datetime.now(UTC) - timedelta(minutes=10)}, True),
-            ({}, True),
-            ({"evidence": REQUEST}, False),
+            (timedelta(hours=2), {}, False),
+            (timedelta(minutes=10), {}, True),
+            (None, {}, True),
+            (None, {"evidence": REQUEST}, False),
         ],
         ids=["it waited for the execution", "redriven since", "new", "a request"],
     )
@@ -250,6 +250,7 @@ class TestState:
         self,
         machine: Make,
         monkeypatch: pytest.MonkeyPatch,
+        waited: timedelta | None,
         fields: dict[str, Any],
         *,
         is_old: bool,
@@ -257,7 +258,8 @@ class TestState:
         described = {"status": "FAILED", "stopDate": time.time() - 1800}
         with serve_responses((200, json.dumps(described).encode())) as service:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
-            state = machine().of(Change(REF, **fields)).state("one-1")
+            since = datetime.now(UTC) - waited if waited else None
+            state = machine().of(Change(REF, since=since, **fields)).state("one-1")
         assert state
         assert state.is_old is is_old
         assert state.ended_s == pytest.approx(1800, abs=60)

@@ -1,12 +1,12 @@
 """LambdaService invokes, retries, delays and stores failed events as Lambda does."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
+from waiting import WITHIN_S, wait_until
 
 from tools.local.lambda_service import LambdaService
 from tools.local.notifications import Json, notification, record
@@ -28,7 +28,7 @@ class Runtime:
 
     def invoke(self, event: object) -> Any:  # noqa: ANN401 - JSON
         self.events.append(event)
-        assert self.gate.wait(10)
+        assert self.gate.wait(WITHIN_S)
         self.failures -= 1
         if self.failures >= 0:
             raise FunctionError("BatchFailedError", f"{self.failures} more")
@@ -57,10 +57,7 @@ def numbered(number: int) -> Json:
 
 
 def wait_until_idle(running: LambdaService) -> None:
-    give_up = time.monotonic() + 10
-    while not running.is_idle():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
+    wait_until(running.is_idle, "an idle service")
 
 
 def test_an_event_that_fails_three_times_is_stored() -> None:
@@ -104,12 +101,12 @@ def test_another_failure_destination_gets_the_failed_events() -> None:
 def test_a_delayed_event_is_overtaken() -> None:
     runtime = Runtime()
     with service(runtime) as running:
-        late = running.invoke_async(numbered(1), delay_s=0.1)
+        late = running.invoke_async(numbered(1), delay_s=1.0)
         running.accept([numbered(2), numbered(3)])
         wait_until_idle(running)
         keys = [d.event["Records"][0]["s3"]["object"]["key"] for d in running.deliveries]
         assert keys == ["2", "3", "1"]
-        assert late.result().delay_s == 0.1
+        assert late.result().delay_s == 1.0
 
 
 def test_each_runtime_runs_one_invocation_and_the_other_events_wait() -> None:
@@ -118,10 +115,9 @@ def test_each_runtime_runs_one_invocation_and_the_other_events_wait() -> None:
         runtime.gate.clear()
     with service(*runtimes) as running:
         running.accept(numbered(number) for number in range(5))
-        give_up = time.monotonic() + 10
-        while running.backlog() != 3 or not all(len(runtime.events) == 1 for runtime in runtimes):
-            assert time.monotonic() < give_up
-            time.sleep(0.005)
+        wait_until(lambda: running.backlog() == 3, "two events run, and three wait")
+        wait_until(lambda: all(runtime.events for runtime in runtimes), "one runs in each runtime")
+        assert [len(runtime.events) for runtime in runtimes] == [1, 1]
         assert not running.is_idle()
         for runtime in runtimes:
             runtime.gate.set()

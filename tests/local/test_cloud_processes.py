@@ -3,12 +3,12 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from tools.common.processes import Child, ChildError, descendants, plain_environment
 from tools.local.runtime import REPOSITORY
@@ -84,16 +84,13 @@ def _start(family: Path, folder: Path) -> Child:
 
 def _grown(pid: int) -> list[int]:
     """Wait for the two processes below the guard."""
-    while len(found := descendants(pid)) < 2:
-        time.sleep(0.01)
-    return [process.pid for process in found]
+    wait_until(lambda: len(descendants(pid)) == 2, "two processes")
+    return [process.pid for process in descendants(pid)]
 
 
 def _until_gone(pids: Iterable[int]) -> None:
-    give_up = time.monotonic() + 10
-    while alive := _alive(pids):
-        assert time.monotonic() < give_up, f"still running: {alive}"
-        time.sleep(0.02)
+    waited = list(pids)
+    wait_until(lambda: not _alive(waited), f"the end of {waited}")
 
 
 def _alive(pids: Iterable[int]) -> list[int]:

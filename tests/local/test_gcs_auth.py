@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from google.auth import aws, crypt, exceptions, jwt
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2 import service_account
 
-from tools.local.gcs import Fault, GcsServer
+from tools.local.gcs import Fault, GcsServer, keyring
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 AUTH = "https://www.googleapis.com/auth/"
@@ -273,15 +274,19 @@ def test_a_token_that_a_session_is_shown_has_to_be_good(server: GcsServer, heade
         assert reply.json()["error"]["code"] == 401
 
 
-def test_a_token_ends_after_its_time_and_the_library_gets_another() -> None:
-    with GcsServer(["b"], token_seconds=0.3) as server:
+def test_a_token_ends_after_its_time_and_the_library_gets_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with GcsServer(["b"], token_seconds=300) as server:
         credentials = service_account.Credentials.from_service_account_info(
             server.create_key(), scopes=[SCOPE]
         )
         with AuthorizedSession(credentials) as session:
             assert session.get(f"{server.url}/storage/v1/b/b").status_code == 200
             first = credentials.token
-            time.sleep(0.35)
+            assert bucket_status(server, first) == 200
+            later = SimpleNamespace(time=lambda: time.time() + 300)
+            monkeypatch.setattr(keyring, "time", later)
             assert bucket_status(server, first) == 401
             assert session.get(f"{server.url}/storage/v1/b/b").status_code == 200
             assert credentials.token != first

@@ -5,15 +5,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from contract.gcs_http import STEP, Gcs, Reply, noise
 
-from tools.local.gcs import GcsServer
+from tools.local.gcs import GcsServer, store
 
 ROOT = Path(__file__).parents[2]
-SHORT_S = 0.3
 DATA = noise(STEP + 7)
 
 
@@ -72,27 +72,45 @@ def test_a_write_that_a_precondition_refuses_does_not_count(gcs: Gcs, name: str)
     assert gcs.media(name, b"", {"ifGenerationMatch": 0}).status == 412
 
 
-def test_a_write_after_the_interval_is_accepted() -> None:
-    with GcsServer(["b"], seconds_between_writes=SHORT_S) as server:
+@dataclass
+class Clock:
+    """Replaces the module `time` in the server's store."""
+
+    now: float = 0.0
+    time_ns: Callable[[], int] = time.time_ns
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(store, "time", clock)
+    return clock
+
+
+def test_a_write_after_the_interval_is_accepted(clock: Clock) -> None:
+    with GcsServer(["b"], seconds_between_writes=1) as server:
         gcs = Gcs(server.url, "b", server.issue_token())
         gcs.media("x", b"one")
         assert gcs.media("x", b"two").status == 429
-        time.sleep(SHORT_S)
+        clock.now += 1
         assert gcs.media("x", b"three").status == 200
         assert gcs.download("x").body == b"three"
 
 
-def test_a_session_that_was_too_soon_can_be_finished_later() -> None:
-    with GcsServer(["b"], seconds_between_writes=SHORT_S) as server:
+def test_a_session_that_was_too_soon_can_be_finished_later(clock: Clock) -> None:
+    with GcsServer(["b"], seconds_between_writes=1) as server:
         gcs = Gcs(server.url, "b", server.issue_token())
         again, asked = gcs.start("x"), gcs.start("x")
         gcs.media("x", b"one")
         assert gcs.put(again, DATA).status == 429
         assert gcs.put(asked, DATA).status == 429
         assert gcs.status(again).status == 308
-        time.sleep(SHORT_S)
+        clock.now += 1
         assert gcs.put(again, DATA).status == 200
-        time.sleep(SHORT_S)
+        clock.now += 1
         assert gcs.status(asked, len(DATA)).status == 200
         assert gcs.download("x").body == DATA
 

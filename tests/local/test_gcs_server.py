@@ -2,13 +2,13 @@
 
 import gzip
 import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -144,7 +144,7 @@ def test_many_connections_are_served_at_once(gcs: Gcs) -> None:
 def test_continue_is_said_only_where_the_body_is_wanted(
     server: GcsServer, gcs: Gcs, name: str, status: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
         raw.sendall(
             f"POST {gcs.uploads}?uploadType=media&name={name} HTTP/1.1\r\nHost: h\r\n"
             f"Authorization: Bearer {gcs.token}\r\nContent-Length: 4\r\n"
@@ -167,7 +167,7 @@ def test_continue_is_said_only_where_the_body_is_wanted(
     ids=["method", "length", "coding", "long line"],
 )
 def test_a_malformed_request_gets_an_error(server: GcsServer, nonsense: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
         raw.sendall(nonsense)
         with raw.makefile("rb") as stream:
             status = int(stream.read().split()[1])
@@ -231,11 +231,11 @@ def test_nothing_but_a_slow_client_slows_a_small_request_down(gcs: Gcs) -> None:
         headers = {"Authorization": f"Bearer {gcs.token}"}
         times = []
         for _ in range(20):
-            started = os.times().elapsed
+            started = time.monotonic()
             connection.request("GET", "/storage/v1/b/b", headers=headers)
             connection.getresponse().read()
-            times.append(os.times().elapsed - started)
-    assert sorted(times)[10] < 0.03
+            times.append(time.monotonic() - started)
+    assert min(times) < 0.04, "a busy machine delays some of them, and the acknowledgement all"
 
 
 def test_a_member_is_inflated_in_pieces_of_bounded_size() -> None:

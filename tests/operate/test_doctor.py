@@ -130,7 +130,7 @@ def test_alarms_that_nobody_hears_are_found(deploy: Deploy) -> None:
         stack,
         {
             "alarms": "enable-alarm-actions --alarm-names lag",
-            "alarm subscriptions": f"set AlarmEmail, or subscribe to {stack.topic}",
+            "alarm subscriptions": f"--notification-endpoint ADDRESS --topic-arn {stack.topic}",
         },
     )
 

@@ -128,7 +128,7 @@ def test_the_cause_of_a_failed_execution_is_shown(deploy: Deploy, run: Run) -> N
     deploy(ended={"Type": "Fail", "Error": "PermanentError", "Cause": json.dumps(cause)})
     done = run("reconcile", "my-stack")
     assert done.exit_code == 1
-    assert done.stderr == "The comparison did not end: GCS denies storage.objects.list.\n"
+    assert done.stderr == "The reconcile did not end: GCS denies storage.objects.list.\n"
 
 
 def test_an_older_stack_is_told_to_deploy(deploy: Deploy, run: Run) -> None:

@@ -8,6 +8,7 @@ from contract.gcs_http import Gcs
 from google.auth.credentials import Credentials
 from google.oauth2 import service_account
 
+from replicate.breaker import Circuit
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
@@ -53,7 +54,9 @@ def test_patch_right_after_a_write_waits_until_gcs_takes_it(
     with GcsServer(["b"], seconds_between_writes=INTERVAL_S) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         deadline = Deadline(60)
-        with closing(GcsClient(SecretCredentials(Vault(server), deadline, POLICY))) as client:
+        with closing(
+            GcsClient(SecretCredentials(Vault(server), deadline, POLICY), Circuit())
+        ) as client:
             destination = GcsDestination(client, Naming("b"), deadline, POLICY)
             destination.head("x")  # gets a token
             assert Gcs(server.url, "b", server.issue_token()).media("x", b"data").status == 200

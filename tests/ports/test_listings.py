@@ -388,7 +388,8 @@ def test_nominations_that_sqs_does_not_accept_are_sent_again_without_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     refused = {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
-    answers = [(200, json.dumps(answer).encode()) for answer in (refused, {}, refused)]
+    answers = [(200, json.dumps(answer).encode()) for answer in (refused, {}, refused, refused)]
+    answers.append((403, b'{"__type": "AccessDenied"}'))
     with (
         serve_responses(*answers) as server,
         closing(AwsClients(REGION, DEFAULT_POLICY)) as clients,
@@ -401,8 +402,10 @@ def test_nominations_that_sqs_does_not_accept_are_sent_again_without_the_others(
         nominations.send(refs)
         with pytest.raises(UnavailableError, match=r"not accept 1 nominations \(InternalError\)"):
             nominations.send(refs)
+        with pytest.raises(SettingsError, match=r"^SendMessageBatch was refused.*sqs:SendMessage"):
+            nominations.send(refs)
 
-    batches = [json.loads(body) for body in server.bodies]
+    batches = [json.loads(body) for body in server.bodies[:4]]
     sent = [[entry["Id"] for entry in batch["Entries"]] for batch in batches]
     assert sent == [["0", "1", "2"], ["1"]] * 2
     assert {batch["QueueUrl"] for batch in batches} == {"http://events"}

@@ -11,6 +11,7 @@ from production.internet import SECRET, SOURCE, Internet
 
 import replicate.handler  # noqa: F401 - it sets environment variables
 from replicate.aws_clients import AwsClients
+from replicate.breaker import Circuit
 from replicate.errors import ReplicationError
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
@@ -138,7 +139,9 @@ def test_client_is_rebuilt_when_the_secret_moves_to_another_universe(universe: I
         def credentials(self, text: str) -> Credentials:
             return builder.credentials(text)
 
-    with closing(GcsClient(SecretCredentials(Rotated(), Deadline(60), ONCE, lambda: now))) as gcs:
+    with closing(
+        GcsClient(SecretCredentials(Rotated(), Deadline(60), ONCE, lambda: now), Circuit())
+    ) as gcs:
         before = gcs.bucket("b").client
         assert before.api_endpoint == "https://storage.googleapis.com"
         assert gcs.bucket("b").client is before

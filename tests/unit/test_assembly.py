@@ -1,5 +1,6 @@
 """Objects that are copied in parts."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -389,6 +390,16 @@ def test_first_error_stops_the_other_tasks() -> None:
     with pytest.raises(DestinationUnavailableError):
         Threads(1)([task(number) for number in range(100)])
     assert len(ran) < 100
+
+
+def test_tasks_run_at_the_same_time() -> None:
+    """The barrier breaks unless both wait for each other."""
+    barrier = threading.Barrier(2, timeout=10)
+
+    def run(_: Stop) -> int:
+        return barrier.wait()
+
+    assert sorted(Threads(2)([run, run])) == [0, 1]
 
 
 def test_results_are_in_the_order_of_the_tasks() -> None:

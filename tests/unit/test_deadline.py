@@ -37,6 +37,6 @@ def test_after_the_deadline_nothing_is_begun(passed: float) -> None:
         with pytest.raises(OutOfTimeError) as caught:
             begin()
         assert caught.value.message == (
-            "The invocation's time ran out. Try again; if it happens again, give the function a"
-            " longer timeout or more memory."
+            "The invocation's time ran out. Try again. If it happens again, lower"
+            " LargeObjectThreshold (LARGE_FROM) below the object's size, or raise MemorySize."
         )

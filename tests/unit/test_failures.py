@@ -151,9 +151,10 @@ def test_permanent_failure_of_a_batch_is_kept_with_its_reason_and_acknowledged(
 
 
 def test_each_message_of_a_batch_is_settled_by_itself(queues: FakeQueues) -> None:
-    keys = ("frozen", "good", "down", "good2")
+    keys = ("good", "damaged", "frozen", "good2", "down")
     response = deliver(queues, {"Records": [message(key, notification(key)) for key in keys]})
     assert failed(response) == ["down"]
+    assert [body["retriedEvent"] for body, _ in queues.resent] == [notification("damaged")]
     assert [letter["failedEvent"] for letter in queues.letters] == [notification("frozen")]
     assert queues.delays.keys() == {"handle of down"}
 

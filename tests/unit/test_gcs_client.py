@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from google.auth.credentials import Credentials
 
+from replicate.breaker import Circuit
 from replicate.errors import SettingsError
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
@@ -44,7 +45,8 @@ def vault() -> Vault:
 
 @pytest.fixture
 def client(vault: Vault) -> Iterator[GcsClient]:
-    made = GcsClient(SecretCredentials(vault, Deadline(60), DEFAULT_POLICY, lambda: vault.now))
+    credentials = SecretCredentials(vault, Deadline(60), DEFAULT_POLICY, lambda: vault.now)
+    made = GcsClient(credentials, Circuit())
     yield made
     made.close()
 
@@ -70,5 +72,7 @@ def test_a_secret_of_another_universe_has_a_client_of_its_own(
 
 
 def test_a_bucket_s_name_that_is_none_names_the_setting(client: GcsClient) -> None:
-    with pytest.raises(SettingsError, match=r"^GCS_BUCKET_NAME is not a valid bucket name: Bucket"):
+    with pytest.raises(
+        SettingsError, match=r"^GcsBucketName \(GCS_BUCKET_NAME\) is not valid: Bucket"
+    ):
         client.bucket("-no-name-")

@@ -35,10 +35,8 @@ FORBIDDEN = (
 )
 SLOW_DOWN = "GCS throttles requests. Try again later"
 UNAVAILABLE = "GCS is unavailable. Try again"
-NOT_ACCEPTED = (
-    "GCS does not accept the credentials. Check the secret named by GCP_CREDENTIALS_SECRET"
-)
-NO_BUCKET = "the bucket does not exist. Check GCS_BUCKET_NAME"
+NOT_ACCEPTED = "GCS refuses the credentials. Check GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET)"
+NO_BUCKET = "the bucket does not exist. Check GcsBucketName (GCS_BUCKET_NAME)"
 CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
 
 
@@ -136,8 +134,8 @@ def test_an_error_of_google_auth_is_that_of_the_secret(error: Exception) -> None
     with pytest.raises(errors.CredentialsError) as caught, translate_errors(URI):
         raise error
     assert caught.value.message == (
-        "Google's libraries cannot use the credentials in the secret. Check the secret named by"
-        " GCP_CREDENTIALS_SECRET."
+        "Google's libraries cannot use the credentials in the secret. Check"
+        " GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET)."
     )
     assert caught.value.__suppress_context__
 

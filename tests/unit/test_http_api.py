@@ -98,48 +98,47 @@ def test_key_of_a_request_is_not_decoded(version: str) -> None:
     assert set(stores.gcs.objects) == {"a+b%20c ü"}
 
 
+EMPTY = 'The body is empty. Send {"s3_bucket": "…", "s3_key": "…"}.'
+UNNAMED = "The field {} is missing, empty or not a string."
+NO_BUCKET = "The field s3_bucket is not a valid name of an S3 bucket."
+
+
 @pytest.mark.parametrize(
-    ("body", "message_part"),
+    ("body", "message"),
     [
-        (None, "empty"),
-        ("", "empty"),
-        ("{", "not JSON"),
-        ("[" * 9000, "not JSON"),
-        ("x" * 20_000, "too long"),
-        ([], "not a JSON object"),
-        ("null", "not a JSON object"),
-        ({}, "s3_bucket"),
-        ({"s3_bucket": "source"}, "s3_key"),
-        (VALID_BODY | {"s3_bucket": ""}, "s3_bucket"),
-        (VALID_BODY | {"s3_bucket": 7}, "s3_bucket"),
-        (VALID_BODY | {"s3_key": ""}, "s3_key"),
-        (VALID_BODY | {"s3_key": ["key"]}, "s3_key"),
-        (VALID_BODY | {"s3_bucket": "No_Bucket"}, "s3_bucket"),
-        (VALID_BODY | {"s3_bucket": "192.168.0.1"}, "s3_bucket"),
-        (VALID_BODY | {"s3_bucket": "a..b"}, "s3_bucket"),
-        (VALID_BODY | {"s3_bucket": "ab"}, "s3_bucket"),
-        (VALID_BODY | {"s3_bucket": "source\n"}, "s3_bucket"),
+        (None, EMPTY),
+        ("", EMPTY),
+        ("{", "The body is not JSON: "),
+        ("[" * 9000, "The body is not JSON: "),
+        ("x" * 20_000, EMPTY.replace("empty", "too long")),
+        ([], "The body is not a JSON object."),
+        ("null", "The body is not a JSON object."),
+        ({}, UNNAMED.format("s3_bucket")),
+        ({"s3_bucket": "source"}, UNNAMED.format("s3_key")),
+        (VALID_BODY | {"s3_bucket": ""}, UNNAMED.format("s3_bucket")),
+        (VALID_BODY | {"s3_bucket": 7}, UNNAMED.format("s3_bucket")),
+        (VALID_BODY | {"s3_key": ""}, UNNAMED.format("s3_key")),
+        (VALID_BODY | {"s3_key": ["key"]}, UNNAMED.format("s3_key")),
+        ('{"s3_bucket": "source", "s3_key": "\\ud800"}', "The field s3_key is not valid Unicode."),
+        (VALID_BODY | {"s3_bucket": "No_Bucket"}, NO_BUCKET),
+        (VALID_BODY | {"s3_bucket": "192.168.0.1"}, NO_BUCKET),
+        (VALID_BODY | {"s3_bucket": "a..b"}, NO_BUCKET),
+        (VALID_BODY | {"s3_bucket": "ab"}, NO_BUCKET),
+        (VALID_BODY | {"s3_bucket": "source\n"}, NO_BUCKET),
         (VALID_BODY | {"s3_key": "k" * 1025}, "1025 bytes"),
         (VALID_BODY | {"s3_key": "a\nb"}, "line break"),
         (VALID_BODY | {"s3_key": ".."}, "'.' or '..'"),
     ],
     # pytest doubles a backslash each time it collects the tests
-    ids=lambda value: str(value)[:40].replace("\\n", "<LF>"),
+    ids=lambda value: str(value)[:40].replace("\n", "<LF>").replace("\\", "<BS>"),
 )
 def test_400_names_the_invalid_part_of_the_request(
-    version: str, body: object, message_part: str
+    version: str, body: object, message: str
 ) -> None:
     response = post(memory_stores(), api_request(version, body))
     assert response.status == 400
-    assert message_part in response.body["error"]["message"]
+    assert message in response.body["error"]["message"]
     assert response.body["error"]["retryable"] is False
-
-
-def test_400_for_a_key_that_is_not_valid_unicode(version: str) -> None:
-    response = post(
-        memory_stores(), api_request(version, '{"s3_bucket": "source", "s3_key": "\\ud800"}')
-    )
-    assert response.status == 400
 
 
 def test_base64_body_is_decoded(version: str) -> None:
@@ -147,11 +146,14 @@ def test_base64_body_is_decoded(version: str) -> None:
     assert post(memory_stores(), event | {"isBase64Encoded": True}).status == 201
 
 
-@pytest.mark.parametrize("body", ["%%%", base64.b64encode(b"\xff\xfe").decode()])
-def test_400_for_a_body_that_cannot_be_decoded(version: str, body: str) -> None:
-    assert (
-        post(memory_stores(), api_request(version, body) | {"isBase64Encoded": True}).status == 400
-    )
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [("%%%", EMPTY), (base64.b64encode(b"\xff\xfe").decode(), "The body is not text in UTF-8.")],
+)
+def test_400_for_a_body_that_cannot_be_decoded(version: str, body: str, message: str) -> None:
+    response = post(memory_stores(), api_request(version, body) | {"isBase64Encoded": True})
+    assert response.status == 400
+    assert response.body["error"]["message"] == message
 
 
 def test_403_for_a_bucket_that_is_not_in_source_buckets(version: str) -> None:

@@ -86,6 +86,19 @@ def test_bisection_finds_keys_that_divide_the_bucket(keys: list[str]) -> None:
         assert max(sizes) < 0.6 * len(keys), "no shard has most of the keys"
 
 
+@pytest.mark.parametrize("probes", [1, 5, 20])
+def test_bisection_asks_no_more_than_it_may(probes: int) -> None:
+    """Two keys are soon found, and no number of probes finds more."""
+    asked: list[str] = []
+
+    def first_after(text: str) -> str | None:
+        asked.append(text)
+        return next((key for key in ("a" * 40, "b" * 40) if key > text), None)
+
+    assert bisect(first_after, probes=probes) in ([], ["b" * 40])
+    assert probes <= len(asked) <= probes + 1 + 7, "a probe may find a common beginning first"
+
+
 def test_empty_bucket_has_no_boundaries() -> None:
     assert bisect(lambda _: None) == []
     assert shards([]) == [Shard("", None)]

@@ -163,6 +163,19 @@ class TestReport:
         sides.run()
         assert [line[2] for line in sides.lines("differences.csv")] == ["missing"]
 
+    def test_folders_beyond_the_most_are_counted_together(
+        self, sides: Sides, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tally, "MAX_PREFIXES", 2)
+        sides.put("d/missing", "b/missing", "e")
+        sides.run()
+        found = sides.json("summary.json")["by_prefix"]
+        assert {row["prefix"]: (row["compared"], row["missing"]) for row in found} == {
+            "a/": (2, 1),
+            "b/": (2, 1),
+            tally.OTHERS: (4, 2),
+        }
+
     def test_equal_sides_end_equal(self, sides: Sides) -> None:
         result = sides.run(prefix="a/equal")
 
@@ -332,6 +345,8 @@ class TestShards:
         assert sorted(many.nominated()) == [f"{number:03}" for number in range(1, 100, 2)]
         assert machine.journal.steps.count("compare") > 2
         assert machine.journal.steps.count("nominate") > 2
+        samples = many.json("summary.json")["samples"]
+        assert [sample["key"] for sample in samples] == many.nominated()[:25]
 
     def test_run_survives_a_kill_at_any_call_of_a_port(
         self, many: Sides, monkeypatch: pytest.MonkeyPatch
@@ -454,6 +469,34 @@ class TestBadInput:
         sides.source.error = SourceUnavailableError("S3 is down")
         with pytest.raises(TransientError, match="source_unavailable"):
             sides.run()
+
+    def test_bucket_is_named_where_several_are_replicated(self, sides: Sides) -> None:
+        sides.options["buckets"] = frozenset({"source", "other"})
+        with pytest.raises(PermanentError, match=r"several buckets, or none\. Name one of them"):
+            sides.run()
+        assert sides.run(bucket="source")["counts"]["compared"] == 5
+
+    def test_run_that_has_not_ended_is_neither_reported_nor_repaired(self, sides: Sides) -> None:
+        machine = sides.machine
+        event = {"input": {}, "execution": "execution-1", "started_at": "2026-06-01T00:00:00Z"}
+        step(lambda: sides.reconcile, machine.journal, {"reconcile": "plan", **event})
+
+        with pytest.raises(PermanentError, match=f"The run {RUN} has no total. Start a new run"):
+            step(lambda: sides.reconcile, machine.journal, {"reconcile": "report", "run": RUN})
+        with pytest.raises(PermanentError) as error:
+            machine.run("execution-2", mode="repair", from_run=RUN)
+        assert (
+            f"The run {RUN} has not compared all keys: shard 0 is not done. Wait for its end,"
+            " redrive its execution, or start a new run."
+        ) in str(error.value)
+
+    def test_repair_without_the_files_of_the_report_says_which_is_gone(self, sides: Sides) -> None:
+        sides.run()
+        name = f"runs/{RUN}/differences/0000-000.csv"
+        del sides.reports.files[name]
+        with pytest.raises(PermanentError) as error:
+            sides.run("execution-2", mode="repair", from_run=RUN, confirmed=True)
+        assert f"s3://reports/{name} is gone. Start a new run." in str(error.value)
 
     def test_function_without_a_reports_bucket_says_so(self) -> None:
         def build() -> Reconcile:

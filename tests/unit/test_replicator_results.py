@@ -107,14 +107,14 @@ def _lower_language(attributes: Attributes) -> Attributes:
 class RefusingS3(FakeS3):
     """Describes objects, but refuses to open them."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, *message: str) -> None:
         super().__init__()
         self.message = message
 
     def pin(self, ref: SourceRef, version: SourceObject | None = None) -> Pinned | None:
         if version is None:
             return super().pin(ref)
-        raise SourceChangedError(self.message)
+        raise SourceChangedError(*self.message)
 
 
 class RefusingGcs(FakeGcs):
@@ -288,10 +288,11 @@ def test_value_normalized_by_gcs_is_not_patched_by_the_same_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "sentence"), [("Not yours.", "Not yours."), ("", "it does not say why.")]
+    ("message", "sentence"),
+    [(["Not yours."], "Not yours."), ([""], "it does not say why."), ([], "it does not say why.")],
 )
-def test_error_quotes_the_refusal_of_s3(message: str, sentence: str) -> None:
-    s3 = RefusingS3(message)
+def test_error_quotes_the_refusal_of_s3(message: list[str], sentence: str) -> None:
+    s3 = RefusingS3(*message)
     s3.put(REF, b"bytes")
     with pytest.raises(SourceForbiddenError) as caught:
         replicate(s3, FakeGcs())

@@ -24,6 +24,10 @@ DENIED = (
     "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on the object,"
     " s3:ListBucket on the bucket, and kms:Decrypt on the object's KMS key, if it has one"
 )
+SSE_C = (
+    "S3 does not accept the request. If the object is encrypted with a key of its uploader (SSE-C),"
+    " it cannot be replicated: use SSE-S3 or SSE-KMS"
+)
 ARCHIVED = (
     "the object is archived. Restore it (aws s3api restore-object), then try again. If the bucket"
     " sends its events to the function, the completed restore replicates the object"
@@ -71,7 +75,8 @@ def a_refusal(
             "the function's AWS credentials expired. Try again",
         ),
         (403, "AccessDenied", errors.SourceForbiddenError, DENIED),
-        (400, None, errors.SourceForbiddenError, DENIED),
+        (400, None, errors.SourceForbiddenError, SSE_C),
+        (400, "InvalidRequest", errors.SourceForbiddenError, SSE_C),
         (403, "InvalidObjectState", errors.SourceArchivedError, ARCHIVED),
         (
             403,

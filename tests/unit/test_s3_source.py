@@ -1,5 +1,6 @@
 """`S3Source` with responses that S3 does not send: they end early, or come from a proxy."""
 
+from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from botocore.compat import HTTPHeaders
 from botocore.response import StreamingBody
 
 from replicate.aws_clients import AwsClients
-from replicate.errors import SourceUnavailableError
+from replicate.errors import ReplicationError, SourceForbiddenError, SourceUnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
 from replicate.retry import DEFAULT_POLICY
@@ -40,8 +41,8 @@ def test_stream_that_ends_early_is_an_outage_of_the_source() -> None:
 NOT_FOUND = "<Error><Code>NoSuchKey</Code><Message>none</Message></Error>"
 
 
-def source_that_answers_404(monkeypatch: pytest.MonkeyPatch, body: str) -> S3Source:
-    """Answer every request with a 404. The response to a HEAD has no body."""
+def source_that_answers(monkeypatch: pytest.MonkeyPatch, body: str, status: int = 404) -> S3Source:
+    """Answer every request with an error. The response to a HEAD has no body."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
     clients, deadline = AwsClients("eu-west-1", DEFAULT_POLICY), Deadline(60)
@@ -49,19 +50,35 @@ def source_that_answers_404(monkeypatch: pytest.MonkeyPatch, body: str) -> S3Sou
     def send(request: SimpleNamespace, **_: object) -> AWSResponse:
         data = b"" if request.method == "HEAD" else body.encode()
         raw = SimpleNamespace(stream=lambda **_: iter([data]))
-        return AWSResponse(request.url, 404, HTTPHeaders(), raw)
+        return AWSResponse(request.url, status, HTTPHeaders(), raw)
 
     events: Any = clients.client("s3", deadline).meta.events
     events.register("before-send.s3", send)
-    return S3Source(clients, deadline, DEFAULT_POLICY)
+    return S3Source(clients, deadline, replace(DEFAULT_POLICY, attempts=2, first_delay_s=0.0))
 
 
 def test_object_is_absent_if_s3_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert source_that_answers_404(monkeypatch, NOT_FOUND).head(REF) is None
+    assert source_that_answers(monkeypatch, NOT_FOUND).head(REF) is None
 
 
 @pytest.mark.parametrize("body", ["", "<html>Not found</html>", "<Error></Error>"])
 def test_404_that_is_not_of_s3_is_an_outage(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    source = source_that_answers_404(monkeypatch, body)
+    source = source_that_answers(monkeypatch, body)
     with pytest.raises(SourceUnavailableError, match="does not come from S3"):
         source.head(REF)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (403, SourceForbiddenError, "access denied. Allow the function's role s3:GetObject"),
+        (503, SourceUnavailableError, "S3 is unavailable. Try again"),
+    ],
+)
+def test_object_that_cannot_be_described_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, status: int, error: type[ReplicationError], message: str
+) -> None:
+    body = "<Error><Code>Refused</Code></Error>"
+    with pytest.raises(error) as caught:
+        source_that_answers(monkeypatch, body, status).head(REF)
+    assert caught.value.message.startswith(f"Reading s3://source/key failed: {message}")

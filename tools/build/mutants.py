@@ -50,7 +50,7 @@ MODULES = {
         *("sqs/queues", "stepfunctions/*"),
     ),
     "core": ("protocol/*", "entry/[!h]*"),
-    "s3": ("s3/*", "reconcile/paging", "sqs/nominations"),
+    "s3": ("s3/*", "reconcile/paging", "sqs/*"),
     "gcs": ("gcs/*", "gzip_member", "*wiring"),
     "function": ("*",),
 }
@@ -85,7 +85,7 @@ TESTS = {
         *REAL_ADAPTERS,
     ),
     "gcs": (
-        *_tests("unit", "gcs_errors", "gcs_trusted_hosts", "wiring"),
+        *_tests("unit", "gcs_errors", "gcs_requests", "gcs_trusted_hosts", "wiring"),
         "tests/unit/test_lambda_handler.py::test_a_stack_without_the_reconcile_says_what_is_missing",
         *_tests("ports", "destination", "destination_compose", "destination_compressed"),
         *_tests("ports", "listings", "staging_obstacle"),
@@ -94,7 +94,8 @@ TESTS = {
         "tests/integration/test_doctor.py::test_all_missing_permissions_are_named_at_once",
     ),
     "clients": (
-        *_tests("unit", "gcs_secret", "certificates", "gcs_client", "lambda_handler"),
+        *_tests("unit", "aws_calls", "certificates", "gcs_client", "gcs_credentials"),
+        *_tests("unit", "gcs_requests", "gcs_secret", "lambda_handler"),
         *_tests("ports", "staging_obstacle"),
         *("tests/integration", "--ignore=tests/integration/test_report_in_browser.py"),
     ),
@@ -140,7 +141,7 @@ def sample(folder: Path, group: str, size: int) -> list[str]:
     with contextlib.chdir(folder):  # mutmut looks for its configuration there
         for module in map(Path, modules(group)):
             mutated = mutate_file_contents(str(module), module.read_text(), None, set())
-            dotted = ".".join(module.with_suffix("").parts[1:])
+            dotted = ".".join(module.with_suffix("").parts[1:]).removesuffix(".__init__")
             names = [f"{dotted}.{name}" for name in mutated.mutant_names]
             random.Random(dotted).shuffle(names)  # noqa: S311 - not for secrets
             chosen += names[:size]

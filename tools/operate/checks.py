@@ -238,8 +238,12 @@ class Checks:
         if not confirmed:
             raise OperatorError(
                 "Nobody hears the alarms: "
-                + ("confirm the mail from AWS." if found else "set AlarmEmail, or subscribe to")
-                + ("" if found else f" {topic}")
+                + (
+                    "open the mail from AWS and confirm the subscription."
+                    if found
+                    else "set AlarmEmail and run make deploy, or run aws sns subscribe --protocol"
+                    f" email --notification-endpoint ADDRESS --topic-arn {topic}"
+                )
             )
         return f"{len(confirmed)} confirmed"
 

@@ -69,7 +69,7 @@ def _run(workflow: Workflow, console: Console, asked: Json) -> Json:
     try:
         _watch(run, console)
     except KeyboardInterrupt:
-        console.print(f"The execution goes on without you: {run.execution}", soft_wrap=True)
+        console.print(f"The execution continues in AWS: {run.execution}", soft_wrap=True)
         raise
     summary = run.summary()
     console.print(_table(summary))

@@ -115,7 +115,7 @@ class Run:
             return None
         if found["status"] != "SUCCEEDED":
             reason = _sentence(found.get("cause", "")) or found.get("error") or found["status"]
-            raise OperatorError(f"The comparison did not end: {reason}")
+            raise OperatorError(f"The reconcile did not end: {reason}")
         output: Json = json.loads(found["output"])
         self.id = output["run"]
         return output

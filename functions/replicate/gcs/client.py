@@ -18,9 +18,9 @@ class GcsClient:
     Safe across threads.
     """
 
-    def __init__(self, credentials: SecretCredentials, circuit: Circuit | None = None) -> None:
+    def __init__(self, credentials: SecretCredentials, circuit: Circuit) -> None:
         self.credentials = credentials
-        self.circuit = circuit or Circuit()
+        self.circuit = circuit
         """Opens while GCS, or Google's token service, does not answer."""
         self.uploads = requests.Session()
         """Sends the bytes of resumable uploads, without a token: the session URI is authorization
@@ -69,5 +69,5 @@ def _bucket(client: storage.Client, name: str) -> storage.Bucket:
     try:
         bucket: storage.Bucket = client.bucket(name)
     except ValueError as error:
-        raise SettingsError(f"GCS_BUCKET_NAME is not a valid bucket name: {error}") from None
+        raise SettingsError(f"GcsBucketName (GCS_BUCKET_NAME) is not valid: {error}") from None
     return bucket

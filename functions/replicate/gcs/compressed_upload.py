@@ -42,7 +42,8 @@ class CompressedUpload(ResumableUpload):
         except DestinationRejectedError as error:
             raise IntegrityError(
                 f"GCS does not accept compressed bytes of {self._uri}: {error.message} Nothing was"
-                " written. Try again. If the error stays, set COMPRESS_EGRESS to false."
+                " written. Try again. If the error stays, set CompressEgress"
+                " (COMPRESS_EGRESS) to false."
             ) from None
         if isinstance(state, int) and state <= offset:
             raise DestinationUnavailableError(f"GCS stored no bytes of {self._uri}. Try again.")

@@ -149,7 +149,7 @@ class SecretCredentials(Credentials):
             inner.refresh(self._transport)
             token, expiry = inner.token, inner.expiry
         except exceptions.GoogleAuthError as error:
-            if getattr(error, "retryable", False):
+            if error.retryable:
                 raise DestinationUnavailableError(
                     "Google's token service failed. Try again."
                 ) from None
@@ -235,8 +235,9 @@ class _TokenTransport(transport.Request):
         except exceptions.TransportError as error:
             if isinstance(error.__context__, ValueError):  # `requests` raises it for a bad URL
                 raise CredentialsError(
-                    "The secret named by GCP_CREDENTIALS_SECRET cannot be used: it has an invalid"
-                    " URL. Store the file that Google Cloud created, without changes."
+                    "The secret named by GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET) cannot be"
+                    " used: it has an invalid URL. Store the file that Google Cloud created,"
+                    " without changes."
                 ) from None
             raise DestinationUnavailableError(
                 "Google's token service could not be reached"

@@ -106,7 +106,8 @@ class GcsDestination:
             raise IntegrityError(
                 f"GCS made other bytes of the compressed ones of {self._root}{name}: CRC32C"
                 f" and size {(written.crc32c, written.size)} instead of {expected}. The object was"
-                " deleted. Try again. If the error stays, set COMPRESS_EGRESS to false."
+                " deleted. Try again. If the error stays, set CompressEgress"
+                " (COMPRESS_EGRESS) to false."
             )
         return written, upload.bytes_sent
 

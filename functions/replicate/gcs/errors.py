@@ -48,8 +48,8 @@ def translate_errors(uri: str) -> Iterator[None]:
         raise unreachable(error) from None  # its text may hold a session URI
     except GoogleAuthError:
         raise CredentialsError(
-            "Google's libraries cannot use the credentials in the secret. Check the secret named"
-            " by GCP_CREDENTIALS_SECRET."
+            "Google's libraries cannot use the credentials in the secret. Check"
+            " GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET)."
         ) from None
 
 
@@ -92,7 +92,7 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
     allowed_s = circuit.admit()
     if allowed_s is None:
         raise DestinationUnavailableError(
-            "Google did not answer the last requests, so it is not asked for some seconds. Try"
+            "Google did not respond to the last requests, so it is not asked for some seconds. Try"
             " again.",
             ends_run=True,
         )
@@ -169,12 +169,12 @@ _SLOW_DOWN = "GCS throttles requests. Try again later"
 _BY_STATUS: Mapping[int, tuple[type[ReplicationError], str]] = {
     HTTPStatus.UNAUTHORIZED: (
         CredentialsError,
-        "GCS does not accept the credentials. Check the secret named by GCP_CREDENTIALS_SECRET",
+        "GCS refuses the credentials. Check GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET)",
     ),
     HTTPStatus.FORBIDDEN: (DestinationForbiddenError, _FORBIDDEN),
     HTTPStatus.NOT_FOUND: (
         DestinationBucketNotFoundError,
-        "the bucket does not exist. Check GCS_BUCKET_NAME",
+        "the bucket does not exist. Check GcsBucketName (GCS_BUCKET_NAME)",
     ),
     HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, _SLOW_DOWN),
 }

@@ -115,9 +115,10 @@ class Secret:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttling" in code:
             return self._unavailable(code)
         return CredentialsError(
-            f"Secrets Manager refused to read the secret {self._name} ({code}). Check the name in"
-            " GCP_CREDENTIALS_SECRET. Allow the function's role secretsmanager:GetSecretValue on"
-            " the secret, and kms:Decrypt on its KMS key, if it has one."
+            f"Secrets Manager refused to read the secret {self._name} ({code}). Check"
+            " GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET). Allow the function's role"
+            " secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its KMS key,"
+            " if it has one."
         )
 
     def _unavailable(self, why: str, *, timed_out: bool = False) -> UnavailableError:
@@ -167,8 +168,9 @@ def _parse(secret: str) -> Mapping[str, Any]:
 
 def _malformed(why: str) -> CredentialsError:
     return CredentialsError(
-        f"The secret named by GCP_CREDENTIALS_SECRET cannot be used: {why}. Store the service"
-        " account key or the federation configuration that Google Cloud created, without changes."
+        "The secret named by GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET) cannot be used:"
+        f" {why}. Store the service account key or the federation configuration that Google Cloud"
+        " created, without changes."
     )
 
 

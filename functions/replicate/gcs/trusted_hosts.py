@@ -39,13 +39,14 @@ class TrustedHosts:
         """Return why the fields of a secret are not trusted, or None. It quotes no field."""
         universe = info.get("universe_domain")
         if universe is not None and universe not in self.domains:
-            return "its universe_domain is not listed in GOOGLE_API_DOMAINS"
+            return "its universe_domain is not listed in GoogleApiDomains (GOOGLE_API_DOMAINS)"
         for field in _URL_FIELDS:
             url = info.get(field)
             if url is not None and not self._trusts(str(url)):
                 return (
                     f"its field {field} is not an https address of a token service in the domains"
-                    f" that GOOGLE_API_DOMAINS lists ({', '.join(sorted(self.domains))})"
+                    f" that GoogleApiDomains (GOOGLE_API_DOMAINS) lists:"
+                    f" {', '.join(sorted(self.domains))}"
                 )
         return None
 

@@ -37,7 +37,7 @@ class Deadline:
         remaining = self.remaining()
         if remaining <= 0:
             raise OutOfTimeError(
-                "The invocation's time ran out. Try again; if it happens again, give the function a"
-                " longer timeout or more memory."
+                "The invocation's time ran out. Try again. If it happens again, lower"
+                " LargeObjectThreshold (LARGE_FROM) below the object's size, or raise MemorySize."
             )
         return remaining

@@ -57,7 +57,7 @@ class Naming:
         if self.is_staged(ref.key):
             raise InvalidNameError(
                 f"{ref.uri} is not replicated: names that begin with {self.staging} are for parts"
-                " of large objects. Rename the object in S3, or set another STAGING_PREFIX."
+                " of large objects. Rename the object in S3."
             )
         if problem := _name_problem(name):
             raise InvalidNameError(

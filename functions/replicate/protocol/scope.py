@@ -18,15 +18,15 @@ class Scope:
         """Raise SourceNotAllowedError unless the object is in the scope."""
         if ref.bucket not in self.buckets:
             raise SourceNotAllowedError(
-                f"{ref.uri} is not replicated: the bucket is not listed in SOURCE_BUCKETS."
+                f"{ref.uri} is not replicated: its bucket is not SourceBucketName (SOURCE_BUCKETS)."
             )
         if not ref.key.startswith(self.prefix):
             raise SourceNotAllowedError(
-                f"{ref.uri} is not replicated: the key does not begin with {self.prefix!r}"
-                " (SOURCE_PREFIX)."
+                f"{ref.uri} is not replicated: the key does not begin with {self.prefix!r}:"
+                " SourcePrefix (SOURCE_PREFIX)."
             )
         if not ref.key.endswith(self.suffix):
             raise SourceNotAllowedError(
-                f"{ref.uri} is not replicated: the key does not end with {self.suffix!r}"
-                " (SOURCE_SUFFIX)."
+                f"{ref.uri} is not replicated: the key does not end with {self.suffix!r}:"
+                " SourceSuffix (SOURCE_SUFFIX)."
             )

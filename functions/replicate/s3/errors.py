@@ -127,6 +127,11 @@ def _classify(status: int, code: str) -> tuple[type[ReplicationError], str]:
         return _BY_CODE["SlowDown"]
     if is_transient(status):
         return SourceUnavailableError, "S3 is unavailable. Try again"
+    if status == HTTPStatus.BAD_REQUEST:
+        return SourceForbiddenError, (
+            "S3 does not accept the request. If the object is encrypted with a key of its uploader"
+            " (SSE-C), it cannot be replicated: use SSE-S3 or SSE-KMS"
+        )
     return SourceForbiddenError, (
         "access denied. Allow the function's role s3:GetObject and s3:GetObjectVersion on the"
         " object, s3:ListBucket on the bucket, and kms:Decrypt on the object's KMS key, if it has"

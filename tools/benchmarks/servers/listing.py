@@ -6,9 +6,10 @@ leave the CPU to the clients.
 """
 
 import base64
+import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -23,6 +24,7 @@ DAMAGED = 100
 
 _ROW = {"missing": 13, "different": 42}
 _PREFIX = re.compile(r"list-(\d+)-(\d+)/")
+_ITEMS = re.compile(r"\bitems\(([^()]*)\)")
 _TIME = "2026-11-01T12:00:00"
 
 # What differs between pages: the folder and the page in a key; the page in an ETag and in an MD5.
@@ -115,7 +117,7 @@ def list_s3(listed: Listed, request: Request) -> Response:
 
 
 def list_gcs(listed: Listed, request: Request) -> Response:
-    """Respond to objects.list. All fields of a row are sent unless the request selects some."""
+    """Respond to objects.list. All fields of an item are sent unless the request selects some."""
     query = request.query
     numbers = listed.within(query.get("prefix", ""))
     start = max(numbers.start, bisect_left(listed, query.get("startOffset", "")))
@@ -129,7 +131,7 @@ def list_gcs(listed: Listed, request: Request) -> Response:
     if query.get("delimiter") and query["prefix"] == listed.prefix:
         folders, after = listed.folders(), end
     else:
-        made = _gcs_rows("fields" in query, _damage(start // PAGE))
+        made = _gcs_rows(query.get("fields", ""), _damage(start // PAGE))
         rows, after = listed.page(made, start, min(start + size, end))
     parts = [b'"kind":"storage#objects"']
     if after < end:
@@ -167,36 +169,50 @@ def _s3_rows() -> list[bytes]:
 
 
 @cache
-def _gcs_rows(is_selected: bool, damage: str) -> list[bytes]:  # noqa: FBT001 - a key of the cache
-    rows = [_gcs_row(low, is_selected=is_selected, size=_size(low)) for low in range(PAGE)]
+def _gcs_rows(fields: str, damage: str) -> list[bytes]:
+    selected = _ITEMS.search(fields)
+    names = selected[1].split(",") if selected else None
+    rows = [_gcs_row(low, names, _size(low)) for low in range(PAGE)]
     if damage == "missing":
         rows[_ROW[damage]] = b""
     if damage == "different":
-        rows[_ROW[damage]] = _gcs_row(_ROW[damage], is_selected=is_selected, size=1)
+        rows[_ROW[damage]] = _gcs_row(_ROW[damage], names, size=1)
     return rows
 
 
-def _gcs_row(low: int, *, is_selected: bool, size: int) -> bytes:
+def _gcs_row(low: int, names: Collection[str] | None, size: int) -> bytes:
     key = f"{_KEY}{low:03d}"
     digest = _low_digest(low)
-    row = (
-        f'"name":"{key}","size":"{size}","crc32c":"AAAAAA==",'
-        f'"md5Hash":"{_B64.decode()}{base64.b64encode(digest).decode()}",'
-        '"generation":"1790000000000001","metageneration":"1",'
-        f'"updated":"{_TIME}.000Z","metadata":{{"s3-source-bucket":"source",'
-        f'"s3-source-key":"{key}","s3-source-etag":"{_HEX.decode()}{digest.hex()}",'
-        f'"s3-source-last-modified":"{_TIME}Z","s3-source-size":"{_size(low)}"}}'
-    )
-    if not is_selected:
-        link = f"https://www.googleapis.com/storage/v1/b/destination/o/{key}"
-        row += (
-            f',"kind":"storage#object","id":"destination/{key}/1790000000000001",'
-            f'"selfLink":"{link}","mediaLink":"{link}?generation=1790000000000001&alt=media",'
-            '"bucket":"destination","contentType":"application/octet-stream",'
-            f'"storageClass":"STANDARD","etag":"CIGAgICAgP8CEAE=","timeCreated":"{_TIME}.000Z",'
-            f'"timeStorageClassUpdated":"{_TIME}.000Z","customTime":"{_TIME}Z"'
-        )
-    return b"{" + row.encode() + b"}"
+    link = f"https://www.googleapis.com/storage/v1/b/destination/o/{key}"
+    row = {
+        "kind": "storage#object",
+        "id": f"destination/{key}/1790000000000001",
+        "selfLink": link,
+        "mediaLink": f"{link}?generation=1790000000000001&alt=media",
+        "name": key,
+        "bucket": "destination",
+        "generation": "1790000000000001",
+        "metageneration": "1",
+        "contentType": "application/octet-stream",
+        "storageClass": "STANDARD",
+        "size": str(size),
+        "md5Hash": _B64.decode() + base64.b64encode(digest).decode(),
+        "crc32c": "AAAAAA==",
+        "etag": "CIGAgICAgP8CEAE=",
+        "timeCreated": f"{_TIME}.000Z",
+        "updated": f"{_TIME}.000Z",
+        "timeStorageClassUpdated": f"{_TIME}.000Z",
+        "customTime": f"{_TIME}Z",
+        "metadata": {
+            "s3-source-bucket": "source",
+            "s3-source-key": key,
+            "s3-source-etag": _HEX.decode() + digest.hex(),
+            "s3-source-last-modified": f"{_TIME}Z",
+            "s3-source-size": str(_size(low)),
+        },
+    }
+    chosen = {name: row[name] for name in row if names is None or name in names}
+    return json.dumps(chosen, separators=(",", ":")).encode()
 
 
 def _low_digest(low: int) -> bytes:

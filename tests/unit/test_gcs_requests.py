@@ -1,0 +1,293 @@
+"""What the adapters send to GCS: each request, how long it waits, and how often. No server."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import requests
+from fakes import PLAIN
+from google.auth.credentials import Credentials
+from google_crc32c import value as crc32c_value
+from network import Network, answer, broken
+from ports.test_destination import BytesBody
+
+from replicate.breaker import BreakerPolicy, Circuit
+from replicate.errors import DestinationRejectedError, DestinationUnavailableError
+from replicate.gcs import GcsDestination
+from replicate.gcs.client import GcsClient
+from replicate.gcs.credentials import SecretCredentials
+from replicate.gcs.listing import GcsListing
+from replicate.gcs.resumable_upload import QUANTUM
+from replicate.protocol.checksums import encode_crc32c
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.mapping import Naming
+from replicate.protocol.model import Precondition, Replica
+from replicate.retry import RetryPolicy
+
+QUICK_S, BYTES_S = 3.0, 7.0
+"""How long a request waits that is answered at once, and one of many bytes."""
+
+POLICY = RetryPolicy(attempts=2, first_delay_s=0, io_timeout_s=BYTES_S)
+NEW = Precondition(0)
+FOUND = Replica(
+    name="logs/a b", generation=5, metageneration=2, size=4, attributes=PLAIN, crc32c="AAAAAA=="
+)
+LARGE = bytes(range(256)) * 5 * 1024 + b"tail"
+"""Needs an upload session."""
+
+
+class Token(Credentials):
+    def refresh(self, request: object) -> None:
+        del request
+        self.token = "token"
+
+
+class Vault:
+    def read(self, deadline: Deadline) -> str:
+        del deadline
+        return ""
+
+    def credentials(self, text: str) -> Credentials:
+        del text
+        return Token()  # type: ignore[no-untyped-call]
+
+
+@dataclass
+class Gcs:
+    """The adapters over one client."""
+
+    destination: GcsDestination
+    listing: GcsListing
+
+
+@pytest.fixture
+def gcs(network: Network) -> Iterator[Gcs]:
+    del network
+    deadline = Deadline(600)
+    patience = BreakerPolicy(shortest_wait_s=QUICK_S, longest_wait_s=QUICK_S)
+    client = GcsClient(SecretCredentials(Vault(), deadline, POLICY), Circuit(patience))
+    destination = GcsDestination(client, Naming("replica"), deadline, POLICY)
+    yield Gcs(destination, GcsListing(client, Naming("replica", "logs/"), deadline, POLICY))
+    client.close()
+
+
+NAME = "/storage/v1/b/replica/o/logs%2Fa%20b"
+HELD = "ifGenerationMatch=5&ifMetagenerationMatch=2"
+FIELDS = "items%28name%2Csize%2Cmd5Hash%2Cgeneration%2Cupdated%2Cmetadata%29%2CnextPageToken"
+LISTED = "prefix=logs%2F2026%2F&startOffset=logs%2F2026%2F01"
+STAGING = "permissions=storage.objects.delete&permissions=storage.objects.update"
+
+CALLS: dict[str, tuple[Callable[[Gcs], object], str, float]] = {
+    "head": (
+        lambda gcs: gcs.destination.head("logs/a b"),
+        f"GET {NAME}?projection=noAcl",
+        QUICK_S,
+    ),
+    "write": (
+        lambda gcs: gcs.destination.write("logs/a b", PLAIN, BytesBody(b"data"), NEW),
+        "POST /upload/storage/v1/b/replica/o?uploadType=multipart&ifGenerationMatch=0",
+        QUICK_S,
+    ),
+    "upload": (
+        lambda gcs: gcs.destination.write("logs/a b", PLAIN, BytesBody(LARGE), NEW),
+        "POST /upload/storage/v1/b/replica/o?uploadType=resumable&ifGenerationMatch=0",
+        QUICK_S,
+    ),
+    "compose": (
+        lambda gcs: gcs.destination.compose("name", PLAIN, [FOUND], NEW),
+        "POST /storage/v1/b/replica/o/name/compose?ifGenerationMatch=0",
+        BYTES_S,
+    ),
+    "patch": (
+        lambda gcs: gcs.destination.patch("logs/a b", PLAIN, FOUND),
+        f"PATCH {NAME}?projection=full&{HELD}",
+        QUICK_S,
+    ),
+    "delete": (
+        lambda gcs: gcs.destination.delete("logs/a b", Precondition.unchanged(FOUND)),
+        f"DELETE {NAME}?{HELD}",
+        QUICK_S,
+    ),
+    "list_prefix": (
+        lambda gcs: gcs.destination.list_prefix("parts/"),
+        "GET /storage/v1/b/replica/o?projection=noAcl&prefix=parts%2F",
+        BYTES_S,
+    ),
+    "granted": (
+        lambda gcs: gcs.destination.granted(["a", "b"]),
+        "GET /storage/v1/b/replica/iam/testPermissions?permissions=a&permissions=b",
+        QUICK_S,
+    ),
+    "read": (
+        lambda gcs: gcs.destination.read("logs/a b"),
+        f"GET /download{NAME}?alt=media",
+        BYTES_S,
+    ),
+    "bucket_settings": (
+        lambda gcs: gcs.destination.bucket_settings(),
+        "GET /storage/v1/b/replica?projection=noAcl",
+        QUICK_S,
+    ),
+    "staging_obstacle": (
+        lambda gcs: gcs.destination.staging_obstacle(),
+        f"GET /storage/v1/b/replica/iam/testPermissions?{STAGING}",
+        QUICK_S,
+    ),
+    "listing": (
+        lambda gcs: next(gcs.listing.pages("2026/", "2026/01")),
+        f"GET /storage/v1/b/replica/o?projection=noAcl&{LISTED}&fields={FIELDS}",
+        BYTES_S,
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_request_has_its_time_and_only_the_adapter_repeats_it(
+    gcs: Gcs, network: Network, call: str
+) -> None:
+    request, line, timeout = CALLS[call]
+    with pytest.raises(DestinationUnavailableError, match="The connection to GCS broke"):
+        request(gcs)
+    assert [(sent.line, sent.timeout) for sent in network.sent] == [(line, timeout)] * 2
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_refusal_names_what_the_request_was_about(gcs: Gcs, network: Network, call: str) -> None:
+    network.answers = [answer(400)]
+    with pytest.raises(DestinationRejectedError) as caught:
+        CALLS[call][0](gcs)
+    about = ABOUT.get(call, "logs/a b")
+    assert f"The request to GCS for gs://replica/{about} failed" in caught.value.message
+
+
+OF_THE_BUCKET = ("granted", "bucket_settings", "staging_obstacle", "listing")
+ABOUT = {"compose": "name", "list_prefix": "parts/", **dict.fromkeys(OF_THE_BUCKET, "")}
+
+
+# Uploads
+
+
+SESSION = "/upload/storage/v1/b/replica/o?uploadType=resumable&upload_id=7"
+OPENED = {"Location": f"https://storage.googleapis.com{SESSION}"}
+TAIL = len(LARGE) // QUANTUM * QUANTUM
+HASH = f"crc32c={encode_crc32c(crc32c_value(LARGE))}"
+
+
+def stored(size: int) -> requests.Response:
+    return answer(308, {"Range": f"bytes=0-{size - 1}"} if size else {})
+
+
+def written(**fields: object) -> requests.Response:
+    """Return the description of the object that was uploaded."""
+    made = {
+        "generation": "5",
+        "metageneration": "1",
+        "size": str(len(LARGE)),
+        "crc32c": "crc",
+        "md5Hash": "md5",
+    }
+    return answer(200, {"X-GUploader-UploadID": "ID"}, **{**made, **fields})
+
+
+def puts(network: Network) -> list[tuple[str, int, str | None, float | None]]:
+    """Return the range, number of bytes, hash and timeout of each request to the session."""
+    sent = [each for each in network.sent if each.line == f"PUT {SESSION}"]
+    assert all(each.headers["content-length"] == str(len(each.body)) for each in sent)
+    return [
+        (
+            each.headers["content-range"].removeprefix("bytes "),
+            len(each.body),
+            each.headers.get("x-goog-hash"),
+            each.timeout,
+        )
+        for each in sent
+    ]
+
+
+def write(gcs: Gcs) -> Replica:
+    return gcs.destination.write("logs/a b", PLAIN, BytesBody(LARGE), NEW, "NEARLINE")
+
+
+BODY = (f"0-{TAIL - 1}/{len(LARGE)}", TAIL, None, BYTES_S)
+LAST = (f"{TAIL}-{len(LARGE) - 1}/{len(LARGE)}", len(LARGE) - TAIL, HASH, BYTES_S)
+QUERY = ("*/*", 0, None, QUICK_S)
+
+
+def test_object_is_uploaded_in_two_requests_and_described_as_gcs_has_it(
+    gcs: Gcs, network: Network
+) -> None:
+    network.answers = [answer(200, OPENED), stored(TAIL), written()]
+
+    replica = write(gcs)
+
+    assert replica == Replica(
+        name="logs/a b",
+        generation=5,
+        metageneration=1,
+        size=len(LARGE),
+        attributes=PLAIN,
+        crc32c="crc",
+        md5="md5",
+    )
+    assert replica.request_id == "ID"
+    opened = network.sent[0]
+    assert opened.headers["x-upload-content-length"] == str(len(LARGE))
+    assert json.loads(opened.body) == {
+        "name": "logs/a b",
+        "contentType": "text/plain",
+        "metadata": {},
+        "storageClass": "NEARLINE",
+    }
+    assert puts(network) == [BODY, LAST]
+    assert network.sent[1].body + network.sent[2].body == LARGE
+
+
+def test_upload_of_which_gcs_has_all_bytes_is_completed_with_none(
+    gcs: Gcs, network: Network
+) -> None:
+    network.answers = [answer(200, OPENED), stored(TAIL), broken(), stored(len(LARGE)), written()]
+
+    assert write(gcs).generation == 5
+    assert puts(network) == [BODY, LAST, QUERY, (f"*/{len(LARGE)}", 0, HASH, BYTES_S)]
+
+
+def test_upload_goes_on_where_gcs_stopped(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), broken(), stored(QUANTUM), stored(TAIL), written()]
+
+    assert write(gcs).generation == 5
+    rest = (f"{QUANTUM}-{TAIL - 1}/{len(LARGE)}", TAIL - QUANTUM, None, BYTES_S)
+    assert puts(network) == [BODY, QUERY, rest, LAST]
+    assert network.sent[3].body == LARGE[QUANTUM:TAIL]
+
+
+def test_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), *[stored(0)] * 4, answer(499)]
+
+    with pytest.raises(
+        DestinationUnavailableError, match=r"^GCS stored no bytes of gs://replica/logs/a b\. Try"
+    ):
+        write(gcs)
+    assert puts(network) == [BODY, QUERY, BODY]
+    cancelled = network.sent[-1]
+    assert (cancelled.line, cancelled.timeout) == (f"DELETE {SESSION}", MARGIN_S / 2)
+    assert cancelled.headers["content-length"] == "0"
+
+
+def test_session_that_gcs_loses_is_named_and_not_cancelled(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), answer(404), answer(200, OPENED), answer(410)]
+
+    with pytest.raises(
+        DestinationUnavailableError,
+        match=r"^GCS no longer has the upload session of gs://replica/logs/a b\. Try again\.$",
+    ):
+        write(gcs)
+    assert not network.answers
+    assert len(network.sent) == 4
+
+
+def test_object_that_is_described_without_a_crc32c_is_malformed(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), stored(TAIL), *[answer(200, size="1")] * 3]
+
+    with pytest.raises(DestinationUnavailableError, match="GCS's response is malformed"):
+        write(gcs)
