@@ -49,7 +49,7 @@ def staging(environment: Environment) -> str:
 
 def lifecycle_rule(environment: Environment) -> str:
     """Check that a lifecycle rule deletes the parts that an execution has left."""
-    bucket, prefix = environment.settings.naming.bucket, environment.settings.staging_prefix
+    bucket, prefix = environment.settings.naming.bucket, environment.settings.naming.staging
     found = environment.destination.bucket_settings()
     if found is None:
         return (

@@ -114,7 +114,7 @@ class Environment:
             assembler=Assembler(
                 source=source,
                 destination=destination,
-                prefix=settings.staging_prefix,
+                prefix=settings.naming.staging,
                 sizes=settings.sizes,
                 in_parallel=Threads(PARTS_AT_ONCE),
                 compressed_size=compressed_size if settings.compress_egress else None,
@@ -144,7 +144,7 @@ class Environment:
 
     def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
-        return LargeCopy(self.replicator(), self.assembler)
+        return LargeCopy(self.replicator())
 
     def reconcile(self) -> "Reconcile":
         """Return the steps of a reconcile. Raise SettingsError."""

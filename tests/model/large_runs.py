@@ -234,9 +234,7 @@ class LargeProtocol:
         try:
             if work.kind == RUN:
                 return replicator.replicate(REF, watched=(work.text,) if work.text else ())
-            return workflow.step(
-                self.copy(replicator, assembler), Silent(), json.loads(work.text), SCOPE
-            )
+            return workflow.step(self.copy(replicator), Silent(), json.loads(work.text), SCOPE)
         except SuspendedError as suspended:
             return suspended.call
         except FAILURES as error:

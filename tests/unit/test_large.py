@@ -70,7 +70,7 @@ class World:
 
     @property
     def copy(self) -> LargeCopy:
-        return LargeCopy(self.replicator, self.assembler)
+        return LargeCopy(self.replicator)
 
     def upload(self, data: bytes) -> None:
         self.s3.upload(REF, Upload(data=data, checksum="CRC64NVME"))
@@ -319,7 +319,7 @@ def test_large_replica_has_the_storage_class_that_its_source_is_mapped_to() -> N
     world = World()
     world.s3.upload(REF, Upload(data=ONE, checksum="CRC64NVME", storage_class="GLACIER_IR"))
     replicator = replace(world.replicator, storage_classes={"GLACIER_IR": "COLDLINE"})
-    run_machine(LargeCopy(replicator, world.assembler), REF)
+    run_machine(LargeCopy(replicator), REF)
     assert world.gcs.objects["key"].storage_class == "COLDLINE"
 
 

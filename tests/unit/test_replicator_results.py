@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from fakes import FakeGcs, FakeS3, Pinned, Upload
+from fakes import FakeGcs, FakeS3, Pinned, Upload, assembler
 
 from replicate.errors import (
     DestinationChangedError,
@@ -141,6 +141,7 @@ def replicate(
         naming=Naming("replica"),
         clock=LimitedClock(),
         policy=policy,
+        assembler=assembler(s3, gcs),
     ).replicate(REF, expectation)
 
 
