@@ -14,22 +14,24 @@ class FakeExecutions:
     """`Executions` whose executions run when a test says so."""
 
     states: dict[str, ExecutionState] = field(default_factory=dict)
-    watches: list[tuple[SourceRef, str]] = field(default_factory=list)
-    started: list[tuple[SourceRef, str]] = field(default_factory=list)
+    watches: list[str] = field(default_factory=list)
+    """Names of the executions that messages watch."""
+    started: list[str] = field(default_factory=list)
 
     def state(self, name: str) -> ExecutionState | None:
         return self.states.get(name)
 
-    def watch(self, ref: SourceRef, name: str) -> None:
-        self.watches.append((ref, name))
+    def watch(self, name: str) -> None:
+        self.watches.append(name)
 
-    def start(self, ref: SourceRef, name: str) -> None:
-        assert (ref, name) in self.watches, "the event is stored before the execution starts"
-        self.started.append((ref, name))
+    def start(self, name: str) -> None:
+        assert name in self.watches, "the event is stored before the execution starts"
+        self.started.append(name)
         self.states[name] = ExecutionState(is_running=True)
 
-    def end(self, name: str, cause: str = "SUCCEEDED") -> None:
-        self.states[name] = ExecutionState(is_running=False, cause=cause)
+    def end(self, name: str, cause: str = "ABORTED", ended_s: float = 1000) -> None:
+        """Let an execution have failed so many seconds ago."""
+        self.states[name] = ExecutionState(is_running=False, cause=cause, ended_s=ended_s)
 
 
 def run_machine(

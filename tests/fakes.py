@@ -22,6 +22,7 @@ from replicate.errors import (
     IntegrityError,
     SourceChangedError,
 )
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import Crc, crc32c, encode_crc32c
 from replicate.protocol.model import (
     Attributes,
@@ -33,8 +34,8 @@ from replicate.protocol.model import (
     SourceRef,
     Span,
 )
-from replicate.protocol.parts import MAX_COMPONENTS
-from replicate.protocol.ports import Body, GatedBody, Stop
+from replicate.protocol.parts import MAX_COMPONENTS, Sizes
+from replicate.protocol.ports import Body, Destination, GatedBody, Source, Stop
 
 T = TypeVar("T")
 
@@ -531,3 +532,14 @@ def in_order(tasks: Sequence[Callable[[Stop], T]]) -> list[T]:
     """Run tasks one after the other: a `Parallel` without threads."""
     stop = Stop()
     return [task(stop) for task in tasks]
+
+
+def assembler(source: Source, destination: Destination) -> Assembler:
+    """Return one that no object of a test is large enough for."""
+    return Assembler(
+        source=source,
+        destination=destination,
+        prefix=".staging/",
+        sizes=Sizes(),
+        in_parallel=in_order,
+    )

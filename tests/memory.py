@@ -98,14 +98,14 @@ class MemoryStores:
         return Assembler(
             source=self.wrap(self.s3),
             destination=self.gcs,
-            prefix=self.settings.staging_prefix,
+            prefix=self.settings.naming.staging,
             sizes=self.settings.sizes,
             in_parallel=Threads(1),
             compressed_size=compressed_size if self.settings.compress_egress else None,
         )
 
     def large_copy(self) -> LargeCopy:
-        return LargeCopy(self.replicator(), self.assembler)
+        return LargeCopy(self.replicator())
 
     def reconcile(self) -> NoReturn:
         raise NotImplementedError("Build it of its own parts.")

@@ -54,7 +54,7 @@ def compressed(environment: Environment) -> str:
         return f"Warning: nothing is sent compressed: {obstacle}"
     data = b"".join(b"%063d\n" % number for number in range(LINES))
     body = _Body(f"canary-{uuid.uuid4()}", data)
-    name = settings.staging_prefix + body.object.ref.key
+    name = settings.naming.staging + body.object.ref.key
     gate = CommitGate(body, environment.source)
     try:
         written, sent = destination.write_compressed(

@@ -36,7 +36,6 @@ class Settings:
     sizes: Sizes
     compress_egress: bool
     """Whether bytes that gzip makes smaller travel compressed."""
-    staging_prefix: str
     state_machine: str
     """ARN of the state machine that copies large objects; empty without one."""
     event_queue_url: str
@@ -128,7 +127,6 @@ class Settings:
                 "960",
                 "0 to 3600 seconds",
             ),
-            staging_prefix=staging,
             region=get.required("AWS_REGION"),
             service=get.text("POWERTOOLS_SERVICE_NAME") or "s3-to-gcs-replicator",
             metrics_namespace=get.text("POWERTOOLS_METRICS_NAMESPACE") or "S3ToGcsReplicator",

@@ -23,7 +23,7 @@ DAY_S = 24 * 60 * 60
 def state_machine(executions: StateMachine) -> str:
     """Ask for the machine, and for an execution that does not exist."""
     status = executions.check_machine()
-    executions.state(f"doctor-{uuid.uuid4()}")
+    executions.describe(f"doctor-{uuid.uuid4()}", bool)
     return f"{status}, and states:DescribeExecution is granted"
 
 
@@ -49,7 +49,7 @@ def staging(environment: Environment) -> str:
 
 def lifecycle_rule(environment: Environment) -> str:
     """Check that a lifecycle rule deletes the parts that an execution has left."""
-    bucket, prefix = environment.settings.naming.bucket, environment.settings.staging_prefix
+    bucket, prefix = environment.settings.naming.bucket, environment.settings.naming.staging
     found = environment.destination.bucket_settings()
     if found is None:
         return (

@@ -5,6 +5,10 @@ class TransientError(Exception):
     """The step may succeed when it is repeated. What it has done so far stays."""
 
 
+class TransferError(TransientError):
+    """The same, but each attempt transfers bytes and is paid for. Few attempts are made."""
+
+
 class WrongBytesError(Exception):
     """The bytes do not match their checksum. Another execution may copy them once more."""
 

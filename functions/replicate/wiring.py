@@ -114,7 +114,7 @@ class Environment:
             assembler=Assembler(
                 source=source,
                 destination=destination,
-                prefix=settings.staging_prefix,
+                prefix=settings.naming.staging,
                 sizes=settings.sizes,
                 in_parallel=Threads(PARTS_AT_ONCE),
                 compressed_size=compressed_size if settings.compress_egress else None,
@@ -139,12 +139,12 @@ class Environment:
             policy=self.settings.policy,
             storage_classes=self.settings.storage_classes,
             assembler=self.assembler,
-            executions=executions.of(change) if executions and change else executions,
+            executions=executions.of(change) if executions and change else None,
         )
 
     def large_copy(self) -> LargeCopy:
         """Return the steps of an execution, over both stores."""
-        return LargeCopy(self.replicator(), self.assembler)
+        return LargeCopy(self.replicator())
 
     def reconcile(self) -> "Reconcile":
         """Return the steps of a reconcile. Raise SettingsError."""
@@ -188,9 +188,9 @@ def _state_machine(
     if not settings.state_machine:
         return None
     return StateMachine(
-        aws,
-        deadline,
-        retries,
+        clients=aws,
+        deadline=deadline,
+        policy=retries,
         arn=settings.state_machine,
         queue_url=settings.event_queue_url,
         watch_delay_s=settings.watch_delay_s,

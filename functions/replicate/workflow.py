@@ -1,9 +1,10 @@
 """The steps of the state machine that copies large objects (statemachines/large-object.asl.json).
 
 Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
-After PermanentError or WrongBytesError the machine sweeps and fails. It retries after any other
-error, also when the function's process was killed or ran out of time: Lambda has many names for
-that. When retries do not help, it fails and keeps what is staged for the next execution.
+After PermanentError or WrongBytesError the machine sweeps and fails. It retries twice after
+TransferError, and more often after any other error, also when the function's process was killed or
+ran out of time: Lambda has many names for that. When retries do not help, it fails and keeps what
+is staged for the next execution.
 
 `event` has what `execution_watch.facts` says of the event that started it.
 """
@@ -20,14 +21,14 @@ from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.large import LargeCopy, Planned, max_rounds
 from replicate.protocol.model import Precondition, Result
 from replicate.protocol.scope import Scope
-from replicate.step_errors import PermanentError, TransientError, WrongBytesError
+from replicate.step_errors import PermanentError, TransferError, TransientError, WrongBytesError
 from replicate.telemetry import Telemetry
 
 
 def step(
     copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any], scope: Scope
 ) -> dict[str, Any]:
-    """Run one step and return the new state. Raise TransientError, PermanentError."""
+    """Run one step and return the new state. Raise one of `step_errors`."""
     change: Change | None = None
     try:
         with reading("a step of the state machine"):
@@ -49,6 +50,8 @@ def step(
 def _kind(event: Mapping[str, Any], error: ReplicationError) -> type[Exception]:
     if isinstance(error, IntegrityError) and event.get("large") == "commit":
         return WrongBytesError  # elsewhere GCS refused one part, and that is sent again
+    if error.moves_bytes and event.get("large") in {"plan", "slice"}:  # a plan copies small objects
+        return TransferError
     return TransientError if error.retryable else PermanentError
 
 

@@ -105,12 +105,10 @@ class ReplayedExecutions:
         )
         return found
 
-    def watch(self, ref: SourceRef, name: str) -> None:
-        assert ref == REF
+    def watch(self, name: str) -> None:
         self._call("watch", name, lambda _: None)
 
-    def start(self, ref: SourceRef, name: str) -> None:
-        assert ref == REF
+    def start(self, name: str) -> None:
         self._call("start", name, _on_machines(lambda machines: machines.starts.append(name)))
 
 
@@ -236,9 +234,7 @@ class LargeProtocol:
         try:
             if work.kind == RUN:
                 return replicator.replicate(REF, watched=(work.text,) if work.text else ())
-            return workflow.step(
-                self.copy(replicator, assembler), Silent(), json.loads(work.text), SCOPE
-            )
+            return workflow.step(self.copy(replicator), Silent(), json.loads(work.text), SCOPE)
         except SuspendedError as suspended:
             return suspended.call
         except FAILURES as error:

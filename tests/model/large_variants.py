@@ -244,12 +244,12 @@ class SomeWatched:
         found = self.executions.state(name)
         return replace(found, is_running=True) if found and self.counts_as_running else found
 
-    def watch(self, ref: SourceRef, name: str) -> None:
+    def watch(self, name: str) -> None:
         if self.is_watched(self.executions.state(name)):
-            self.executions.watch(ref, name)
+            self.executions.watch(name)
 
-    def start(self, ref: SourceRef, name: str) -> None:
-        self.executions.start(ref, name)
+    def start(self, name: str) -> None:
+        self.executions.start(name)
 
 
 def _running_is_done(
@@ -308,12 +308,12 @@ FOLDERS = {"assembly.staging_folder": _same_folder, "large.staging_folder": _sam
 
 RUNNING_IS_DONE = {
     "replicator.hand_over": _running_is_done,
-    "replicator.watch_again": lambda executions, _, watched: _running(executions, watched),
+    "replicator.watch_again": _running,
 }
 ENDED_IS_DONE = {
     "replicator.hand_over": _ended_is_done,
-    "replicator.watch_again": lambda executions, ref, watched: (
-        watch_again(executions, ref, watched) or next(iter(watched), None)
+    "replicator.watch_again": lambda executions, watched: (
+        watch_again(executions, watched) or next(iter(watched), None)
     ),
 }
 

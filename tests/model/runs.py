@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from fakes import FakeGcs, FakeS3, Pinned, read_checked
+from fakes import FakeGcs, FakeS3, Pinned, assembler, read_checked
 
 from replicate.errors import ReplicationError, SourceChangedError
 from replicate.protocol.evidence import HINT, Evidence
@@ -320,6 +320,7 @@ class Protocol:
             naming=NAMING,
             clock=UnlimitedClock(),
             policy=self.policy,
+            assembler=assembler(source, destination),
         )
         try:
             return replicator.replicate(ref, expectation, evidence=evidence)

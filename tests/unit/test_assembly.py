@@ -11,9 +11,9 @@ from builders import make_source
 from fakes import FakeGcs, FakeS3, Upload, in_order
 
 from replicate.errors import (
-    DestinationChangedError,
     DestinationUnavailableError,
     IntegrityError,
+    LostRaceError,
     SourceUnavailableError,
 )
 from replicate.parallel import Threads
@@ -21,6 +21,7 @@ from replicate.protocol.assembly import RECORD, Assembler, Job
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
+    Attributes,
     Checksum,
     PartLayout,
     Precondition,
@@ -71,7 +72,7 @@ def replicate(s3: Source, gcs: FakeGcs, policy: Policy | None = None) -> Result:
         source=s3,
         destination=gcs,
         naming=Naming("replica"),
-        clock=RoundClock(DEFAULT_POLICY, Deadline(10)),
+        clock=RoundClock(DEFAULT_POLICY, Deadline(10), lambda _: None),
         policy=policy or Policy(),
         storage_classes={"STANDARD": "NEARLINE"},
         assembler=make_assembler(s3, gcs),
@@ -177,6 +178,28 @@ def test_part_is_copied_again_when_its_recorded_checksum_is_missing() -> None:
     gcs.objects[name] = replace(stored, replica=replace(stored.replica, attributes=attributes))
     replicate(s3, gcs)
     assert gcs.objects["key"].data == DATA
+
+
+class ContestedGcs(FakeGcs):
+    """GCS where another run deletes a part before its checksum is recorded, so many times."""
+
+    def __init__(self, deletions: int) -> None:
+        super().__init__()
+        self.deletions = deletions
+
+    def patch(self, name: str, attributes: Attributes, current: Replica) -> Replica:
+        if self.deletions:
+            self.deletions -= 1
+            self.delete(name, Precondition(current.generation))
+        return super().patch(name, attributes, current)
+
+
+def test_runs_that_delete_the_parts_of_each_other_are_no_policy_of_gcs() -> None:
+    """A policy refuses the final object. So this run goes on until its time is over."""
+    s3, gcs = RecordingS3(), ContestedGcs(deletions=20)
+    s3.upload(REF, Upload(data=DATA, checksum="CRC64NVME"))
+    assert replicate(s3, gcs).reason is Reason.CREATED
+    assert (gcs.objects["key"].data, gcs.deletions) == (DATA, 0)
 
 
 def test_wrong_bytes_in_one_part_are_never_visible() -> None:
@@ -290,7 +313,7 @@ def test_slices_are_not_sent_again_after_their_group_was_joined() -> None:
     for number in range(job.cut.slices):
         assembler.stage_slice(job, number)
     attributes = gcs.put("key", b"theirs").attributes
-    with pytest.raises(DestinationChangedError):
+    with pytest.raises(LostRaceError):
         assembler.join_slices(job, "key", attributes, Precondition(0))
     assert {name.rpartition("/")[2] for name in staged_names(gcs)} == {
         f"group-{number}" for number in range(4)
@@ -309,7 +332,7 @@ def test_no_group_is_joined_while_a_slice_is_missing() -> None:
     for number in range(job.cut.slices - 1):
         assembler.stage_slice(job, number)
     staged = staged_names(gcs)
-    with pytest.raises(DestinationChangedError):
+    with pytest.raises(LostRaceError):
         assembler.join_slices(job, "key", gcs.put("x", b"").attributes, Precondition(0))
     assert staged_names(gcs) == staged
 

@@ -159,7 +159,6 @@ def test_execution_sums_up_what_its_slices_sent(
     source = s3.upload(REF, Upload(data=TEXT, checksum=checksum))
     replicator = make_replicator(s3, gcs, IN_PARTS)
     assembler = replicator.assembler
-    assert assembler
     job = assembler.job(source, "key", None, by_execution=True)
     assert job
     for number in range(job.cut.slices):

@@ -10,13 +10,14 @@ import pytest
 from fakes import FakeS3
 from memory import Context, FailingSource, MemoryStores
 
+from replicate.entry import execution_watch
 from replicate.entry.failures import (
     GIVE_UP_AFTER,
     MAX_BODY_BYTES,
     Failure,
     RedeliveryPolicy,
 )
-from replicate.entry.invocation import Cause, Message
+from replicate.entry.invocation import Cause, Change, Message
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
@@ -320,6 +321,31 @@ def test_message_that_is_sent_again_keeps_the_age_of_its_event(queues: FakeQueue
     body = retried(notification("down"), 1, GIVE_UP_AFTER)
     assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
     assert len(queues.letters) == 1
+
+
+@pytest.mark.parametrize(
+    ("made_ago", "is_kept"),
+    [(timedelta(minutes=4), True), (timedelta(minutes=10), False)],
+    ids=["sent by the function", "redriven"],
+)
+def test_message_that_waits_for_executions_has_the_age_of_its_event(
+    queues: FakeQueues, made_ago: timedelta, *, is_kept: bool
+) -> None:
+    """The function sends a new message every few minutes."""
+    now = datetime.now(UTC)
+    since = now - GIVE_UP_AFTER - timedelta(minutes=1)
+    waiting = Change(SourceRef(BUCKET, "down"), since=since)
+    body = execution_watch.message(waiting, "name-1", now - made_ago)
+    batch = {"Records": [message("m", body, 1, timedelta(minutes=4))]}
+    assert failed(deliver(queues, batch)) == ([] if is_kept else ["m"])
+    assert len(queues.letters) == is_kept
+
+
+def test_malformed_time_of_a_watch_fails_its_message_alone(queues: FakeQueues) -> None:
+    watch = {"bucket": BUCKET, "key": "good", "execution": "name-1", "since": "2026-11-26T12:00:00"}
+    batch = [message("m", {"executionWatch": watch}), message("n", notification("down"))]
+    assert failed(deliver(queues, {"Records": batch})) == ["n"]
+    assert [letter["failures"][0]["code"] for letter in queues.letters] == ["invalid_event"]
 
 
 def test_event_counts_transfers_and_age_anew_when_somebody_has_sent_it_again(

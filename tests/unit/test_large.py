@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import NoReturn
 
 import pytest
@@ -69,7 +70,7 @@ class World:
 
     @property
     def copy(self) -> LargeCopy:
-        return LargeCopy(self.replicator, self.assembler)
+        return LargeCopy(self.replicator)
 
     def upload(self, data: bytes) -> None:
         self.s3.upload(REF, Upload(data=data, checksum="CRC64NVME"))
@@ -91,7 +92,7 @@ def test_large_object_is_handed_over_to_an_execution() -> None:
     result = world.replicate()
     assert result.reason is Reason.STARTED
     assert result.execution is not None
-    assert world.executions.started == [(REF, result.execution)]
+    assert world.executions.started == [result.execution]
     assert world.gcs.objects == {}
 
 
@@ -138,7 +139,7 @@ def test_watch_is_stored_again_while_the_execution_runs_even_if_both_sides_are_e
     world.s3.delete(REF)
     result = world.replicate(watched=name)
     assert result.reason is Reason.RUNNING
-    assert world.executions.watches == [(REF, name)] * 2
+    assert world.executions.watches == [name] * 2
 
 
 def test_watch_replicates_when_the_execution_has_ended() -> None:
@@ -151,20 +152,23 @@ def test_watch_replicates_when_the_execution_has_ended() -> None:
     assert world.replicate(watched=name).reason is Reason.CURRENT
 
 
-def test_at_most_three_executions_are_started_while_the_key_differs() -> None:
+def test_executions_of_a_cause_that_may_pass_pause_longer_after_each_failure() -> None:
+    """So an outage costs little, and heals by itself until the event is ten days old."""
     world = World()
     world.upload(ONE)
-    names = []
-    for _ in range(3):
-        result = world.replicate()
-        assert result.reason is Reason.STARTED
-        assert result.execution
-        names.append(result.execution)
-        world.executions.end(result.execution, "States.Timeout: slow")
-    assert len({name.rpartition("-")[0] for name in names}) == 1
-    with pytest.raises(LargeObjectDelayedError, match=r"States\.Timeout: slow") as caught:
-        world.replicate()
-    assert (caught.value.retryable, caught.value.retry_after_s) == (True, 3600)
+    hours = 0
+    for failures in range(1, 24):
+        started = world.replicate().execution
+        assert started
+        hours = max(failures - 2, 0)
+        world.executions.end(started, "TransientError: down", ended_s=hours * 3600 - 60)
+        if hours:
+            with pytest.raises(LargeObjectDelayedError, match="TransientError: down") as caught:
+                world.replicate()
+            assert (caught.value.retryable, caught.value.retry_after_s) == (True, 60)
+            world.executions.end(started, "TransientError: down", ended_s=hours * 3600)
+    assert len({name.rpartition("-")[0] for name in world.executions.started}) == 1
+    assert sum(range(hours + 1)) > 9 * 24
     world.upload(TWO)
     assert world.replicate().reason is Reason.STARTED
 
@@ -315,7 +319,7 @@ def test_large_replica_has_the_storage_class_that_its_source_is_mapped_to() -> N
     world = World()
     world.s3.upload(REF, Upload(data=ONE, checksum="CRC64NVME", storage_class="GLACIER_IR"))
     replicator = replace(world.replicator, storage_classes={"GLACIER_IR": "COLDLINE"})
-    run_machine(LargeCopy(replicator, world.assembler), REF)
+    run_machine(LargeCopy(replicator), REF)
     assert world.gcs.objects["key"].storage_class == "COLDLINE"
 
 
@@ -456,19 +460,56 @@ def test_commit_is_planned_again_when_the_source_changes_while_its_layout_is_rea
 
 
 @pytest.mark.parametrize(
-    ("cause", "executions"),
-    [("PermanentError: source_archived: frozen", 1), ("WrongBytesError: integrity: wrong", 2)],
+    ("causes", "executions"),
+    [
+        (["PermanentError: source_archived: frozen"], 1),
+        (["WrongBytesError: integrity: wrong"], 2),
+        (["TransferError: out_of_time: slow"], 2),
+        (["TransientError: down", "TransferError: out_of_time: slow"], 4),
+        (["ABORTED"], 5),
+        (["Lambda.Unknown: killed", "States.Timeout"], 5),
+    ],
+    ids=str,
 )
-def test_fewer_executions_are_started_when_more_cannot_help(cause: str, executions: int) -> None:
+def test_event_is_given_up_after_executions_that_cannot_help_or_transfer_in_vain(
+    causes: list[str], executions: int
+) -> None:
+    """The last one ended a day ago: another event, or an outage, kept this event waiting."""
     world = World()
     world.upload(ONE)
-    for _ in range(executions):
+    for _, cause in zip(range(executions), cycle(causes), strict=False):
         started = world.replicate().execution
         assert started
-        world.executions.end(started, cause)
+        world.executions.end(started, cause, ended_s=24 * 3600)
     with pytest.raises(LargeObjectError, match=re.escape(cause)) as caught:
         world.replicate()
     assert not caught.value.retryable
+    assert world.replicator.replicate(REF, evidence=REQUEST).reason is Reason.STARTED
+
+
+def test_request_is_told_of_failures_for_an_hour() -> None:
+    """So one that is repeated until the object is there does not start executions without end."""
+    world = World()
+    world.upload(ONE)
+    for ended_s in (9000, 3599):
+        started = world.replicator.replicate(REF, evidence=REQUEST).execution
+        assert started
+        world.executions.end(started, "TransferError: slow", ended_s)
+    with pytest.raises(LargeObjectError, match="TransferError: slow"):
+        world.replicator.replicate(REF, evidence=REQUEST)
+
+
+def test_event_waits_for_an_execution_that_was_started_after_a_failure() -> None:
+    """Another event came after the failure."""
+    world = World()
+    world.upload(ONE)
+    first = world.replicate().execution
+    assert first
+    world.executions.end(first, "PermanentError: denied")
+    second = f"{first.rpartition('-')[0]}-2"
+    world.executions.states[second] = ExecutionState(is_running=True)
+    result = world.replicate(watched=first)
+    assert (result.reason, result.execution) == (Reason.RUNNING, second)
 
 
 def test_execution_that_has_succeeded_is_no_failure() -> None:
@@ -508,7 +549,7 @@ def test_merged_watches_return_while_any_of_their_executions_runs() -> None:
     world.executions.watches.clear()
     result = world.replicator.replicate(REF, watched={first, second})
     assert (result.reason, result.execution) == (Reason.RUNNING, second)
-    assert world.executions.watches == [(REF, second)]
+    assert world.executions.watches == [second]
 
 
 def test_watch_does_not_multiply_when_executions_cannot_be_started() -> None:
@@ -518,12 +559,12 @@ def test_watch_does_not_multiply_when_executions_cannot_be_started() -> None:
     assert started
     name = f"{started.rpartition('-')[0]}-2"
     world.executions.end(started)
-    world.executions.watches = [(REF, name)]
+    world.executions.watches = [name]
 
-    def refuse(ref: SourceRef, name: str) -> None:
-        raise SettingsError(f"{ref.uri} {name}")
+    def refuse(name: str) -> None:
+        raise SettingsError(name)
 
     world.executions.start = refuse  # type: ignore[method-assign]
     with pytest.raises(SettingsError):
         world.replicate(watched=name)
-    assert world.executions.watches == [(REF, name)]
+    assert world.executions.watches == [name]

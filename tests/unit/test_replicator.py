@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from fakes import FakeGcs, FakeS3
+from fakes import FakeGcs, FakeS3, assembler
 
 from replicate.errors import (
     DestinationChangedError,
@@ -115,6 +115,7 @@ def replicator(
         clock=clock,
         policy=Policy(deletes=Deletes.ALL),
         storage_classes=storage_classes or {},
+        assembler=assembler(s3, gcs),
     )
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from fakes import CountingS3, FakeGcs, FakeS3, Pinned, Upload
+from fakes import CountingS3, FakeGcs, FakeS3, Pinned, Upload, assembler
 
 from replicate.errors import (
     DestinationChangedError,
@@ -139,6 +139,7 @@ def replicate(
         naming=Naming("replica"),
         clock=LimitedClock(),
         policy=policy,
+        assembler=assembler(s3, gcs),
     ).replicate(REF, expectation)
 
 

@@ -103,7 +103,7 @@ def test_all_variables_are_read() -> None:
     assert (settings.first_timeout_s, settings.watch_delay_s, settings.settle_s) == (3.5, 4, 5)
     assert settings.scope == Scope(frozenset({"a", "b"}), "year=2026/", " 1.jpg")
     assert settings.naming == Naming("replica", "backup/", "staging/")
-    assert (settings.staging_prefix, settings.compress_egress) == ("staging/", True)
+    assert settings.compress_egress
     assert settings.policy == Policy(Overwrite.NEVER, deletes=Deletes.ALL, tags=Tags.METADATA)
     assert (settings.service, settings.metrics_namespace) == ("service", "Namespace")
     assert settings.storage_classes == {"STANDARD_IA": "NEARLINE", "GLACIER_IR": "COLDLINE"}

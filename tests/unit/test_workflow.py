@@ -14,11 +14,16 @@ from memory import Context, FailingSource, MemoryStores, sample_event
 from replicate.entry.execution_watch import WATCH, facts, message, read
 from replicate.entry.invocation import Change
 from replicate.entry.sqs import parse
-from replicate.errors import IntegrityError, SourceArchivedError, SourceUnavailableError
+from replicate.errors import (
+    IntegrityError,
+    OutOfTimeError,
+    SourceArchivedError,
+    SourceUnavailableError,
+)
 from replicate.protocol.evidence import HINT, REQUEST, Evidence, user_deletion
 from replicate.protocol.large import MAX_ROUNDS
 from replicate.protocol.model import SourceRef
-from replicate.step_errors import PermanentError, TransientError, WrongBytesError
+from replicate.step_errors import PermanentError, TransferError, TransientError, WrongBytesError
 
 DATA = bytes(range(256)) * 2
 REF = SourceRef("my-source-bucket", "key")
@@ -116,7 +121,11 @@ def test_execution_ends_after_ten_rounds() -> None:
     [
         ("plan", SourceUnavailableError("down"), TransientError),
         ("plan", SourceArchivedError("frozen"), PermanentError),
-        ("slice", IntegrityError("down"), TransientError),
+        ("plan", OutOfTimeError("down"), TransferError),
+        ("slice", SourceUnavailableError("down"), TransientError),
+        ("slice", IntegrityError("down"), TransferError),
+        ("slice", OutOfTimeError("down"), TransferError),
+        ("commit", OutOfTimeError("down"), TransientError),
         ("commit", IntegrityError("down"), WrongBytesError),
     ],
 )
@@ -124,8 +133,9 @@ def test_error_name_tells_the_machine_whether_to_retry(
     step: str, failure: Exception, kind: type[Exception]
 ) -> None:
     state = {"version": "f", "generation": "0", "metageneration": None, "count": 1, "number": 0}
-    with pytest.raises(kind, match=r"\w+: (down|frozen)"):
+    with pytest.raises(kind, match=r"\w+: (down|frozen)") as caught:
         invoke(stores(failure), step, {**state, "round": 0})
+    assert caught.type is kind, "Lambda tells the machine this name only"
 
 
 @pytest.mark.parametrize("event", [{}, {"large": "x"}, {"large": "plan", "bucket": 7}])
@@ -197,6 +207,20 @@ def test_redriven_watch_begins_to_wait_anew(sent_after_s: int, *, waits_anew: bo
     assert (change.since is None) is waits_anew
 
 
+@pytest.mark.parametrize(
+    ("watched", "waits_anew"),
+    [({"a-1"}, False), ({"a-2", "b-1"}, False), ({"b-1"}, True), (set(), False)],
+)
+def test_event_begins_to_wait_anew_for_another_version(
+    watched: set[str], *, waits_anew: bool
+) -> None:
+    now = datetime.now(UTC)
+    since = now - timedelta(days=9)
+    waiting = Change(REF, since=since, watched=frozenset(watched))
+    (change,) = read(json.loads(message(waiting, "a-2", now))).changes
+    assert change.since == (now if waits_anew else since)
+
+
 def test_watch_of_an_earlier_version_of_the_function_is_read() -> None:
     watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1"}
     (change,) = read({WATCH: watch}).changes
@@ -214,7 +238,7 @@ def test_machine_sweeps_after_a_permanent_error_only_and_keeps_what_is_staged_el
     states = machine["States"]
     slice_state = states["StageSlices"]["ItemProcessor"]["States"]["StageSlice"]
     for state in (states["Plan"], states["Commit"], states["Sweep"], slice_state):
-        permanent, _, others = state["Retry"]
+        permanent, *_, others = state["Retry"]
         assert permanent == {"ErrorEquals": ["PermanentError", "WrongBytesError"], "MaxAttempts": 0}
         assert others["ErrorEquals"] == ["States.ALL"]  # a killed process has many names
     for name in ("Plan", "StageSlices", "Commit"):
@@ -232,7 +256,7 @@ def test_event_of_a_large_object_starts_an_execution() -> None:
     (result,) = made.function().handle(event, Context())["results"]
     assert (result["status"], result["reason"]) == ("in_progress", "started")
     assert made.executions
-    assert made.executions.started == [(REF, result["execution"])]
+    assert made.executions.started == [result["execution"]]
 
 
 def test_request_for_a_large_object_returns_202_and_the_execution() -> None:
@@ -259,7 +283,7 @@ def test_watch_is_sent_again_while_its_execution_runs() -> None:
     message = {"eventSource": "aws:sqs", "messageId": "m", "body": json.dumps(watch)}
     answer = made.function().handle({"Records": [message]}, Context())
     assert answer == {"batchItemFailures": []}
-    assert made.executions.watches == [(REF, started["execution"])] * 2
+    assert made.executions.watches == [started["execution"]] * 2
 
 
 def test_batch_operations_result_names_the_execution() -> None:
@@ -269,7 +293,7 @@ def test_batch_operations_result_names_the_execution() -> None:
     (result,) = made.function().handle(event, Context())["results"]
     assert result["resultCode"] == "Succeeded"
     assert made.executions
-    ((_, name),) = made.executions.started
+    (name,) = made.executions.started
     assert result["resultString"] == (
         f"in_progress: started gs://replica/key: the execution {name} copies the object"
     )

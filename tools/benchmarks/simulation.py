@@ -152,7 +152,7 @@ def _function(clock: Clock, size: int, sizes: Sizes) -> _Function:
         policy=Policy(),
         assembler=assembler,
     )
-    copy = LargeCopy(replicator, assembler)
+    copy = LargeCopy(replicator)
     return _Function(clock, copy, _Silent("simulation", "simulation"))
 
 

@@ -38,7 +38,7 @@ def read(
         message = _read(inner, now, message_id, history.sent_at or sent_at)
     except InvalidEventError as error:
         message = Message(message_id, errors=(error,))
-    return replace(message, event=inner, history=history)
+    return replace(message, event=inner, history=history.after(message.history))
 
 
 def _read(inner: object, now: datetime, message_id: str, sent_at: datetime | None) -> Message:

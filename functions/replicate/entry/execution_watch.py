@@ -11,10 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, Message
+from replicate.entry.invocation import Change, History, Message
 from replicate.entry.reading import is_resent, reading, source_ref
 from replicate.errors import InvalidEventError
 from replicate.protocol.evidence import HINT, Evidence
+from replicate.protocol.handover import series
 from replicate.protocol.model import SourceRef
 
 WATCH = "executionWatch"
@@ -41,13 +42,19 @@ def change(ref: SourceRef, described: Mapping[str, Any] | None) -> Change:
 
 
 def message(waiting: Change, execution: str, now: datetime) -> str:
-    """Return the message that waits for an execution."""
+    """Return the message that waits for an execution.
+
+    If the event has waited for another version, or another state of the destination, it begins to
+    wait anew.
+    """
+    waits_anew = waiting.watched and series(execution) not in map(series, waiting.watched)
+    since = None if waits_anew else waiting.since
     watch = {
         "bucket": waiting.ref.bucket,
         "key": waiting.ref.key,
         "execution": execution,
         "event": facts(waiting),
-        "since": (waiting.since or now).isoformat(),
+        "since": (since or now).isoformat(),
         "made_at": now.isoformat(),
     }
     return json.dumps({WATCH: watch})
@@ -70,10 +77,16 @@ def read(
                 watched=frozenset({str(watch["execution"])}),
                 since=None if waits_anew else _time(watch.get("since")),
             )
-            return Message(message_id, (waiting,))
+            return Message(message_id, (waiting,), history=History(sent_at=waiting.since))
     except InvalidEventError as error:
         return Message(message_id, errors=(error,))
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    """Read a time. Raise ValueError without a time zone: it could not be compared."""
+    if not text:
+        return None
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(text)
+    return time

@@ -53,10 +53,10 @@ def _message(record: object, now: datetime) -> Message:
     receipt = _receipt(record, now)
     sent_at = now - receipt.age if receipt else None
     message = envelopes.read(body if parsed is None else parsed, now, message_id, sent_at)
-    if receipt and message.history.sent_at:
-        receipt = replace(receipt, age=now - message.history.sent_at)
     if receipt and receipt.receives > 1 and receipt.age > ABANDONED_AFTER:
         message = replace(message, changes=(), errors=(GivenUpError(_ABANDONED),))
+    if receipt and message.history.sent_at:
+        receipt = replace(receipt, age=now - message.history.sent_at)
     return replace(message, receipt=receipt)
 
 

@@ -161,7 +161,7 @@ class Assembler:
     ) -> Copied:
         """Join all staged slices under the final name.
 
-        Raise DestinationChangedError when a slice is missing or a precondition fails.
+        Raise LostRaceError when a slice is missing or a precondition fails.
         """
         nodes = self._groups(job) if job.cut.slices > MAX_COMPONENTS else self._slices(job)
         return self._commit(job, name, attributes, precondition, nodes)
@@ -226,7 +226,11 @@ class Assembler:
         return self._use(job, name, span, lambda: self._send_part(job, name, span, stop))
 
     def _use(self, job: Job, name: str, span: Span, create: Callable[[], Replica]) -> Replica:
-        """Return the staged object if it is right, else create it. Raise LostRaceError."""
+        """Return the staged object if it is right, else create it.
+
+        Raise LostRaceError when others are always faster: that says nothing about the object to be
+        written.
+        """
         attempts = ATTEMPTS
         while True:
             staged = self.destination.head(name)
@@ -239,7 +243,7 @@ class Assembler:
             except DestinationChangedError:  # another run was faster: look again
                 attempts -= 1
                 if not attempts:
-                    raise
+                    raise LostRaceError from None
 
     def _staged(
         self, job: Job, name: str, span: Span, stage_components: Callable[[], Sequence[Replica]]
@@ -296,11 +300,14 @@ class Assembler:
     def _slice(self, job: Job, number: int, _: Stop | None = None) -> Replica:
         staged = self.destination.head(job.names.slice(number))
         if staged is None or not _is_staged(job, staged, job.cut.span(number)):
-            raise DestinationChangedError
+            raise LostRaceError
         return staged
 
     def _groups(self, job: Job) -> list[Replica]:
-        """Join the slices of each group, after all slices were found: else no group is needed."""
+        """Check that every slice exists before joining any group.
+
+        If one is missing, nothing is joined.
+        """
         numbers = range(len(groups(job.cut.slices)))
         found = self.in_parallel([partial(self._group_or_slices, job, each) for each in numbers])
         return self.in_parallel(
@@ -308,7 +315,7 @@ class Assembler:
         )
 
     def _group_or_slices(self, job: Job, number: int, _: Stop) -> list[Replica]:
-        """Return a staged group, or else its slices. Raise DestinationChangedError."""
+        """Return a staged group, or else its slices. Raise LostRaceError."""
         if group := self._found_group(job, number):
             return [group]
         return [self._slice(job, each) for each in groups(job.cut.slices)[number]]

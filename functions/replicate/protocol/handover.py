@@ -1,8 +1,10 @@
 """Hand-over: a large object is copied by an execution, and a message watches the execution."""
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
@@ -10,16 +12,38 @@ from replicate.errors import LargeObjectDelayedError, LargeObjectError
 from replicate.protocol.model import Precondition, Reason, SourceObject, SourceRef
 from replicate.protocol.parts import version_digest
 
-MAX_EXECUTIONS = 3
-"""Executions for one version and one state of the destination, before the event is given up."""
+_OTHER = ""
 
-FEWER_EXECUTIONS = {"PermanentError": 1, "WrongBytesError": 2}
-"""The same by the error that an execution ended with. Wrong bytes are copied once more."""
+LIMITS = {"PermanentError": 1, "WrongBytesError": 2, "TransferError": 2, _OTHER: 5}
+"""Executions that end with an error, before the event is given up.
 
-PASSED_S = 60 * 60
-"""Seconds after which a failure no longer counts if its cause may have passed by itself.
+They are for one version and one state of the destination. Wrong bytes are copied once more. The
+state machine repeats a step twice after TransferError, so a slice is transferred six times in all.
+After any other error the process was killed, or somebody stopped the execution.
+"""
 
-An event that waits through an outage of days starts an execution every now and then.
+UNLIMITED = frozenset(
+    {
+        "TransientError",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.ServiceException",
+        "Lambda.TooManyRequestsException",
+    }
+)
+"""Errors whose cause may pass, and that transfer no object in vain.
+
+Executions follow each other until the event is given up for its age (entry/failures.py). Source of
+Lambda's names: "Handling errors in Step Functions workflows" in Step Functions' developer guide.
+"""
+
+EAGER = 2
+"""Failures after which the next execution starts without a pause."""
+
+PAUSE_S = 60 * 60
+"""Pause in seconds after the next failure. Each one makes it so much longer.
+
+So an event that waits through an outage of ten days starts about 20 executions.
 """
 
 
@@ -35,18 +59,20 @@ class ExecutionState:
     somebody may have removed the cause."""
     has_succeeded: bool = False
     """It has found both sides equal. If they differ now, something has changed since."""
+    ended_s: float = field(default=math.inf, compare=False)
+    """Seconds since it ended."""
 
 
 class Executions(Protocol):
-    """Starts and watches executions that copy large objects."""
+    """Starts and watches executions that copy large objects, for one change."""
 
     def state(self, name: str) -> ExecutionState | None:
         """Describe an execution; None when there is none of this name."""
 
-    def watch(self, ref: SourceRef, name: str) -> None:
+    def watch(self, name: str) -> None:
         """Store a message that runs the key again later, so that no event is lost."""
 
-    def start(self, ref: SourceRef, name: str) -> None:
+    def start(self, name: str) -> None:
         """Start an execution. It is no error when the same one runs already."""
 
 
@@ -61,71 +87,87 @@ def hand_over(
 ) -> tuple[Reason, str]:
     """Let an execution copy a large object. Return what it does, and its name.
 
-    `watched` names the executions that the event watches: an event that is such a message itself is
-    stored after the start, because an execution that cannot be started would multiply it. A request
-    stores no message for an execution that runs: that of its start remains. Raise LargeObjectError
-    when several executions have failed, and LargeObjectDelayedError if a later one may succeed
-    without a person.
+    `watched` names the executions that the event watches. A request stores no message for an
+    execution that runs: that of its start remains. Raise LargeObjectError when executions have
+    failed and a person must remove the cause, and LargeObjectDelayedError if a later one may
+    succeed.
     """
     key = repr((ref, version_digest(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
-    cause = ""
-    failures = 0
-    for number in count(1):
-        name = f"{base}-{number}"
+    failures: list[ExecutionState] = []
+    numbers = count(1)
+    while True:
+        name = f"{base}-{next(numbers)}"
         state = executions.state(name)
         if state is None:
-            _start(executions, ref, name, is_watched=name in watched)
+            _require_another(ref, failures, is_request=is_request)
+            _start(executions, name, is_watched=name in watched)
             return Reason.STARTED, name
         if state.is_running:
             if not is_request:
-                executions.watch(ref, name)
+                executions.watch(name)
             return Reason.RUNNING, name
-        if state.is_old or state.has_succeeded:
-            continue
-        failures += 1
-        cause = state.cause or cause
-        if failures >= FEWER_EXECUTIONS.get(_error_name(cause), MAX_EXECUTIONS):
-            break
-    raise _failed(ref, failures, cause)
+        if not (state.is_old or state.has_succeeded):
+            failures.append(state)
 
 
-def _failed(ref: SourceRef, failures: int, cause: str) -> LargeObjectError:
-    text = f"{failures} executions did not copy {ref.uri}. The last cause: {cause or 'unknown'}."
-    if may_pass(cause):
-        return LargeObjectDelayedError(
-            f"{text} The next one starts within two hours.", retry_after_s=PASSED_S
-        )
-    return LargeObjectError(
-        f"{text} Look at the executions of the state machine and remove the cause."
-        " docs/OPERATIONS.md says how to start another execution."
+def _require_another(
+    ref: SourceRef, failures: Sequence[ExecutionState], *, is_request: bool
+) -> None:
+    """Raise LargeObjectError unless another execution may start after these failures.
+
+    A request may always start one when the last failure is an hour old: its caller asks for it.
+    """
+    if not failures or (is_request and failures[-1].ended_s > PAUSE_S):
+        return
+    causes = [each.cause for each in failures if each.cause]
+    text = (
+        f"{len(failures)} executions did not copy {ref.uri}."
+        f" The last cause: {causes[-1] if causes else 'unknown'}."
     )
+    kinds = Counter(_kind(each.cause) for each in failures)
+    if any(kinds[kind] >= limit for kind, limit in LIMITS.items()):
+        raise LargeObjectError(
+            f"{text} Look at the executions of the state machine and remove the cause."
+            " docs/OPERATIONS.md says how to start another execution."
+        )
+    hours = len(failures) - EAGER
+    left_s = hours * PAUSE_S - failures[-1].ended_s
+    if hours > 0 and left_s > 0:
+        raise LargeObjectDelayedError(
+            f"{text} The next one starts within {hours + 1} hours.", retry_after_s=left_s
+        )
 
 
-def _start(executions: Executions, ref: SourceRef, name: str, *, is_watched: bool) -> None:
-    """Start an execution after its message is stored, unless the event is that message itself."""
+def _kind(cause: str) -> str:
+    name = cause.partition(":")[0]
+    return name if name in LIMITS or name in UNLIMITED else _OTHER
+
+
+def _start(executions: Executions, name: str, *, is_watched: bool) -> None:
+    """Start an execution after its message is stored.
+
+    If the event is itself a watch, start first and store the new watch afterwards. Otherwise each
+    failed start would add one more watch.
+    """
     if not is_watched:
-        executions.watch(ref, name)
-    executions.start(ref, name)
+        executions.watch(name)
+    executions.start(name)
     if is_watched:
-        executions.watch(ref, name)
+        executions.watch(name)
 
 
-def may_pass(cause: str) -> bool:
-    """Return whether an execution that ended with this cause may succeed without a person."""
-    return _error_name(cause) not in FEWER_EXECUTIONS
+def series(name: str) -> str:
+    """Return what the executions of one version and one state of the destination share."""
+    return name.rpartition("-")[0]
 
 
-def _error_name(cause: str) -> str:
-    return cause.partition(":")[0]
-
-
-def watch_again(executions: Executions, ref: SourceRef, watched: Collection[str]) -> str | None:
+def watch_again(executions: Executions, watched: Collection[str]) -> str | None:
     """Store a message for each execution that still runs. Return the name of one of them."""
     running = None
     for name in watched:
         state = executions.state(name)
         if state is not None and state.is_running:
-            executions.watch(ref, name)
+            executions.watch(name)
             running = name
     return running

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from replicate.errors import LostRaceError
-from replicate.protocol.assembly import Assembler, Job
+from replicate.protocol.assembly import Job
 from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
@@ -59,8 +59,8 @@ class LargeCopy:
     what its own commit has just created.
     """
 
-    def __init__(self, replicator: Replicator, assembler: Assembler) -> None:
-        self._assembler = assembler
+    def __init__(self, replicator: Replicator) -> None:
+        self._assembler = replicator.assembler
         self._replicator = replace(replicator, executions=_Refuse())
         self._source = replicator.source
         self._destination = replicator.destination
@@ -195,8 +195,8 @@ class _Refuse:
     def state(self, name: str) -> NoReturn:
         raise _StillLargeError(name)
 
-    def watch(self, ref: SourceRef, name: str) -> NoReturn:
-        raise _StillLargeError(ref, name)
+    def watch(self, name: str) -> NoReturn:
+        raise _StillLargeError(name)
 
-    def start(self, ref: SourceRef, name: str) -> NoReturn:
-        raise _StillLargeError(ref, name)
+    def start(self, name: str) -> NoReturn:
+        raise _StillLargeError(name)

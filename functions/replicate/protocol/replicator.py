@@ -64,9 +64,9 @@ class Replicator:
     naming: Naming
     clock: Clock
     policy: Policy
+    assembler: Assembler
+    """Copies objects in parts."""
     storage_classes: Mapping[str, str] = field(default_factory=dict)
-    assembler: Assembler | None = None
-    """Copies objects in parts; without it every object is one stream."""
     executions: Executions | None = None
     """They copy large objects; without them this run copies these, as far as its time lasts."""
 
@@ -84,7 +84,7 @@ class Replicator:
         ReplicationError.
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
-        if self.executions and (running := watch_again(self.executions, ref, watched)):
+        if self.executions and (running := watch_again(self.executions, watched)):
             return self._in_progress(run, Reason.RUNNING, running)
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
@@ -127,16 +127,7 @@ class Replicator:
             expectation = Expectation.UNKNOWN
 
     def _is_large(self, source: SourceObject) -> bool:
-        return self.assembler is not None and source.size >= self.assembler.sizes.large_from
-
-    def _assembler_for(self, source: SourceObject) -> Assembler | None:
-        """Return the assembler if the object is large enough for parts or for compression."""
-        if self.assembler is None:
-            return None
-        sizes = self.assembler.sizes
-        return (
-            self.assembler if source.size >= min(sizes.parallel_from, sizes.compress_from) else None
-        )
+        return source.size >= self.assembler.sizes.large_from
 
     @contextmanager
     def _read_source(
@@ -169,11 +160,10 @@ class Replicator:
         """Copy in parts, or in one stream that may be open already."""
         source = plan.source
         storage_class = self.storage_classes.get(source.storage_class)
-        assembler = self._assembler_for(source)
-        job = assembler and assembler.job(source, run.name, storage_class)
-        if assembler and job:
+        job = self.assembler.job(source, run.name, storage_class)
+        if job:
             run.staged.add(job.names.folder)
-            copied = assembler.copy(job, run.name, plan.attributes, plan.precondition)
+            copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
             run.staged.discard(job.names.folder)
         elif body is not None:
             copied = self._stream(plan, body, run, storage_class)
@@ -193,9 +183,8 @@ class Replicator:
         A failure is no failure of the replication: the lifecycle rule deletes them later.
         """
         for folder in run.staged:
-            if self.assembler:
-                with suppress(ReplicationError):
-                    self.assembler.sweep(folder)
+            with suppress(ReplicationError):
+                self.assembler.sweep(folder)
 
     def _stream(self, plan: Copy, body: Body, run: "_Run", storage_class: str | None) -> Copied:
         """Copy in one stream: compressed and by way of a staged object, if that pays.
@@ -204,10 +193,10 @@ class Replicator:
         join that, or was killed. So runs that copy the same version do not hinder each other.
         """
         source = plan.source
-        assembler = self._assembler_for(source)
-        probe = assembler and assembler.probe(source, body, source.size)
+        assembler = self.assembler
+        probe = assembler.probe(source, body, source.size)
         gate = CommitGate(probe or body, self.source)
-        if assembler and probe and probe.shrinks and not self.destination.staging_obstacle():
+        if probe and probe.shrinks and not self.destination.staging_obstacle():
             names = assembler.names_of_whole(source, run.name, storage_class)
             is_first = names.folder not in run.staged
             run.staged.add(names.folder)
