@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from replicate import certificates, entry
-from replicate.entry.failures import failures
+from replicate.entry.failures import failures, oldest_retried
 from replicate.entry.invocation import Change, Context, Invocation
 from replicate.errors import InternalError, InvalidEventError, ReplicationError
 from replicate.protocol.deadline import Deadline
@@ -116,11 +116,12 @@ class Function:
         context: Context,
     ) -> Invocation:
         """Return the invocation without the messages that the function has stored in a queue."""
-        queues = self._stores.queues
-        if queues is None or invocation.answers_for_failures:
-            return invocation
         failed = [*failures(invocation.messages, results)]
-        if not failed:
+        age = oldest_retried(failed)
+        if age is not None:
+            self._telemetry.postponed(age)
+        queues = self._stores.queues
+        if queues is None or invocation.answers_for_failures or not failed:
             return invocation
         kept = settle(
             failed,
