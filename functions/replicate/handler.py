@@ -27,7 +27,10 @@ gc.enable()
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 CONCURRENCY = 10
-"""Changes of one event that are replicated at the same time. Each needs up to 8 MiB of memory."""
+"""Changes of one event that are replicated at the same time.
+
+Each needs up to 8 MiB of memory, and a compressed object in four parts 20 MiB more.
+"""
 
 RESPONSE_S = 0.5
 """Seconds at the end of an invocation in which no failure is stored, so that it can respond."""
