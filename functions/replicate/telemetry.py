@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -60,6 +60,10 @@ class Telemetry:
     def reject(self, error: ReplicationError) -> None:
         """Record an event, or a part of it, that could not be read."""
         self._failed(error, None)
+
+    def postponed(self, age: timedelta) -> None:
+        """Record the age of the oldest message that failed and will be delivered again."""
+        self._metrics.add_metric("OldestFailure", MetricUnit.Seconds, age.total_seconds())
 
     def stepped(self, step: str, result: Mapping[str, Any]) -> None:
         """Record the end of a step of a reconcile."""

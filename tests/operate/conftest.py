@@ -181,9 +181,9 @@ def register(
     )
 
 
-def document(target: str, *more: str) -> dict[str, Any]:
+def document(target: str) -> dict[str, Any]:
     """Return the notification document of a new bucket."""
-    events = ["s3:ObjectCreated:*", "s3:ObjectRestore:Completed", *more]
+    events = ["s3:ObjectCreated:*", "s3:ObjectRestore:Completed", "s3:ObjectRemoved:*"]
     kind, arn = (
         ("Queue", "QueueArn") if ":sqs:" in target else ("LambdaFunction", "LambdaFunctionArn")
     )

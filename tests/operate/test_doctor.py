@@ -71,7 +71,7 @@ def assert_found(stack: Deployed, expected: dict[str, str]) -> None:
 
 def test_damage_between_the_bucket_and_the_function_is_found(deploy: Deploy) -> None:
     stack = deploy(ReplicateDeletes="with-lifecycle", ReplicateTags="contexts")
-    notify(document(stack.function, "s3:ObjectRemoved:*"))
+    notify(document(stack.function))
     functions = client("lambda")
     functions.remove_permission(FunctionName=stack.function, StatementId="it")
     functions.delete_function_event_invoke_config(FunctionName=stack.function)

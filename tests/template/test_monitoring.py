@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from template.alarms import Metrics, period_s, states
 from template.stack import Stack, variables
 
+from replicate.entry.failures import GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError
 from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
@@ -35,6 +36,7 @@ EXPECTED = {
     "EventLostAlarm": ("AWS/Lambda", "DestinationDeliveryFailures", *FUNCTION),
     "ApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "ApiId", "${Api}"),
     "FailuresAlarm": ("S3ToGcs", "Failed", "service", "stack"),
+    "OldestFailureAlarm": ("S3ToGcs", "OldestFailure", "service", "stack"),
     "ErrorsAlarm": ("AWS/Lambda", "Errors", *FUNCTION),
     "ThrottlesAlarm": ("AWS/Lambda", "Throttles", *FUNCTION),
     "AsyncEventAgeAlarm": ("AWS/Lambda", "AsyncEventAge", *FUNCTION),
@@ -81,6 +83,7 @@ def metrics_of_the_function(stack: Stack, capsys: pytest.CaptureFixture[str]) ->
             telemetry.record(Change(SOURCE, now), _result(reason), now)
         for error in (IntegrityError("made up"), CredentialsError("made up")):
             telemetry.record(Change(SOURCE), error, now)
+        telemetry.postponed(timedelta(hours=1))
         telemetry.reconciled(counts.zero(), 0)
     return set(_written(capsys.readouterr().out))
 
@@ -204,6 +207,7 @@ INCIDENTS: dict[str, tuple[Periods, Periods]] = {
     "RuleFailedAlarm": ([[1]], [[0]]),
     "ApiErrorsAlarm": ([[1], [2], [1]], [[1], [0], [1]]),
     "FailuresAlarm": ([[1], [1], [1]], [[1], [], [1]]),
+    "OldestFailureAlarm": ([[60, 3601]], [[60, 3600]]),
     "ErrorsAlarm": ([[1], [1], [1]], [[1], [0], [1]]),
     "ThrottlesAlarm": ([[5], [1], [1]], [[5], [0], [0]]),
     "AsyncEventAgeAlarm": ([[1000, 300_001]], [[300_000]]),
@@ -299,6 +303,23 @@ class TestIncidents:
         fired = states(alarm, hours).index("ALARM")
         assert period_s(alarm) == 3600
         assert retention_s - fired * 3600 == 7 * 86400
+
+    def test_one_event_that_keeps_failing_is_reported_until_it_is_given_up(
+        self, all_alarms: dict[str, dict[str, Any]]
+    ) -> None:
+        """SQS soon leaves its age out. Each delivery takes a minute, and is as late as can be."""
+        alarm, retries = all_alarms["OldestFailureAlarm"], RedeliveryPolicy()
+        hours: list[list[float]] = [[] for _ in range(GIVE_UP_AFTER // timedelta(hours=1))]
+        age_s, receives = 0.0, 1
+        while (hour := int(age_s / period_s(alarm))) < len(hours):
+            hours[hour].append(age_s)
+            age_s += 60 + min(retries.first_s * 2.0**receives, retries.longest_s)
+            receives += 1
+        assert [] in hours
+
+        found = states(alarm, hours)
+        assert found.index("ALARM") <= 2
+        assert set(found[2:]) == {"ALARM"}
 
     def test_silence_is_off_by_default_and_within_the_limit_of_cloudwatch(
         self, all_alarms: dict[str, dict[str, Any]], monitoring: template.Stack

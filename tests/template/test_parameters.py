@@ -5,7 +5,11 @@ import re
 import pytest
 from template.stack import KEY, REQUIRED, SECRET
 
+from replicate.handler import CONCURRENCY
 from tools.local.template import document, parameters
+
+COMPRESSED_MB = 20
+"""Of an object in four parts: each connection holds up to 5 MiB (docs/OPERATIONS.md)."""
 
 
 def test_only_the_three_names_have_no_default() -> None:
@@ -71,3 +75,11 @@ def test_a_pattern_accepts_the_good_value_and_rejects_the_bad_one(
 
     assert re.fullmatch(pattern, good)
     assert not re.fullmatch(pattern, bad)
+
+
+def test_the_smallest_memory_holds_a_batch_of_compressed_objects() -> None:
+    memory = parameters()["MemorySize"]
+    batch, compressed = map(int, re.findall(r"(\d+) MB", memory["Description"])[-2:])
+
+    assert compressed == batch + CONCURRENCY * COMPRESSED_MB
+    assert compressed <= memory["MinValue"]

@@ -125,6 +125,20 @@ def failed(response: dict[str, Any]) -> list[str]:
     return [each["itemIdentifier"] for each in response["batchItemFailures"]]
 
 
+def test_oldest_message_that_fails_and_is_delivered_again_is_measured(
+    queues: FakeQueues, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ages = {"slow": 2, "good": 30, "frozen": 40, "late": 1}
+    messages = [message(k, notification(k), age=timedelta(hours=h)) for k, h in ages.items()]
+    deliver(queues, {"Records": messages})
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert metrics["OldestFailure"] == [pytest.approx(2 * 3600, abs=60)]
+    (described,) = metrics["_aws"]["CloudWatchMetrics"]
+    assert {"Name": "OldestFailure", "Unit": "Seconds"} in described["Metrics"]
+    deliver(queues, {"Records": [message("good", notification("good"))]})
+    assert "OldestFailure" not in capsys.readouterr().out
+
+
 def test_permanent_failure_of_a_batch_is_kept_with_its_reason_and_acknowledged(
     queues: FakeQueues,
 ) -> None:

@@ -311,6 +311,24 @@ def test_deletes_are_replicated_only_when_enabled(
     assert result["status"] == ("skipped" if kept else "deleted")
 
 
+@pytest.mark.parametrize("deletes", ["false", "true"])
+def test_version_that_is_current_again_is_replicated_in_every_mode_of_deletions(
+    deletes: str,
+) -> None:
+    stores = memory_stores()
+    stores.s3 = FakeS3(versioned=True)
+    stores.environ = {"REPLICATE_DELETES": deletes}
+    function, ref = stores.function(), SourceRef(BUCKET, "a")
+    for data in (b"first", b"second"):
+        stores.s3.put(ref, data)
+    event = s3_notification("a")
+    function.handle(event, Context())
+    stores.s3.drop_newest(ref)
+    event["Records"][0]["eventName"] = "ObjectRemoved:Delete"
+    function.handle(event, Context())
+    assert stores.gcs.objects["a"].data == b"first"
+
+
 def test_prefix_and_storage_class_are_applied() -> None:
     stores = memory_stores("a")
     stores.environ = {"GCS_KEY_PREFIX": "backup/", "STORAGE_CLASS_MAP": "STANDARD=NEARLINE"}

@@ -37,8 +37,8 @@ def wanted_events(parameters: Mapping[str, str]) -> set[str]:
     deletes, tags = parameters.get("ReplicateDeletes", "false"), parameters.get("ReplicateTags")
     return {
         "s3:ObjectCreated:*",
+        "s3:ObjectRemoved:*",
         "s3:ObjectRestore:Completed",
-        *(["s3:ObjectRemoved:*"] if deletes != "false" else []),
         *(["s3:LifecycleExpiration:*"] if deletes == "with-lifecycle" else []),
         *(["s3:ObjectTagging:*"] if tags not in {None, "off"} else []),
     }

@@ -156,6 +156,16 @@ def failures(messages: Iterable[Message], results: Results) -> Iterator[Failure]
             yield Failure(message, causes)
 
 
+def oldest_retried(failed: Iterable[Failure]) -> timedelta | None:
+    """Return the age of the oldest message that is delivered again; None if none is."""
+    ages = [
+        failure.message.receipt.age
+        for failure in failed
+        if failure.message.receipt and not failure.is_permanent
+    ]
+    return max(ages, default=None)
+
+
 def _compact(event: object) -> str:
     """Return a text that takes no more bytes than the one that was delivered.
 
