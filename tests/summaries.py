@@ -58,6 +58,7 @@ def summary(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
             "filtered": 0,
             "archived": 3,
             "unnameable": 1,
+            "too_large": 2,
             "staged": 0,
             "source_bytes": 5 * 1024**4,
             "difference_bytes": 3 * 1024**3,

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 from replicate.aws_clients import NO_ROLE
 from replicate.errors import ReplicationError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.retry import RetryPolicy, is_transient, retrying
+from replicate.retry import RetryPolicy, is_throttling, is_transient, retrying
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def call(
 def _refusal(operation: str, error: ClientError, remedy: str) -> ReplicationError:
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
     code = error.response["Error"].get("Code", "")
-    if "Throttl" in code or "LimitExceeded" in code:
+    if is_throttling(code):
         return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
     if is_transient(status):
         return UnavailableError(f"{operation} failed ({code}). Try again.")

@@ -7,8 +7,8 @@ Only timeouts count: a service that refuses or fails has answered, and costs lit
 environment has its own breaker. It runs one invocation at a time, so while a service hangs, each
 environment waits for one probe in a while, and all its other invocations fail at once.
 
-The breaker also says how long the first request of an invocation waits: a few times as long as the
-slowest of the last answers. When it is answered the service is there, and the others wait longer.
+The first request of an invocation waits only a few times as long as recent responses took. After
+one response, later requests may wait the full time.
 """
 
 import random

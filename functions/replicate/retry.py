@@ -33,7 +33,8 @@ class RetryPolicy:
     """
 
     attempts: int = 5
-    first_delay_s: float = 0.1
+    first_delay_s: float = 0.2
+    """Longest wait after the first failure. It doubles with each further one."""
     longest_delay_s: float = 5.0
     longest_retry_after_s: float = 30.0
     """Longest `Retry-After` that the function waits for. A longer one is left to redelivery,
@@ -44,8 +45,11 @@ class RetryPolicy:
     """Attempts that may time out. A second one has a new connection; more only wait longer."""
 
     def delay_s(self, failures: int) -> float:
-        """Return a random delay in seconds: exponential backoff with full jitter."""
-        longest = min(self.longest_delay_s, self.first_delay_s * 2.0**failures)
+        """Return a random delay in seconds: exponential backoff with full jitter.
+
+        `failures` is at least 1.
+        """
+        longest = min(self.longest_delay_s, self.first_delay_s * 2.0 ** (failures - 1))
         return _RANDOM.uniform(0, longest)
 
 
@@ -124,6 +128,15 @@ def is_transient(status: int) -> bool:
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
     }
+
+
+_THROTTLING = ("Throttl", "LimitExceeded", "SlowDown", "TooManyRequests")
+"""In the error codes by which AWS throttles. Source: botocore/retries/standard.py."""
+
+
+def is_throttling(code: str) -> bool:
+    """Return whether an error code of AWS says to try again later. Its HTTP status may be 400."""
+    return any(part in code for part in _THROTTLING)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

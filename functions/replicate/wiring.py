@@ -161,7 +161,7 @@ class Environment:
 
 
 def _breaker_policy(first_timeout_s: float, retries: RetryPolicy) -> BreakerPolicy:
-    """Return the policy with waits that are no longer than any other."""
+    """Return the breaker's policy, with its waits cut to the longest wait of any request."""
     default = BreakerPolicy()
     longest_s = max(first_timeout_s, default.longest_wait_s)
     return replace(

@@ -359,6 +359,7 @@ class TestErrors:
             refused("com.amazon#ThrottlingException"),
             refused("RequestThrottled", 403),
             refused("ExecutionLimitExceeded"),
+            refused("TooManyRequestsException"),
             refused("InternalFailure", 500),
             (503, b""),
         ],

@@ -105,7 +105,8 @@ SECRET_RESPONSE = (200, b'{"SecretString": "found"}')
     "response",
     [
         (400, b'{"__type": "com.amazon#ThrottlingException", "message": "slow down"}'),
-        (400, b'{"__type": "ThrottlingException"}'),
+        (400, b'{"__type": "RequestLimitExceeded"}'),
+        (429, b""),
         (500, b'{"__type": "InternalServiceError"}'),
         (503, b""),
         (200, b"no JSON"),

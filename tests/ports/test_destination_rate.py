@@ -24,10 +24,10 @@ class WithoutJitter(RetryPolicy):
     """Waits 0.15 s between the five attempts of other requests."""
 
     def delay_s(self, failures: int) -> float:
-        return float(self.first_delay_s * 2**failures)
+        return float(self.first_delay_s * 2 ** (failures - 1))
 
 
-POLICY = WithoutJitter(first_delay_s=0.005)
+POLICY = WithoutJitter(first_delay_s=0.01)
 
 
 class Vault:

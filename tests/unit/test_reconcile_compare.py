@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from replicate.protocol.mapping import Naming
-from replicate.protocol.plan import Overwrite
+from replicate.protocol.plan import MAX_SIZE, Overwrite
 from replicate.reconcile.compare import Rules, Verdict, compare, differences
 from replicate.reconcile.rows import ReplicaRow, SourceRow
 
@@ -59,6 +59,14 @@ FOREIGN = REPLICA._replace(metadata={"owner": "somebody"})
         (source(storage_class="DEEP_ARCHIVE"), replica(size=1), Verdict.ARCHIVED, ["size 4 -> 1"]),
         (source(storage_class="GLACIER"), REPLICA, Verdict.EQUAL, []),
         (source(key="a\nb"), None, Verdict.UNNAMEABLE, ["not in GCS"]),
+        (source(size=MAX_SIZE), None, Verdict.MISSING, ["not in GCS"]),
+        (source(size=MAX_SIZE + 1), None, Verdict.TOO_LARGE, ["not in GCS"]),
+        (
+            source(size=MAX_SIZE + 1, storage_class="GLACIER"),
+            REPLICA,
+            Verdict.TOO_LARGE,
+            [f"size {MAX_SIZE + 1} -> 4"],
+        ),
         (SOURCE, replica(size=5), Verdict.DIFFERENT, ["size 4 -> 5"]),
         (SOURCE, replica({"s3-source-etag": "e"}), Verdict.DIFFERENT, [f"etag {ETAG} -> e"]),
         (

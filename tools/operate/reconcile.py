@@ -122,7 +122,7 @@ def _table(summary: Json) -> Table:
     table.add_row("equal", f"{counts.get('equal', 0):,}", "")
     for kind, meaning in MEANINGS.items():
         table.add_row(kind, f"{counts.get(kind, 0):,}", meaning)
-    apart = ("young", "filtered", "archived", "unnameable", "kept", "staged")
+    apart = ("young", "filtered", "archived", "unnameable", "too_large", "kept", "staged")
     if left_out := [f"{counts[kind]:,} {kind}" for kind in apart if counts.get(kind)]:
         table.add_row("left alone", "", ", ".join(left_out))
     for sample in summary.get("samples", [])[:5]:

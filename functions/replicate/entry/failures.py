@@ -16,7 +16,7 @@ from replicate.entry.envelopes import FAILED_EVENT, RETRIED_EVENT
 from replicate.entry.invocation import Cause, Message, Results
 
 GIVE_UP_AFTER = timedelta(days=10)
-"""Age after which a message is kept as a dead letter although its failure may pass.
+"""Age after which a message is kept as a dead letter although its failure is transient.
 
 The queue would delete it after 12 days. The age counts from the moment in which the message was put
 into the queue.
@@ -75,7 +75,8 @@ class Failure:
     def is_permanent(self) -> bool:
         """Whether another delivery makes no sense.
 
-        One transient cause makes it worthwhile: it then meets the permanent ones again.
+        If one cause may pass, the message is delivered again. The permanent causes then fail again
+        and are reported.
         """
         receipt = self.message.receipt
         if receipt is not None and receipt.age > GIVE_UP_AFTER:

@@ -46,7 +46,7 @@ class Change:
     def expect(self, parallel_from: int) -> Expectation:
         """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.
 
-        Nobody would read a stream that was opened for such an object.
+        Such an object is read in parts, so a stream of the whole object would be opened in vain.
         """
         return Expectation.UNKNOWN if (self.size or 0) >= parallel_from else self.expectation
 

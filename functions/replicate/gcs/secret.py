@@ -8,7 +8,6 @@ Source: AIP-4112, "Service account keys", and AIP-4117, "External account creden
 
 import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
@@ -30,10 +29,10 @@ from replicate.errors import (
     SettingsError,
     UnavailableError,
 )
-from replicate.gcs.errors import MALFORMED, before_google
+from replicate.gcs.errors import MALFORMED, mark_aws_errors
 from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
-from replicate.retry import RetryPolicy, retrying
+from replicate.retry import RetryPolicy, is_throttling, is_transient, retrying
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.full_control",)
 """With devstorage.read_write GCS refuses to change the metadata of an object.
@@ -112,7 +111,7 @@ class Secret:
             return self._unavailable(type(error).__name__, timed_out=timed_out)
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = error.response["Error"].get("Code") or str(status)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttling" in code:
+        if is_transient(status) or is_throttling(code):
             return self._unavailable(code)
         return CredentialsError(
             f"Secrets Manager refused to read the secret {self._name} ({code}). Check"
@@ -186,7 +185,7 @@ class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
     ) -> aws.AwsSecurityCredentials:
         """See the base class. Raise DestinationUnavailableError, SettingsError."""
         del context, request
-        with before_google():
+        with mark_aws_errors():
             try:
                 keys = self._clients.keys()
             except UnavailableError as error:  # without AWS keys there is no token for GCS

@@ -11,7 +11,7 @@ from enum import StrEnum
 from replicate.errors import InvalidNameError
 from replicate.protocol.mapping import PROVENANCE, Naming, is_replica_of
 from replicate.protocol.model import ARCHIVE_CLASSES, SourceRef
-from replicate.protocol.plan import Overwrite
+from replicate.protocol.plan import MAX_SIZE, Overwrite
 from replicate.reconcile.rows import ReplicaRow, SourceRow
 
 BUCKET, KEY = PROVENANCE + "bucket", PROVENANCE + "key"
@@ -39,6 +39,8 @@ class Verdict(StrEnum):
     FILTERED = "filtered"
     ARCHIVED = "archived"
     UNNAMEABLE = "unnameable"
+    TOO_LARGE = "too_large"
+    """It differs, and GCS cannot hold what S3 has."""
     STAGED = "staged"
     KEPT = "kept"
     """It differs, and OVERWRITE keeps it so: `never` all, `own` what is no replica of the key."""
@@ -111,6 +113,8 @@ def _from_source(source: SourceRow, replica: ReplicaRow | None, rules: Rules) ->
         verdict = Verdict.UNNAMEABLE
     elif replica and _is_kept(replica, rules):
         verdict = Verdict.KEPT
+    elif source.size > MAX_SIZE:
+        verdict = Verdict.TOO_LARGE
     elif source.storage_class in ARCHIVE_CLASSES:
         verdict = Verdict.ARCHIVED
     elif _is_young(source.last_modified, rules) or (replica and _is_young(replica.updated, rules)):

@@ -31,7 +31,7 @@ from replicate.errors import (
     ThrottledError,
 )
 from replicate.protocol.model import SourceRef
-from replicate.retry import is_transient, retry_after
+from replicate.retry import is_throttling, is_transient, retry_after
 
 
 class SourceAbsentError(Exception):
@@ -87,7 +87,6 @@ _BY_CODE: dict[str, tuple[type[ReplicationError], str]] = {
     "InvalidObjectState": (SourceArchivedError, _ARCHIVED),
     "NoSuchBucket": (SourceBucketNotFoundError, "the bucket does not exist. Check its name"),
     "KeyTooLongError": (InvalidNameError, "the key is too long. S3 allows 1,024 bytes of UTF-8"),
-    "SlowDown": (ThrottledError, "S3 throttles requests. Try again later"),
     "RequestTimeout": (SourceUnavailableError, "the request took too long. Try again"),
     "ExpiredToken": (SourceUnavailableError, "the function's AWS credentials expired. Try again"),
     "RequestTimeTooSkewed": (
@@ -123,8 +122,8 @@ def _classify(status: int, code: str) -> tuple[type[ReplicationError], str]:
     """Return the class of an error response, and what is wrong and what to do."""
     if code in _BY_CODE:
         return _BY_CODE[code]
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return _BY_CODE["SlowDown"]
+    if status == HTTPStatus.TOO_MANY_REQUESTS or is_throttling(code):
+        return ThrottledError, "S3 throttles requests. Try again later"
     if is_transient(status):
         return SourceUnavailableError, "S3 is unavailable. Try again"
     if status == HTTPStatus.BAD_REQUEST:
