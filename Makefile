@@ -107,7 +107,7 @@ soak: setup ## change objects, inject faults and kill processes for minutes, the
 		--gzip $(GZIP_SHARE) $(if $(SEED),--seed $(SEED))
 
 ROUNDS ?= 3
-bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1, LARGE=1, RECONCILE=1 or GZIP=1: minutes)
+bench: $(BENCH_VENV)/.installed ## compare with rclone and the tutorial's Lambda, into docs/BENCHMARK.md (45 minutes; QUICK=1 or LARGE=1: minutes; RECONCILE=1 or GZIP=1: a quarter of an hour)
 	@PYTHONPATH=functions $(BENCH_VENV)/bin/python -m $(if $(RECONCILE),tools.benchmarks.reconcile,$(if $(GZIP),\
 		tools.benchmarks.egress --rounds $(ROUNDS),tools.benchmarks --rounds $(ROUNDS) $(if $(LARGE),--large) \
 		$(if $(QUICK)$(LARGE),,--output docs/BENCHMARK.md))) $(if $(QUICK),--quick)

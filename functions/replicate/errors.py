@@ -32,7 +32,7 @@ ReplicationError                    500
 │   └── DestinationUnavailableError
 ├── OutOfTimeError                  504  retryable
 ├── LargeObjectError                500  executions for a large object failed
-│   └── LargeObjectDelayedError     503  retryable: their causes may pass
+│   └── LargeObjectDelayedError     503  retryable: transient causes
 ├── GivenUpError                    500  no attempt of many days reported why it failed
 ├── ListingOrderError               500  a listing is not in the order of its keys
 ├── InternalError                   500
@@ -55,7 +55,7 @@ class ReplicationError(Exception):
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
     ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
     says: do not try again in this invocation, because the event is delivered again later.
-    `not_asked` says that the error came before the store was asked.
+    `from_aws` says that AWS failed during a request to Google.
     """
 
     status: ClassVar[int] = 500
@@ -72,7 +72,7 @@ class ReplicationError(Exception):
         request_id: str | None = None,
         timed_out: bool = False,
         ends_run: bool = False,
-        not_asked: bool = False,
+        from_aws: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -80,7 +80,7 @@ class ReplicationError(Exception):
         self.request_id = request_id
         self.timed_out = timed_out
         self.ends_run = ends_run
-        self.not_asked = not_asked
+        self.from_aws = from_aws
 
 
 class InvalidRequestError(ReplicationError):
@@ -271,7 +271,7 @@ class LargeObjectError(ReplicationError):
 
 
 class LargeObjectDelayedError(LargeObjectError):
-    """Executions failed for a cause that may pass. Later the next one starts."""
+    """Executions failed for a transient cause. Later the next one starts."""
 
     status = 503
     code = "large_object_delayed"

@@ -148,7 +148,7 @@ def test_unavailable_error_is_raised_when_keys_cannot_be_renewed(container: Cont
         S3Source(clients, Deadline(10), RetryPolicy(attempts=1)).head(SourceRef("bucket", "key"))
     with pytest.raises(DestinationUnavailableError, match="could not be renewed") as caught:
         federation(clients).retrieve_subject_token(None)
-    assert caught.value.not_asked, "it says nothing about Google"
+    assert caught.value.from_aws, "it says nothing about Google"
     container.is_up, container.lifetime = True, timedelta(hours=1)
     assert clients.keys().token == "token"
 

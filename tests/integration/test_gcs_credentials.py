@@ -235,7 +235,7 @@ def test_credentials_fail_when_the_recheck_is_denied(
     for _ in range(2):
         with pytest.raises(CredentialsError, match="AccessDenied") as caught:
             caller.request()
-        assert caught.value.not_asked
+        assert caught.value.from_aws
     caller.secret.failure = None
     assert caller.request() == 200
 
@@ -278,7 +278,7 @@ def test_request_fails_when_the_token_is_refused_and_secrets_manager_is_down(
     caller.secret.failure = UnavailableError("The secret could not be read.")
     with pytest.raises(CredentialsError, match="could not be read") as caught:
         caller.request()
-    assert caught.value.not_asked, "it says nothing about Google"
+    assert caught.value.from_aws, "it says nothing about Google"
 
 
 def in_ten_threads(action: Callable[[], int]) -> list[int]:
@@ -475,7 +475,7 @@ def test_error_for_a_revoked_key_does_not_contain_the_key(
     with pytest.raises(CredentialsError, match="invalid_grant") as caught:
         caller.request()
     assert caller.secret.reads == 2, "read once, and once more after the refusal of Google"
-    assert not caught.value.not_asked
+    assert not caught.value.from_aws
     assert_no_secret_in(caught.value, key)
 
 

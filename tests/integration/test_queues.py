@@ -10,7 +10,7 @@ import pytest
 from canned import serve_responses
 
 from replicate.aws_clients import AwsClients
-from replicate.errors import SettingsError, UnavailableError
+from replicate.errors import ReplicationError, SettingsError, UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
 from replicate.sqs.queues import SqsQueues
@@ -82,6 +82,14 @@ def test_message_is_delivered_again_after_its_delay_and_more_than_ten_can_wait(
     assert {m["Attributes"]["ApproximateReceiveCount"] for m in again} == {"2"}
 
 
+REQUESTS: dict[str, tuple[str, Callable[[SqsQueues], None]]] = {
+    "keep": ("SendMessage", lambda queues: queues.keep("letter", LONG)),
+    "resend": ("SendMessage", lambda queues: queues.resend("later", 900, LONG)),
+    "postpone": ("ChangeMessageVisibility", lambda queues: queues.postpone([("1", 9)], LONG)),
+}
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
 @pytest.mark.parametrize(
     ("status", "error"), [(403, SettingsError), (503, UnavailableError)], ids=str
 )
@@ -89,13 +97,23 @@ def test_refused_request_says_what_to_allow_and_a_failed_one_is_repeated(
     clients: AwsClients,
     monkeypatch: pytest.MonkeyPatch,
     status: int,
-    error: type[Exception],
+    error: type[ReplicationError],
+    request_name: str,
 ) -> None:
     body = b'{"__type": "AccessDenied", "message": "no"}'
+    operation, send = REQUESTS[request_name]
     with serve_responses((status, body)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         queues = SqsQueues(clients, POLICY, event_queue="http://e", failure_queue="http://f")
         with pytest.raises(error) as caught:
-            queues.keep("letter", LONG)
+            send(queues)
         assert server.request_count == (1 if status == 403 else POLICY.attempts)
-    assert ("sqs:SendMessage" in str(caught.value)) == (status == 403)
+    said = {
+        403: (
+            "was refused (AccessDenied). Allow the function's role sqs:SendMessage on the"
+            " dead-letter queue and on the event queue, sqs:ChangeMessageVisibility on the event"
+            " queue, and on their KMS key, if they have one, kms:GenerateDataKey and kms:Decrypt."
+        ),
+        503: "failed (AccessDenied). Try again.",
+    }
+    assert caught.value.message == f"{operation} {said[status]}"

@@ -1,6 +1,7 @@
 """The code has the structure that docs/ARCHITECTURE.md describes."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ FILES = {dotted(path): path for path in PACKAGE.rglob("*.py") if path.parent != 
 MODULES = sorted(name for name in FILES if name)
 
 
-def imports(module: str) -> set[str]:
+@functools.cache
+def imports(module: str) -> frozenset[str]:
     """Return everything a module imports, also inside functions and conditions."""
     imported: set[str] = set()
     for node in ast.walk(ast.parse(FILES[module].read_text())):
@@ -37,13 +39,13 @@ def imports(module: str) -> set[str]:
             below = {f"{origin}.{alias.name}" for alias in node.names}
             submodules = {name for name in below if name.removeprefix("replicate.") in FILES}
             imported |= submodules or {origin}
-    return imported
+    return frozenset(imported)
 
 
-def own_imports(module: str) -> set[str]:
+def own_imports(module: str) -> frozenset[str]:
     """Return the modules of `replicate` that a module imports."""
     names = {n.removeprefix("replicate.") for n in imports(module) if n.startswith("replicate.")}
-    return names & FILES.keys()
+    return frozenset(names & FILES.keys())
 
 
 def reachable(module: str) -> set[str]:

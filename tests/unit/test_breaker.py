@@ -9,6 +9,7 @@ from replicate.errors import (
     DestinationUnavailableError,
     OutOfTimeError,
     ReplicationError,
+    SourceChangedError,
     ThrottledError,
 )
 from replicate.gcs.errors import watch
@@ -228,12 +229,12 @@ def test_short_wait_near_the_deadline_proves_nothing(circuit: Circuit) -> None:
     "error",
     [
         OutOfTimeError("no time for a token"),
-        CredentialsError("Secrets Manager is down", not_asked=True),
-        DestinationUnavailableError("no keys of AWS", timed_out=True, not_asked=True),
+        CredentialsError("Secrets Manager is down", from_aws=True),
+        DestinationUnavailableError("no keys of AWS", timed_out=True, from_aws=True),
     ],
     ids=repr,
 )
-def test_error_before_the_request_is_neither_an_answer_nor_silence(
+def test_error_of_aws_or_of_the_clock_is_neither_an_answer_nor_silence(
     circuit: Circuit, time: Time, error: ReplicationError
 ) -> None:
     hang(circuit, 2)
@@ -244,4 +245,10 @@ def test_error_before_the_request_is_neither_an_answer_nor_silence(
     assert is_open(circuit)
     time.now += POLICY.probe_s
     assert not is_open(circuit), "it was no timeout either"
+    assert not circuit.is_alive
+
+
+def test_source_that_changes_while_it_is_sent_is_no_answer(circuit: Circuit) -> None:
+    with pytest.raises(SourceChangedError):
+        request(circuit, SourceChangedError())
     assert not circuit.is_alive

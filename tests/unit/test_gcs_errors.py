@@ -37,6 +37,7 @@ SLOW_DOWN = "GCS throttles requests. Try again later"
 UNAVAILABLE = "GCS is unavailable. Try again"
 NOT_ACCEPTED = "GCS refuses the credentials. Check GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET)"
 NO_BUCKET = "the bucket does not exist. Check GcsBucketName (GCS_BUCKET_NAME)"
+CONFLICT = "another write of the same object was in progress. Try again"
 CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
 
 
@@ -69,7 +70,14 @@ CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
             NO_BUCKET,
         ),
         (408, None, "", errors.DestinationUnavailableError, UNAVAILABLE),
-        (409, "conflict", "other", errors.DestinationRejectedError, "other"),
+        (409, "conflict", "other", errors.DestinationUnavailableError, CONFLICT),
+        (
+            412,
+            "orgPolicyConstraintFailed",
+            "no such object here",
+            errors.DestinationForbiddenError,
+            "a policy of the organization refuses it: no such object here",
+        ),
         (429, "rateLimitExceeded", "", errors.ThrottledError, SLOW_DOWN),
         (429, None, "", errors.ThrottledError, SLOW_DOWN),
         (500, "backendError", "", errors.DestinationUnavailableError, UNAVAILABLE),

@@ -1,5 +1,6 @@
 """What the adapters send to GCS: each request, how long it waits, and how often. No server."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,14 @@ from network import Network, answer, broken
 from ports.test_destination import BytesBody
 
 from replicate.breaker import BreakerPolicy, Circuit
-from replicate.errors import DestinationRejectedError, DestinationUnavailableError
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationForbiddenError,
+    DestinationRejectedError,
+    DestinationUnavailableError,
+    IntegrityError,
+    SourceUnavailableError,
+)
 from replicate.gcs import GcsDestination
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
@@ -23,9 +31,10 @@ from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Precondition, Replica
+from replicate.reconcile.rows import ReplicaRow
 from replicate.retry import RetryPolicy
 
-QUICK_S, BYTES_S = 3.0, 7.0
+QUICK_S, BYTES_S = 0.5, 7.0
 """How long a request waits that is answered at once, and one of many bytes."""
 
 POLICY = RetryPolicy(attempts=2, first_delay_s=0, io_timeout_s=BYTES_S)
@@ -165,6 +174,95 @@ OF_THE_BUCKET = ("granted", "bucket_settings", "staging_obstacle", "listing")
 ABOUT = {"compose": "name", "list_prefix": "parts/", **dict.fromkeys(OF_THE_BUCKET, "")}
 
 
+def test_rows_of_a_listing_are_those_of_gcs(gcs: Gcs, network: Network) -> None:
+    composed = {"name": "logs/a", "size": "7", "generation": "5", "updated": "2026-11-26T10:00:00Z"}
+    plain = {**composed, "name": "logs/b", "metadata": {"a": "b"}, "md5Hash": "md5"}
+    network.answers = [answer(200, items=[composed, plain])]
+
+    (page,) = gcs.listing.pages("", "")
+
+    fields = (7, "5", "2026-11-26T10:00:00Z")
+    assert page == [ReplicaRow("a", *fields, {}), ReplicaRow("b", *fields, {"a": "b"}, "md5")]
+
+
+# Lost responses, and refusals
+
+
+def described(**fields: object) -> requests.Response:
+    """Return the description of an object with the bytes `data`."""
+    made = {
+        "name": "logs/a b",
+        "generation": "5",
+        "metageneration": "2",
+        "size": "4",
+        "crc32c": encode_crc32c(crc32c_value(b"data")),
+        "contentType": "text/plain",
+    }
+    return answer(200, {}, **{**made, **fields})
+
+
+def refused(message: str) -> requests.Response:
+    error = {"errors": [{"reason": "conditionNotMet"}], "message": message}
+    return answer(412, error=error)
+
+
+@pytest.mark.parametrize(("message", "said"), [("Held.", "Held."), ("", "it does not say why.")])
+@pytest.mark.parametrize("call", ["patch", "delete"])
+def test_refusal_although_nothing_changed_is_that_of_a_policy(
+    gcs: Gcs, network: Network, call: str, message: str, said: str
+) -> None:
+    network.answers = [refused(message), described()]
+    with pytest.raises(DestinationForbiddenError) as caught:
+        CALLS[call][0](gcs)
+    assert caught.value.message == (
+        f"GCS refuses to write gs://replica/logs/a b, although it has not changed: {said} Look for"
+        " a policy on the bucket, project or organization."
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "is_ours"),
+    [
+        (described(), True),
+        (described(crc32c="AAAAAA=="), False),
+        (described(cacheControl="no-store"), False),
+        (answer(404), False),
+    ],
+    ids=["ours", "other bytes", "other attributes", "gone"],
+)
+def test_write_whose_response_was_lost_is_recognized_by_its_bytes_and_attributes(
+    gcs: Gcs, network: Network, found: requests.Response, *, is_ours: bool
+) -> None:
+    network.answers = [broken(), refused(""), found]
+    if is_ours:
+        written = gcs.destination.write("logs/a b", PLAIN, BytesBody(b"data"), NEW)
+        assert (written.generation, written.size) == (5, 4)
+        return
+    with pytest.raises(DestinationChangedError):
+        gcs.destination.write("logs/a b", PLAIN, BytesBody(b"data"), NEW)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        described(generation="6"),
+        described(metageneration="3", cacheControl="no-store"),
+    ],
+    ids=["overwritten", "patched"],
+)
+def test_patch_whose_response_was_lost_is_not_that_of_another(
+    gcs: Gcs, network: Network, found: requests.Response
+) -> None:
+    network.answers = [broken(), refused(""), found]
+    with pytest.raises(DestinationChangedError):
+        gcs.destination.patch("logs/a b", PLAIN, FOUND)
+
+
+def test_patch_whose_response_was_lost_is_recognized(gcs: Gcs, network: Network) -> None:
+    network.answers = [broken(), refused(""), described(metageneration="3")]
+    assert gcs.destination.patch("logs/a b", PLAIN, FOUND).metageneration == 3
+
+
 # Uploads
 
 
@@ -274,6 +372,26 @@ def test_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> No
     assert cancelled.headers["content-length"] == "0"
 
 
+@pytest.mark.parametrize(
+    "states",
+    [
+        (QUANTUM, QUANTUM, QUANTUM, QUANTUM),
+        (TAIL, TAIL, TAIL, TAIL),
+        (TAIL, QUANTUM, QUANTUM, TAIL, QUANTUM),
+    ],
+    ids=["in the body", "at the tail", "back and forth"],
+)
+def test_upload_that_gets_no_further_is_cancelled(
+    gcs: Gcs, network: Network, states: tuple[int, ...]
+) -> None:
+    network.answers = [answer(200, OPENED), *map(stored, states), answer(499)]
+
+    with pytest.raises(DestinationUnavailableError, match=r"^GCS stored no bytes of gs://"):
+        write(gcs)
+    assert not network.answers
+    assert network.sent[-1].line == f"DELETE {SESSION}"
+
+
 def test_session_that_gcs_loses_is_named_and_not_cancelled(gcs: Gcs, network: Network) -> None:
     network.answers = [answer(200, OPENED), answer(404), answer(200, OPENED), answer(410)]
 
@@ -291,3 +409,93 @@ def test_object_that_is_described_without_a_crc32c_is_malformed(gcs: Gcs, networ
 
     with pytest.raises(DestinationUnavailableError, match="GCS's response is malformed"):
         write(gcs)
+
+
+# Compressed uploads
+
+
+UNSET = "Try again. If the error stays, set CompressEgress (COMPRESS_EGRESS) to false."
+
+
+def write_compressed(gcs: Gcs, body: BytesBody | None = None) -> tuple[Replica, int]:
+    return gcs.destination.write_compressed("logs/a b", PLAIN, body or BytesBody(LARGE), NEW)
+
+
+def test_compressed_object_is_sent_as_gzip_and_its_bytes_are_counted(
+    gcs: Gcs, network: Network
+) -> None:
+    network.answers = [answer(200, OPENED), written(crc32c=HASH.removeprefix("crc32c="))]
+
+    assert write_compressed(gcs)[1] == len(network.sent[1].body)
+    assert network.sent[1].headers["content-encoding"] == "gzip"
+    assert gzip.decompress(network.sent[1].body) == LARGE
+    assert [sent[::2] for sent in puts(network)] == [(f"0-{len(LARGE) - 1}/{len(LARGE)}", None)]
+
+
+def test_object_of_other_bytes_than_were_compressed_is_deleted(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), written(), answer(204)]
+
+    with pytest.raises(IntegrityError) as caught:
+        write_compressed(gcs)
+    ours = (HASH.removeprefix("crc32c="), len(LARGE))
+    assert caught.value.message == (
+        "GCS made other bytes of the compressed ones of gs://replica/logs/a b: CRC32C and size"
+        f" {('crc', len(LARGE))} instead of {ours}. The object was deleted. {UNSET}"
+    )
+    assert network.sent[-1].line == f"DELETE {NAME}?ifGenerationMatch=5"
+
+
+def test_refusal_of_compressed_bytes_says_what_to_do(gcs: Gcs, network: Network) -> None:
+    error = {"errors": [{"reason": "bad"}], "message": "No"}
+    network.answers = [answer(200, OPENED), answer(400, error=error)]
+
+    with pytest.raises(IntegrityError) as caught:
+        write_compressed(gcs)
+    assert caught.value.message == (
+        "GCS does not accept compressed bytes of gs://replica/logs/a b: The request to GCS for"
+        " gs://replica/logs/a b failed: No. (GCS responded with 400 bad) Nothing was written."
+        f" {UNSET}"
+    )
+
+
+def test_compressed_body_that_ends_early_is_not_written(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED)]
+
+    with pytest.raises(IntegrityError) as caught:
+        write_compressed(gcs, BytesBody(LARGE[:-1], size=len(LARGE)))
+    assert caught.value.message == (
+        "S3 sent too few bytes for gs://replica/logs/a b. Nothing was written; try again."
+    )
+    assert [sent.line for sent in network.sent[1:]] == [f"DELETE {SESSION}"]
+
+
+def test_compressed_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> None:
+    network.answers = [answer(200, OPENED), stored(0), stored(0), stored(0)]
+
+    with pytest.raises(
+        DestinationUnavailableError, match=r"^GCS stored no bytes of gs://replica/logs/a b\. Try"
+    ):
+        write_compressed(gcs)
+    assert network.sent[-1].line == f"DELETE {SESSION}"
+
+
+def test_compressed_upload_of_which_gcs_has_all_bytes_is_completed_with_none(
+    gcs: Gcs, network: Network
+) -> None:
+    done = written(crc32c=HASH.removeprefix("crc32c="))
+    network.answers = [answer(200, OPENED), broken(), stored(len(LARGE)), done]
+
+    assert write_compressed(gcs)[0].generation == 5
+    assert puts(network)[-1] == (f"*/{len(LARGE)}", 0, None, BYTES_S)
+
+
+def test_bytes_that_s3_does_not_send_say_nothing_about_google(gcs: Gcs, network: Network) -> None:
+    """Otherwise several uploads at a time open the breaker of Google when S3 hangs."""
+
+    def silence() -> None:
+        raise SourceUnavailableError("S3 did not respond.", timed_out=True)
+
+    network.answers = [answer(200, OPENED), answer(499)]
+    with pytest.raises(SourceUnavailableError) as caught:
+        gcs.destination.write("name", PLAIN, BytesBody(LARGE, meanwhile=silence), NEW)
+    assert caught.value.from_aws

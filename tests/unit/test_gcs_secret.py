@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from google.auth.aws import Credentials as FederatedCredentials
 from google.oauth2.service_account import Credentials as KeyCredentials
 
 from replicate.aws_clients import AwsClients
-from replicate.errors import CredentialsError
+from replicate.errors import CredentialsError, ReplicationError, UnavailableError
 from replicate.gcs.secret import SCOPES, Secret
 from replicate.gcs.trusted_hosts import TrustedHosts
-from replicate.retry import DEFAULT_POLICY
+from replicate.protocol.deadline import Deadline
+from replicate.retry import DEFAULT_POLICY, RetryPolicy
 from tools.local.gcs.keyring import Keyring
 
 KEY: dict[str, Any] = {
@@ -100,3 +102,65 @@ def test_credentials_have_the_universe_of_the_secret(secret: Secret) -> None:
     for info in (key, FEDERATION):
         credentials = secret.credentials(json.dumps(info | {"universe_domain": "example.cloud"}))
         assert credentials.universe_domain == "example.cloud"
+
+
+class Failing(AwsClients):
+    """Clients of a Secrets Manager that raises this error."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def client(self, *_: object) -> "Failing":  # type: ignore[override]
+        return self
+
+    def get_secret_value(self, **_: object) -> NoReturn:
+        raise self._error
+
+
+def refusal(status: int, code: str | None) -> ClientError:
+    error = {"Code": code} if code else {}
+    response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "GetSecretValue")
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "timed_out"),
+    [
+        (ReadTimeoutError(endpoint_url="https://aws"), "ReadTimeoutError", True),
+        (EndpointConnectionError(endpoint_url="https://aws"), "EndpointConnectionError", False),
+        (refusal(500, "InternalServiceError"), "InternalServiceError", False),
+        (refusal(503, None), "503", False),
+        (refusal(400, "ThrottlingException"), "ThrottlingException", False),
+    ],
+    ids=str,
+)
+def test_secret_that_cannot_be_read_now_says_why(
+    error: Exception,
+    why: str,
+    timed_out: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        read_from(Failing(error))
+    assert caught.value.message == (
+        f"The secret gcp could not be read from Secrets Manager ({why}). Try again."
+    )
+    assert caught.value.timed_out is timed_out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(refusal(400, "AccessDenied"), "AccessDenied"), (refusal(403, None), "403")]
+)
+def test_secret_that_may_not_be_read_says_what_to_allow(error: ClientError, code: str) -> None:
+    with pytest.raises(ReplicationError) as caught:
+        read_from(Failing(error))
+    assert type(caught.value) is CredentialsError
+    assert caught.value.message == (
+        f"Secrets Manager refused to read the secret gcp ({code}). Check GcpCredentialsSecretArn"
+        " (GCP_CREDENTIALS_SECRET). Allow the function's role secretsmanager:GetSecretValue on the"
+        " secret, and kms:Decrypt on its KMS key, if it has one."
+    )
+
+
+def read_from(clients: AwsClients) -> str:
+    policy = RetryPolicy(attempts=1)
+    return Secret(clients, "gcp", "eu-west-1", policy, TrustedHosts(frozenset())).read(Deadline(60))

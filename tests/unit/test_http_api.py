@@ -130,7 +130,7 @@ NO_BUCKET = "The field s3_bucket is not a valid name of an S3 bucket."
         (VALID_BODY | {"s3_key": ".."}, "'.' or '..'"),
     ],
     # pytest doubles a backslash each time it collects the tests
-    ids=lambda value: str(value)[:40].replace("\n", "<LF>").replace("\\", "<BS>"),
+    ids=lambda value: str(value)[:40].translate({ord("\\"): "<BS>", ord("…"): "..."}),
 )
 def test_400_names_the_invalid_part_of_the_request(
     version: str, body: object, message: str
@@ -149,6 +149,7 @@ def test_base64_body_is_decoded(version: str) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [("%%%", EMPTY), (base64.b64encode(b"\xff\xfe").decode(), "The body is not text in UTF-8.")],
+    ids=["not base64", "not UTF-8"],
 )
 def test_400_for_a_body_that_cannot_be_decoded(version: str, body: str, message: str) -> None:
     response = post(memory_stores(), api_request(version, body) | {"isBase64Encoded": True})

@@ -436,7 +436,7 @@ class TestBadInput:
             ({"max_differences": True}, "max_differences is True"),
             ({"from_run": RUN}, "from_run is only for mode repair"),
             ({"mode": "repair", "from_run": "gone"}, "There is no run gone in s3://reports"),
-            ({"bucket": "other"}, "The bucket other is not one of SOURCE_BUCKETS"),
+            ({"bucket": "other"}, "The bucket other is not SourceBucketName"),
             (
                 {"prefix": "nothing/"},
                 "No key in s3://source and no replica in gs://replica/ begins",

@@ -18,7 +18,7 @@ from typing import Any
 
 PIECE_BYTES = 64 * 1024
 SLOW_CHUNK_BYTES = 1024
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 _NO_BODY = frozenset({b"204", b"304"})
 
 

@@ -16,7 +16,7 @@ from wire.proxy import CannedResponseError, Exchange, Fault, response
 from replicate.errors import BatchFailedError
 
 often = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 WHOLE = {
     "ETag": '"900150983cd24fb0d6963f7d28e17f72"',

@@ -74,6 +74,21 @@ def test_run_fails_permanently_with_the_message_of_gcs_when_a_policy_refuses(
     harness.assert_equal()
 
 
+@pytest.mark.parametrize(("scenario", "operation", "_"), REFUSED, ids=str)
+def test_a_write_is_repeated_while_another_one_is_in_progress(
+    harness: Harness, scenario: Scenario, operation: str, _: int
+) -> None:
+    """GCS refuses one of two writes at the same time with 409, and says that it can be retried."""
+    event = scenario.prepare(harness)
+    harness.clouds.server.add_fault(
+        ServerFault(operation=operation, name=harness.key, status=409, reason="conflict")
+    )
+    assert harness.invoke(event).error_code == ""
+    assert harness.open_sessions() == []
+    assert harness.violations == []
+    harness.assert_equal()
+
+
 @pytest.mark.parametrize("scenario", [CREATE_SMALL, CREATE_LARGE], ids=str)
 def test_new_object_is_retried_after_one_refusal(harness: Harness, scenario: Scenario) -> None:
     """Another program may have created the object and deleted it again."""

@@ -18,7 +18,6 @@ from wire.cases import (
     Case,
     Scenario,
     Step,
-    nothing,
     run_case,
     stall,
 )
@@ -75,8 +74,24 @@ def test_run_out_of_time_ends_cleanly_and_can_be_repeated(harness: Harness, case
 
 
 def nearly_out_of_time(harness: Harness, _exchange: Exchange) -> None:
-    """Leave just enough time for one more request."""
+    """Leave just enough time for one more request, however late a busy machine sends it."""
+    harness.limit_time(1.0)
+    harness.clock.stop()
+
+
+def last_body(harness: Harness, _exchange: Exchange) -> None:
+    """Let time pass while the body is delayed.
+
+    The client's wait has begun a little earlier. When it ends, no time is left.
+    """
+    harness.clock.go_on()
     harness.limit_time(0.5)
+
+
+def last_stall(harness: Harness, exchange: Exchange) -> None:
+    """Stall the last request."""
+    last_body(harness, exchange)
+    stall(harness, exchange)
 
 
 def last_stalls() -> Iterator[Case]:
@@ -88,7 +103,7 @@ def last_stalls() -> Iterator[Case]:
                 step,
                 BEFORE_RESPONSE,
                 "stall",
-                stall,
+                last_stall,
                 ALWAYS,
                 codes=TOO_LATE,
                 leaves_session=orphan,
@@ -109,7 +124,7 @@ def slow_bodies() -> Iterator[Case]:
             Step("s3.get"),
             body,
             "slow",
-            nothing,
+            last_body,
             ALWAYS,
             chunk_delay_s=chunk_delay_s,
             codes=TOO_LATE,
@@ -135,5 +150,5 @@ def test_run_ends_in_time_when_a_request_for_credentials_stalls(
 ) -> None:
     harness.function = Function(clouds.new_environment())
     codes = TOO_LATE | {"credentials_invalid"}
-    case = Case(COLD, Step(step), BEFORE_RESPONSE, "stall", stall, ALWAYS, codes=codes)
+    case = Case(COLD, Step(step), BEFORE_RESPONSE, "stall", last_stall, ALWAYS, codes=codes)
     run_case(harness, case, shortly_before(case))

@@ -16,7 +16,7 @@ from replicate.entry.envelopes import FAILED_EVENT, RETRIED_EVENT
 from replicate.entry.invocation import Cause, Message, Results
 
 GIVE_UP_AFTER = timedelta(days=10)
-"""Age after which a message is kept as a dead letter although its failure may pass.
+"""Age after which a message is kept as a dead letter although its failure is transient.
 
 The queue would delete it after 12 days. The age counts from the moment in which the message was put
 into the queue.

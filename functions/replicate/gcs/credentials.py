@@ -22,7 +22,7 @@ from replicate.errors import (
     OutOfTimeError,
     UnavailableError,
 )
-from replicate.gcs.errors import MALFORMED, before_google, is_timeout
+from replicate.gcs.errors import MALFORMED, is_timeout, mark_aws_errors
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, is_transient, retry_after
 
@@ -169,7 +169,7 @@ class SecretCredentials(Credentials):
         if self._inner is None:
             return self._reload()
         if self._clock() >= self._read_again_at:
-            with before_google():
+            with mark_aws_errors():
                 self._recheck_secret()
         return self._inner
 
@@ -189,7 +189,7 @@ class SecretCredentials(Credentials):
 
         Raise OutOfTimeError.
         """
-        with before_google():
+        with mark_aws_errors():
             try:
                 text = self._secret.read(self._deadline)
             except UnavailableError as error:

@@ -388,7 +388,7 @@ class GcsDestination:
         )
 
     def _read_settings(self, read: Callable[[Bucket, float], T]) -> T:
-        """Read settings of the bucket, and repeat the requests after a failure that may pass."""
+        """Read settings of the bucket, and repeat the requests after a transient failure."""
 
         def attempt() -> T:
             name = self._naming.bucket

@@ -20,6 +20,7 @@ from replicate.errors import (
     IntegrityError,
     OutOfTimeError,
     ReplicationError,
+    SourceChangedError,
     ThrottledError,
 )
 from replicate.protocol.deadline import Deadline
@@ -29,6 +30,7 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError
 """What code raises when it reads a response or a secret that has an unexpected shape."""
 
 _RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
+_POLICY = "orgPolicyConstraintFailed"
 _HASH_MISMATCH = "doesn't match calculated"
 """A part of GCS's message about a wrong checksum. Its reason, `invalid`, is not specific."""
 
@@ -108,13 +110,15 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
 
 
 def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
-    """Tell the circuit what an error says about Google: an answer, a silence, or nothing.
+    """Tell the circuit what an error says about Google: a response, a silence, or nothing.
 
-    Nobody has answered if the time ran out, or AWS failed before Google was asked.
+    It says nothing if the time ran out or AWS failed: the credentials, or the bytes to send.
     """
+    if isinstance(error, SourceChangedError):
+        return
     if not isinstance(error, ReplicationError):
         circuit.answered()
-    elif isinstance(error, OutOfTimeError) or error.not_asked:
+    elif isinstance(error, OutOfTimeError) or error.from_aws:
         return
     elif not error.timed_out:
         circuit.answered()
@@ -124,12 +128,12 @@ def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
 
 
 @contextmanager
-def before_google() -> Iterator[None]:
-    """Mark the errors of AWS, which gives the function its credentials before Google is asked."""
+def mark_aws_errors() -> Iterator[None]:
+    """Mark the errors of AWS, which the function also asks within a request to Google."""
     try:
         yield
     except ReplicationError as error:
-        error.not_asked = True
+        error.from_aws = True
         raise
 
 
@@ -148,7 +152,7 @@ def _from_api_error(error: GoogleAPICallError, uri: str) -> Exception:
 def from_response(response: Response, uri: str) -> Exception:
     """Return the error that an error response to a request about `uri` stands for."""
     reason, message = _reason_and_message(response)
-    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED and reason != _POLICY:
         return DestinationChangedError(message)
     error_type, problem = _classify(response.status_code, reason, message)
     status = f"{response.status_code} {reason}".rstrip()
@@ -176,6 +180,10 @@ _BY_STATUS: Mapping[int, tuple[type[ReplicationError], str]] = {
         DestinationBucketNotFoundError,
         "the bucket does not exist. Check GcsBucketName (GCS_BUCKET_NAME)",
     ),
+    HTTPStatus.CONFLICT: (
+        DestinationUnavailableError,
+        "another write of the same object was in progress. Try again",
+    ),
     HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, _SLOW_DOWN),
 }
 
@@ -184,6 +192,11 @@ def _classify(status: int, reason: str, message: str) -> tuple[type[ReplicationE
     """Return the class of an error response, and what is wrong and what to do."""
     if reason in _RATE_LIMITS:
         return ThrottledError, _SLOW_DOWN
+    if reason == _POLICY:
+        return (
+            DestinationForbiddenError,
+            f"a policy of the organization refuses it: {message[:200]}",
+        )
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if is_transient(status) or status < HTTPStatus.BAD_REQUEST:  # GCS documents no such success

@@ -89,18 +89,26 @@ class ResumableUpload(ABC):
         The session URI is authorization enough, so a 401 is a transient error.
         """
         backoff = Backoff(self._policy, self._deadline)
-        stored = 0
+        stored = most = 0
         while True:
             try:
-                state = self._send_from(stored)
+                state = self._advance(stored)
             except (DestinationUnavailableError, ThrottledError, CredentialsError) as error:
                 backoff.failed(error)
                 state = retrying(self._query_status, self._policy, self._deadline)
             if isinstance(state, Replica):
                 return state
-            if state > stored:
-                backoff.progressed()
             stored = state
+            if stored > most:
+                most = stored
+                backoff.progressed()
+
+    def _advance(self, offset: int) -> int | Replica:
+        """Send bytes. Raise DestinationUnavailableError if GCS has stored none of them."""
+        state = self._send_from(offset)
+        if isinstance(state, int) and state <= offset:
+            raise DestinationUnavailableError(f"GCS stored no bytes of {self._uri}. Try again.")
+        return state
 
     @abstractmethod
     def _send_from(self, offset: int) -> int | Replica:
@@ -125,18 +133,17 @@ class ResumableUpload(ABC):
         GCS has all bytes, without the CRC32C that GCS must compare.
         """
         try:
-            return self._put(b"", {"Content-Range": "bytes */*"}, at_least_s=0.0)
+            return self._put(b"", {"Content-Range": "bytes */*"}, is_quick=True)
         except CredentialsError:
             # The session URI is authorization enough, unless it is incomplete: http.client accepts
             # a truncated header as complete.
             raise _SessionGoneError from None
 
     def _put(
-        self, data: Sized, headers: Mapping[str, str], at_least_s: float | None = None
+        self, data: Sized, headers: Mapping[str, str], *, is_quick: bool = False
     ) -> int | Replica:
         """Send one request to the session and parse its response."""
-        if at_least_s is None:
-            at_least_s = self._policy.io_timeout_s
+        at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
         with watch(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
             return self._parse(self._send(data, headers, timeout))
 

@@ -29,7 +29,7 @@ from replicate.errors import (
     SettingsError,
     UnavailableError,
 )
-from replicate.gcs.errors import MALFORMED, before_google
+from replicate.gcs.errors import MALFORMED, mark_aws_errors
 from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, is_throttling, is_transient, retrying
@@ -185,7 +185,7 @@ class _FunctionCredentials(aws.AwsSecurityCredentialsSupplier):
     ) -> aws.AwsSecurityCredentials:
         """See the base class. Raise DestinationUnavailableError, SettingsError."""
         del context, request
-        with before_google():
+        with mark_aws_errors():
             try:
                 keys = self._clients.keys()
             except UnavailableError as error:  # without AWS keys there is no token for GCS

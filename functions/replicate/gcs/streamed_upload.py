@@ -8,7 +8,7 @@ that GCS did not store are read from S3 again.
 
 from collections.abc import Iterator
 
-from replicate.errors import DestinationUnavailableError
+from replicate.gcs.errors import mark_aws_errors
 from replicate.gcs.resumable_upload import QUANTUM, ResumableUpload
 from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.deadline import Deadline
@@ -38,13 +38,10 @@ class StreamedUpload(ResumableUpload):
     def _send_body(self, offset: int) -> int | Replica:
         """Stream the bytes from `offset` to the tail in one request."""
         self._body.rewind(offset)
-        state = self._put(
+        return self._put(
             _RequestBody(self._body, self._tail_offset - offset, self._deadline),
             {"Content-Range": f"bytes {offset}-{self._tail_offset - 1}/{self._size}"},
         )
-        if state == 0:
-            raise DestinationUnavailableError(f"GCS stored no bytes of {self._uri}. Try again.")
-        return state
 
     def _send_tail(self, offset: int) -> int | Replica:
         """Verify all bytes and send the tail. This makes the object visible."""
@@ -85,7 +82,8 @@ class _RequestBody:
         while left:
             self._deadline.require()
             piece = buffer[: min(left, len(buffer))]
-            piece = piece[: self._body.readinto(piece)]
+            with mark_aws_errors():
+                piece = piece[: self._body.readinto(piece)]
             if not piece:
                 return  # too few bytes: the request fails, and `verify` raises IntegrityError
             yield piece

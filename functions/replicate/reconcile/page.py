@@ -30,7 +30,7 @@ APART = {
     "unnameable": "GCS does not allow the name",
     "too_large": "larger than GCS can hold (5 TiB)",
     "staged": "parts of large objects, below the staging prefix",
-    "kept": "on both sides, not equal: OVERWRITE keeps what is in GCS",
+    "kept": "on both sides, not equal: Overwrite keeps what is in GCS",
     "doubtful": "of the equal ones: the MD5 of the replica is not the ETag, as after SSE-KMS",
 }
 COSTS = {

@@ -194,7 +194,8 @@ class Reconcile:
             )
         if request.bucket not in self.buckets:
             raise SourceNotAllowedError(
-                f"The bucket {request.bucket} is not one of SOURCE_BUCKETS. Check its name."
+                f"The bucket {request.bucket} is not SourceBucketName (SOURCE_BUCKETS). Check its"
+                " name."
             )
         return request.bucket
 

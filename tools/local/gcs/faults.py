@@ -12,6 +12,7 @@ _REASONS = {
     401: "authError",
     403: "forbidden",
     404: "notFound",
+    409: "conflict",
     412: "conditionNotMet",
     429: "rateLimitExceeded",
 }
