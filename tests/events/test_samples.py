@@ -58,6 +58,7 @@ EXPECTED: dict[str, tuple[type[Invocation], list[str]]] = {
     "failure-record.json": (AsynchronousInvocation, [LOG]),
     "s3-lifecycle-expiration.json": (AsynchronousInvocation, [ARCHIVED]),
     "s3-tagging.json": (AsynchronousInvocation, [ARCHIVED]),
+    "sns-s3.json": (AsynchronousInvocation, [ODD]),
     "sqs-dead-letter.json": (SqsInvocation, [LOG]),
     "sqs-eventbridge.json": (SqsInvocation, [ODD]),
     "sqs-execution-watch.json": (SqsInvocation, [LOG]),

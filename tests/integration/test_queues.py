@@ -1,5 +1,6 @@
 """The dead-letter queue and the event queue, over the network."""
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -80,6 +81,23 @@ def test_message_is_delivered_again_after_its_delay_and_more_than_ten_can_wait(
     again = [message for _ in range(2) for message in receive(sqs, url)]
     assert len(again) == 11
     assert {m["Attributes"]["ApproximateReceiveCount"] for m in again} == {"2"}
+
+
+def test_messages_that_sqs_does_not_postpone_are_postponed_again(
+    clients: AwsClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are gone are not. A whole batch has the status 200."""
+    failed = [
+        {"Id": "0", "SenderFault": True, "Code": "ReceiptHandleIsInvalid"},
+        {"Id": "1", "SenderFault": False, "Code": "InternalError"},
+    ]
+    body = json.dumps({"Successful": [{"Id": "2"}], "Failed": failed}).encode()
+    with serve_responses((200, body)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        queues = SqsQueues(clients, POLICY, event_queue="http://e", failure_queue="")
+        with pytest.raises(UnavailableError, match=r"^SQS did not postpone 1 messages\. Try again"):
+            queues.postpone([("gone", 9), ("fails", 9), ("waits", 9)], LONG)
+        assert server.request_count == POLICY.attempts
 
 
 REQUESTS: dict[str, tuple[str, Callable[[SqsQueues], None]]] = {

@@ -69,6 +69,7 @@ INVOCATIONS = {
     "eventbridge-restore-completed.json": "skipped (current)",
     "eventbridge-tags-added.json": "skipped (current)",
     "failure-record.json": "skipped (current)",
+    "sns-s3.json": "skipped (current)",
     "sqs-s3.json": "0 messages failed",
     "sqs-eventbridge.json": "0 messages failed",
     "sqs-sns.json": "0 messages failed",

@@ -84,11 +84,15 @@ def _content(event: object) -> object:
             return event[field]
     if "requestPayload" in event:  # what Lambda sends to a failure destination
         return event["requestPayload"]
-    if event.get("Type") == "Notification":  # what SNS sends to a queue
-        text = event.get("Message")
-        content = parsed(text)
-        return text if content is None else content
-    return event
+    match event:
+        case {"Type": "Notification", "Message": text}:  # what SNS sends to a queue
+            pass
+        case {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text}}]}:  # to a function
+            pass
+        case _:
+            return event
+    content = parsed(text)
+    return text if content is None else content
 
 
 def _history(envelope: object, sent_at: datetime | None) -> History:

@@ -1,12 +1,17 @@
 """What the function sends to the dead-letter queue, and when the event queue delivers again."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from replicate.aws_calls import call
 from replicate.aws_clients import AwsClients
+from replicate.errors import UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
 from replicate.sqs import batches
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
 
 _REMEDY = (
     "Allow the function's role sqs:SendMessage on the dead-letter queue and on the event queue,"
@@ -48,14 +53,22 @@ class SqsQueues:
             self._postpone(batch, deadline)
 
     def _postpone(self, delays: Sequence[tuple[str, int]], deadline: Deadline) -> None:
+        """Let one batch wait. SQS accepts or refuses each message by itself."""
+        waiting: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+            {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": delay_s}
+            for number, (handle, delay_s) in enumerate(delays)
+        ]
+
         def change() -> None:
+            nonlocal waiting
             sqs = self._clients.client("sqs", deadline)
-            sqs.change_message_visibility_batch(
-                QueueUrl=self._event_queue,
-                Entries=[
-                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": delay_s}
-                    for number, (handle, delay_s) in enumerate(delays)
-                ],
+            changed = sqs.change_message_visibility_batch(
+                QueueUrl=self._event_queue, Entries=waiting
             )
+            failed = changed.get("Failed", [])
+            again = {each["Id"] for each in failed if not each["SenderFault"]}  # else it is gone
+            waiting = [entry for entry in waiting if entry["Id"] in again]
+            if waiting:
+                raise UnavailableError(f"SQS did not postpone {len(waiting)} messages. Try again.")
 
         call("ChangeMessageVisibility", change, self._policy, deadline, remedy=_REMEDY)
