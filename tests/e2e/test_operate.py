@@ -69,7 +69,8 @@ def test_an_interrupted_redrive_stops_at_once_and_the_next_one_moves_the_rest(
     os.kill(first.pid, signal.SIGINT)
     printed, said = first.communicate(timeout=WITHIN_S)
     assert (first.returncode, said) == (130, "Interrupted.\n")
-    assert printed.split()[-3:] == ["unknown", "10", "0"]
+    # The command may not have read SQS's response yet: then its table lacks the ten.
+    assert printed.split()[-3:] in (["unknown", "10", "0"], ["code", "moved", "kept"])
 
     second = start("redrive")
     printed, said = second.communicate(timeout=WITHIN_S)
