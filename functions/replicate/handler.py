@@ -120,11 +120,13 @@ class Function:
     ) -> Invocation:
         """Return the invocation without the messages that the function has stored in a queue."""
         failed = [*failures(invocation.messages, results)]
+        if not failed:
+            return invocation
         age = oldest_retried(failed)
         if age is not None:
             self._telemetry.postponed(age)
         queues = self._stores.queues
-        if queues is None or invocation.answers_for_failures or not failed:
+        if queues is None or invocation.answers_for_failures:
             return invocation
         kept = settle(
             failed,

@@ -129,6 +129,11 @@ class Replicator:
     def _is_large(self, source: SourceObject) -> bool:
         return source.size >= self.assembler.sizes.large_from
 
+    def _is_small(self, source: SourceObject) -> bool:
+        """Return whether the object is neither copied in parts nor compressed, by its size."""
+        sizes = self.assembler.sizes
+        return source.size < min(sizes.parallel_from, sizes.compress_from)
+
     @contextmanager
     def _read_source(
         self, ref: SourceRef, expectation: Expectation
@@ -160,7 +165,8 @@ class Replicator:
         """Copy in parts, or in one stream that may be open already."""
         source = plan.source
         storage_class = self.storage_classes.get(source.storage_class)
-        job = self.assembler.job(source, run.name, storage_class)
+        is_small = self._is_small(source)
+        job = None if is_small else self.assembler.job(source, run.name, storage_class)
         if job:
             run.staged.add(job.names.folder)
             copied = self.assembler.copy(job, run.name, plan.attributes, plan.precondition)
@@ -194,7 +200,8 @@ class Replicator:
         """
         source = plan.source
         assembler = self.assembler
-        probe = assembler.probe(source, body, source.size)
+        is_small = self._is_small(source)
+        probe = None if is_small else assembler.probe(source, body, source.size)
         gate = CommitGate(probe or body, self.source)
         if probe and probe.shrinks and not self.destination.staging_obstacle():
             names = assembler.names_of_whole(source, run.name, storage_class)
