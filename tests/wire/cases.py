@@ -58,6 +58,20 @@ BEFORE_REQUEST = Place(Phase.REQUEST_HEAD, BEFORE)
 BEFORE_RESPONSE = Place(Phase.RESPONSE_HEAD, BEFORE)
 """The server has processed the request, and the client has received nothing of the response."""
 
+MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
+MID_RESPONSE = Place(Phase.RESPONSE_BODY, INSIDE)
+
+CUTS = frozenset(
+    {
+        BEFORE_REQUEST,
+        MID_REQUEST,
+        BEFORE_RESPONSE,
+        Place(Phase.RESPONSE_HEAD, INSIDE),
+        MID_RESPONSE,
+    }
+)
+"""The clients notice a cut at any other place as one of these: test_wire_cuts.py has all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -15,6 +15,7 @@ from wire.cases import (
     BEFORE_REQUEST,
     BEFORE_RESPONSE,
     INSIDE,
+    MID_REQUEST,
     Action,
     Case,
     Scenario,
@@ -47,7 +48,6 @@ TEXT = noise((2 * MIB + 300 * KIB) // 2).hex().encode()
 
 IN_PARTS = {"PARALLEL_FROM": "1 MiB", "PART_SIZE": "1 MiB"}
 PARTS = 4
-MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 BEFORE_BODY = Place(Phase.REQUEST_BODY, BEFORE)
 INTEGRITY = frozenset({"integrity"})
 

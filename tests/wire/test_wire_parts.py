@@ -19,7 +19,10 @@ from wire.cases import (
     ALWAYS,
     BEFORE_REQUEST,
     BEFORE_RESPONSE,
+    CUTS,
     INSIDE,
+    MID_REQUEST,
+    MID_RESPONSE,
     Action,
     Case,
     Scenario,
@@ -73,9 +76,6 @@ IN_SESSIONS = noise(2 * MIB + 300 * KIB + 7)
 
 SIZES = {"PARALLEL_FROM": "64 KiB", "PART_SIZE": "12 MiB"}
 """Objects up to 48 MiB have four parts in a deployment."""
-
-MID_RESPONSE = Place(Phase.RESPONSE_BODY, INSIDE)
-MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 
 
 @pytest.fixture(scope="module")
@@ -167,15 +167,6 @@ def test_first_run_survives_a_broken_response_about_the_bucket(
 # Broken connections
 
 
-PLACES = {
-    BEFORE_REQUEST,
-    MID_REQUEST,
-    BEFORE_RESPONSE,
-    Place(Phase.RESPONSE_HEAD, INSIDE),
-    MID_RESPONSE,
-}
-"""The clients notice a cut at any other place as one of these: test_wire_cuts.py has all."""
-
 READS = {"gcs.get", "s3.head"}
 """The first and last requests of a run, which test_wire_cuts.py, test_wire_refusals.py and
 test_wire_stalls.py disturb in every way. Here each is cut once."""
@@ -186,7 +177,7 @@ OWN_STEPS = [step for step in OVERWRITE.steps if step.name not in READS]
 
 def cuts() -> Iterator[Case]:
     for step in OVERWRITE.steps:
-        for place in PLACES.intersection(step.places()):
+        for place in CUTS.intersection(step.places()):
             if step in OWN_STEPS or place == BEFORE_RESPONSE:
                 yield Case(OVERWRITE, step, place, "fin", fin)
 

@@ -9,7 +9,8 @@ from wire.cases import (
     CREATE_LARGE,
     CREATE_SMALL,
     DELETE,
-    INSIDE,
+    MID_REQUEST,
+    MID_RESPONSE,
     OVERWRITE_LARGE,
     OVERWRITE_SMALL,
     PATCH,
@@ -28,12 +29,9 @@ from wire.concurrent_changes import (
     source_described,
 )
 from wire.harness import Harness
-from wire.proxy import CutError, Exchange, Fault, Phase, Place
+from wire.proxy import CutError, Exchange, Fault
 
 ConcurrentChange = Callable[[Harness], None]
-
-MID_RESPONSE = Place(Phase.RESPONSE_BODY, INSIDE)
-MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 
 
 def source_overwritten(harness: Harness) -> None:

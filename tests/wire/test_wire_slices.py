@@ -13,7 +13,8 @@ from wire.cases import (
     ALWAYS,
     BEFORE_REQUEST,
     BEFORE_RESPONSE,
-    INSIDE,
+    CUTS,
+    MID_RESPONSE,
     Case,
     Scenario,
     Step,
@@ -34,7 +35,7 @@ from wire.concurrent_changes import (
     staged_objects_deleted,
 )
 from wire.harness import KIB, SHORT_TIMEOUT, SOURCE, Clouds, Context, Harness
-from wire.proxy import CutError, Exchange, Fault, Phase, Place
+from wire.proxy import CutError, Exchange, Fault, Place
 
 from replicate.handler import Function
 from replicate.protocol.parts import Sizes
@@ -51,9 +52,6 @@ PARTS = 2
 
 ATTEMPTS = 3
 """Of one step. The state machine makes more of them, and waits in between."""
-
-MID_RESPONSE = Place(Phase.RESPONSE_BODY, INSIDE)
-MID_REQUEST = Place(Phase.REQUEST_BODY, INSIDE)
 
 
 @pytest.fixture(scope="module")
@@ -188,15 +186,6 @@ def test_execution_sends_these_requests_when_nothing_disturbs_it(harness: Harnes
 # Faults
 
 
-PLACES = {
-    BEFORE_REQUEST,
-    MID_REQUEST,
-    BEFORE_RESPONSE,
-    Place(Phase.RESPONSE_HEAD, INSIDE),
-    MID_RESPONSE,
-}
-"""The requests of a part are cut everywhere in test_wire_parts.py."""
-
 WRITES = (JOIN, Step("gcs.compose"))
 
 
@@ -204,7 +193,7 @@ def cuts() -> Iterator[Case]:
     """Yield each request, cut once if it reads: test_wire_cuts.py cuts reads everywhere."""
     for step in (*PLAN, LOOK, JOIN, *COMMIT):
         for place in step.places():
-            if place == BEFORE_RESPONSE or (step in WRITES and place in PLACES):
+            if place == BEFORE_RESPONSE or (step in WRITES and place in CUTS):
                 yield Case(OVERWRITE, step, place, "fin", fin)
 
 
