@@ -85,14 +85,13 @@ def _content(event: object) -> object:
     if "requestPayload" in event:  # what Lambda sends to a failure destination
         return event["requestPayload"]
     match event:
-        case {"Type": "Notification", "Message": text}:  # what SNS sends to a queue
-            pass
-        case {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text}}]}:  # to a function
-            pass
-        case _:
-            return event
-    content = parsed(text)
-    return text if content is None else content
+        case (
+            {"Type": "Notification", "Message": text}  # what SNS sends to a queue
+            | {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text}}]}  # to a function
+        ):
+            content = parsed(text)
+            return text if content is None else content
+    return event
 
 
 def _history(envelope: object, sent_at: datetime | None) -> History:

@@ -114,11 +114,11 @@ def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
 
     It says nothing if the time ran out or AWS failed: the credentials, or the bytes to send.
     """
-    if isinstance(error, SourceChangedError):
+    if isinstance(error, OutOfTimeError | SourceChangedError):
         return
     if not isinstance(error, ReplicationError):
         circuit.answered()
-    elif isinstance(error, OutOfTimeError) or error.from_aws:
+    elif error.from_aws:
         return
     elif not error.timed_out:
         circuit.answered()
