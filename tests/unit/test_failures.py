@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from fakes import FakeS3
+from fakes import PLAIN, FakeS3, Upload
 from memory import Context, FailingSource, MemoryStores
 
 from replicate.entry import execution_watch
@@ -244,6 +244,20 @@ def letter(event: object, failures: int) -> str:
     return Failure(Message(event=event), tuple(causes)).letter(datetime.now(UTC), "id")
 
 
+def test_letter_has_no_metadata_tag_or_header_of_the_object(queues: FakeQueues) -> None:
+    stores = MemoryStores(queues=queues, environ={"REPLICATE_TAGS": "contexts", "OVERWRITE": "own"})
+    stores.s3.reads_tags = True
+    stores.gcs.put("x", b"theirs", replace(PLAIN, metadata={"theirs": "PRIVATE"}))
+    private = {"private": "PRIVATE"}
+    upload = Upload(data=b"PRIVATE", metadata=private, tags=private, content_disposition="PRIVATE")
+    stores.s3.upload(SourceRef(BUCKET, "x"), upload)
+    batch = {"Records": [message("m", notification("x"))]}
+    assert failed(stores.function().handle(batch, Context())) == []
+    (letter,) = queues.letters
+    assert letter["failures"][0]["code"] == "destination_foreign"
+    assert "PRIVATE" not in json.dumps(letter)
+
+
 @pytest.mark.parametrize("failures", [1, 50, 4000])
 @pytest.mark.parametrize(
     "event", ["東" * 1000, {"Records": "x" * 256 * 1024}], ids=["text", "JSON"]
@@ -389,6 +403,22 @@ def test_malformed_count_counts_nothing(queues: FakeQueues, change: dict[str, An
     assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
     ((again, _),) = queues.resent
     assert again["transfers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("transfers", "age", "keys"),
+    [(4, timedelta(0), ["damaged"]), (0, GIVE_UP_AFTER, ["down", "damaged"])],
+    ids=["transferred often", "tried for days"],
+)
+def test_event_with_a_forged_history_is_given_up_at_its_first_failure(
+    queues: FakeQueues, transfers: int, age: timedelta, keys: list[str]
+) -> None:
+    """Nothing else happens: an object that can be replicated is."""
+    bodies = [retried(notification(key), transfers, age) for key in (*keys, "good")]
+    batch = [message(str(number), body) for number, body in enumerate(bodies)]
+    assert failed(deliver(queues, {"Records": batch})) == []
+    assert [letter["failedEvent"] for letter in queues.letters] == [*map(notification, keys)]
+    assert (queues.resent, queues.delays) == ([], {})
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,16 @@ def test_watch_replicates_when_the_execution_has_ended() -> None:
     assert world.replicate(watched=name).reason is Reason.CURRENT
 
 
+def test_watch_of_an_execution_that_never_was_replicates_as_any_event() -> None:
+    """Somebody has made up the name."""
+    world = World()
+    world.upload(ONE[:20])
+    assert world.replicate(watched="made-up-1").reason is Reason.CREATED
+    world.upload(TWO)
+    started = world.replicate(watched="made-up-1")
+    assert (started.reason, world.executions.started) == (Reason.STARTED, [started.execution])
+
+
 def test_executions_of_a_cause_that_may_pass_pause_longer_after_each_failure() -> None:
     """So an outage costs little, and heals by itself until the event is ten days old."""
     world = World()
