@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fakes import PLAIN, FakeS3, Upload
@@ -210,6 +211,24 @@ def test_invoker_that_reads_the_response_keeps_its_own_failures(queues: FakeQueu
     event = {"invocationSchemaVersion": "2.0", "invocationId": "i", "tasks": [task]}
     assert deliver(queues, event)["results"][0]["resultCode"] == "PermanentFailure"
     assert queues.letters == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [("backup/", "k" * 1018), ("", "a\nb"), ("", ".."), ("", ".s3-to-gcs-replicator/staging/x")],
+    ids=["too long with the prefix", "line break", "two dots", "staged"],
+)
+def test_key_that_gcs_cannot_hold_is_a_dead_letter_and_its_neighbours_are_replicated(
+    queues: FakeQueues, prefix: str, key: str
+) -> None:
+    stores = MemoryStores(queues=queues, environ={"GCS_KEY_PREFIX": prefix})
+    for each in (key, "good"):
+        stores.s3.put(SourceRef(BUCKET, each), b"bytes")
+    batch = {"Records": [message(each, notification(quote(each))) for each in (key, "good")]}
+    assert failed(stores.function().handle(batch, Context())) == []
+    ((cause,),) = [letter["failures"] for letter in queues.letters]
+    assert (cause["code"], cause["source"]["key"]) == ("invalid_name", key)
+    assert [*stores.gcs.objects] == [f"{prefix}good"]
 
 
 @pytest.mark.parametrize("body", ["no JSON", '{"not": "ours"}', '"text"'])

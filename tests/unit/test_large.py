@@ -469,6 +469,17 @@ def test_commit_is_planned_again_when_the_source_changes_while_its_layout_is_rea
     assert world.data() == TWO
 
 
+@pytest.mark.parametrize("checksum", [None, "SHA256"], ids=["MD5", "SHA-256"])
+def test_large_object_whose_checksums_cannot_be_combined_is_reported_as_unchecked(
+    checksum: str | None,
+) -> None:
+    world = World()
+    world.s3.upload(REF, Upload(data=ONE, checksum=checksum))
+    result = run_machine(world.copy, REF)
+    assert (result.reason, world.data()) == (Reason.CREATED, ONE)
+    assert result.verified_by.source.startswith("unchecked: ")
+
+
 @pytest.mark.parametrize(
     ("causes", "executions"),
     [
