@@ -55,10 +55,10 @@ class TestServices:
     @pytest.mark.parametrize(
         ("delivery", "kind", "expected"),
         [
-            ("direct", "new", {S3_INVOKES}),
+            ("direct", "new", {S3_INVOKES, S3_SENDS}),
             ("queue", "new", {S3_SENDS}),
-            ("direct", "existing", {RULE_INVOKES, RULE_FAILS}),
-            ("queue", "existing", {RULE_SENDS, RULE_FAILS}),
+            ("direct", "existing", {RULE_INVOKES, RULE_SENDS, RULE_FAILS}),
+            ("queue", "existing", {RULE_INVOKES, RULE_SENDS, RULE_FAILS}),
         ],
     )
     def test_only_the_api_and_the_events_of_the_bucket_have_access(
