@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from memory import EVENTS as SAMPLES
+from memory import Context, MemoryStores, sample_event
 from template.alarms import Metrics, period_s, states
 from template.stack import Stack, variables
 
@@ -59,7 +61,7 @@ OF_AN_EXISTING_BUCKET = {
 NOT_SHOWN = {("AWS/ApiGateway", "5xx", "ApiId", "${Api}")}
 """Metrics of alarms that the dashboard does without."""
 
-SILENCE = {"SilenceAlarm": ("AWS/Lambda", "Invocations", *FUNCTION)}
+SILENCE = {"SilenceAlarm": ("S3ToGcs", "EventsReceived", "service", "stack")}
 
 
 @pytest.fixture(name="monitoring")
@@ -80,6 +82,7 @@ def metrics_of_the_function(stack: Stack, capsys: pytest.CaptureFixture[str]) ->
             telemetry.record(Change(SOURCE, now), _result(reason), now)
         for error in (IntegrityError("made up"), CredentialsError("made up")):
             telemetry.record(Change(SOURCE), error, now)
+        telemetry.received(1)
         telemetry.postponed(timedelta(hours=1))
         telemetry.reconciled(counts.zero(), 0)
     return set(_written(capsys.readouterr().out))
@@ -111,7 +114,7 @@ class TestAlarms:
     def test_watch_these_metrics(self, monitoring: template.Stack) -> None:
         assert {name: watched(alarm) for name, alarm in alarms(monitoring).items()} == EXPECTED
 
-    def test_of_an_existing_bucket_watch_its_rule_and_of_silence_the_invocations(self) -> None:
+    def test_of_an_existing_bucket_watch_its_rule_and_of_silence_the_events(self) -> None:
         stack = Stack(SourceBucketKind="existing", AlarmSilenceHours=12)
         found = {name: watched(alarm) for name, alarm in alarms(stack.monitoring()).items()}
 
@@ -120,7 +123,7 @@ class TestAlarms:
     def test_watch_metrics_that_the_function_emits(
         self, monitoring: template.Stack, emitted: set[Metric]
     ) -> None:
-        found = {watched(alarm) for alarm in alarms(monitoring).values()}
+        found = {watched(alarm) for alarm in alarms(monitoring).values()} | {*SILENCE.values()}
 
         assert {metric for metric in found if metric[0] == "S3ToGcs"} <= emitted
 
@@ -220,6 +223,9 @@ INCIDENTS: dict[str, tuple[Periods, Periods]] = {
     "ReconcileDifferencesAlarm": ([[1]], [[0]]),
 }
 """Values of the metric in each period: when the alarm fires, and when it just does not."""
+
+OTHERS = ("api-", "batch-", "s3-test", "sqs-dead", "sqs-exec", "sqs-fail", "sqs-nom", "sqs-retried")
+"""Samples of invocations without a new event."""
 
 CALM: dict[str, Periods] = {"DeadLetterAgeAlarm": [[0]] * 4}
 """What comes before and after an incident, where it is not that nothing happens.
@@ -351,7 +357,30 @@ class TestIncidents:
     ) -> None:
         assert "SilenceAlarm" not in alarms(monitoring)
         longest = template.parameters()["AlarmSilenceHours"]["MaxValue"]
-        assert longest * all_alarms["SilenceAlarm"]["Period"] <= 86400
+        assert longest * all_alarms["SilenceAlarm"]["Period"] == 7 * 86400
+
+    def test_silence_is_noticed_while_everything_but_new_events_invokes_the_function(
+        self, all_alarms: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Reconciles, what they nominate, retries, redrives, copies, tasks and requests."""
+        stores = MemoryStores()
+
+        def hour(*names: str) -> list[float]:
+            capsys.readouterr()
+            with (telemetry := Telemetry(stores.service, "Test")).invocation("reconcile"):
+                telemetry.stepped("report", {})
+                telemetry.reconciled(counts.zero(), 5)
+            for name in names:
+                stores.function().handle(sample_event(name), Context())
+            return [v for line in _lines(capsys) for v in line.get("EventsReceived", [])]
+
+        others = [path.stem for path in SAMPLES.glob("*.json") if path.stem.startswith(OTHERS)]
+        assert len(others) == 11
+        found = states(
+            all_alarms["SilenceAlarm"],
+            [*[hour(*others, "s3-put")] * 3, *[hour(*others)] * 3, hour("sqs-eventbridge")],
+        )
+        assert found[2:] == ["OK", "OK", "OK", "ALARM", "OK"]
 
 
 class TestDashboard:
@@ -398,6 +427,10 @@ def _result(reason: Reason) -> Result:
         verified_by=VerifiedBy("made up", "made up"),
         fields_dropped=("made up",),
     )
+
+
+def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def _written(output: str) -> Iterator[Metric]:
