@@ -45,6 +45,7 @@ EXPECTED = {
     "EventQueueAgeAlarm": ("AWS/SQS", "ApproximateAgeOfOldestMessage", *EVENTS),
     "ReplicationLagAlarm": ("S3ToGcs", "ReplicationLag", "service", "stack"),
     "IntegrityAlarm": ("S3ToGcs", "IntegrityFailed", "service", "stack"),
+    "ForeignOverwrittenAlarm": ("S3ToGcs", "ForeignOverwritten", "service", "stack"),
     "CredentialsAlarm": ("S3ToGcs", "CredentialsFailed", "service", "stack"),
     "LargeObjectFailedAlarm": ("AWS/States", "ExecutionsFailed", *EXECUTIONS),
     "LargeObjectTimedOutAlarm": ("AWS/States", "ExecutionsTimedOut", *EXECUTIONS),
@@ -78,7 +79,7 @@ def metrics_of_the_function(stack: Stack, capsys: pytest.CaptureFixture[str]) ->
     )
     now = datetime.now(UTC)
     with telemetry.invocation("made up"):
-        for reason in (Reason.CREATED, Reason.CURRENT, Reason.DELETED, Reason.STARTED):
+        for reason in Reason:
             telemetry.record(Change(SOURCE, now), _result(reason), now)
         for error in (IntegrityError("made up"), CredentialsError("made up")):
             telemetry.record(Change(SOURCE), error, now)
@@ -214,6 +215,7 @@ INCIDENTS: dict[str, tuple[Periods, Periods]] = {
     "EventQueueAgeAlarm": ([[301]], [[300]]),
     "ReplicationLagAlarm": ([[*[1] * 49, 301]] * 3, [[*[1] * 199, 301]] * 3),
     "IntegrityAlarm": ([[1]], [[0]]),
+    "ForeignOverwrittenAlarm": ([[2]], [[0]]),
     "CredentialsAlarm": ([[1]], [[0]]),
     "LargeObjectFailedAlarm": ([[1]], [[0]]),
     "LargeObjectTimedOutAlarm": ([[1]], [[0]]),
