@@ -78,7 +78,10 @@ def test_correct_deployment_is_healthy_and_the_canary_is_deleted(deployed: GcsSe
                 ("secret", "a key"),
                 ("token", token),
                 ("permissions on gs://replica", ", ".join(f"storage.objects.{n}" for n in CHANGE)),
-                ("settings of gs://replica", "in US, STANDARD, soft delete for 7 days"),
+                (
+                    "settings of gs://replica",
+                    "location US, not judged; STANDARD; soft delete for 7 days",
+                ),
                 ("canary", "written, read back and deleted"),
                 ("permissions on s3://one", listed),
                 ("permissions on s3://two", listed),
@@ -260,35 +263,46 @@ def test_canary_hop_fails_when_the_canary_cannot_be_deleted(deployed: GcsServer)
     assert failed_hops(run_doctor()) == [("canary", "destination_forbidden")]
 
 
+PLACE = "location US, not judged; STANDARD"
+UNDO = "an overwritten or deleted replica cannot be restored: turn on soft delete"
+PUBLIC = "public access prevention is not enforced on the bucket"
+
+
 @pytest.mark.parametrize(
     ("settings", "never", "found"),
     [
-        (
-            {},
-            False,
-            (
-                "Warning: public access prevention is not enforced on the bucket (in US, STANDARD,"
-                " neither soft delete nor versioning)"
-            ),
-        ),
+        ({}, False, f"Warning: {UNDO}; {PUBLIC} ({PLACE}; neither soft delete nor versioning)"),
+        ({}, True, f"Warning: {PUBLIC} ({PLACE}; neither soft delete nor versioning)"),
         (
             {**SETTINGS, "location": "EU", "versioning": {"enabled": True}},
             False,
-            "in EU, STANDARD, versioning and soft delete for 7 days",
+            "location EU, not judged; STANDARD; versioning, soft delete for 7 days",
         ),
         (
-            {"iamConfiguration": PREVENTED, "storageClass": "NEARLINE"},
+            {
+                "iamConfiguration": PREVENTED,
+                "storageClass": "NEARLINE",
+                "versioning": {"enabled": True},
+            },
             False,
-            "in US, NEARLINE, neither soft delete nor versioning",
+            "location US, not judged; NEARLINE; versioning",
         ),
-        ({**SETTINGS, **HELD}, True, "in US, STANDARD, soft delete for 7 days"),
         (
             {**SETTINGS, **HELD},
+            True,
+            f"{PLACE}; a retention policy of 1 days (not locked), soft delete for 7 days",
+        ),
+        (
+            {
+                **SETTINGS,
+                **HELD,
+                "retentionPolicy": {"retentionPeriod": "86400", "isLocked": True},
+            },
             False,
             (
-                "Warning: a retention policy: nothing is overwritten or deleted before 1 days; an"
-                " event-based hold on each new object: nothing is overwritten or deleted (in US,"
-                " STANDARD, soft delete for 7 days)"
+                "Warning: a retention policy of 1 days (locked): nothing is overwritten or deleted"
+                " earlier; an event-based hold on each new object: nothing is overwritten or deleted"
+                f" ({PLACE}; a retention policy of 1 days (locked), soft delete for 7 days)"
             ),
         ),
     ],
