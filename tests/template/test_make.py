@@ -33,7 +33,7 @@ def make() -> Run:
     ("variables", "arguments"),
     [
         (["doctor"], "[doctor][]"),  # the command itself asks which stack
-        (["doctor", "STACK=mine", "JSON=1"], "[doctor][mine][--json]"),
+        (["doctor", "STACK=mine", "JSON=1", "COMPRESS=1"], "[doctor][mine][--json][--compress]"),
         (["doctor", "FUNCTION=f"], "[doctor][][--function][f]"),
         (["status", "STACK=mine"], "[status][mine]"),
         (
