@@ -89,6 +89,24 @@ def test_count_that_a_shard_of_an_earlier_release_does_not_have_is_zero() -> Non
 
 
 @pytest.mark.parametrize(
+    ("compared", "most"), [(10_000, 100), (100_000_000, 100_000)], ids=["a share", "a number"]
+)
+def test_safety_valve_lets_a_repair_of_one_percent_and_of_100_000_objects_pass(
+    compared: int, most: int
+) -> None:
+    ended = [
+        conclude(
+            plan(mode=Mode.REPAIR),
+            counted(compared=compared, missing=differing),
+            replicates_all_deletes=False,
+        ).ended
+        for differing in (most, most + 1)
+    ]
+
+    assert ended == ["nominated", "too_many_differences"]
+
+
+@pytest.mark.parametrize(
     ("limits", "reason"),
     [
         ({"max_differences": 2}, "more than 2"),
