@@ -11,7 +11,7 @@ import pytest
 from fakes import PLAIN, FakeS3, Upload
 from memory import Context, FailingSource, MemoryStores
 
-from replicate.entry import execution_watch
+from replicate.entry import execution_watch, sqs
 from replicate.entry.failures import (
     GIVE_UP_AFTER,
     MAX_BODY_BYTES,
@@ -396,6 +396,23 @@ def test_message_that_waits_for_executions_has_the_age_of_its_event(
     batch = {"Records": [message("m", body, 1, timedelta(minutes=4))]}
     assert failed(deliver(queues, batch)) == ([] if is_kept else ["m"])
     assert len(queues.letters) == is_kept
+
+
+def test_dead_letter_counts_the_attempts_before_the_event_waited_for_an_execution(
+    queues: FakeQueues,
+) -> None:
+    """The function stores a new message for each look at the execution. A redrive adds one."""
+    now = datetime.now(UTC)
+    batch = {"Records": [message("m", notification("frozen"), receives=3)]}
+    body: Any = None
+    for _ in range(2):
+        (waiting,) = sqs.parse(batch, now).changes
+        body = json.loads(execution_watch.message(waiting, "name-1", now))
+        batch = {"Records": [message("m", body)]}
+    for attempts in (5, 6):
+        deliver(queues, {"Records": [message("m", body)]})
+        body = queues.letters[-1]
+        assert body["attempts"] == attempts
 
 
 def test_malformed_time_of_a_watch_fails_its_message_alone(queues: FakeQueues) -> None:

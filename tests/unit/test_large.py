@@ -98,7 +98,7 @@ def test_large_object_is_handed_over_to_an_execution() -> None:
 
 @pytest.mark.parametrize("polls", [1, 5])
 def test_requests_store_no_message_for_an_execution_that_runs(polls: int) -> None:
-    """Each would come back every few minutes until the end."""
+    """Each would be retried every few minutes until the end."""
     world = World()
     world.upload(ONE)
     results = [world.replicator.replicate(REF, evidence=REQUEST) for _ in range(1 + polls)]
@@ -162,7 +162,7 @@ def test_watch_of_an_execution_that_never_was_replicates_as_any_event() -> None:
     assert (started.reason, world.executions.started) == (Reason.STARTED, [started.execution])
 
 
-def test_executions_of_a_cause_that_may_pass_pause_longer_after_each_failure() -> None:
+def test_executions_with_a_transient_cause_pause_longer_after_each_failure() -> None:
     """So an outage costs little, and heals by itself until the event is ten days old."""
     world = World()
     world.upload(ONE)

@@ -6,7 +6,7 @@ import pytest
 
 from replicate.reconcile import counts
 from replicate.reconcile.report import conclude, summary
-from replicate.reconcile.runs import Mode, Plan, Request, Shard
+from replicate.reconcile.runs import Mode, ReconcilePlan, Request, Shard
 from replicate.reconcile.tally import GROUP_NAMES, OTHERS, ShardState
 
 
@@ -14,8 +14,8 @@ def state(number: int = 0, **fields: Any) -> ShardState:  # noqa: ANN401
     return ShardState(shard=number, after="", to=None, done=True, **fields)
 
 
-def plan(**request: Any) -> Plan:  # noqa: ANN401
-    return Plan(
+def plan(**request: Any) -> ReconcilePlan:  # noqa: ANN401
+    return ReconcilePlan(
         run="run",
         request=Request(**request),
         started_at="2026-06-01T00:00:00+00:00",
