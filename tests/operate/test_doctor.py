@@ -14,9 +14,11 @@ from operate.conftest import (
     document,
     find_stack,
     notify,
+    put_rule,
 )
 
 from tools.operate.doctor import examine
+from tools.operate.expected import wanted_pattern
 
 EXISTING = {"SourceBucketKind": "existing"}
 ARN = f"arn:aws:s3:::{BUCKET}"
@@ -119,6 +121,52 @@ def test_damage_between_eventbridge_and_the_function_is_found(deploy: Deploy) ->
     events.enable_rule(Name="to-replicator")
     events.put_targets(Rule="to-replicator", Targets=[{"Id": "it", "Arn": stack.function}])
     assert_found(stack, {**expected, "EventBridge rule": "loses what it cannot deliver"})
+
+
+def test_notifications_of_other_keys_are_found(deploy: Deploy) -> None:
+    keys = {"SourcePrefix": "logs%2F", "SourceSuffix": ".json"}
+    stack = deploy(**keys)
+    for other in ({}, {**keys, "SourcePrefix": "log"}, {"SourcePrefix": "logs%2F"}):
+        notify(document(stack.function, **other))
+        missing = "s3:ObjectRestore:Completed of keys with the prefix logs%2F and the suffix .json"
+        assert_found(stack, {f"events of s3://{BUCKET}": missing})
+    notify(document(stack.function, **keys))
+    assert failed(stack) == {}
+
+
+KEYS = {"SourcePrefix": "a/", "SourceSuffix": ".json"}
+ALL_EVENTS = {**EXISTING, "ReplicateDeletes": "with-lifecycle", "ReplicateTags": "contexts"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "others", "found"),
+    [
+        (ALL_EVENTS, EXISTING, 'detail-type is "Object Created", "Object Deleted", "Object Rest'),
+        (ALL_EVENTS, EXISTING, "reason is"),
+        ({**EXISTING, **KEYS}, EXISTING, 'key is anything instead of {"wildcard": "a/*.json"}'),
+        (
+            {**EXISTING, **KEYS},
+            {**EXISTING, **KEYS, "SourcePrefix": "b/"},
+            'key is {"wildcard": "b/*.json"} instead of {"wildcard": "a/*.json"}',
+        ),
+        (EXISTING, ALL_EVENTS, "reason is anything instead of"),
+    ],
+)
+def test_a_rule_for_other_events_is_found(
+    deploy: Deploy, parameters: dict[str, str], others: dict[str, str], found: str
+) -> None:
+    stack = deploy(**parameters)
+    put_rule(wanted_pattern(BUCKET, others))
+    assert_found(stack, {"EventBridge rule": found})
+
+
+def test_a_rule_for_a_bucket_with_a_longer_name_is_not_taken_for_ours(deploy: Deploy) -> None:
+    stack = deploy(**EXISTING)
+    put_rule(wanted_pattern(f"{BUCKET}-2", EXISTING))
+    nothing = "No rule sends events of the bucket"
+    hops = ("EventBridge rule", "permission to invoke the function", "queue policies")
+    found = failed(stack)
+    assert {hop: found[hop][: len(nothing)] for hop in hops} == dict.fromkeys(hops, nothing)
 
 
 def test_alarms_that_nobody_hears_are_found(deploy: Deploy) -> None:
