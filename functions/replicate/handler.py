@@ -77,6 +77,7 @@ class Function:
             raise
         for malformed in invocation.errors:
             self._telemetry.reject(malformed)
+        self._telemetry.received(sum(message.is_first_hand for message in invocation.messages))
         return invocation
 
     def _replicate_all(

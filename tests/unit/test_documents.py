@@ -47,6 +47,14 @@ def test_make_targets_in_documents_exist(document: Path) -> None:
     assert {target for command in commands for target in command.split()} <= targets
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_shell_blocks_use_only_variables_that_their_document_sets(document: Path) -> None:
+    """A reader begins on any page, in a new shell. AWS sets its own variables."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL)
+    used = set(re.findall(r"\$\{?(?!AWS_)([A-Z_]{2,})", "".join(blocks)))
+    assert used <= set(re.findall(r"\b([A-Z_]+)(?:=| in )", "".join(blocks)))
+
+
 def test_architecture_document_names_each_module() -> None:
     package = ROOT / "functions" / "replicate"
     modules = [path for path in package.rglob("*.py") if path.name != "__init__.py"]

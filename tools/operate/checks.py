@@ -231,7 +231,8 @@ class Checks:
                 if not allows(policy, *asked):
                     raise OperatorError(
                         f"The policy of {key} does not allow {action} to {sender.service}."
-                        ' docs/DEPLOY.md has what it needs: "Keys of your own"; "Keys" for alarms and logs.'
+                        ' docs/DEPLOY.md has what it needs: "Keys of your own", and "Keys" for'
+                        " alarms and logs."
                     )
                 yield from (f"{each} of {key}" for each in denials(policy, *asked))
 
