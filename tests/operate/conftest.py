@@ -24,6 +24,7 @@ REGION = "us-east-1"
 BUCKET = "my-source"
 REPORTS = "my-reports"
 RULE = "to-replicator"
+LOG_GROUP = "my-stack-FunctionLogGroup"
 HEALTHY = {"healthy": True, "hops": [{"hop": "canary", "ok": True, "found": "written"}]}
 CONFIG: DefaultConfig = {
     "lambda": {"use_docker": False},
@@ -140,6 +141,7 @@ def deploy() -> Deploy:
             "FailureQueueArn": failure_arn,
             "StateMachineArn": _machine("large-objects", {"Type": "Pass", "End": True}),
             "AlarmTopicArn": topic,
+            "FunctionLogGroupName": LOG_GROUP,
         }
         if reconciles:
             machine = _machine("reconcile", ended)

@@ -15,6 +15,7 @@ OUTPUTS = {
     "SourceBucketName",
     "StateMachineArn",
     "AlarmTopicArn",
+    "FunctionLogGroupName",
 }
 
 

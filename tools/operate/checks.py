@@ -9,9 +9,8 @@ Each check returns what it found, or raises OperatorError with what to do. A tex
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tools.operate.errors import OperatorError
@@ -22,7 +21,7 @@ from tools.operate.expected import (
     wanted_filter,
     wanted_pattern,
 )
-from tools.operate.policies import allows
+from tools.operate.policies import allows, denials
 from tools.operate.stack import Stack, in_alarm
 
 if TYPE_CHECKING:
@@ -33,6 +32,9 @@ Check = Callable[[], str]
 ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
 """What a service needs on the key of a queue or topic that it sends to."""
 
+LOG = ("kms:Encrypt", *ENCRYPT)
+"""What CloudWatch Logs needs on the key of a log group."""
+
 QUEUES = ("EventQueueArn", "FailureQueueArn")
 """The outputs that name the stack's queues."""
 
@@ -41,12 +43,14 @@ REVERT = 'Look who has changed it, and change it back (docs/OPERATIONS.md, "Chan
 
 
 class Sender(NamedTuple):
-    """A service that sends to a queue or topic by itself, on behalf of a source."""
+    """A service that sends to a queue, topic or log by itself, on behalf of a source."""
 
     output: str
-    """The one with the ARN of the queue or topic."""
+    """The one that names the queue, topic or log."""
     service: str
     source: str
+    on_key: Sequence[str] = ENCRYPT
+    """What it needs on a key."""
 
 
 class Checks:
@@ -74,7 +78,7 @@ class Checks:
         yield "failed invocations", self._failure_destination
         yield "dead-letter queue", self._dead_letter_queue
         yield "queue policies", self._queue_policies
-        yield "keys of queues and alarms", self._keys
+        yield "keys of queues, alarms and logs", self._keys
         yield "alarms", self._alarms
         yield "alarm subscriptions", self._subscriptions
 
@@ -90,11 +94,12 @@ class Checks:
             if "EventBridgeConfiguration" in found:
                 return "sent to EventBridge"
             raise OperatorError(
-                f"s3://{self._bucket} does not send its events to EventBridge. docs/REVERT.md"
+                f"s3://{self._bucket} does not send its events to EventBridge. docs/DEPLOY.md"
                 ' has the command: "An existing bucket".'
             )
         to_lambda = found.get("LambdaFunctionConfigurations", [])
         to_queues = found.get("QueueConfigurations", [])
+        sent: list[tuple[str, Mapping[str, Any]]]
         sent = [(each["LambdaFunctionArn"], each) for each in to_lambda]
         sent += [(each["QueueArn"], each) for each in to_queues]
         keys = wanted_filter(self._stack.parameters)
@@ -187,26 +192,30 @@ class Checks:
 
     def _queue_policies(self) -> str:
         """Check the queues to which S3 or EventBridge sends by itself."""
+        doubts = list[str]()
         for sender in self._senders():
-            policy = self._attributes(sender.output).get("Policy", "")
-            if not allows(policy, sender.service, "sqs:SendMessage", sender.source):
-                arn = self._stack.output(sender.output)
+            asked = sender.service, "sqs:SendMessage", sender.source
+            policy, arn = (
+                self._attributes(sender.output).get("Policy", ""),
+                self._stack.output(sender.output),
+            )
+            if not allows(policy, *asked):
                 raise OperatorError(f"{sender.service} may not send to {arn}. {REVERT}")
-        return "as needed"
+            doubts += [f"{each} of {arn}" for each in denials(policy, *asked)]
+        return _doubted(doubts) or "as needed"
 
     def _keys(self) -> str:
-        """Check that the keys are enabled, and that who sends to a queue or topic may use them."""
+        """Check that the keys are enabled, and that who sends to what they encrypt may use them."""
         topic = self._stack.output("AlarmTopicArn")
         attributes = self._client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
         keys = {queue: self._attributes(queue).get("KmsMasterKeyId") for queue in QUEUES}
         keys["AlarmTopicArn"] = attributes.get("KmsMasterKeyId")
-        senders = [*self._senders(), *self._alarm_senders()]
-        for output, key in keys.items():
-            if key:
-                self._key(key, [each for each in senders if each.output == output], output)
-        return ", ".join(sorted({key for key in keys.values() if key})) or "AWS's own"
+        keys["FunctionLogGroupName"] = self._stack.parameters.get("LogKmsKeyArn")
+        doubts = [each for output, key in keys.items() if key for each in self._key(key, output)]
+        return _doubted(doubts) or ", ".join(sorted({*filter(None, keys.values())})) or "AWS's own"
 
-    def _key(self, key: str, senders: Sequence[Sender], output: str) -> None:
+    def _key(self, key: str, output: str) -> Iterator[str]:
+        """Check a key. Yield what its policy may deny. A log line that is lost is a metric lost."""
         kms = self._client("kms")
         described = kms.describe_key(KeyId=key)["KeyMetadata"]
         if described["KeyState"] != "Enabled":
@@ -215,12 +224,17 @@ class Checks:
                 f" {self._stack.output(output)} is lost. Enable it."
             )
         policy = kms.get_key_policy(KeyId=described["KeyId"], PolicyName="default")["Policy"]
-        for sender, action in product(senders, ENCRYPT):
-            if not allows(policy, sender.service, action, sender.source):
-                raise OperatorError(
-                    f"The policy of {key} does not allow {action} to {sender.service}."
-                    ' docs/REVERT.md has what it needs: "Keys of your own".'
-                )
+        senders = [*self._senders(), *self._alarm_senders(), self._log_sender()]
+        for sender in (each for each in senders if each.output == output):
+            for action in sender.on_key:
+                asked = sender.service, action, sender.source
+                if not allows(policy, *asked):
+                    raise OperatorError(
+                        f"The policy of {key} does not allow {action} to {sender.service}."
+                        ' docs/DEPLOY.md has what it needs: "Keys of your own", and "Keys" for'
+                        " alarms and logs."
+                    )
+                yield from (f"{each} of {key}" for each in denials(policy, *asked))
 
     def _alarms(self) -> str:
         alarms = self._stack.alarms()
@@ -269,6 +283,12 @@ class Checks:
         for alarm in self._stack.alarms()[:1]:
             yield Sender("AlarmTopicArn", "cloudwatch.amazonaws.com", alarm["AlarmArn"])
 
+    def _log_sender(self) -> Sender:
+        _, partition, _, region, account, *_ = self._function.split(":")
+        group = self._stack.outputs.get("FunctionLogGroupName", "*")
+        source = f"arn:{partition}:logs:{region}:{account}:log-group:{group}"
+        return Sender("FunctionLogGroupName", f"logs.{region}.amazonaws.com", source, LOG)
+
     def _attributes(self, output: str) -> Mapping[str, str]:
         """Return the attributes of a queue. It is asked once."""
         if output not in self._queues:
@@ -277,6 +297,12 @@ class Checks:
             )
             self._queues[output] = {str(n): value for n, value in found["Attributes"].items()}
         return self._queues[output]
+
+
+def _doubted(statements: Collection[str]) -> str:
+    """Return a warning of statements that deny, which the doctor does not judge; else nothing."""
+    named = ", ".join(sorted(set(statements)))
+    return f"Warning: not judged: these statements may deny it: {named}" if named else ""
 
 
 def _filter(notification: Mapping[str, Any]) -> dict[str, str]:
