@@ -344,7 +344,7 @@ VARIANTS: Mapping[str, Variant] = {
     ),
     "a message waits while an execution runs": Variant(functions=RUNNING_IS_DONE),
     "an execution that has ended proves nothing": Variant(functions=ENDED_IS_DONE),
-    "the message is kept, not the execution": Variant(
+    "the message holds the event, not the execution": Variant(
         functions={"replicator.hand_over": _by_the_execution}
     ),
     "a message waits although both sides are equal": Variant(

@@ -196,12 +196,12 @@ SOFT = {"retentionDurationSeconds": "60"}
 @pytest.mark.parametrize(
     ("fields", "settings"),
     [
-        ({}, ("an unknown location", False, 0, False, "STANDARD", False, 0, ())),
+        ({}, ("an unknown location", False, 0, False, False, "STANDARD", False, 0, ())),
         (
             {
                 "location": "EU",
                 "iamConfiguration": {"publicAccessPrevention": "enforced"},
-                "retentionPolicy": {"retentionPeriod": "3600"},
+                "retentionPolicy": {"retentionPeriod": "3600", "isLocked": True},
                 "defaultEventBasedHold": True,
                 "storageClass": "NEARLINE",
                 "versioning": {"enabled": True},
@@ -209,7 +209,7 @@ SOFT = {"retentionDurationSeconds": "60"}
                 "lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 1}}]},
             },
             (
-                *("EU", True, 3600, True, "NEARLINE", True, 60),
+                *("EU", True, 3600, True, True, "NEARLINE", True, 60),
                 ({"action": {"type": "Delete"}, "condition": {"age": 1}},),
             ),
         ),
