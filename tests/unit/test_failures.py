@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from fakes import FakeS3
+from fakes import PLAIN, FakeS3, Upload
 from memory import Context, FailingSource, MemoryStores
 
 from replicate.entry import execution_watch, sqs
@@ -212,6 +213,24 @@ def test_invoker_that_reads_the_response_keeps_its_own_failures(queues: FakeQueu
     assert queues.letters == []
 
 
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [("backup/", "k" * 1018), ("", "a\nb"), ("", ".."), ("", ".s3-to-gcs-replicator/staging/x")],
+    ids=["too long with the prefix", "line break", "two dots", "staged"],
+)
+def test_key_that_gcs_cannot_hold_is_a_dead_letter_and_its_neighbours_are_replicated(
+    queues: FakeQueues, prefix: str, key: str
+) -> None:
+    stores = MemoryStores(queues=queues, environ={"GCS_KEY_PREFIX": prefix})
+    for each in (key, "good"):
+        stores.s3.put(SourceRef(BUCKET, each), b"bytes")
+    batch = {"Records": [message(each, notification(quote(each))) for each in (key, "good")]}
+    assert failed(stores.function().handle(batch, Context())) == []
+    ((cause,),) = [letter["failures"] for letter in queues.letters]
+    assert (cause["code"], cause["source"]["key"]) == ("invalid_name", key)
+    assert [*stores.gcs.objects] == [f"{prefix}good"]
+
+
 @pytest.mark.parametrize("body", ["no JSON", '{"not": "ours"}', '"text"'])
 def test_message_that_cannot_be_read_is_kept_as_it_is(queues: FakeQueues, body: str) -> None:
     assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
@@ -242,6 +261,20 @@ def letter(event: object, failures: int) -> str:
         for number in range(failures)
     ]
     return Failure(Message(event=event), tuple(causes)).letter(datetime.now(UTC), "id")
+
+
+def test_letter_has_no_metadata_tag_or_header_of_the_object(queues: FakeQueues) -> None:
+    stores = MemoryStores(queues=queues, environ={"REPLICATE_TAGS": "contexts", "OVERWRITE": "own"})
+    stores.s3.reads_tags = True
+    stores.gcs.put("x", b"theirs", replace(PLAIN, metadata={"theirs": "PRIVATE"}))
+    private = {"private": "PRIVATE"}
+    upload = Upload(data=b"PRIVATE", metadata=private, tags=private, content_disposition="PRIVATE")
+    stores.s3.upload(SourceRef(BUCKET, "x"), upload)
+    batch = {"Records": [message("m", notification("x"))]}
+    assert failed(stores.function().handle(batch, Context())) == []
+    (letter,) = queues.letters
+    assert letter["failures"][0]["code"] == "destination_foreign"
+    assert "PRIVATE" not in json.dumps(letter)
 
 
 @pytest.mark.parametrize("failures", [1, 50, 4000])
@@ -406,6 +439,22 @@ def test_malformed_count_counts_nothing(queues: FakeQueues, change: dict[str, An
     assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
     ((again, _),) = queues.resent
     assert again["transfers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("transfers", "age", "keys"),
+    [(4, timedelta(0), ["damaged"]), (0, GIVE_UP_AFTER, ["down", "damaged"])],
+    ids=["transferred often", "tried for days"],
+)
+def test_event_with_a_forged_history_is_given_up_at_its_first_failure(
+    queues: FakeQueues, transfers: int, age: timedelta, keys: list[str]
+) -> None:
+    """Nothing else happens: an object that can be replicated is."""
+    bodies = [retried(notification(key), transfers, age) for key in (*keys, "good")]
+    batch = [message(str(number), body) for number, body in enumerate(bodies)]
+    assert failed(deliver(queues, {"Records": batch})) == []
+    assert [letter["failedEvent"] for letter in queues.letters] == [*map(notification, keys)]
+    assert (queues.resent, queues.delays) == ([], {})
 
 
 @pytest.mark.parametrize(

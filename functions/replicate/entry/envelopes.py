@@ -25,6 +25,11 @@ FAILED_EVENT = "failedEvent"
 RETRIED_EVENT = "retriedEvent"
 """The same of an event that the function has sent to the queue again."""
 
+_GIVEN_UP_EVENT = "requestPayload"
+"""The same of an event that Lambda sends to a failure destination."""
+
+_REPEATED = (FAILED_EVENT, RETRIED_EVENT, _GIVEN_UP_EVENT)
+
 
 def read(
     event: object, now: datetime, message_id: str = "", sent_at: datetime | None = None
@@ -82,11 +87,9 @@ def _content(event: object) -> object:
     """Return what is in an envelope; an event that is in none, as it is."""
     if not isinstance(event, Mapping):
         return event
-    for field in (FAILED_EVENT, RETRIED_EVENT):  # what the function itself sends
+    for field in _REPEATED:
         if field in event:
             return event[field]
-    if "requestPayload" in event:  # what Lambda sends to a failure destination
-        return event["requestPayload"]
     match event:
         case (
             {"Type": "Notification", "Message": text}  # what SNS sends to a queue
@@ -104,9 +107,11 @@ def _history(envelope: object, sent_at: datetime | None) -> History:
     """
     if not isinstance(envelope, Mapping):
         return History()
+    is_repeated = any(field in envelope for field in _REPEATED)
     context = envelope.get("requestContext")
     if isinstance(context, Mapping):
-        return History(attempts=count(context.get("approximateInvokeCount")))
+        attempts = count(context.get("approximateInvokeCount"))
+        return History(attempts=attempts, is_repeated=is_repeated)
     attempts = count(envelope.get("attempts"))
     if RETRIED_EVENT in envelope:
         with suppress(LookupError, TypeError, ValueError):
@@ -115,5 +120,7 @@ def _history(envelope: object, sent_at: datetime | None) -> History:
             )
             if first <= last and not is_resent(last, sent_at):
                 transfers = count(envelope.get("transfers"))
-                return History(attempts=attempts, transfers=transfers, sent_at=first)
-    return History(attempts=attempts)
+                return History(
+                    attempts=attempts, transfers=transfers, sent_at=first, is_repeated=True
+                )
+    return History(attempts=attempts, is_repeated=is_repeated)

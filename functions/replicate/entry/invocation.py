@@ -106,6 +106,8 @@ class History:
     """In how many of these the bytes of an object were transferred in vain."""
     sent_at: datetime | None = None
     """When a queue first got it, if the function has sent it again since."""
+    is_repeated: bool = False
+    """Whether an envelope says that it was delivered before, or that Lambda gave it up."""
 
     def after(self, earlier: "History") -> "History":
         """Return this history, continued backwards by what an inner envelope says."""
@@ -113,6 +115,7 @@ class History:
             attempts=self.attempts + earlier.attempts,
             transfers=self.transfers + earlier.transfers,
             sent_at=earlier.sent_at or self.sent_at,
+            is_repeated=self.is_repeated or earlier.is_repeated,
         )
 
 
@@ -129,6 +132,17 @@ class Message:
     history: History = field(default=History(), compare=False)
     receipt: Receipt | None = None
     """None if the message does not come from a queue."""
+    is_s3_event: bool = field(default=False, compare=False)
+    """Whether S3 has written the event: one about objects, and no test event."""
+
+    @property
+    def is_first_hand(self) -> bool:
+        """Whether S3 has just sent the event: a sign that the bucket is still wired.
+
+        Nothing tells Lambda's own two retries, minutes later, from the first delivery.
+        """
+        is_repeated = self.history.is_repeated or (self.receipt and self.receipt.receives > 1)
+        return self.is_s3_event and not is_repeated
 
     @property
     def attempts(self) -> int:
