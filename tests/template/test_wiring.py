@@ -191,11 +191,20 @@ class TestFailures:
     def test_queues_and_logs_outlive_the_stack(self, mode: dict[str, str]) -> None:
         stack = Stack(**mode)
 
-        logs = {"FunctionLogGroup", "ApiLogGroup"} & stack.resources.keys()
-        for name in ("EventQueue", "FailureQueue", *logs):
-            attributes = stack.resources[name].attributes
-            assert attributes["DeletionPolicy"] == "RetainExceptOnCreate"
-            assert attributes["UpdateReplacePolicy"] == "Retain"
+        queues, logs = stack.of_kind("AWS::SQS::Queue"), stack.of_kind("AWS::Logs::LogGroup")
+        for name, kept in (queues | logs).items():
+            assert kept.attributes["DeletionPolicy"] == "RetainExceptOnCreate", name
+            assert kept.attributes["UpdateReplacePolicy"] == "Retain", name
+
+    def test_the_next_stack_of_the_same_name_has_logs_of_its_own(
+        self, mode: dict[str, str]
+    ) -> None:
+        """CloudFormation cannot create a log group whose name is taken by one that stayed."""
+        logs = Stack(**mode).of_kind("AWS::Logs::LogGroup")
+
+        names = [log.properties.get("LogGroupName") for log in logs.values()]
+        assert len(names) == 4
+        assert all(name is None or name.endswith("-1a2b3c4d") for name in names), "the stack's ID"
 
 
 class TestTimeouts:
