@@ -13,7 +13,7 @@ from replicate.entry import eventbridge, execution_watch, nomination, s3_notific
 from replicate.entry.execution_watch import WATCH
 from replicate.entry.invocation import History, Message
 from replicate.entry.nomination import NOMINATION
-from replicate.entry.reading import is_resent, unsupported
+from replicate.entry.reading import count, is_resent, unsupported
 from replicate.errors import InvalidEventError
 
 MAX_NESTING = 8
@@ -43,7 +43,10 @@ def read(
         message = _read(inner, now, message_id, history.sent_at or sent_at)
     except InvalidEventError as error:
         message = Message(message_id, errors=(error,))
-    return replace(message, event=inner, history=history.after(message.history))
+    known = history.after(message.history)
+    # Around a message of its own, an envelope of the function counts what that counts, too.
+    known = replace(known, attempts=max(history.attempts, message.history.attempts))
+    return replace(message, event=inner, history=known)
 
 
 def _read(inner: object, now: datetime, message_id: str, sent_at: datetime | None) -> Message:
@@ -107,21 +110,17 @@ def _history(envelope: object, sent_at: datetime | None) -> History:
     is_repeated = any(field in envelope for field in _REPEATED)
     context = envelope.get("requestContext")
     if isinstance(context, Mapping):
-        attempts = _count(context.get("approximateInvokeCount"))
+        attempts = count(context.get("approximateInvokeCount"))
         return History(attempts=attempts, is_repeated=is_repeated)
-    attempts = _count(envelope.get("attempts"))
+    attempts = count(envelope.get("attempts"))
     if RETRIED_EVENT in envelope:
         with suppress(LookupError, TypeError, ValueError):
             first, last = (
                 datetime.fromisoformat(envelope[name]) for name in ("firstSentAt", "sentAt")
             )
             if first <= last and not is_resent(last, sent_at):
-                transfers = _count(envelope.get("transfers"))
+                transfers = count(envelope.get("transfers"))
                 return History(
                     attempts=attempts, transfers=transfers, sent_at=first, is_repeated=True
                 )
     return History(attempts=attempts, is_repeated=is_repeated)
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0

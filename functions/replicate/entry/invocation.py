@@ -37,6 +37,8 @@ class Change:
     since: datetime | None = None
     """When it began to wait; None if it has not waited. Executions that failed before do not count:
     since then somebody may have removed the cause."""
+    attempts: int = 1
+    """How often the event was delivered to the function, this delivery included."""
 
     @property
     def is_request(self) -> bool:
@@ -64,6 +66,7 @@ class Change:
             evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
             since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - one is new
+            attempts=max(self.attempts, other.attempts),
         )
 
 
@@ -141,6 +144,11 @@ class Message:
         is_repeated = self.history.is_repeated or (self.receipt and self.receipt.receives > 1)
         return self.is_s3_event and not is_repeated
 
+    @property
+    def attempts(self) -> int:
+        """How often it was delivered to the function, this delivery included."""
+        return self.history.attempts + (self.receipt.receives if self.receipt else 1)
+
     def causes(self, results: Results) -> tuple[Cause, ...]:
         """Return why the message failed. Empty if it succeeded."""
         found = [Cause(None, error) for error in self.errors]
@@ -165,7 +173,8 @@ class Invocation(ABC):
         """One change for each key, however many messages name the key."""
         merged: dict[SourceRef, Change] = {}
         for message in self.messages:
-            for change in message.changes:
+            for named in message.changes:
+                change = replace(named, attempts=message.attempts)
                 known = merged.get(change.ref)
                 merged[change.ref] = known.merge(change) if known else change
         return list(merged.values())
