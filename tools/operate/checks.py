@@ -94,7 +94,7 @@ class Checks:
             if "EventBridgeConfiguration" in found:
                 return "sent to EventBridge"
             raise OperatorError(
-                f"s3://{self._bucket} does not send its events to EventBridge. docs/REVERT.md"
+                f"s3://{self._bucket} does not send its events to EventBridge. docs/DEPLOY.md"
                 ' has the command: "An existing bucket".'
             )
         to_lambda = found.get("LambdaFunctionConfigurations", [])
