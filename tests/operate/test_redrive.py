@@ -1,11 +1,14 @@
 """Failed events are moved to the event queue, each at least once."""
 
+import io
 import json
+import re
 from functools import partial
 from typing import Any
 
 import pytest
 from operate.conftest import Deploy, Deployed, Run, client
+from rich.console import Console
 
 from tools.operate.redrive import redrive
 
@@ -56,6 +59,17 @@ def test_all_events_are_moved_unchanged(stack: Deployed, run: Run) -> None:
     assert (done.exit_code, done.output.split()[-3:]) == (0, ["out_of_time", "23", "0"])
     assert sorted(bodies(stack.event_queue), key=str) == sorted(events, key=str)
     assert bodies(stack.failure_queue) == []
+
+
+def test_a_terminal_shows_the_progress(
+    stack: Deployed, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, width=80, highlight=False)
+    monkeypatch.setattr("tools.operate.__main__.out", console)
+    stack.fail(*[failed("a") for _ in range(12)])
+    assert run("redrive", "my-stack").exit_code == 0
+    assert re.search(r"redrive .*12/12", terminal.getvalue())
 
 
 def test_only_events_with_the_given_codes_are_moved_and_the_others_stay_visible(
