@@ -30,14 +30,19 @@ def source_statements(stack: Stack) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("account", "owner"), [("", "123456789012"), ("210987654321", "210987654321")]
 )
-def test_source_bucket_is_read_only_while_its_owner_is_the_same(account: str, owner: str) -> None:
+def test_each_bucket_is_used_only_while_its_owner_is_the_same(account: str, owner: str) -> None:
     stack = Stack(SourceBucketAccount=account, ReplicateTags="contexts")
 
-    found = source_statements(stack)
+    found = statements(stack, "FunctionRole")
 
-    assert len(found) == 3
-    for statement in found:
-        assert statement["Condition"] == {"StringEquals": {"aws:ResourceAccount": owner}}
+    owners = [
+        (each["Resource"].startswith(BUCKET), each["Condition"])
+        for each in found
+        if "s3:" in str(each["Action"])
+    ]
+    source = (True, {"StringEquals": {"aws:ResourceAccount": owner}})
+    reports = (False, {"StringEquals": {"aws:ResourceAccount": "123456789012"}})
+    assert sorted(owners, key=str) == [reports] * 2 + [source] * 3
 
 
 @pytest.mark.parametrize(
@@ -120,6 +125,35 @@ def test_public_api_needs_a_second_parameter() -> None:
     (assertion,) = rule["Assertions"]
     assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "ApiIsPublic"}, "true"]}
     assert document()["Parameters"]["ApiIsPublic"]["Default"] == "false"
+
+
+def holds(condition: dict[str, Any], values: dict[str, list[str]]) -> bool:
+    """Evaluate a condition of a rule as CloudFormation does, for these values of parameters."""
+    match condition:
+        case {"Fn::Not": [negated]}:
+            return not holds(negated, values)
+        case {"Fn::EachMemberEquals": [{"Ref": name}, text]}:
+            return all(member == text for member in values[name])
+    raise NotImplementedError(condition)
+
+
+@pytest.mark.parametrize("empty", [[""], []], ids=["empty text", "no text"])
+@pytest.mark.parametrize("subnets", [None, ["subnet-1", "subnet-2"]])
+@pytest.mark.parametrize("groups", [None, ["sg-1"]])
+def test_subnets_and_security_groups_come_together(
+    subnets: list[str] | None, groups: list[str] | None, empty: list[str]
+) -> None:
+    values = {"VpcSubnetIds": subnets or empty, "VpcSecurityGroupIds": groups or empty}
+
+    accepted = [
+        holds(assertion["Assert"], values)
+        for name, rule in document()["Rules"].items()
+        if name != "PublicApi" and holds(rule["RuleCondition"], values)
+        for assertion in rule["Assertions"]
+    ]
+
+    assert all(accepted) is (bool(subnets) is bool(groups))
+    assert len(accepted) == bool(subnets) + bool(groups)
 
 
 def test_log_group_of_the_api_does_not_use_up_the_policy_of_the_account() -> None:
