@@ -286,6 +286,20 @@ class TestOrder:
         """S3 tests the target when the notification is set."""
         assert permission in _needed_by("SourceBucket", Stack(Delivery=delivery).resources)
 
+    @pytest.mark.parametrize("kind", ["new", "existing"])
+    @pytest.mark.parametrize(("before", "after"), [("direct", "queue"), ("queue", "direct")])
+    def test_a_change_of_delivery_loses_no_event(self, before: str, after: str, kind: str) -> None:
+        """Queues and retries stay, and what is needed of the old way outlives the change.
+
+        CloudFormation changes resources in any order, and deletes what is gone in the end.
+        """
+        old, new = (Stack(Delivery=each, SourceBucketKind=kind) for each in (before, after))
+        kept = old.resources.keys() & new.resources.keys()
+
+        (changed,) = [name for name in kept if old.resources[name] != new.resources[name]]
+        assert changed == ("SourceBucket" if kind == "new" else "BucketRule")
+        assert new.resources.keys() - kept <= _needed_by(changed, new.resources)
+
     @pytest.mark.parametrize("mode", MODES)
     def test_no_resource_depends_on_itself(self, mode: dict[str, str]) -> None:
         resources = Stack(**mode).resources
