@@ -102,6 +102,9 @@ def redrive(
                 )
             finally:
                 out.print(_moved(tally, dry_run=dry_run))
+                if tally.stayed:
+                    out.print(f"SQS did not delete {tally.stayed:,} of the moved events: the next")
+                    out.print("redrive moves them again, which does no harm.")
 
 
 @app.command()
