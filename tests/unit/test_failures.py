@@ -20,7 +20,6 @@ from replicate.entry.failures import (
     RedeliveryPolicy,
 )
 from replicate.entry.invocation import Cause, Change, Message
-from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
     GivenUpError,
@@ -336,7 +335,7 @@ def test_event_that_leaves_no_room_for_the_reason_is_kept_bare(part: str) -> Non
 
 @pytest.mark.parametrize(
     ("age", "is_kept"),
-    [(GIVE_UP_AFTER - timedelta(minutes=1), False), (GIVE_UP_AFTER + timedelta(minutes=1), True)],
+    [(timedelta(days=10, minutes=-1), False), (timedelta(days=10, minutes=1), True)],
 )
 def test_event_that_fails_for_ten_days_is_given_up(
     queues: FakeQueues, age: timedelta, *, is_kept: bool
@@ -489,15 +488,20 @@ def test_event_with_a_forged_history_is_given_up_at_its_first_failure(
 
 
 @pytest.mark.parametrize(
-    ("receives", "code"), [(1, None), (2, GivenUpError.code)], ids=["first delivery", "second"]
+    ("receives", "age", "codes"),
+    [
+        (1, timedelta(days=11, minutes=1), []),
+        (2, timedelta(days=11, minutes=-1), []),
+        (2, timedelta(days=11, minutes=1), [GivenUpError.code]),
+    ],
+    ids=["first delivery", "second", "second after eleven days"],
 )
 def test_event_that_stops_the_process_each_time_is_kept_before_the_queue_deletes_it(
-    queues: FakeQueues, receives: int, code: str | None
+    queues: FakeQueues, receives: int, age: timedelta, codes: list[str]
 ) -> None:
     """A message that waited for a stopped function is tried first."""
-    age = ABANDONED_AFTER + timedelta(minutes=1)
     deliver(queues, {"Records": [message("m", notification("good"), receives, age)]})
-    assert [letter["failures"][0]["code"] for letter in queues.letters] == [code][: receives - 1]
+    assert [letter["failures"][0]["code"] for letter in queues.letters] == codes
     assert all(letter["failedEvent"] == notification("good") for letter in queues.letters)
 
 
