@@ -19,6 +19,12 @@ from replicate.retry import RetryPolicy, is_throttling, is_transient, retrying
 
 T = TypeVar("T")
 
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+"""Error codes after which the function soon has new credentials. Their HTTP status is 400 or 403.
+
+Source: "Common Error Types" in Step Functions' API reference.
+"""
+
 
 def call(
     operation: str,
@@ -60,6 +66,6 @@ def _refusal(operation: str, error: ClientError, remedy: str) -> ReplicationErro
     code = error.response["Error"].get("Code", "")
     if is_throttling(code):
         return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
-    if is_transient(status):
+    if is_transient(status) or code in _EXPIRED:
         return UnavailableError(f"{operation} failed ({code}). Try again.")
     return SettingsError(f"{operation} was refused ({code}). {remedy}")

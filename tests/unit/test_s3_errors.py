@@ -74,6 +74,12 @@ def a_refusal(
             errors.SourceUnavailableError,
             "the function's AWS credentials expired. Try again",
         ),
+        (
+            400,
+            "TokenRefreshRequired",
+            errors.SourceUnavailableError,
+            "the function's AWS credentials expired. Try again",
+        ),
         (403, "AccessDenied", errors.SourceForbiddenError, DENIED),
         (400, None, errors.SourceForbiddenError, SSE_C),
         (400, "InvalidRequest", errors.SourceForbiddenError, SSE_C),

@@ -83,12 +83,15 @@ _ARCHIVED = (
     " sends its events to the function, the completed restore replicates the object"
 )
 
+_EXPIRED = "the function's AWS credentials expired. Try again"
+
 _BY_CODE: dict[str, tuple[type[ReplicationError], str]] = {
     "InvalidObjectState": (SourceArchivedError, _ARCHIVED),
     "NoSuchBucket": (SourceBucketNotFoundError, "the bucket does not exist. Check its name"),
     "KeyTooLongError": (InvalidNameError, "the key is too long. S3 allows 1,024 bytes of UTF-8"),
     "RequestTimeout": (SourceUnavailableError, "the request took too long. Try again"),
-    "ExpiredToken": (SourceUnavailableError, "the function's AWS credentials expired. Try again"),
+    "ExpiredToken": (SourceUnavailableError, _EXPIRED),
+    "TokenRefreshRequired": (SourceUnavailableError, _EXPIRED),
     "RequestTimeTooSkewed": (
         SourceUnavailableError,
         "the clocks of S3 and of the function differ. Try again",
