@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from fakes import FakeS3
+from fakes import FakeGcs, FakeS3, read_checked
 from memory import Context, FailingSource, MemoryStores
 
 from replicate.entry import execution_watch
 from replicate.entry.failures import (
+    COSTLY_BYTES,
+    COSTLY_WAITS,
     GIVE_UP_AFTER,
     MAX_BODY_BYTES,
     Failure,
@@ -21,6 +23,7 @@ from replicate.entry.invocation import Cause, Change, Message
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
+    DestinationUnavailableError,
     GivenUpError,
     IntegrityError,
     InvalidEventError,
@@ -31,7 +34,8 @@ from replicate.errors import (
     UnavailableError,
 )
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import Attributes, Replica, SourceRef
+from replicate.protocol.ports import GatedBody
 
 BUCKET = "source"
 POLICY = RedeliveryPolicy()
@@ -75,6 +79,14 @@ class FakeQueues:
         deadline.require()
         if self.broken:
             raise UnavailableError("SQS is down")
+
+
+class LateFailingGcs(FakeGcs):
+    """Takes all bytes of an object, and does not store it."""
+
+    def write(self, _: str, __: Attributes, body: GatedBody, *___: object) -> Replica:
+        read_checked(body)
+        raise DestinationUnavailableError("503 to the last request")
 
 
 @pytest.fixture
@@ -425,6 +437,20 @@ def test_message_waits_at_least_as_long_as_the_store_asked_for_but_an_hour_at_mo
 ) -> None:
     deliver(queues, {"Records": [message("m", notification(key))]})
     assert shortest <= queues.delays["handle of m"] <= longest
+
+
+@pytest.mark.parametrize("size", [COSTLY_BYTES - 1, COSTLY_BYTES])
+def test_event_waits_up_to_three_hours_after_it_moved_many_bytes_in_vain(
+    queues: FakeQueues, size: int
+) -> None:
+    """GCS takes all bytes and fails then. A day has about ten such transfers, and none counts."""
+    stores = MemoryStores(gcs=LateFailingGcs(), queues=queues)
+    stores.s3.put(SourceRef(BUCKET, "late"), bytes(size))
+    batch = {"Records": [message("m", notification("late"), receives=20)]}
+    assert failed(stores.function().handle(batch, Context())) == ["m"]
+    is_costly = size >= COSTLY_BYTES
+    assert 1800 <= queues.delays["handle of m"] / (COSTLY_WAITS if is_costly else 1) <= 3600
+    assert (queues.resent, queues.letters) == ([], [])
 
 
 @pytest.mark.parametrize("attributes", [{}, {"SentTimestamp": "x"}, None])

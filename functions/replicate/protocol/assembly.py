@@ -267,12 +267,13 @@ class Assembler:
                 raise SourceChangedError
             probe = self.probe(job.source, body, span.size)
             gate = PartGate(probe or body, span.size, job.checksum, stop)
-            if probe and probe.shrinks:
-                return self._send_compressed(job, name, span, gate)
-            attributes = _described(span)
-            written = self.destination.write(
-                name, attributes, gate, Precondition(0), job.storage_class
-            )
+            with gate.counting():
+                if probe and probe.shrinks:
+                    return self._send_compressed(job, name, span, gate)
+                attributes = _described(span)
+                written = self.destination.write(
+                    name, attributes, gate, Precondition(0), job.storage_class
+                )
         if not _needs_record(job):
             return replace(written, attributes=attributes)
         return self._describe(written, _described(span, gate.record))

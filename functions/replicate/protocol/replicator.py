@@ -208,14 +208,16 @@ class Replicator:
             is_first = names.folder not in run.staged
             run.staged.add(names.folder)
             if is_first and self.destination.head(names.whole) is None:
-                copied = assembler.copy_compressed(
-                    names, gate, run.name, plan.attributes, plan.precondition
-                )
+                with gate.counting():
+                    copied = assembler.copy_compressed(
+                        names, gate, run.name, plan.attributes, plan.precondition
+                    )
                 run.staged.discard(names.folder)
                 return copied
-        written = self.destination.write(
-            run.name, plan.attributes, gate, plan.precondition, storage_class
-        )
+        with gate.counting():
+            written = self.destination.write(
+                run.name, plan.attributes, gate, plan.precondition, storage_class
+            )
         return Copied(written, gate.verified_by, source.size)
 
     def _in_progress(
