@@ -11,6 +11,13 @@ from replicate.breaker import Circuit
 from replicate.errors import SettingsError
 from replicate.gcs.credentials import SecretCredentials
 
+MAX_IDLE_S = 60.0
+"""Seconds after which an idle connection is not used again.
+
+While an environment is frozen, a NAT may drop a connection without a word: AWS's NAT gateway after
+350 seconds. The first request on it would wait in vain. A new one costs a handshake a minute.
+"""
+
 
 class GcsClient:
     """Builds the client at the first request, because the secret has the universe domain.
@@ -27,6 +34,12 @@ class GcsClient:
         enough. An AuthorizedSession would resend a stream that is already consumed after a 401."""
         self._client: storage.Client | None = None
         self._lock = threading.Lock()
+
+    def start_invocation(self) -> None:
+        """Begin an invocation, without connections that were idle for long."""
+        if self.circuit.silent_s > MAX_IDLE_S:
+            self.close()
+        self.circuit.start_invocation()
 
     def bucket(self, name: str) -> storage.Bucket:
         """Return the bucket. It sends no request to GCS.
@@ -58,7 +71,7 @@ class GcsClient:
         )
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections. Later requests open new ones."""
         self.uploads.close()
         self.credentials.close()
         if self._client is not None:
