@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fakes import FakeGcs, FakeS3, read_checked
 from memory import Context, FailingSource, MemoryStores
 
+from replicate.aws_clients import SHORTEST_TIMEOUT_S
 from replicate.entry import execution_watch
 from replicate.entry.failures import (
     COSTLY_BYTES,
@@ -33,7 +34,8 @@ from replicate.errors import (
     ThrottledError,
     UnavailableError,
 )
-from replicate.protocol.deadline import Deadline
+from replicate.gcs.resumable_upload import CANCEL_S
+from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.model import Attributes, Replica, SourceRef
 from replicate.protocol.ports import GatedBody
 
@@ -60,6 +62,8 @@ class FakeQueues:
     resent: list[tuple[Any, int]] = field(default_factory=list)
     """Messages for the event queue, and their delays."""
     broken: bool = False
+    left_s: float = 0.0
+    """The time for the last request."""
 
     def keep(self, letter: str, deadline: Deadline) -> None:
         self._use(deadline)
@@ -76,7 +80,7 @@ class FakeQueues:
         self.delays |= dict(delays)
 
     def _use(self, deadline: Deadline) -> None:
-        deadline.require()
+        self.left_s = deadline.require()
         if self.broken:
             raise UnavailableError("SQS is down")
 
@@ -336,6 +340,25 @@ def test_object_beside_one_that_may_still_arrive_is_not_given_up(queues: FakeQue
     assert failed(deliver(queues, batch)) == ["m"]
     assert (queues.letters, queues.resent) == ([], [])
     assert queues.delays.keys() == {"handle of m"}
+
+
+class EndingContext(Context):
+    """After the run, its last request of AWS and the cancellation of its upload took longest."""
+
+    __slots__ = ()
+    times_s: ClassVar[list[float]] = []
+
+    def get_remaining_time_in_millis(self) -> int:
+        return round(1000 * self.times_s.pop(0))
+
+
+def test_transfer_is_counted_after_the_slowest_end_of_a_run(queues: FakeQueues) -> None:
+    stores = MemoryStores(queues=queues, wrap=lambda source: FailingSource(source, FAILURES))
+    EndingContext.times_s = [60.0, MARGIN_S - SHORTEST_TIMEOUT_S - CANCEL_S]
+    batch = {"Records": [message("m", notification("endless"))]}
+    assert failed(stores.function().handle(batch, EndingContext())) == []
+    assert [body["transfers"] for body, _ in queues.resent] == [1]
+    assert queues.left_s == pytest.approx(0.5, abs=0.2)
 
 
 def test_transfer_that_cannot_be_counted_is_delivered_again(queues: FakeQueues) -> None:

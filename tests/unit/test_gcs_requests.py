@@ -27,9 +27,9 @@ from replicate.gcs.bucket import BucketSettings
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.listing import GcsListing
-from replicate.gcs.resumable_upload import QUANTUM
+from replicate.gcs.resumable_upload import CANCEL_S, QUANTUM
 from replicate.protocol.checksums import encode_crc32c
-from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Precondition, Replica
 from replicate.reconcile.rows import ReplicaRow
@@ -346,7 +346,7 @@ def written(**fields: object) -> requests.Response:
     return answer(200, {"X-GUploader-UploadID": "ID"}, **{**made, **fields})
 
 
-def puts(network: Network) -> list[tuple[str, int, str | None, float | None]]:
+def puts(network: Network) -> list[tuple[object, ...]]:
     """Return the range, number of bytes, hash and timeout of each request to the session."""
     sent = [each for each in network.sent if each.line == f"PUT {SESSION}"]
     assert all(each.headers["content-length"] == str(len(each.body)) for each in sent)
@@ -426,7 +426,10 @@ def test_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> No
         write(gcs)
     assert puts(network) == [BODY, QUERY, BODY]
     cancelled = network.sent[-1]
-    assert (cancelled.line, cancelled.timeout) == (f"DELETE {SESSION}", MARGIN_S / 2)
+    assert (cancelled.line, cancelled.timeout) == (
+        f"DELETE {SESSION}",
+        (CANCEL_S / 2, CANCEL_S / 2),
+    )
     assert cancelled.headers["content-length"] == "0"
 
 

@@ -19,13 +19,19 @@ import requests
 from replicate.breaker import Circuit
 from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
 from replicate.gcs.errors import MALFORMED, from_response, malformed, unreachable, watch
-from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Attributes, Replica
 from replicate.protocol.ports import GatedBody
 from replicate.retry import Backoff, RetryPolicy, retrying
 
 QUANTUM = 256 * 1024
 """GCS stores multiples of this, except at the end of an object. Source: "Resumable uploads"."""
+
+CANCEL_S = 0.5
+"""Longest time to cancel an upload: half of it to connect, half to wait for the response.
+
+It is part of `deadline.MARGIN_S`. A request whose response comes later takes effect, too.
+"""
 
 _RANGE = re.compile(r"bytes=0-(\d+)")
 
@@ -194,4 +200,8 @@ class ResumableUpload(ABC):
         because no token was available.
         """
         with contextlib.suppress(requests.RequestException, OSError):
-            self._http.delete(self._session, headers={"Content-Length": "0"}, timeout=MARGIN_S / 2)
+            self._http.delete(
+                self._session,
+                headers={"Content-Length": "0"},
+                timeout=(CANCEL_S / 2, CANCEL_S / 2),
+            )
