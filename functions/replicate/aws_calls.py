@@ -15,7 +15,7 @@ from botocore.exceptions import (
 from replicate.aws_clients import NO_ROLE
 from replicate.errors import ReplicationError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.retry import RetryPolicy, is_throttling, is_transient, retrying
+from replicate.retry import RetryPolicy, is_expired, is_throttling, is_transient, retrying
 
 T = TypeVar("T")
 
@@ -60,6 +60,6 @@ def _refusal(operation: str, error: ClientError, remedy: str) -> ReplicationErro
     code = error.response["Error"].get("Code", "")
     if is_throttling(code):
         return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
-    if is_transient(status):
+    if is_transient(status) or is_expired(code):
         return UnavailableError(f"{operation} failed ({code}). Try again.")
     return SettingsError(f"{operation} was refused ({code}). {remedy}")

@@ -39,6 +39,16 @@ def refusal(status: int, code: str | None = None) -> ClientError:
             "Send was throttled (ExecutionLimitExceeded). Try again later.",
             False,
         ),
+        *(
+            (refusal(status, code), UnavailableError, f"Send failed ({code}). Try again.", False)
+            for status, code in [
+                (400, "ExpiredTokenException"),
+                (403, "ExpiredToken"),
+                (400, "RequestExpired"),
+                (403, "InvalidSignatureException"),
+                (403, "SignatureDoesNotMatch"),
+            ]
+        ),
         (refusal(500, "Fault"), UnavailableError, "Send failed (Fault). Try again.", False),
         (refusal(503), UnavailableError, "Send failed (). Try again.", False),
         (refusal(403, "Denied"), SettingsError, "Send was refused (Denied). Allow it.", False),

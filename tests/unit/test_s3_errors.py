@@ -32,6 +32,7 @@ ARCHIVED = (
     "the object is archived. Restore it (aws s3api restore-object), then try again. If the bucket"
     " sends its events to the function, the completed restore replicates the object"
 )
+EXPIRED = "the function's AWS credentials expired, or its clock differs from that of S3. Try again"
 SLOW_DOWN = "S3 throttles requests. Try again later"
 UNAVAILABLE = "S3 is unavailable. Try again"
 
@@ -72,7 +73,7 @@ def a_refusal(
             400,
             "ExpiredToken",
             errors.SourceUnavailableError,
-            "the function's AWS credentials expired. Try again",
+            EXPIRED,
         ),
         (403, "AccessDenied", errors.SourceForbiddenError, DENIED),
         (400, None, errors.SourceForbiddenError, SSE_C),
@@ -82,7 +83,7 @@ def a_refusal(
             403,
             "RequestTimeTooSkewed",
             errors.SourceUnavailableError,
-            "the clocks of S3 and of the function differ. Try again",
+            EXPIRED,
         ),
         (
             404,

@@ -31,7 +31,7 @@ from replicate.errors import (
     ThrottledError,
 )
 from replicate.protocol.model import SourceRef
-from replicate.retry import is_throttling, is_transient, retry_after
+from replicate.retry import is_expired, is_throttling, is_transient, retry_after
 
 
 class SourceAbsentError(Exception):
@@ -88,11 +88,6 @@ _BY_CODE: dict[str, tuple[type[ReplicationError], str]] = {
     "NoSuchBucket": (SourceBucketNotFoundError, "the bucket does not exist. Check its name"),
     "KeyTooLongError": (InvalidNameError, "the key is too long. S3 allows 1,024 bytes of UTF-8"),
     "RequestTimeout": (SourceUnavailableError, "the request took too long. Try again"),
-    "ExpiredToken": (SourceUnavailableError, "the function's AWS credentials expired. Try again"),
-    "RequestTimeTooSkewed": (
-        SourceUnavailableError,
-        "the clocks of S3 and of the function differ. Try again",
-    ),
 }
 
 
@@ -124,6 +119,11 @@ def _classify(status: int, code: str) -> tuple[type[ReplicationError], str]:
         return _BY_CODE[code]
     if status == HTTPStatus.TOO_MANY_REQUESTS or is_throttling(code):
         return ThrottledError, "S3 throttles requests. Try again later"
+    if is_expired(code):
+        return SourceUnavailableError, (
+            "the function's AWS credentials expired, or its clock differs from that of S3. Try"
+            " again"
+        )
     if is_transient(status):
         return SourceUnavailableError, "S3 is unavailable. Try again"
     if status == HTTPStatus.BAD_REQUEST:
