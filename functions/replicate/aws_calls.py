@@ -11,6 +11,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from replicate.aws_clients import NO_ROLE
 from replicate.errors import ReplicationError, SettingsError, ThrottledError, UnavailableError
@@ -44,6 +45,8 @@ def call(
             raise UnavailableError(
                 "The function's AWS credentials could not be renewed. Try again."
             ) from None
+        except ResponseParserError:  # its text quotes the response
+            raise UnavailableError(f"{operation} has a malformed response. Try again.") from None
         except (ConnectTimeoutError, ReadTimeoutError) as error:
             raise UnavailableError(
                 f"{operation} got no response in time ({type(error).__name__}). Try again.",

@@ -1,5 +1,6 @@
 """What an error of boto3 means to the replicator."""
 
+import traceback
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import ProtocolError
 
 from replicate import errors
@@ -202,3 +204,11 @@ def test_other_errors_are_translated(
         raise error
     assert type(caught.value) is kind
     assert caught.value.message == message
+
+
+def test_malformed_xml_is_transient_and_never_quoted() -> None:
+    """Botocore's exception has the whole response, for example an object's tags."""
+    with pytest.raises(errors.SourceUnavailableError) as caught, translate_errors(REF):
+        raise ResponseParserError("Unable to parse response, invalid XML received: <secret")
+    assert caught.value.message == f"S3's response for {URI} is malformed. Try again."
+    assert "secret" not in "".join(traceback.format_exception(caught.value))

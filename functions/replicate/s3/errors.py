@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from replicate.aws_clients import NO_ROLE
@@ -66,6 +67,10 @@ def translate_errors(ref: SourceRef) -> Iterator[None]:
         raise InvalidNameError(
             f"The bucket name or the key of {ref.uri} is not valid in S3: {error}"
         ) from error
+    except ResponseParserError:  # its text quotes the response, for example an object's tags
+        raise SourceUnavailableError(
+            f"S3's response for {ref.uri} is malformed. Try again."
+        ) from None
     except (BotoCoreError, HTTPError, OSError) as error:
         # StreamingBody translates only some of the exceptions of urllib3.
         raise SourceUnavailableError(
