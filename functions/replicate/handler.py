@@ -41,7 +41,7 @@ def lambda_handler(event: object, context: Context) -> dict[str, Any]:
     if isinstance(event, dict) and event.get("doctor") is True:
         from replicate import doctor  # noqa: PLC0415 - other invocations do without it
 
-        return doctor.examine(build_environment, context)
+        return doctor.examine(build_environment, context, compress=event.get("compress") is True)
     if isinstance(event, dict) and "large" in event:
         return _function().step(event, context)
     if isinstance(event, dict) and "reconcile" in event:
@@ -77,6 +77,7 @@ class Function:
             raise
         for malformed in invocation.errors:
             self._telemetry.reject(malformed)
+        self._telemetry.received(sum(message.is_first_hand for message in invocation.messages))
         return invocation
 
     def _replicate_all(

@@ -61,6 +61,11 @@ class Telemetry:
         """Record an event, or a part of it, that could not be read."""
         self._failed(error, None)
 
+    def received(self, count: int) -> None:
+        """Record how many messages came first-hand from S3."""
+        if count:
+            self._count("EventsReceived", count)
+
     def postponed(self, age: timedelta) -> None:
         """Record the age of the oldest message that failed and will be delivered again."""
         self._metrics.add_metric("OldestFailure", MetricUnit.Seconds, age.total_seconds())

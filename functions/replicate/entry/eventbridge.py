@@ -16,7 +16,7 @@ from replicate.errors import InvalidEventError
 def read(event: Mapping[str, Any], now: datetime, message_id: str = "") -> Message:
     """Read one event. A malformed one becomes an error of the message."""
     try:
-        return Message(message_id, (_change(event, now),))
+        return Message(message_id, (_change(event, now),), is_s3_event=True)
     except InvalidEventError as error:
         return Message(message_id, errors=(error,))
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from replicate.entry.invocation import Change, History, Message
-from replicate.entry.reading import is_resent, reading, source_ref
+from replicate.entry.reading import count, is_resent, reading, source_ref
 from replicate.errors import InvalidEventError
 from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.handover import series
@@ -54,6 +54,7 @@ def message(waiting: Change, execution: str, now: datetime) -> str:
         "key": waiting.ref.key,
         "execution": execution,
         "event": facts(waiting),
+        "attempts": waiting.attempts,
         "since": (since or now).isoformat(),
         "made_at": now.isoformat(),
     }
@@ -77,7 +78,8 @@ def read(
                 watched=frozenset({str(watch["execution"])}),
                 since=None if waits_anew else _time(watch.get("since")),
             )
-            return Message(message_id, (waiting,), history=History(sent_at=waiting.since))
+            history = History(attempts=count(watch.get("attempts")), sent_at=waiting.since)
+            return Message(message_id, (waiting,), history=history)
     except InvalidEventError as error:
         return Message(message_id, errors=(error,))
 

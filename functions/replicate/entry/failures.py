@@ -103,10 +103,6 @@ class Failure:
         return self.message.receipt.receives if self.message.receipt else 1
 
     @property
-    def _attempts(self) -> int:
-        return self.message.history.attempts + self._receives
-
-    @property
     def _transfers(self) -> int:
         """Deliveries in which the bytes of an object were transferred in vain, this one included.
 
@@ -127,7 +123,7 @@ class Failure:
             {
                 RETRIED_EVENT: self.message.event,
                 "transfers": transfers,
-                "attempts": self._attempts,
+                "attempts": self.message.attempts,
                 "firstSentAt": (now - receipt.age).isoformat(),
                 "sentAt": now.isoformat(),
             }
@@ -152,7 +148,7 @@ class Failure:
             {
                 FAILED_EVENT: event,
                 "failures": [_described(cause) for cause in self.causes[:MAX_FAILURES]],
-                "attempts": self._attempts,
+                "attempts": self.message.attempts,
                 "failedAt": now.astimezone(UTC).isoformat(),
                 "requestId": request_id,
             }

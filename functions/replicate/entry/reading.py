@@ -100,3 +100,8 @@ def stated_size(value: object) -> int | None:
 def is_resent(made_at: datetime | None, sent_at: datetime | None) -> bool:
     """Return whether a redrive has sent a message again: it has a past that no longer counts."""
     return made_at is not None and sent_at is not None and sent_at - made_at > RESENT
+
+
+def count(value: object) -> int:
+    """Return a number that a message of the function itself carries; 0 if it is none."""
+    return value if isinstance(value, int) else 0

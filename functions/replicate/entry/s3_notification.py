@@ -39,7 +39,7 @@ def read(event: Mapping[str, Any], now: datetime, message_id: str = "") -> Messa
             changes.append(_change(record, now))
         except InvalidEventError as error:
             errors.append(InvalidEventError(f"Records[{number}]: {error.message}"))
-    return Message(message_id, tuple(changes), tuple(errors))
+    return Message(message_id, tuple(changes), tuple(errors), is_s3_event=bool(changes))
 
 
 def _change(record: object, now: datetime) -> Change:
