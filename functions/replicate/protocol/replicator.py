@@ -235,15 +235,17 @@ class Replicator:
     def _result(
         self, run: "_Run", plan: Done, source: SourceObject | None, replica: Replica | None
     ) -> Result:
+        # What this run did last is no reason if another run has undone it.
+        is_last = (run.last_write is Reason.DELETED) == (replica is None)
         return Result(
             ref=run.ref,
             uri=self.naming.uri(run.name),
-            reason=run.last_write or plan.reason,
+            reason=(is_last and run.last_write) or plan.reason,
             source=source,
             replica=replica,
             bytes_copied=run.bytes_copied,
             bytes_sent=run.bytes_sent,
-            verified_by=run.verified_by,
+            verified_by=run.verified_by if is_last else _BY_FINGERPRINT,
             fields_dropped=plan.fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
         )
