@@ -35,7 +35,7 @@ from replicate.protocol.model import (
     SourceRef,
     VerifiedBy,
 )
-from replicate.protocol.plan import Copy, Delete, Done, Patch, Plan, Policy, decide
+from replicate.protocol.plan import Copy, Delete, Done, Patch, Plan, Policy, decide, md5_differs
 from replicate.protocol.ports import Body, Destination, Source
 
 
@@ -181,7 +181,9 @@ class Replicator:
         verified_by = VerifiedBy(copied.verified_by, "crc32c")
         run.record_write(plan.reason, verified_by, source.size, copied.bytes_sent)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
-        return replace(copied.replica, attributes=plan.attributes)
+        written = replace(copied.replica, attributes=plan.attributes)
+        # Another checksum has verified it. So the ETag is no MD5, and to copy again does not help.
+        return replace(written, md5=None) if md5_differs(source, written) else written
 
     def _sweep(self, run: "_Run") -> None:
         """Delete the parts that this run has staged and not joined, because another run was faster.
