@@ -1,17 +1,20 @@
-"""google-cloud-storage's client follows the universe domain that the secret names."""
+"""The client follows the universe domain that the secret names, and keeps its connections."""
 
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Barrier, Thread
 
 import pytest
 from google.auth.credentials import Credentials
 
 from replicate.breaker import Circuit
 from replicate.errors import SettingsError
-from replicate.gcs.client import MAX_IDLE_S, GcsClient
+from replicate.gcs.client import MAX_IDLE_S, UPLOADS, GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
+from replicate.handler import CONCURRENCY
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.parts import PARTS_AT_ONCE
 from replicate.retry import DEFAULT_POLICY
 
 
@@ -81,6 +84,39 @@ def test_a_bucket_s_name_that_is_none_names_the_setting(client: GcsClient) -> No
         client.bucket("-no-name-")
 
 
+def test_each_upload_of_a_batch_in_parts_keeps_its_connection(client: GcsClient) -> None:
+    everybody = Barrier(UPLOADS, timeout=10)
+    opened = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            opened.append(self.client_address)
+
+        def do_PUT(self) -> None:
+            everybody.wait()  # so that all connections are in use at the same time
+            self.send_response(308)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing to standard error."""
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = UPLOADS
+
+    with Server(("127.0.0.1", 0), Handler) as server, ThreadPoolExecutor(UPLOADS) as pool:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for _ in range(3):
+            list(pool.map(client.uploads.put, [url] * UPLOADS))
+        client.uploads.close()
+        server.shutdown()
+    assert len(opened) == UPLOADS == CONCURRENCY * PARTS_AT_ONCE
+
+
 class KeepAlive(BaseHTTPRequestHandler):
     """Answers every request, and keeps the connection open."""
 
@@ -109,7 +145,7 @@ def test_connection_that_was_idle_for_long_is_not_used_again(
     with ThreadingHTTPServer(("127.0.0.1", 0), KeepAlive) as server:
         server.clients = set()  # type: ignore[attr-defined]
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         for _ in range(2):
             client.start_invocation()
             assert client.bucket("one").exists(retry=None)
