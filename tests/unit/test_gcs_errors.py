@@ -58,6 +58,7 @@ CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
             errors.IntegrityError,
             CORRUPT,
         ),
+        (412, "x", "MD5 doesn't match calculated MD5", errors.IntegrityError, CORRUPT),
         (401, "authError", "", errors.CredentialsError, NOT_ACCEPTED),
         (403, "forbidden", "", errors.DestinationForbiddenError, FORBIDDEN),
         (403, "rateLimitExceeded", "", errors.ThrottledError, SLOW_DOWN),

@@ -152,7 +152,8 @@ def _from_api_error(error: GoogleAPICallError, uri: str) -> Exception:
 def from_response(response: Response, uri: str) -> Exception:
     """Return the error that an error response to a request about `uri` stands for."""
     reason, message = _reason_and_message(response)
-    if response.status_code == HTTPStatus.PRECONDITION_FAILED and reason != _POLICY:
+    is_race = reason != _POLICY and _HASH_MISMATCH not in message
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED and is_race:
         return DestinationChangedError(message)
     error_type, problem = _classify(response.status_code, reason, message)
     status = f"{response.status_code} {reason}".rstrip()
