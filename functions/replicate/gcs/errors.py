@@ -20,7 +20,6 @@ from replicate.errors import (
     IntegrityError,
     OutOfTimeError,
     ReplicationError,
-    SourceChangedError,
     ThrottledError,
 )
 from replicate.protocol.deadline import Deadline
@@ -112,15 +111,16 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
 def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
     """Tell the circuit what an error says about Google: a response, a silence, or nothing.
 
-    It says nothing if the time ran out or AWS failed: the credentials, or the bytes to send.
+    It says nothing if the time ran out, AWS failed (the credentials, or the bytes to send), another
+    part failed, or the function has a defect.
     """
-    if isinstance(error, OutOfTimeError | SourceChangedError):
-        return
-    if not isinstance(error, ReplicationError):
+    if isinstance(error, DestinationChangedError):
         circuit.answered()
-    elif error.from_aws:
+    if not isinstance(error, ReplicationError) or isinstance(error, OutOfTimeError):
         return
-    elif not error.timed_out:
+    if error.from_aws:
+        return
+    if not error.timed_out:
         circuit.answered()
     elif is_full_wait:
         error.ends_run = not circuit.is_alive

@@ -151,7 +151,8 @@ class ResumableUpload(ABC):
         """Send one request to the session and parse its response."""
         at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
         with watch(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
-            return self._parse(self._send(data, headers, timeout))
+            response = self._send(data, headers, timeout)
+        return self._parse(response)
 
     def _send(self, data: Sized, headers: Mapping[str, str], timeout: float) -> requests.Response:
         try:
