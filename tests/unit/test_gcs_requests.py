@@ -165,7 +165,7 @@ def test_request_has_its_time_and_only_the_adapter_repeats_it(
 
 @pytest.mark.parametrize("call", CALLS)
 def test_refusal_names_what_the_request_was_about(gcs: Gcs, network: Network, call: str) -> None:
-    network.answers = [answer(400)]
+    network.answers = [answer(400, error={"message": "No"})]
     with pytest.raises(DestinationRejectedError) as caught:
         CALLS[call][0](gcs)
     about = ABOUT.get(call, "logs/a b")

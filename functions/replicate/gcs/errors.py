@@ -202,8 +202,18 @@ def _classify(status: int, reason: str, message: str) -> tuple[type[ReplicationE
         return _BY_STATUS[status]
     if is_transient(status) or status < HTTPStatus.BAD_REQUEST:  # GCS documents no such success
         return DestinationUnavailableError, "GCS is unavailable. Try again"
+    return _classify_rejection(reason, message)
+
+
+def _classify_rejection(reason: str, message: str) -> tuple[type[ReplicationError], str]:
+    """Return the class of a 4xx that has no other meaning. A proxy's has no error of GCS."""
     if _HASH_MISMATCH in message:
         return IntegrityError, "the bytes that GCS received do not match their checksum. Try again"
+    if not reason and not message:
+        return DestinationUnavailableError, (
+            "the response has no error of GCS. Check the proxy or the endpoint between the function"
+            " and GCS. Try again"
+        )
     return DestinationRejectedError, message[:200] or "GCS gives no reason"
 
 
@@ -211,6 +221,10 @@ def _reason_and_message(response: Response) -> tuple[str, str]:
     """Return reason and message of an error response. Both are empty if it has none."""
     try:
         error: Mapping[str, Any] = response.json()["error"]
-        return str(error["errors"][0]["reason"]), str(error["message"])
+        message = str(error["message"])
     except MALFORMED:
         return "", ""
+    try:
+        return str(error["errors"][0]["reason"]), message
+    except MALFORMED:
+        return "", message
