@@ -21,7 +21,7 @@ from replicate.entry.failures import (
     Failure,
     RedeliveryPolicy,
 )
-from replicate.entry.invocation import Cause, Change, Message
+from replicate.entry.invocation import Cause, Change, Message, Receipt
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
@@ -538,6 +538,11 @@ def test_event_waits_up_to_three_hours_after_it_moved_many_bytes_in_vain(
     batch = {"Records": [message("m", notification("late"), receives=20)]}
     assert failed(stores.function().handle(batch, Context())) == ["m"]
     is_costly = size >= COSTLY_BYTES
+    error = DestinationUnavailableError("late")
+    error.bytes_in_vain = size
+    patient = RedeliveryPolicy(longest_s=36_000)  # the most that a setting may have
+    slow = Failure(Message(receipt=Receipt("", 20)), (Cause(None, error),))
+    assert 10_800 <= slow.delay_s(patient) <= 36_000, "SQS hides a message for 12 hours at most"
     assert 1800 <= queues.delays["handle of m"] / (COSTLY_WAITS if is_costly else 1) <= 3600
     assert (queues.resent, queues.letters) == ([], [])
 
