@@ -4,24 +4,29 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pytest
-from fakes import PLAIN, FakeS3, Upload
+from fakes import PLAIN, FakeGcs, FakeS3, Upload, read_checked
 from memory import Context, FailingSource, MemoryStores
 from waiting import wait_until
 
+from replicate.aws_clients import SHORTEST_TIMEOUT_S
 from replicate.entry import execution_watch, sqs
 from replicate.entry.failures import (
+    COSTLY_BYTES,
+    COSTLY_WAITS,
     GIVE_UP_AFTER,
     MAX_BODY_BYTES,
     Failure,
     RedeliveryPolicy,
 )
-from replicate.entry.invocation import Cause, Change, Message
+from replicate.entry.invocation import Cause, Change, Message, Receipt
+from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
+    DestinationUnavailableError,
     GivenUpError,
     IntegrityError,
     InvalidEventError,
@@ -31,8 +36,10 @@ from replicate.errors import (
     ThrottledError,
     UnavailableError,
 )
-from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import SourceRef
+from replicate.gcs.resumable_upload import CANCEL_S
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.model import Attributes, Replica, SourceRef
+from replicate.protocol.ports import GatedBody
 
 BUCKET = "source"
 POLICY = RedeliveryPolicy()
@@ -58,6 +65,8 @@ class FakeQueues:
     resent: list[tuple[Any, int]] = field(default_factory=list)
     """Messages for the event queue, and their delays."""
     broken: bool = False
+    left_s: float = 0.0
+    """The time for the last request."""
 
     def keep(self, letter: str, deadline: Deadline) -> None:
         self._use(deadline)
@@ -74,9 +83,17 @@ class FakeQueues:
         self.delays |= dict(delays)
 
     def _use(self, deadline: Deadline) -> None:
-        deadline.require()
+        self.left_s = deadline.require()
         if self.broken:
             raise UnavailableError("SQS is down")
+
+
+class LateFailingGcs(FakeGcs):
+    """Takes all bytes of an object, and does not store it."""
+
+    def write(self, _: str, __: Attributes, body: GatedBody, *___: object) -> Replica:
+        read_checked(body)
+        raise DestinationUnavailableError("503 to the last request")
 
 
 @pytest.fixture
@@ -175,15 +192,6 @@ def test_each_message_of_a_batch_is_settled_by_itself(queues: FakeQueues) -> Non
     assert queues.delays.keys() == {"handle of down"}
 
 
-def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
-    batch = {"Records": [message("m", notification("defect"))]}
-    assert failed(deliver(queues, batch)) == []
-    (letter,) = queues.letters
-    assert letter["failedEvent"] == notification("defect")
-    assert letter["failures"][0]["code"] == "internal_error"
-    assert "ZeroDivisionError" not in json.dumps(letter)
-
-
 def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: FakeQueues) -> None:
     """Its request ends only after all others have arrived."""
     stores = MemoryStores(queues=queues)
@@ -202,6 +210,15 @@ def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: Fake
     assert failed(stores.function().handle(batch, Context())) == ["stalled"]
     assert queues.letters == []
     assert queues.delays.keys() == {"handle of stalled"}
+
+
+def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
+    batch = {"Records": [message("m", notification("defect"))]}
+    assert failed(deliver(queues, batch)) == []
+    (letter,) = queues.letters
+    assert letter["failedEvent"] == notification("defect")
+    assert letter["failures"][0]["code"] == "internal_error"
+    assert "ZeroDivisionError" not in json.dumps(letter)
 
 
 def test_one_transient_failure_lets_the_whole_event_come_again(queues: FakeQueues) -> None:
@@ -335,7 +352,7 @@ def test_event_that_leaves_no_room_for_the_reason_is_kept_bare(part: str) -> Non
 
 @pytest.mark.parametrize(
     ("age", "is_kept"),
-    [(timedelta(days=10, minutes=-1), False), (timedelta(days=10, minutes=1), True)],
+    [(GIVE_UP_AFTER - timedelta(minutes=1), False), (GIVE_UP_AFTER + timedelta(minutes=1), True)],
 )
 def test_event_that_fails_for_ten_days_is_given_up(
     queues: FakeQueues, age: timedelta, *, is_kept: bool
@@ -387,6 +404,25 @@ def test_object_beside_one_that_may_still_arrive_is_not_given_up(queues: FakeQue
     assert failed(deliver(queues, batch)) == ["m"]
     assert (queues.letters, queues.resent) == ([], [])
     assert queues.delays.keys() == {"handle of m"}
+
+
+class EndingContext(Context):
+    """After the run, its last request of AWS and the cancellation of its upload took longest."""
+
+    __slots__ = ()
+    times_s: ClassVar[list[float]] = []
+
+    def get_remaining_time_in_millis(self) -> int:
+        return round(1000 * self.times_s.pop(0))
+
+
+def test_transfer_is_counted_after_the_slowest_end_of_a_run(queues: FakeQueues) -> None:
+    stores = MemoryStores(queues=queues, wrap=lambda source: FailingSource(source, FAILURES))
+    EndingContext.times_s = [60.0, MARGIN_S - SHORTEST_TIMEOUT_S - CANCEL_S]
+    batch = {"Records": [message("m", notification("endless"))]}
+    assert failed(stores.function().handle(batch, EndingContext())) == []
+    assert [body["transfers"] for body, _ in queues.resent] == [1]
+    assert queues.left_s == pytest.approx(0.5, abs=0.2)
 
 
 def test_transfer_that_cannot_be_counted_is_delivered_again(queues: FakeQueues) -> None:
@@ -488,20 +524,15 @@ def test_event_with_a_forged_history_is_given_up_at_its_first_failure(
 
 
 @pytest.mark.parametrize(
-    ("receives", "age", "codes"),
-    [
-        (1, timedelta(days=11, minutes=1), []),
-        (2, timedelta(days=11, minutes=-1), []),
-        (2, timedelta(days=11, minutes=1), [GivenUpError.code]),
-    ],
-    ids=["first delivery", "second", "second after eleven days"],
+    ("receives", "code"), [(1, None), (2, GivenUpError.code)], ids=["first delivery", "second"]
 )
 def test_event_that_stops_the_process_each_time_is_kept_before_the_queue_deletes_it(
-    queues: FakeQueues, receives: int, age: timedelta, codes: list[str]
+    queues: FakeQueues, receives: int, code: str | None
 ) -> None:
     """A message that waited for a stopped function is tried first."""
+    age = ABANDONED_AFTER + timedelta(minutes=1)
     deliver(queues, {"Records": [message("m", notification("good"), receives, age)]})
-    assert [letter["failures"][0]["code"] for letter in queues.letters] == codes
+    assert [letter["failures"][0]["code"] for letter in queues.letters] == [code][: receives - 1]
     assert all(letter["failedEvent"] == notification("good") for letter in queues.letters)
 
 
@@ -526,6 +557,25 @@ def test_message_waits_at_least_as_long_as_the_store_asked_for_but_an_hour_at_mo
 ) -> None:
     deliver(queues, {"Records": [message("m", notification(key))]})
     assert shortest <= queues.delays["handle of m"] <= longest
+
+
+@pytest.mark.parametrize("size", [COSTLY_BYTES - 1, COSTLY_BYTES])
+def test_event_waits_up_to_three_hours_after_it_moved_many_bytes_in_vain(
+    queues: FakeQueues, size: int
+) -> None:
+    """GCS takes all bytes and fails then. A day has about ten such transfers, and none counts."""
+    stores = MemoryStores(gcs=LateFailingGcs(), queues=queues)
+    stores.s3.put(SourceRef(BUCKET, "late"), bytes(size))
+    batch = {"Records": [message("m", notification("late"), receives=20)]}
+    assert failed(stores.function().handle(batch, Context())) == ["m"]
+    is_costly = size >= COSTLY_BYTES
+    error = DestinationUnavailableError("late")
+    error.bytes_in_vain = size
+    patient = RedeliveryPolicy(longest_s=36_000)  # the most that a setting may have
+    slow = Failure(Message(receipt=Receipt("", 20)), (Cause(None, error),))
+    assert 10_800 <= slow.delay_s(patient) <= 36_000, "SQS hides a message for 12 hours at most"
+    assert 1800 <= queues.delays["handle of m"] / (COSTLY_WAITS if is_costly else 1) <= 3600
+    assert (queues.resent, queues.letters) == ([], [])
 
 
 @pytest.mark.parametrize("attributes", [{}, {"SentTimestamp": "x"}, None])
