@@ -57,13 +57,14 @@ class Telemetry:
         else:
             self._succeeded(change, result, now)
 
-    def reject(self, error: ReplicationError) -> None:
-        """Record an event, or a part of it, that could not be read."""
+    def failed_without_object(self, error: ReplicationError) -> None:
+        """Record a failure of no single object: of reading an event, of a queue, or of a step."""
         self._failed(error, None)
 
-    def postponed(self, age: timedelta) -> None:
-        """Record the age of the oldest message that failed and will be delivered again."""
-        self._metrics.add_metric("OldestFailure", MetricUnit.Seconds, age.total_seconds())
+    def oldest_failure(self, age: timedelta | None) -> None:
+        """Record the age of the oldest message that failed and is delivered again, if one is."""
+        if age is not None:
+            self._metrics.add_metric("OldestFailure", MetricUnit.Seconds, age.total_seconds())
 
     def stepped(self, step: str, result: Mapping[str, Any]) -> None:
         """Record the end of a step of a reconcile."""

@@ -10,11 +10,11 @@ import pytest
 from template.alarms import Metrics, period_s, states
 from template.stack import Stack, variables
 
-from replicate.entry.failures import GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError
 from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
 from replicate.reconcile import counts
+from replicate.settlement.policy import GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.telemetry import Telemetry
 from tools.local import template
 from tools.local.template import TEMPLATE, parameters
@@ -83,7 +83,7 @@ def metrics_of_the_function(stack: Stack, capsys: pytest.CaptureFixture[str]) ->
             telemetry.record(Change(SOURCE, now), _result(reason), now)
         for error in (IntegrityError("made up"), CredentialsError("made up")):
             telemetry.record(Change(SOURCE), error, now)
-        telemetry.postponed(timedelta(hours=1))
+        telemetry.oldest_failure(timedelta(hours=1))
         telemetry.reconciled(counts.zero(), 0)
     return set(_written(capsys.readouterr().out))
 

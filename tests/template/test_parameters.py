@@ -5,7 +5,7 @@ import re
 import pytest
 from template.stack import KEY, REQUIRED, SECRET
 
-from replicate.handler import CONCURRENCY
+from replicate.replicate_all import CONCURRENCY
 from tools.local.template import document, parameters
 
 COMPRESSED_MB = 20

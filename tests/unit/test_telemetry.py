@@ -166,7 +166,7 @@ def test_rejected_event_is_counted_and_logged_without_an_object(
 ) -> None:
     telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
     with telemetry.invocation("an-invocation"):
-        telemetry.reject(InvalidEventError("no"))
+        telemetry.failed_without_object(InvalidEventError("no"))
     line, metrics = (json.loads(text) for text in capsys.readouterr().out.splitlines())
     assert metrics["Failed"] == [1.0]
     assert (line["status"], line["message"]) == ("failed", "failed: invalid_event")

@@ -47,7 +47,7 @@ def stores(failure: Exception | None = None) -> MemoryStores:
 
 def invoke(made: MemoryStores, step: str, state: dict[str, Any]) -> dict[str, Any]:
     event = {"large": step, "bucket": REF.bucket, "key": REF.key, **state}
-    answer = made.function().step(json.loads(json.dumps(event)), Context())
+    answer = made.function().steps.copy_large(json.loads(json.dumps(event)), Context())
     new: dict[str, Any] = json.loads(json.dumps(answer))
     return new
 
@@ -141,7 +141,7 @@ def test_error_name_tells_the_machine_whether_to_retry(
 @pytest.mark.parametrize("event", [{}, {"large": "x"}, {"large": "plan", "bucket": 7}])
 def test_malformed_step_fails_permanently(event: dict[str, Any]) -> None:
     with pytest.raises(PermanentError, match="invalid_event"):
-        stores().function().step(event, Context())
+        stores().function().steps.copy_large(event, Context())
 
 
 def test_execution_has_the_lag_of_its_event_and_deletes_no_replica_that_it_finds(

@@ -25,7 +25,7 @@ class BatchOperationsInvocation(Invocation):
     invocation_id: str
     schema_version: str
 
-    answers_for_failures: ClassVar[bool] = True
+    reports_failures: ClassVar[bool] = True
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Report each task."""

@@ -20,7 +20,7 @@ MAX_NESTING = 8
 """Envelopes inside each other."""
 
 FAILED_EVENT = "failedEvent"
-"""The field of a dead letter (entry/failures.py) that holds the event."""
+"""The field of a dead letter (settlement/letters.py) that holds the event."""
 
 RETRIED_EVENT = "retriedEvent"
 """The same of an event that the function has sent to the queue again."""

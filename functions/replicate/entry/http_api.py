@@ -52,7 +52,7 @@ class HttpInvocation(Invocation):
     request_id: str
     refusal: ReplicationError | None = None
 
-    answers_for_failures: ClassVar[bool] = True
+    reports_failures: ClassVar[bool] = True
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Return the response: 201, 200 (skipped), 202 (in progress), or the error's status."""

@@ -143,7 +143,7 @@ class Invocation(ABC):
 
     messages: tuple[Message, ...]
 
-    answers_for_failures: ClassVar[bool] = False
+    reports_failures: ClassVar[bool] = False
     """Whether the invoker reads in the response what failed, and so keeps no event."""
 
     @property

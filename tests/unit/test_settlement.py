@@ -11,12 +11,6 @@ from fakes import FakeS3
 from memory import Context, FailingSource, MemoryStores
 
 from replicate.entry import execution_watch
-from replicate.entry.failures import (
-    GIVE_UP_AFTER,
-    MAX_BODY_BYTES,
-    Failure,
-    RedeliveryPolicy,
-)
 from replicate.entry.invocation import Cause, Change, Message
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
@@ -32,6 +26,9 @@ from replicate.errors import (
 )
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
+from replicate.settlement.failure import Failure
+from replicate.settlement.letters import MAX_BODY_BYTES, dead_letter
+from replicate.settlement.policy import GIVE_UP_AFTER, RedeliveryPolicy
 
 BUCKET = "source"
 POLICY = RedeliveryPolicy()
@@ -57,7 +54,7 @@ class FakeQueues:
     """Messages for the event queue, and their delays."""
     broken: bool = False
 
-    def keep(self, letter: str, deadline: Deadline) -> None:
+    def store_letter(self, letter: str, deadline: Deadline) -> None:
         self._use(deadline)
         assert len(letter.encode()) <= MAX_BODY_BYTES
         self.letters.append(json.loads(letter))
@@ -241,7 +238,7 @@ def letter(event: object, failures: int) -> str:
         Cause(SourceRef(BUCKET, f"{number} {'東' * 300}"), SourceArchivedError("東" * 5000))
         for number in range(failures)
     ]
-    return Failure(Message(event=event), tuple(causes)).letter(datetime.now(UTC), "id")
+    return dead_letter(Failure(Message(event=event), tuple(causes)), datetime.now(UTC), "id")
 
 
 @pytest.mark.parametrize("failures", [1, 50, 4000])
