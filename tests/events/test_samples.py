@@ -14,9 +14,9 @@ from memory import Context
 
 from replicate import entry
 from replicate.entry import execution_watch, nomination
+from replicate.entry.asynchronous import AsynchronousInvocation
 from replicate.entry.batch_operations import BatchOperationsInvocation
 from replicate.entry.invocation import (
-    AsynchronousInvocation,
     Cause,
     History,
     Invocation,
@@ -148,8 +148,11 @@ def test_messages_of_the_function_are_those_that_it_writes() -> None:
     written("sqs-retried-event.json", json.loads(again[0]))
     written("sqs-dead-letter.json", json.loads(dead_letter(failure, NOW, "id")))
     waiting = replace(change, occurred_at=NOW)
-    written("sqs-execution-watch.json", json.loads(execution_watch.message(waiting, "name-1", NOW)))
-    written("sqs-nomination.json", json.loads(nomination.message(change.ref)))
+    written(
+        "sqs-execution-watch.json",
+        json.loads(execution_watch.write_message(waiting, "name-1", NOW)),
+    )
+    written("sqs-nomination.json", json.loads(nomination.write_message(change.ref)))
 
 
 def test_messages_of_the_function_say_what_happened_before() -> None:

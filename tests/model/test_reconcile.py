@@ -24,7 +24,7 @@ from listings import (
 from memory import Context, MemoryStores
 
 from replicate.entry.invocation import Change
-from replicate.entry.nomination import message
+from replicate.entry.nomination import write_message
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -159,7 +159,7 @@ class World:
     def send(self, refs: Sequence[SourceRef]) -> None:
         """Store nominations, as the event queue does."""
         self.disturb()
-        self.events += [json.loads(message(ref)) for ref in refs]
+        self.events += [json.loads(write_message(ref)) for ref in refs]
         self.disturb()
 
     def disturb(self) -> None:

@@ -10,9 +10,10 @@ import pytest
 from memory import Context
 
 from replicate import entry
+from replicate.entry.asynchronous import AsynchronousInvocation
 from replicate.entry.batch_operations import BatchOperationsInvocation
 from replicate.entry.envelopes import MAX_NESTING
-from replicate.entry.invocation import AsynchronousInvocation, Change, Invocation, Message
+from replicate.entry.invocation import Change, Invocation, Message
 from replicate.entry.reading import FRESH, SMALL_BYTES
 from replicate.entry.sqs import SqsInvocation
 from replicate.errors import InvalidEventError

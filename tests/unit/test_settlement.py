@@ -346,7 +346,7 @@ def test_message_that_waits_for_executions_has_the_age_of_its_event(
     now = datetime.now(UTC)
     since = now - GIVE_UP_AFTER - timedelta(minutes=1)
     waiting = Change(SourceRef(BUCKET, "down"), since=since)
-    body = execution_watch.message(waiting, "name-1", now - made_ago)
+    body = execution_watch.write_message(waiting, "name-1", now - made_ago)
     batch = {"Records": [message("m", body, 1, timedelta(minutes=4))]}
     assert failed(deliver(queues, batch)) == ([] if is_kept else ["m"])
     assert len(queues.letters) == is_kept

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from replicate.entry import batch_operations, envelopes, sqs
-from replicate.entry.invocation import AsynchronousInvocation, Context, Invocation
+from replicate.entry import asynchronous, batch_operations, sqs
+from replicate.entry.invocation import Context, Invocation
 from replicate.entry.reading import unsupported
 
 
@@ -15,12 +15,12 @@ def parse(event: object, now: datetime, context: Context) -> Invocation:
     if _is_http(event):
         from replicate.entry import http_api  # noqa: PLC0415 - other invokers do without its imports
 
-        return http_api.parse(event, context.aws_request_id)
+        return http_api.parse_invocation(event, now, context)
     if "invocationSchemaVersion" in event:
-        return batch_operations.parse(event)
+        return batch_operations.parse_invocation(event, now, context)
     if _is_sqs(event):
-        return sqs.parse(event, now)
-    return AsynchronousInvocation((envelopes.read(event, now),))
+        return sqs.parse_invocation(event, now, context)
+    return asynchronous.parse_invocation(event, now, context)
 
 
 def _is_http(event: Mapping[str, object]) -> bool:
