@@ -92,7 +92,8 @@ pictures: setup ## run the demo and draw its terminal into docs/demo.svg; draw t
 	@$(BIN)/python -m tools.local.demo --picture docs/demo.svg
 	@if command -v chromium > /dev/null && test -f .cache/soak/soak-reconcile.html; then chromium --headless --no-sandbox \
 		--hide-scrollbars --window-size=800,1000 --screenshot=docs/soak-reconcile.png \
-		"file://$$PWD/.cache/soak/soak-reconcile.html" 2> /dev/null; fi
+		"file://$$PWD/.cache/soak/soak-reconcile.html" 2> /dev/null; \
+	else echo "docs/soak-reconcile.png stays as it is: drawing it needs chromium and the report of a make soak."; fi
 
 up: setup ## start the same service and keep it running until Ctrl-C
 	@$(BIN)/python -m tools.local.up
@@ -148,8 +149,8 @@ sam-local: setup ## run the function in Docker with every sample event, and the 
 
 # The commands on a deployed stack. docs/OPERATIONS.md describes them, and the permissions that each needs.
 OPERATE = $(BIN)/python -m tools.operate
-doctor: $(VENV)/.installed ## check a stack and its function: make doctor STACK=s3-to-gcs [JSON=1]
-	@$(OPERATE) doctor "$(STACK)" $(if $(JSON),--json) $(if $(FUNCTION),--function "$(FUNCTION)")
+doctor: $(VENV)/.installed ## check a stack and its function: make doctor STACK=s3-to-gcs [JSON=1] [COMPRESS=1]
+	@$(OPERATE) doctor "$(STACK)" $(if $(JSON),--json) $(if $(COMPRESS),--compress) $(if $(FUNCTION),--function "$(FUNCTION)")
 
 status: $(VENV)/.installed ## show lag, backlog, dead letters and the last reconcile: make status STACK=s3-to-gcs
 	@$(OPERATE) status "$(STACK)"
@@ -173,9 +174,10 @@ audit: $(AUDIT_VENV)/.installed ## search the locked packages for known vulnerab
 		echo "$$lock"; \
 		found=$$($(PIP_AUDIT) --strict --progress-spinner off --require-hashes --disable-pip -r "$$lock" 2>&1) && continue; \
 		echo "$$found" >&2; \
-		case "$$found" in *"known vulnerabilit"*) vulnerable=yes ;; *) \
-			echo "The audit did not run: pip-audit could not look the packages up at https://pypi.org, as it" \
-				"says above. Run make audit again where that address can be reached." >&2; exit 1 ;; esac; \
+		case "$$found" in *"known vulnerabilit"*) vulnerable=yes ;; *onnect*|*imed*out*) \
+			echo "The audit did not run: pip-audit could not reach its database, as it says above. Run make" \
+				"audit again where https://pypi.org can be reached." >&2; exit 1 ;; *) \
+			echo "The audit did not run: pip-audit failed, as it says above." >&2; exit 1 ;; esac; \
 	done; test -z "$${vulnerable:-}"
 
 clean: ## remove all files that make created

@@ -17,6 +17,7 @@ from typing import ClassVar, TypeVar
 from awscrt import checksums
 
 from replicate.errors import (
+    ComponentGoneError,
     DestinationChangedError,
     DestinationRejectedError,
     IntegrityError,
@@ -434,8 +435,10 @@ class FakeGcs:
         self.doomed = []
 
     def _pinned(self, source: Replica) -> StoredObject:
-        self.require(source.name, Precondition(source.generation))
-        return self.objects[source.name]
+        stored = self.objects.get(source.name)
+        if stored is None or stored.replica.generation != source.generation:
+            raise ComponentGoneError
+        return stored
 
     def _delete_pinned(self, components: Sequence[Replica]) -> None:
         for source in components:

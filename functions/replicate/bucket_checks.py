@@ -20,7 +20,9 @@ def settings(environment: Environment) -> str:
         )
     policy = environment.settings.policy
     changes = policy.deletes is not Deletes.NONE or policy.overwrite is not Overwrite.NEVER
-    described = f"in {found.location}, {found.storage_class}, {_history(found)}"
+    described = (
+        f"location {found.location}, not judged; {found.storage_class}; {', '.join(_kept(found))}"
+    )
     warnings = "; ".join(_dangers(found, changes=changes))
     return f"Warning: {warnings} ({described})" if warnings else described
 
@@ -28,17 +30,27 @@ def settings(environment: Environment) -> str:
 def _dangers(found: BucketSettings, *, changes: bool) -> Iterator[str]:
     """Yield what is wrong. `changes` says whether replicas are overwritten or deleted."""
     if changes and found.retention_s:
-        days = found.retention_s / DAY_S
-        yield f"a retention policy: nothing is overwritten or deleted before {days:g} days"
+        yield f"{_retention(found)}: nothing is overwritten or deleted earlier"
     if changes and found.default_hold:
         yield "an event-based hold on each new object: nothing is overwritten or deleted"
+    if changes and not found.soft_delete_s and not found.versioning:
+        yield "an overwritten or deleted replica cannot be restored: turn on soft delete"
     if not found.public_access_prevented:
         yield "public access prevention is not enforced on the bucket"
 
 
-def _history(found: BucketSettings) -> str:
-    """Say for how long a deleted or overwritten replica can be restored."""
-    kept = ["versioning"] if found.versioning else []
+def _kept(found: BucketSettings) -> Iterator[str]:
+    """Yield how long a replica is protected, and how it can be restored afterwards."""
+    if found.retention_s:
+        yield _retention(found)
+    if found.versioning:
+        yield "versioning"
     if found.soft_delete_s:
-        kept.append(f"soft delete for {found.soft_delete_s / DAY_S:g} days")
-    return " and ".join(kept) or "neither soft delete nor versioning"
+        yield f"soft delete for {found.soft_delete_s / DAY_S:g} days"
+    elif not found.versioning:
+        yield "neither soft delete nor versioning"
+
+
+def _retention(found: BucketSettings) -> str:
+    locked = "locked" if found.retention_locked else "not locked"
+    return f"a retention policy of {found.retention_s / DAY_S:g} days ({locked})"

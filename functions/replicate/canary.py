@@ -4,11 +4,17 @@ Each check returns what it found, or raises ReplicationError with what to do. A 
 with "Warning" is no failure.
 """
 
+import contextlib
 import uuid
 from datetime import UTC, datetime
 
-from replicate.errors import DestinationForbiddenError, IntegrityError
+from replicate.errors import (
+    DestinationChangedError,
+    DestinationForbiddenError,
+    IntegrityError,
+)
 from replicate.protocol.checksums import CommitGate, encode_crc32c
+from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import attributes
 from replicate.protocol.model import Precondition, SourceObject, SourceRef
 from replicate.protocol.plan import Overwrite
@@ -16,18 +22,22 @@ from replicate.wiring import Environment
 
 CANARY = b"s3-to-gcs-replicator was here\n"
 
+PROVES = frozenset(f"storage.objects.{verb}" for verb in ("create", "get", "update", "delete"))
+"""The permissions without which `whole` fails, where the policy needs them."""
+
 LINES = 300_000
 """Of the compressed canary: 19.2 MB in lines of 64 bytes. It takes two chunks of 16 MiB at most."""
 
 _REMEDY = (
     "No object is at risk: each one that is sent compressed is compared before it becomes visible."
-    " But all of them will fail. Deploy with CompressEgress=false."
+    " But all of them would fail: deploy with CompressEgress=false."
 )
 
 
 def whole(environment: Environment) -> str:
     """Write an object in the way of all objects, read it back and delete it."""
     settings, destination = environment.settings, environment.destination
+    overwrites = settings.policy.overwrite is not Overwrite.NEVER
     body = _Body(f".s3-to-gcs-replicator/canary-{uuid.uuid4()}", CANARY)
     name = settings.naming.name(body.object.ref)
     gate = CommitGate(body, environment.source)
@@ -41,9 +51,13 @@ def whole(environment: Environment) -> str:
     try:
         destination.delete(name, Precondition.unchanged(written))
     except DestinationForbiddenError:
-        if settings.policy.overwrite is not Overwrite.NEVER:
+        if overwrites or settings.policy.deletes is not Deletes.NONE:
             raise
         return f"written and read back; delete {settings.naming.uri(name)} by hand"
+    if overwrites:
+        # It is gone, and GCS checks the permission to update it first.
+        with contextlib.suppress(DestinationChangedError):
+            destination.patch(name, attributes(body.object), written)
     return "written, read back and deleted"
 
 

@@ -5,6 +5,8 @@ series checks the way to GCS: settings, secret, token, permissions, the bucket's
 canary object that is written, read back and deleted. With a state machine it also checks what large
 objects need of the bucket, and another series asks the state machine and the event queue. The last
 one checks each bucket in SOURCE_BUCKETS. A failed hop says what to do.
+
+With `"compress": true` beside it, a compressed canary is sent also where CompressEgress is off.
 """
 
 import contextlib
@@ -33,10 +35,13 @@ class Hop:
     check: Callable[[], str]
 
 
-def examine(build: Callable[[], Environment], context: Context) -> dict[str, Any]:
+def examine(
+    build: Callable[[], Environment], context: Context, *, compress: bool = False
+) -> dict[str, Any]:
     """Return a report on every hop. A problem is reported and not raised.
 
-    All clients are built again, because a setting may have changed since the last time.
+    `compress` sends the compressed canary in any case. All clients are built again, because a
+    setting may have changed since the last time.
     """
     try:
         environment = build()
@@ -45,7 +50,8 @@ def examine(build: Callable[[], Environment], context: Context) -> dict[str, Any
     hops = [_described("settings", f"gs://{environment.settings.naming.bucket}")]
     with contextlib.closing(environment):
         environment.start_invocation(context)
-        for chain in (_to_gcs(environment), _to_state_machine(environment), _to_s3(environment)):
+        to_gcs = _to_gcs(environment, compress=compress or environment.settings.compress_egress)
+        for chain in (to_gcs, _to_state_machine(environment), _to_s3(environment)):
             hops += _walk(chain)
     return _report(hops)
 
@@ -70,7 +76,7 @@ def _report(hops: list[dict[str, Any]]) -> dict[str, Any]:
     return {"healthy": all(hop["ok"] for hop in hops), "hops": hops}
 
 
-def _to_gcs(environment: Environment) -> list[Hop]:
+def _to_gcs(environment: Environment, *, compress: bool) -> list[Hop]:
     credentials, naming = environment.gcs.credentials, environment.settings.naming
 
     def token() -> str:
@@ -84,14 +90,14 @@ def _to_gcs(environment: Environment) -> list[Hop]:
         Hop(f"settings of gs://{naming.bucket}", partial(bucket_checks.settings, environment)),
         Hop("canary", partial(canary.whole, environment)),
     ]
-    if environment.settings.compress_egress:
-        hops.append(Hop("compressed canary", partial(canary.compressed, environment)))
     if environment.executions:
         hops += [
             Hop("parts", partial(staging_checks.staging, environment)),
             Hop("lifecycle rule for parts", partial(staging_checks.lifecycle_rule, environment)),
             Hop("storage costs of parts", partial(staging_checks.storage_costs, environment)),
         ]
+    if compress:
+        hops.append(Hop("compressed canary", partial(canary.compressed, environment)))
     return hops
 
 
@@ -106,16 +112,30 @@ def _to_state_machine(environment: Environment) -> list[Hop]:
 
 
 def _permissions(environment: Environment) -> str:
-    """Check that the credentials have all permissions. Raise DestinationForbiddenError."""
-    names = needed_permissions(environment.settings.policy)
+    """Check that the credentials have all permissions. Raise DestinationForbiddenError.
+
+    An IAM condition on names grants nothing on the bucket, which has no such name. So the canary
+    decides about permissions that such a condition may grant.
+    """
+    names, bucket = (
+        needed_permissions(environment.settings.policy),
+        environment.settings.naming.bucket,
+    )
     granted = environment.destination.granted(names)
-    if missing := [name for name in names if name not in granted]:
-        raise DestinationForbiddenError(
-            f"The credentials do not have {', '.join(missing)} on"
-            f" gs://{environment.settings.naming.bucket}. Add them to the role: gcloud iam roles"
-            f" update s3Replicator --project PROJECT --add-permissions {','.join(missing)}"
-        )
-    return ", ".join(names)
+    missing = [name for name in names if name not in granted]
+    if not missing:
+        return ", ".join(names)
+    if canary.PROVES.issuperset(missing):
+        with contextlib.suppress(ReplicationError):
+            return (
+                f"Warning: {', '.join(missing)} not granted on the whole bucket, but on the name of"
+                f" a canary. It was {canary.whole(environment)}"
+            )
+    raise DestinationForbiddenError(
+        f"The credentials do not have {', '.join(missing)} on gs://{bucket}. Add them to the role:"
+        " gcloud iam roles update s3Replicator --project PROJECT --add-permissions"
+        f" {','.join(missing)}"
+    )
 
 
 def needed_permissions(policy: Policy) -> list[str]:

@@ -40,7 +40,8 @@ ReplicationError                    500
 
 LostRaceError
 ├── SourceChangedError
-└── DestinationChangedError
+├── DestinationChangedError
+└── ComponentGoneError
 
 A lost race is not a failure. A port raises it when an object is no longer in the state that the
 decision was based on. The protocol then reads both sides again.
@@ -315,3 +316,7 @@ class SourceChangedError(LostRaceError):
 
 class DestinationChangedError(LostRaceError):
     """The destination object is no longer at the generation that the write requires."""
+
+
+class ComponentGoneError(LostRaceError):
+    """An object that a compose joins is gone. That says nothing about the object to be written."""

@@ -31,10 +31,11 @@ def lambda_handler(event: object, context: Context) -> dict[str, Any]:
             return _function().steps.copy_large(event, context)
         case dict() if "reconcile" in event:
             return _function().steps.reconcile(event, context)
-        case {"doctor": True}:
+        case dict() if event.get("doctor") is True:
             from replicate import doctor  # noqa: PLC0415 - other invocations do without it
 
-            return doctor.examine(functools.partial(wiring.build, os.environ), context)
+            build = functools.partial(wiring.build, os.environ)
+            return doctor.examine(build, context, compress=event.get("compress") is True)
     return _function().handle(event, context)
 
 
@@ -73,6 +74,7 @@ class Function:
             raise
         for malformed in invocation.errors:
             self._telemetry.failed_without_object(malformed)
+        self._telemetry.received(sum(message.is_first_hand for message in invocation.messages))
         return invocation
 
 

@@ -19,6 +19,23 @@ T = TypeVar("T")
 
 GCS_STORAGE_CLASSES = frozenset({"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"})
 
+PARAMETERS: Mapping[str, str] = MappingProxyType(
+    {
+        "GCS_BUCKET_NAME": "GcsBucketName",
+        "GCP_CREDENTIALS_SECRET": "GcpCredentialsSecretArn",
+        "SOURCE_BUCKETS": "SourceBucketName",
+        "SOURCE_PREFIX": "SourcePrefix",
+        "SOURCE_SUFFIX": "SourceSuffix",
+        "OVERWRITE": "Overwrite",
+        "REPLICATE_TAGS": "ReplicateTags",
+        "STORAGE_CLASS_MAP": "StorageClassMap",
+        "PARALLEL_FROM": "ParallelThreshold",
+        "LARGE_FROM": "LargeObjectThreshold",
+        "COMPRESS_EGRESS": "CompressEgress",
+    }
+)
+"""The template's parameter for each variable that can be missing or wrong, and has one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -145,7 +162,7 @@ class _Reader:
     def required(self, name: str) -> str:
         if value := self.text(name):
             return value
-        raise SettingsError(f"The environment variable {name} is not set. Set it on the function.")
+        raise SettingsError(f"{_named(name)} is not set. Set it on the function.")
 
     def parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
         value = self.text(name) or default
@@ -153,9 +170,14 @@ class _Reader:
             return parse(value)
         except ValueError:
             raise SettingsError(
-                f"The environment variable {name} has the invalid value {value!r}. Set it to"
-                f" {expected}."
+                f"{_named(name)} has the invalid value {value!r}. Set it to {expected}."
             ) from None
+
+
+def _named(variable: str) -> str:
+    """Return how an error names a variable: whoever deployed the template knows its parameter."""
+    parameter = PARAMETERS.get(variable)
+    return f"{parameter} ({variable})" if parameter else f"The environment variable {variable}"
 
 
 def _scope(get: _Reader) -> Scope:

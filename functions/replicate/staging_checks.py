@@ -66,7 +66,10 @@ def lifecycle_rule(environment: Environment) -> str:
 
 
 def storage_costs(environment: Environment) -> str:
-    """Say which settings of the bucket make parts expensive. None of them is an error."""
+    """Say which settings of the bucket make parts expensive. None of them is an error.
+
+    Soft delete and versioning are no warning: the hop for the bucket's settings asks for them.
+    """
     found = environment.destination.bucket_settings()
     if found is None:
         return "not checked"
@@ -76,9 +79,11 @@ def storage_costs(environment: Environment) -> str:
         for name, days in MIN_DURATION_DAYS.items()
         if name in classes
     ]
+    notes = []
     if found.soft_delete_s:
         days = found.soft_delete_s / DAY_S
-        warnings.append(f"soft delete keeps parts of failed executions for {days:g} days more")
+        notes.append(f"soft delete keeps parts of failed executions for {days:g} days more")
     if found.versioning:
-        warnings.append("versioning keeps deleted parts until the lifecycle rule deletes them")
-    return f"Warning: {'; '.join(warnings)}" if warnings else "parts cost nothing when deleted"
+        notes.append("versioning keeps deleted parts until the lifecycle rule deletes them")
+    described = "; ".join([*warnings, *notes]) or "parts cost nothing when deleted"
+    return f"Warning: {described}" if warnings else described

@@ -74,6 +74,11 @@ class Telemetry:
         """Record a failure of no single object: of reading an event, of a queue, or of a step."""
         self._failed(error, None)
 
+    def received(self, count: int) -> None:
+        """Record how many messages came first-hand from S3."""
+        if count:
+            self._count("EventsReceived", count)
+
     def oldest_failure(self, age: timedelta | None) -> None:
         """Record the age of the oldest message that failed and is delivered again, if one is."""
         if age is not None:

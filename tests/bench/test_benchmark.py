@@ -15,7 +15,8 @@ from tools.benchmarks.figures import EACH_OF_TEN, OURS, TUTORIAL, Results
 from tools.benchmarks.measure import ColdStart, Sample, Workload, measure, measure_start
 from tools.benchmarks.picture import compare, draw
 from tools.benchmarks.report import page
-from tools.benchmarks.series import GIB, KIB, MIB, Series
+from tools.benchmarks.series import Series
+from tools.common.sizes import GIB, KIB, MIB
 
 EVENTS = (Phase.NEW, Phase.AGAIN, Phase.DUPLICATE, Phase.BATCHES)
 SMALL = Workload(10 * KIB, 20, 10, EVENTS)

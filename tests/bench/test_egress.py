@@ -4,14 +4,14 @@ import zlib
 
 import pytest
 
-from tools.benchmarks import series, site
+from tools.benchmarks import site
 from tools.benchmarks.clients.base import Phase
 from tools.benchmarks.egress import MARK, OURS, PEER, PLAIN, RUNS, Egress, money
 from tools.benchmarks.measure import Sample
 from tools.benchmarks.reconcile import DOCUMENT
-from tools.benchmarks.series import GIB, MIB
 from tools.benchmarks.simulation import written
-from tools.common.kinds import JSON_LOG, KINDS, RANDOM, Kind
+from tools.common.kinds import JSON_LOG, KINDS, RANDOM, DataKind
+from tools.common.sizes import GIB, MIB
 
 
 def sample(size: int, *, sent: float, cpu_s: float, mib: int = 100) -> Sample:
@@ -61,10 +61,10 @@ def test_bars_compare_with_the_plain_copy_and_the_largest_with_the_smaller() -> 
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_kind_is_as_compressible_as_it_says(kind: Kind) -> None:
+def test_kind_is_as_compressible_as_it_says(kind: DataKind) -> None:
     ratio = {"CSV of numbers": 2.3, "JSON log": 4.2, "repetitive log": 12}.get(kind.name, 1)
 
-    assert series.MIB / len(zlib.compress(kind.block(), 1)) == pytest.approx(ratio, rel=0.03)
+    assert MIB / len(zlib.compress(kind.block(), 1)) == pytest.approx(ratio, rel=0.03)
 
 
 def test_kernel_counts_what_reached_gcs(running: site.Site) -> None:

@@ -16,7 +16,7 @@ from tools.benchmarks.figures import (
 )
 from tools.benchmarks.measure import ColdStart, Sample
 from tools.benchmarks.picture import compare
-from tools.benchmarks.series import GIB, MIB
+from tools.common.sizes import GIB, MIB
 
 
 def sample(

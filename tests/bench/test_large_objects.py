@@ -13,10 +13,11 @@ from tools.benchmarks.execution import Executions
 from tools.benchmarks.machine import Json, Machine
 from tools.benchmarks.measure import Sample
 from tools.benchmarks.parallel import CLIENTS, PARTS, STREAM, Parallel
-from tools.benchmarks.series import GIB, MIB, Series, content, range_crc32c
+from tools.benchmarks.series import Series, content, range_crc32c
 from tools.benchmarks.servers.changes import RefusedError, change
 from tools.benchmarks.servers.pace import CATCH_UP_S, Pace
 from tools.benchmarks.servers.web import Body, Request
+from tools.common.sizes import GIB, MIB
 
 FAST = 2_000_000_000
 """Bytes a second of each connection, in tests that do not measure time."""

@@ -15,7 +15,7 @@ from tools.benchmarks.reconcile import (
 )
 from tools.benchmarks.servers.listing import Listed
 from tools.benchmarks.simulation import written
-from tools.common.tables import MIB
+from tools.common.sizes import MIB
 
 PAIRS = Listed.sized(900, per_folder=300)
 

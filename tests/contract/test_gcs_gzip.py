@@ -51,6 +51,15 @@ def test_a_chunk_that_is_sent_again_counts_once(gcs: Gcs, name: str) -> None:
     assert put(gcs, session, 0, len(DATA)).json["crc32c"] == crc32c(DATA)
 
 
+def test_a_chunk_that_leaves_a_gap_is_refused_and_harms_nothing(gcs: Gcs, name: str) -> None:
+    session = gcs.start(name)
+    put(gcs, session, 0, STEP)
+
+    assert put(gcs, session, 2 * STEP, len(DATA)).status == 503
+    assert gcs.status(session).persisted == STEP
+    assert put(gcs, session, STEP, len(DATA)).json["crc32c"] == crc32c(DATA)
+
+
 def test_the_object_keeps_its_own_encoding(gcs: Gcs, name: str) -> None:
     session = gcs.start(name, resource={"contentEncoding": "br"})
 

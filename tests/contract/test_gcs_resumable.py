@@ -220,7 +220,7 @@ def test_a_cancelled_session_is_dead(gcs: Gcs, name: str) -> None:
 
 
 def test_a_session_is_reached_by_its_address_alone(gcs: Gcs, name: str) -> None:
-    """Whoever's credentials are revoked can still cancel what was begun with them."""
+    """A client whose credentials are revoked can still cancel its uploads."""
     session = gcs.start(name)
     anonymous = replace(gcs, token="")
 

@@ -157,7 +157,7 @@ def test_messages_of_a_batch_that_fail_for_good_are_kept_at_once_with_their_reas
     assert {letter["failures"][0]["code"] for letter in letters} == {"destination_forbidden"}
 
 
-def test_messages_of_a_batch_whose_failure_may_pass_come_again_alone(running: Running) -> None:
+def test_only_messages_with_a_transient_failure_are_delivered_again(running: Running) -> None:
     keys = [f"{number}.txt" for number in range(10)]
     for key in keys[3:6]:
         running.fail(key, status=503, times=2 * DEFAULT_POLICY.attempts)

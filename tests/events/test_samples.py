@@ -74,6 +74,10 @@ EXPECTED: dict[str, tuple[type[Invocation], list[str]]] = {
 """The invoker and the keys of each sample. The key ODD shows every wrong decoding."""
 
 
+FIRST_RECEIVE = '"ApproximateReceiveCount": "1"'
+SECOND_RECEIVE = '"ApproximateReceiveCount": "2"'
+
+
 def parse(event: object) -> Invocation:
     return entry.parse(event, NOW, Context())
 
@@ -157,12 +161,27 @@ def test_messages_of_the_function_are_those_that_it_writes() -> None:
 
 def test_messages_of_the_function_say_what_happened_before() -> None:
     (letter,) = parse(SAMPLES["sqs-dead-letter.json"]).messages
-    assert letter.history == History(attempts=1)
+    assert letter.history == History(attempts=1, is_repeated=True)
     (again,) = parse(SAMPLES["sqs-retried-event.json"]).messages
     first = datetime(2026, 11, 22, 9, 30, 7, 951000, tzinfo=UTC)
-    assert again.history == History(attempts=1, transfers=1, sent_at=first)
+    assert again.history == History(attempts=1, transfers=1, sent_at=first, is_repeated=True)
     (waiting,) = parse(SAMPLES["sqs-execution-watch.json"]).changes
     assert (len(waiting.watched), waiting.since is None) == (1, False)
+
+
+def test_only_events_that_s3_has_just_sent_are_first_hand() -> None:
+    """A retry, redrive, nomination or request says nothing about the wiring of the bucket."""
+    found: dict[str, int] = {}
+    for name in SAMPLES.keys() - {"not-ours.json"}:
+        count = sum(message.is_first_hand for message in parse(SAMPLES[name]).messages)
+        found |= {name: count} if count else {}
+
+    by_s3 = {n for n in SAMPLES if n.startswith(("s3-", "eventbridge-"))} - {"s3-test-event.json"}
+    queued = {"sqs-s3.json": 2, "sqs-eventbridge.json": 1, "sqs-sns.json": 1, "sqs-poison.json": 2}
+    assert found == dict.fromkeys(by_s3, 1) | {"sns-s3.json": 1} | queued
+    for name in queued:
+        again = json.loads(json.dumps(SAMPLES[name]).replace(FIRST_RECEIVE, SECOND_RECEIVE))
+        assert not any(message.is_first_hand for message in parse(again).messages), name
 
 
 def test_samples_are_the_evidence_that_they_say() -> None:

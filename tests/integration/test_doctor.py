@@ -55,8 +55,8 @@ def deployed(
     secrets.delete_secret(SecretId="gcp", ForceDeleteWithoutRecovery=True)
 
 
-def run_doctor() -> dict[str, Any]:
-    return lambda_handler({"doctor": True}, Context())
+def run_doctor(**more: object) -> dict[str, Any]:
+    return lambda_handler({"doctor": True, **more}, Context())
 
 
 def failed_hops(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -78,7 +78,10 @@ def test_correct_deployment_is_healthy_and_the_canary_is_deleted(deployed: GcsSe
                 ("secret", "a key"),
                 ("token", token),
                 ("permissions on gs://replica", ", ".join(f"storage.objects.{n}" for n in CHANGE)),
-                ("settings of gs://replica", "in US, STANDARD, soft delete for 7 days"),
+                (
+                    "settings of gs://replica",
+                    "location US, not judged; STANDARD; soft delete for 7 days",
+                ),
                 ("canary", "written, read back and deleted"),
                 ("permissions on s3://one", listed),
                 ("permissions on s3://two", listed),
@@ -92,6 +95,7 @@ def test_correct_deployment_is_healthy_and_the_canary_is_deleted(deployed: GcsSe
         ("objects.insert", 200),
         ("objects.get", 200),
         ("objects.delete", 204),
+        ("objects.patch", 404),
     ]
     (name,) = {request["name"] for request in canary}
     assert name.startswith(".s3-to-gcs-replicator/canary-")
@@ -145,7 +149,7 @@ def test_canary_hop_fails_when_the_canary_is_not_stored(deployed: GcsServer) -> 
 
 
 class TestCompressedCanary:
-    """It is sent when objects are sent compressed."""
+    """It is sent when objects are sent compressed, or somebody asks for it."""
 
     @pytest.fixture(autouse=True)
     def compressing(self, deployed: GcsServer, monkeypatch: pytest.MonkeyPatch) -> GcsServer:
@@ -157,6 +161,15 @@ class TestCompressedCanary:
         (hop,) = [hop for hop in run_doctor()["hops"] if hop["hop"] == "compressed canary"]
         found: str = hop["found"]
         return f"failed: {found}" if not hop["ok"] else found
+
+    def test_it_can_be_tried_before_objects_are_sent_compressed(
+        self, compressing: GcsServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COMPRESS_EGRESS", "false")
+        assert [hop["hop"] for hop in run_doctor()["hops"]].count("compressed canary") == 0
+        compressing.add_fault(Fault(operation="upload.put", status=400))
+        report = run_doctor(compress=True)
+        assert failed_hops(report) == [("compressed canary", "integrity")]
 
     def test_it_is_sent_in_chunks_and_read_back(self, compressing: GcsServer) -> None:
         sent, *_ = re.findall(r"sent as ([\d,]+), read back byte by byte", self.found())
@@ -179,7 +192,7 @@ class TestCompressedCanary:
         compressing.add_fault(fault)
         found = self.found()
         assert found.startswith("failed: GCS ")
-        assert found.endswith(" But all of them will fail. Deploy with CompressEgress=false.")
+        assert found.endswith(" But all of them would fail: deploy with CompressEgress=false.")
 
     def test_it_says_what_to_do_when_other_bytes_are_returned(
         self, monkeypatch: pytest.MonkeyPatch
@@ -187,7 +200,7 @@ class TestCompressedCanary:
         monkeypatch.setattr(GcsDestination, "read", lambda *_: b"other")
         found = self.found()
         assert found.startswith("failed: GCS returns other bytes of gs://replica/.s3-to-gcs-")
-        assert found.endswith("Deploy with CompressEgress=false.")
+        assert found.endswith("deploy with CompressEgress=false.")
 
     def test_it_is_not_sent_when_nothing_can_be_staged(self, compressing: GcsServer) -> None:
         held = {**SETTINGS, "retentionPolicy": {"retentionPeriod": "3600"}}
@@ -218,12 +231,23 @@ def test_each_mode_needs_these_permissions(
     assert permissions == [f"storage.objects.{name}" for name in wanted]
 
 
+REFUSED = {
+    "create": "objects.insert",
+    "get": "objects.get",
+    "update": "objects.patch",
+    "delete": "objects.delete",
+}
+"""The request that GCS refuses without a permission, where a condition may grant it for names."""
+
+
 @pytest.mark.parametrize("name", CHANGE + CONTEXTS)
 def test_each_missing_permission_is_named(
     deployed: GcsServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("REPLICATE_TAGS", "contexts")
     deployed.withhold(f"storage.objects.{name}")
+    if name in REFUSED:
+        deployed.add_fault(Fault(operation=REFUSED[name], status=403))
     report = run_doctor()
     assert failed_hops(report) == [("permissions on gs://replica", "destination_forbidden")]
     (finding,) = [hop["found"] for hop in report["hops"] if not hop["ok"]]
@@ -239,6 +263,29 @@ def test_all_missing_permissions_are_named_at_once(deployed: GcsServer) -> None:
         " role: gcloud iam roles update s3Replicator --project PROJECT --add-permissions"
         f" {','.join(everything)}"
     )
+
+
+def test_permissions_with_a_condition_on_names_are_a_warning(deployed: GcsServer) -> None:
+    """GCS does not state them for the bucket. The canary shows that they are there."""
+    withheld = [f"storage.objects.{name}" for name in REFUSED]
+    deployed.withhold(*withheld)
+    report = run_doctor()
+    assert report["healthy"]
+    hops = {hop["hop"]: hop["found"] for hop in report["hops"]}
+    found = hops["permissions on gs://replica"]
+    assert found.startswith("Warning: storage.objects.create, ")
+    assert found.endswith("on the name of a canary. It was written, read back and deleted")
+    assert hops["canary"] == "written, read back and deleted"
+
+
+def test_a_mode_that_deletes_and_never_overwrites_must_be_able_to_delete(
+    deployed: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERWRITE", "never")
+    monkeypatch.setenv("REPLICATE_DELETES", "true")
+    deployed.withhold("storage.objects.delete")
+    deployed.add_fault(Fault(operation="objects.delete", status=403))
+    assert failed_hops(run_doctor()) == [("permissions on gs://replica", "destination_forbidden")]
 
 
 def test_canary_is_left_and_reported_when_the_mode_only_creates(
@@ -260,35 +307,46 @@ def test_canary_hop_fails_when_the_canary_cannot_be_deleted(deployed: GcsServer)
     assert failed_hops(run_doctor()) == [("canary", "destination_forbidden")]
 
 
+PLACE = "location US, not judged; STANDARD"
+UNDO = "an overwritten or deleted replica cannot be restored: turn on soft delete"
+PUBLIC = "public access prevention is not enforced on the bucket"
+
+
 @pytest.mark.parametrize(
     ("settings", "never", "found"),
     [
-        (
-            {},
-            False,
-            (
-                "Warning: public access prevention is not enforced on the bucket (in US, STANDARD,"
-                " neither soft delete nor versioning)"
-            ),
-        ),
+        ({}, False, f"Warning: {UNDO}; {PUBLIC} ({PLACE}; neither soft delete nor versioning)"),
+        ({}, True, f"Warning: {PUBLIC} ({PLACE}; neither soft delete nor versioning)"),
         (
             {**SETTINGS, "location": "EU", "versioning": {"enabled": True}},
             False,
-            "in EU, STANDARD, versioning and soft delete for 7 days",
+            "location EU, not judged; STANDARD; versioning, soft delete for 7 days",
         ),
         (
-            {"iamConfiguration": PREVENTED, "storageClass": "NEARLINE"},
+            {
+                "iamConfiguration": PREVENTED,
+                "storageClass": "NEARLINE",
+                "versioning": {"enabled": True},
+            },
             False,
-            "in US, NEARLINE, neither soft delete nor versioning",
+            "location US, not judged; NEARLINE; versioning",
         ),
-        ({**SETTINGS, **HELD}, True, "in US, STANDARD, soft delete for 7 days"),
         (
             {**SETTINGS, **HELD},
+            True,
+            f"{PLACE}; a retention policy of 1 days (not locked), soft delete for 7 days",
+        ),
+        (
+            {
+                **SETTINGS,
+                **HELD,
+                "retentionPolicy": {"retentionPeriod": "86400", "isLocked": True},
+            },
             False,
             (
-                "Warning: a retention policy: nothing is overwritten or deleted before 1 days; an"
-                " event-based hold on each new object: nothing is overwritten or deleted (in US,"
-                " STANDARD, soft delete for 7 days)"
+                "Warning: a retention policy of 1 days (locked): nothing is overwritten or deleted"
+                " earlier; an event-based hold on each new object: nothing is overwritten or"
+                f" deleted ({PLACE}; a retention policy of 1 days (locked), soft delete for 7 days)"
             ),
         ),
     ],

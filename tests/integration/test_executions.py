@@ -279,9 +279,7 @@ class TestWatch:
         ).changes
         assert (change.ref, change.watched) == (REF, frozenset({"one-1"}))
 
-    def test_the_message_has_what_must_be_known_of_its_event(
-        self, machine: Make, sqs: "SQSClient"
-    ) -> None:
+    def test_message_describes_its_event(self, machine: Make, sqs: "SQSClient") -> None:
         url = sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
         event = Change(REF, NOON, evidence=user_deletion(NOON))
 
@@ -368,7 +366,7 @@ class TestErrors:
             (503, b""),
         ],
     )
-    def test_a_request_is_repeated_after_a_failure_that_may_pass(
+    def test_a_request_is_repeated_after_a_transient_failure(
         self, machine: Make, monkeypatch: pytest.MonkeyPatch, answer: Response
     ) -> None:
         with serve_responses(answer, answer, DONE) as service:

@@ -157,7 +157,7 @@ def test_continue_is_said_only_where_the_body_is_wanted(
 
 
 @pytest.mark.parametrize(
-    "nonsense",
+    "malformed",
     [
         b"BREW /coffee HTTP/1.1\r\nHost: h\r\n\r\n",
         b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: many\r\n\r\n",
@@ -166,9 +166,9 @@ def test_continue_is_said_only_where_the_body_is_wanted(
     ],
     ids=["method", "length", "coding", "long line"],
 )
-def test_a_malformed_request_gets_an_error(server: GcsServer, nonsense: bytes) -> None:
+def test_a_malformed_request_gets_an_error(server: GcsServer, malformed: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
-        raw.sendall(nonsense)
+        raw.sendall(malformed)
         with raw.makefile("rb") as stream:
             status = int(stream.read().split()[1])
     assert status >= 400

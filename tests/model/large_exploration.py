@@ -35,10 +35,9 @@ from model.search import Found, every_state, random_ways
 from model.state_machine import Position
 
 from replicate.errors import (
-    DestinationChangedError,
     DestinationUnavailableError,
+    LostRaceError,
     ReplicationError,
-    SourceChangedError,
     UnavailableError,
 )
 from replicate.protocol import large
@@ -533,7 +532,7 @@ class LargeExplorer:
         response: object
         try:
             response = way(LargeStores(self._s3[state.changes], gcs, machines))
-        except (SourceChangedError, DestinationChangedError, ReplicationError) as error:
+        except (LostRaceError, ReplicationError) as error:
             response = error
         after = gcs.objects.get(NAME)
         broken: tuple[Promise, ...] = ()

@@ -16,7 +16,7 @@ from model.large_runs import LargeDestination, LargePorts, LargeProtocol, LargeS
 from model.runs import Replay
 from model.variants import WithoutIfMatch
 
-from replicate.errors import DestinationChangedError, DestinationForbiddenError
+from replicate.errors import ComponentGoneError, DestinationChangedError, DestinationForbiddenError
 from replicate.protocol import parts
 from replicate.protocol.checksums import combined_crc32c
 from replicate.protocol.handover import (
@@ -75,7 +75,7 @@ class WithoutPins(FakeGcs):
 
     def _pinned(self, source: Replica) -> StoredObject:
         if source.name not in self.objects:
-            raise DestinationChangedError
+            raise ComponentGoneError
         return self.objects[source.name]
 
     def _delete_pinned(self, components: Sequence[Replica]) -> None:
@@ -196,7 +196,7 @@ class RefusedIsDone(Composing):
     ) -> Replica:
         try:
             return super().commit(attributes, components, precondition)
-        except DestinationChangedError:
+        except (ComponentGoneError, DestinationChangedError):
             size = sum(each.size for each in components)
             crc32c = combined_crc32c([(each.crc32c, each.size) for each in components])
             return Replica(
@@ -217,7 +217,7 @@ class RefusedIsFailure(Composing):
     ) -> Replica:
         try:
             return super().commit(attributes, components, precondition)
-        except DestinationChangedError:
+        except (ComponentGoneError, DestinationChangedError):
             raise DestinationForbiddenError("Somebody was faster.") from None
 
 
@@ -344,7 +344,7 @@ VARIANTS: Mapping[str, Variant] = {
     ),
     "a message waits while an execution runs": Variant(functions=RUNNING_IS_DONE),
     "an execution that has ended proves nothing": Variant(functions=ENDED_IS_DONE),
-    "the message is kept, not the execution": Variant(
+    "the message holds the event, not the execution": Variant(
         functions={"replicator.hand_over": _by_the_execution}
     ),
     "a message waits although both sides are equal": Variant(

@@ -26,10 +26,9 @@ from model.promises import Promise, Requirements, broken_by, equals_source, olde
 from model.runs import Call
 
 from replicate.errors import (
-    DestinationChangedError,
     DestinationUnavailableError,
+    LostRaceError,
     ReplicationError,
-    SourceChangedError,
 )
 from replicate.protocol.model import Result
 from replicate.step_errors import TransientError
@@ -215,7 +214,7 @@ class World:
         response: object
         try:
             response = call.alternatives[0](LargeStores(self.s3, self.gcs, machines))
-        except (SourceChangedError, DestinationChangedError, ReplicationError) as error:
+        except (LostRaceError, ReplicationError) as error:
             response = error
         for name in machines.starts:
             self.executions.setdefault(name, Execution(self))

@@ -202,7 +202,7 @@ CASES: Mapping[str, Case] = {
         "404 or 412 from the commit is no end, nor a run of the watch",
         EQUAL,
     ),
-    "Catch": Case(stopped_with_one_event, "the message is kept, not the execution", EQUAL),
+    "Catch": Case(stopped_with_one_event, "the message holds the event, not the execution", EQUAL),
     "acknowledge when equal": Case(
         acknowledged_when_equal, "a message waits although both sides are equal", EQUAL
     ),

@@ -134,7 +134,7 @@ WITHOUT = {
     "ifMetagenerationMatch at the commit": ("1 | A 1", "", Promise.FORWARD),
     "fence kept as planned": ("A 1", "", Promise.FORWARD),
     "a message waits while an execution runs": ("A", "kills", Promise.WATCHED),
-    "the message is kept, not the execution": ("A", "", Promise.WATCHED),
+    "the message holds the event, not the execution": ("A", "", Promise.WATCHED),
     "a message waits although both sides are equal": ("A -", "", Promise.WATCHED),
     "404 or 412 from the commit is no failure": ("1 A", "", Promise.SUCCESS),
 }

@@ -8,7 +8,7 @@ from ports.destination_harness import DestinationHarness
 from ports.names import ODD_NAMES
 from ports.test_destination import FULL, NEW, OTHER, BytesBody, failing_preconditions, snapshot
 
-from replicate.errors import DestinationChangedError, ReplicationError
+from replicate.errors import ComponentGoneError, DestinationChangedError, ReplicationError
 from replicate.protocol.model import Precondition, Replica
 
 PARTS = (b"one ", b"two ", b"three")
@@ -79,7 +79,7 @@ def test_compose_changes_nothing_when_a_source_is_gone(
 ) -> None:
     parts = stage(gcs, *PARTS)
     gcs.delete(parts[number].name)
-    with pytest.raises(DestinationChangedError):
+    with pytest.raises(ComponentGoneError):
         gcs.destination.compose("name", FULL, parts, NEW)
     assert snapshot(gcs) == (None, None)
     assert len(list(gcs.destination.list_prefix("parts/"))) == len(PARTS) - 1
@@ -91,7 +91,7 @@ def test_compose_changes_nothing_when_a_source_was_overwritten(
 ) -> None:
     parts = stage(gcs, *PARTS)
     gcs.put(parts[number].name, b"newer")
-    with pytest.raises(DestinationChangedError):
+    with pytest.raises(ComponentGoneError):
         gcs.destination.compose("name", FULL, parts, NEW)
     assert snapshot(gcs) == (None, None)
     assert gcs.data(parts[number].name) == b"newer"

@@ -340,7 +340,7 @@ def test_browsers_are_told_what_kind_of_text_a_report_is(
 @pytest.mark.parametrize(
     ("status", "error"), [(403, SettingsError), (503, UnavailableError)], ids=str
 )
-def test_refused_report_names_the_missing_right_and_a_failed_one_may_pass(
+def test_refused_report_names_the_missing_right_and_a_failed_one_is_transient(
     real_adapters: Adapters,  # noqa: ARG001 - sets credentials
     monkeypatch: pytest.MonkeyPatch,
     status: int,

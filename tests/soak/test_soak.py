@@ -16,7 +16,7 @@ import pytest
 
 from tools.common.processes import plain_environment
 from tools.common.reconciling import Report
-from tools.common.tables import MIB
+from tools.common.sizes import MIB
 from tools.local.audit import Content, Pair
 from tools.local.event_source_mapping import Batch
 from tools.local.gcs.faults import Fault

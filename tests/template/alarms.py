@@ -68,8 +68,14 @@ def _each(function: Callable[[float, float], float], one: Series, other: Series)
     return Series(tuple(None if a is None or b is None else function(a, b) for a, b in pairs))
 
 
-def _filled(series: Series, value: float) -> Series:
-    return Series(tuple(value if each is None else each for each in series.values))
+def _filled(series: Series, value: float | str) -> Series:
+    """Replace missing values, by the one before if `value` is REPEAT."""
+    filled: list[float | None] = []
+    for each in series.values:
+        before = filled[-1] if filled else None
+        missing = before if isinstance(value, str) else value
+        filled.append(missing if each is None else each)
+    return Series(tuple(filled))
 
 
 def _growth(series: Series) -> Series:
@@ -83,7 +89,12 @@ def _largest(several: Sequence[Series]) -> Series:
     return Series(tuple(max(values, default=None) for values in known))
 
 
-_FUNCTIONS: dict[str, Any] = {"FILL": _filled, "DIFF": _growth, "MAX": _largest}
+_FUNCTIONS: dict[str, Any] = {
+    "FILL": _filled,
+    "REPEAT": "REPEAT",
+    "DIFF": _growth,
+    "MAX": _largest,
+}
 
 
 def _values(alarm: dict[str, Any], periods: Sequence[Period] | Metrics) -> Sequence[float | None]:

@@ -33,7 +33,7 @@ def make() -> Run:
     ("variables", "arguments"),
     [
         (["doctor"], "[doctor][]"),  # the command itself asks which stack
-        (["doctor", "STACK=mine", "JSON=1"], "[doctor][mine][--json]"),
+        (["doctor", "STACK=mine", "JSON=1", "COMPRESS=1"], "[doctor][mine][--json][--compress]"),
         (["doctor", "FUNCTION=f"], "[doctor][][--function][f]"),
         (["status", "STACK=mine"], "[status][mine]"),
         (
@@ -96,9 +96,19 @@ class TestAudit:
         assert "The audit did not run" not in done.stderr
         assert len((tmp_path / "audits").read_text().splitlines()) > 1
 
-    def test_an_unreachable_database_is_named(self, audit: Run, tmp_path: Path) -> None:
-        done = audit("ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed", 1)
+    @pytest.mark.parametrize(
+        ("says", "advice"),
+        [
+            ("ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed", "reached."),
+            ("ERROR:pip_audit._cli:requirement boto3 is not pinned", "pip-audit failed"),
+        ],
+    )
+    def test_an_audit_that_did_not_run_says_why(
+        self, audit: Run, tmp_path: Path, says: str, advice: str
+    ) -> None:
+        done = audit(says, 1)
 
         assert done.returncode != 0
         assert "The audit did not run" in done.stderr
+        assert advice in done.stderr
         assert len((tmp_path / "audits").read_text().splitlines()) == 1

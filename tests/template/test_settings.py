@@ -11,7 +11,7 @@ from replicate.protocol.mapping import Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.protocol.scope import Scope
-from replicate.settings import Settings
+from replicate.settings import PARAMETERS, Settings
 from tools.local.template import parameters
 
 LAMBDA = {"AWS_REGION": "eu-central-1"}
@@ -91,6 +91,14 @@ def test_every_parameter_reaches_its_setting() -> None:
     assert found.event_queue_url == "${EventQueue}"
     assert found.reports_bucket == "${ReportsBucket}"
     assert found.service == "stack"
+
+
+def test_errors_name_the_parameter_that_sets_the_variable() -> None:
+    """A variable gets the text of its parameter."""
+    found = variables(Stack(**{name: f"text of {name}" for name in PARAMETERS.values()}))
+
+    for variable, parameter in PARAMETERS.items():
+        assert found[variable] == f"text of {parameter}"
 
 
 def test_the_copying_has_the_defaults_of_the_code(stack: Stack) -> None:

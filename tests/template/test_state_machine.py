@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from template.stack import FUNCTION, MACHINE, RECONCILE_MACHINE, Stack
+from template.stack import FUNCTION, MACHINE, RECONCILE_MACHINE, Stack, variables
 
+from replicate.settings import Settings
 from tools.local.template import TEMPLATE, document
 
 NAMES = {"LargeObjectMachine": MACHINE, "ReconcileMachine": RECONCILE_MACHINE}
@@ -53,6 +54,14 @@ def test_the_name_is_the_one_that_the_function_or_its_role_knows(stack: Stack, n
     assert machine["StateMachineType"] == "STANDARD"
     assert machine["RoleArn"] == f"${{{name}Role.Arn}}"
     assert machine["DefinitionSubstitutions"] == {"FunctionArn": FUNCTION}
+
+
+def test_an_execution_counts_as_running_until_its_last_worker_has_ended(stack: Stack) -> None:
+    """Then nothing of it can write any more, and the next one may start."""
+    timeout = stack.properties("ReplicateFunction")["Timeout"]
+    settings = Settings.from_environ({**variables(stack), "AWS_REGION": "eu-central-1"})
+
+    assert timeout < settings.settle_s == 16 * 60
 
 
 @pytest.mark.parametrize("name", NAMES)

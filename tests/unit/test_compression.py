@@ -253,6 +253,26 @@ class RacingGcs(ObservedGcs):
         return super().compose(name, *arguments)  # type: ignore[arg-type]
 
 
+def test_staged_object_that_is_gone_does_not_count_as_a_refusal(s3: CountingS3) -> None:
+    """Nor does one lost race after it, although no object is there then, either."""
+
+    class SweptGcs(ObservedGcs):
+        def compose(self, *arguments: object) -> Replica:
+            self.objects.clear()
+            return super().compose(*arguments)  # type: ignore[arg-type]
+
+        def write(self, *arguments: object) -> Replica:
+            if not self.plain:
+                self.plain.append("lost")
+                raise DestinationChangedError
+            return super().write(*arguments)  # type: ignore[arg-type]
+
+    gcs = SweptGcs()
+    s3.upload(REF, Upload(data=TEXT))
+    assert replicate(s3, gcs).reason is Reason.CREATED
+    assert (gcs.plain, gcs.objects["key"].data) == (["lost", "key"], TEXT)
+
+
 def test_lost_race_writes_nothing_and_leaves_nothing(s3: CountingS3) -> None:
     gcs = RacingGcs()
     s3.upload(REF, Upload(data=TEXT))

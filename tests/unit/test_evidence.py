@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from executions import FakeExecutions
+from fakes import FakeS3
 from memory import Context, MemoryStores, sample_event
 
 from replicate.handler import Function
@@ -127,6 +128,23 @@ def test_deletion_by_a_user_proves_nothing_about_a_later_version() -> None:
     late = notification("ObjectRemoved:Delete", time="2025-12-31T23:59:59.000Z")
     handle(stores.function(), redriven(late))
     assert REF.key in stores.gcs.objects
+
+
+@pytest.mark.parametrize("is_current", [False, True], ids=["expired", "current"])
+def test_permanent_deletion_of_an_older_version_deletes_the_replica_of_a_key_that_is_gone(
+    *, is_current: bool
+) -> None:
+    """S3's event of a deletion does not say whether the key has other versions."""
+    stores = MemoryStores(environ=BY_USERS, s3=FakeS3(versioned=True))
+    for data in (b"older", b"newer"):
+        stores.s3.put(REF, data)
+    handle(stores.function(), CREATION)
+    if not is_current:
+        stores.s3.delete(REF)  # the marker of a lifecycle rule
+    deletion = notification("ObjectRemoved:Delete")
+    deletion["Records"][0]["s3"]["object"]["versionId"] = "version-1"
+    handle(stores.function(), deletion)
+    assert (REF.key in stores.gcs.objects) is is_current
 
 
 def test_deletion_in_the_second_of_the_upload_is_of_that_version() -> None:

@@ -85,7 +85,7 @@ def test_refusal_is_named_and_its_description_is_not_quoted(text: str, name: str
         ),
     ],
 )
-def test_failure_that_may_pass_is_not_that_of_the_secret(error: Exception, message: str) -> None:
+def test_transient_failure_is_not_that_of_the_secret(error: Exception, message: str) -> None:
     with pytest.raises(DestinationUnavailableError) as caught:
         refresh(failing_with(error))
     assert caught.value.message == message

@@ -196,12 +196,12 @@ SOFT = {"retentionDurationSeconds": "60"}
 @pytest.mark.parametrize(
     ("fields", "settings"),
     [
-        ({}, ("an unknown location", False, 0, False, "STANDARD", False, 0, ())),
+        ({}, ("an unknown location", False, 0, False, False, "STANDARD", False, 0, ())),
         (
             {
                 "location": "EU",
                 "iamConfiguration": {"publicAccessPrevention": "enforced"},
-                "retentionPolicy": {"retentionPeriod": "3600"},
+                "retentionPolicy": {"retentionPeriod": "3600", "isLocked": True},
                 "defaultEventBasedHold": True,
                 "storageClass": "NEARLINE",
                 "versioning": {"enabled": True},
@@ -209,7 +209,7 @@ SOFT = {"retentionDurationSeconds": "60"}
                 "lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 1}}]},
             },
             (
-                *("EU", True, 3600, True, "NEARLINE", True, 60),
+                *("EU", True, 3600, True, True, "NEARLINE", True, 60),
                 ({"action": {"type": "Delete"}, "condition": {"age": 1}},),
             ),
         ),
@@ -485,7 +485,8 @@ def test_compressed_object_is_sent_as_gzip_and_its_bytes_are_counted(
     network.answers = [answer(200, OPENED), written(crc32c=HASH.removeprefix("crc32c="))]
 
     assert write_compressed(gcs)[1] == len(network.sent[1].body)
-    assert network.sent[1].headers["content-encoding"] == "gzip"
+    sent = network.sent[1].headers
+    assert (sent["content-encoding"], sent["content-type"]) == ("gzip", PLAIN.content_type)
     assert gzip.decompress(network.sent[1].body) == LARGE
     assert [sent[::2] for sent in puts(network)] == [(f"0-{len(LARGE) - 1}/{len(LARGE)}", None)]
 
@@ -543,8 +544,19 @@ def test_compressed_upload_of_which_gcs_has_all_bytes_is_completed_with_none(
     done = written(crc32c=HASH.removeprefix("crc32c="))
     network.answers = [answer(200, OPENED), broken(), stored(len(LARGE)), done]
 
-    assert write_compressed(gcs)[0].generation == 5
+    replica, sent = write_compressed(gcs)
+    assert (replica.generation, sent) == (5, len(network.sent[1].body))
     assert puts(network)[-1] == (f"*/{len(LARGE)}", 0, None, BYTES_S)
+
+
+@pytest.mark.parametrize("states", [(), (stored(0),)], ids=["complete", "nothing stored"])
+def test_bytes_whose_answer_was_lost_are_counted(
+    gcs: Gcs, network: Network, states: tuple[requests.Response, ...]
+) -> None:
+    done = written(crc32c=HASH.removeprefix("crc32c="))
+    network.answers = [answer(200, OPENED), broken(), *states, done]
+
+    assert write_compressed(gcs)[1] == sum(size for _, size, *_ in puts(network)) > 0
 
 
 def test_bytes_that_s3_does_not_send_say_nothing_about_google(gcs: Gcs, network: Network) -> None:

@@ -277,6 +277,19 @@ def test_log_has_only_one_line_per_change_and_the_metrics(
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
 
 
+def test_events_that_came_first_hand_from_s3_are_counted_by_message_whatever_becomes_of_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stores = memory_stores("a", failures={"x": SourceUnavailableError("down")})
+    nomination = {"nomination": {"bucket": BUCKET, "key": "a"}}
+    batch = sqs_event(s3_notification("a", "x"), nomination, s3_notification("x"), "no event")
+    stores.function().handle(batch, Context())
+    (metrics,) = [line for line in log_lines(capsys) if "_aws" in line]
+    assert metrics["EventsReceived"] == [2]
+    stores.function().handle(sqs_event(nomination), Context())
+    assert "EventsReceived" not in capsys.readouterr().out
+
+
 def test_invocation_fails_when_it_is_out_of_time() -> None:
     with pytest.raises(BatchFailedError, match="out_of_time"):
         memory_stores("a").function().handle(s3_notification("a"), Context(remaining_ms=1000))

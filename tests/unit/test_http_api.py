@@ -3,10 +3,11 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import FakeGcs, FakeS3
+from fakes import PLAIN, FakeGcs, FakeS3, Upload
 from memory import Context, FailingSource, MemoryStores, sample_event
 
 from replicate import errors
@@ -155,6 +156,34 @@ def test_scope_decides_on_names_of_old_buckets_in_us_east_1(
 def test_a_request_of_no_object_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="values to unpack"):
         HttpInvocation(messages=(), request_id="id")
+
+
+def test_fields_beyond_bucket_and_key_are_ignored(version: str) -> None:
+    stores = memory_stores()
+    stores.gcs.put("other", b"of other origin")
+    extra = {"content": "forged", "body": "forged", "name": "other", "destination": "other"}
+    assert post(stores, api_request(version, VALID_BODY | extra)).status == 201
+    stored = {name: each.data for name, each in stores.gcs.objects.items()}
+    assert stored == {"key": b"bytes", "other": b"of other origin"}
+
+
+def test_no_response_has_bytes_metadata_tags_or_headers_of_the_object(version: str) -> None:
+    stores = memory_stores()
+    stores.environ = {"REPLICATE_TAGS": "contexts"}
+    stores.s3.reads_tags = True
+    private = {"private": "PRIVATE", "dropped": "PRIVATE\n"}
+    upload = Upload(data=b"PRIVATE", metadata=private, tags=private, cache_control="PRIVATE")
+    stores.s3.upload(REF, upload)
+    reasons = []
+    for overwrite in ("changed", "changed", "never", "own"):
+        stores.environ["OVERWRITE"] = overwrite
+        if overwrite == "own":
+            stores.gcs.put("key", b"PRIVATE", replace(PLAIN, metadata=private))
+        response = post(stores, api_request(version, VALID_BODY))
+        assert "PRIVATE" not in json.dumps(response.body)
+        reasons.append(response.body.get("reason") or response.body["error"]["code"])
+    assert reasons == ["created", "current", "exists", "destination_foreign"]
+    assert b"PRIVATE" in stores.gcs.objects["key"].data
 
 
 def test_base64_body_is_decoded(version: str) -> None:

@@ -98,7 +98,7 @@ def test_large_object_is_handed_over_to_an_execution() -> None:
 
 @pytest.mark.parametrize("polls", [1, 5])
 def test_requests_store_no_message_for_an_execution_that_runs(polls: int) -> None:
-    """Each would come back every few minutes until the end."""
+    """Each would be retried every few minutes until the end."""
     world = World()
     world.upload(ONE)
     results = [world.replicator.replicate(REF, evidence=REQUEST) for _ in range(1 + polls)]
@@ -152,7 +152,17 @@ def test_watch_replicates_when_the_execution_has_ended() -> None:
     assert world.replicate(watched=name).reason is Reason.CURRENT
 
 
-def test_executions_of_a_cause_that_may_pass_pause_longer_after_each_failure() -> None:
+def test_watch_of_an_execution_that_never_was_replicates_as_any_event() -> None:
+    """Somebody has made up the name."""
+    world = World()
+    world.upload(ONE[:20])
+    assert world.replicate(watched="made-up-1").reason is Reason.CREATED
+    world.upload(TWO)
+    started = world.replicate(watched="made-up-1")
+    assert (started.reason, world.executions.started) == (Reason.STARTED, [started.execution])
+
+
+def test_executions_with_a_transient_cause_pause_longer_after_each_failure() -> None:
     """So an outage costs little, and heals by itself until the event is ten days old."""
     world = World()
     world.upload(ONE)
@@ -457,6 +467,17 @@ def test_commit_is_planned_again_when_the_source_changes_while_its_layout_is_rea
     assert world.copy.commit(REF, planned) is None
     assert run_machine(world.copy, REF).reason is Reason.CREATED
     assert world.data() == TWO
+
+
+@pytest.mark.parametrize("checksum", [None, "SHA256"], ids=["MD5", "SHA-256"])
+def test_large_object_whose_checksums_cannot_be_combined_is_reported_as_unchecked(
+    checksum: str | None,
+) -> None:
+    world = World()
+    world.s3.upload(REF, Upload(data=ONE, checksum=checksum))
+    result = run_machine(world.copy, REF)
+    assert (result.reason, world.data()) == (Reason.CREATED, ONE)
+    assert result.verified_by.source.startswith("unchecked: ")
 
 
 @pytest.mark.parametrize(

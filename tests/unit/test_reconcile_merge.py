@@ -62,7 +62,7 @@ def test_pairs_are_the_union_and_say_where_each_key_is(left: set[str], right: se
 
 
 @given(left=KEYS, right=KEYS, repeats=st.integers(2, 3))
-def test_of_a_key_that_is_listed_again_the_first_row_counts(
+def test_first_row_counts_when_a_key_is_listed_again(
     left: set[str], right: set[str], repeats: int
 ) -> None:
     ours = [source(key, size) for key in in_bytes(left) for size in range(repeats)]

@@ -6,7 +6,7 @@ import pytest
 
 from replicate.reconcile import counts
 from replicate.reconcile.report import conclude, summary
-from replicate.reconcile.runs import Mode, Plan, Request, Shard
+from replicate.reconcile.runs import Mode, ReconcilePlan, Request, Shard
 from replicate.reconcile.tally import GROUP_NAMES, OTHERS, ShardState
 
 
@@ -14,8 +14,8 @@ def state(number: int = 0, **fields: Any) -> ShardState:  # noqa: ANN401
     return ShardState(shard=number, after="", to=None, done=True, **fields)
 
 
-def plan(**request: Any) -> Plan:  # noqa: ANN401
-    return Plan(
+def plan(**request: Any) -> ReconcilePlan:  # noqa: ANN401
+    return ReconcilePlan(
         run="run",
         request=Request(**request),
         started_at="2026-06-01T00:00:00+00:00",
@@ -86,6 +86,24 @@ def test_count_that_a_shard_of_an_earlier_release_does_not_have_is_zero() -> Non
     assert counts.total([{"compared": 2}, {"compared": 3, "extra": 1}]) == counted(
         compared=5, extra=1
     )
+
+
+@pytest.mark.parametrize(
+    ("compared", "most"), [(10_000, 100), (100_000_000, 100_000)], ids=["a share", "a number"]
+)
+def test_safety_valve_lets_a_repair_of_one_percent_and_of_100_000_objects_pass(
+    compared: int, most: int
+) -> None:
+    ended = [
+        conclude(
+            plan(mode=Mode.REPAIR),
+            counted(compared=compared, missing=differing),
+            replicates_all_deletes=False,
+        ).ended
+        for differing in (most, most + 1)
+    ]
+
+    assert ended == ["nominated", "too_many_differences"]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_encoded_keys_are_decoded_once(keys: list[str]) -> None:
     ],
     ids=["empty", "an error", "cut", "another document"],
 )
-def test_what_is_no_page_is_left_to_botocore(text: str) -> None:
+def test_unreadable_page_is_left_to_botocore(text: str) -> None:
     assert read_page(text.encode()) is None
 
 

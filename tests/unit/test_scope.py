@@ -1,4 +1,4 @@
-"""Objects outside the scope are not touched, whoever asks for them."""
+"""Objects outside the scope are not touched, by any invoker."""
 
 import json
 from dataclasses import dataclass, field

@@ -8,7 +8,7 @@ from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.protocol.scope import Scope
-from replicate.settings import Settings
+from replicate.settings import PARAMETERS, Settings
 from replicate.settlement.policy import RedeliveryPolicy
 
 REQUIRED = {
@@ -17,6 +17,22 @@ REQUIRED = {
     "SOURCE_BUCKETS": "source",
     "AWS_REGION": "eu-west-1",
 }
+
+
+def named(variable: str) -> str:
+    """Return how an error names the variable."""
+    parameter = PARAMETERS.get(variable)
+    return f"{parameter} ({variable})" if parameter else f"The environment variable {variable}"
+
+
+def test_error_names_the_parameter_of_the_template_if_there_is_one() -> None:
+    for variable, expected in (
+        ("OVERWRITE", "Overwrite (OVERWRITE) has the invalid value"),
+        ("WATCH_DELAY_SECONDS", "The environment variable WATCH_DELAY_SECONDS has the invalid"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            Settings.from_environ(REQUIRED | {variable: "wrong"})
+        assert caught.value.message.startswith(expected)
 
 
 def test_required_variables_give_the_documented_defaults() -> None:
@@ -47,9 +63,7 @@ def test_missing_variable_is_named(missing: str, value: str | None) -> None:
         environ[missing] = value
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ(environ)
-    assert caught.value.message == (
-        f"The environment variable {missing} is not set. Set it on the function."
-    )
+    assert caught.value.message == f"{named(missing)} is not set. Set it on the function."
 
 
 def test_large_objects_are_not_smaller_than_those_in_parts() -> None:
@@ -147,7 +161,7 @@ def test_invalid_value_is_named_with_the_allowed_values(
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ(REQUIRED | {name: value})
     assert caught.value.message == (
-        f"The environment variable {name} has the invalid value {value!r}. Set it to {expected}."
+        f"{named(name)} has the invalid value {value!r}. Set it to {expected}."
     )
 
 
@@ -155,7 +169,7 @@ def test_invalid_value_is_named_with_the_allowed_values(
 def test_filter_that_is_no_text_in_utf_8_is_refused(name: str) -> None:
     environ = REQUIRED | {"SOURCE_FILTER_ENCODING": "url", name: "%FF"}
     where = {"SOURCE_PREFIX": "beginning", "SOURCE_SUFFIX": "end"}[name]
-    with pytest.raises(SettingsError, match=f"{name} .* '%FF'. Set it to the {where} of keys"):
+    with pytest.raises(SettingsError, match=rf"{name}\) .* '%FF'. Set it to the {where} of keys"):
         Settings.from_environ(environ)
 
 

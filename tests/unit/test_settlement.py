@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from fakes import FakeS3
+from fakes import PLAIN, FakeS3, Upload
 from memory import Context, FailingSource, MemoryStores
 
-from replicate.entry import execution_watch
+from replicate.entry import execution_watch, sqs
 from replicate.entry.invocation import Cause, Change, Message
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
@@ -209,6 +210,24 @@ def test_invoker_that_reads_the_response_keeps_its_own_failures(queues: FakeQueu
     assert queues.letters == []
 
 
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [("backup/", "k" * 1018), ("", "a\nb"), ("", ".."), ("", ".s3-to-gcs-replicator/staging/x")],
+    ids=["too long with the prefix", "line break", "two dots", "staged"],
+)
+def test_key_that_gcs_cannot_hold_is_a_dead_letter_and_its_neighbours_are_replicated(
+    queues: FakeQueues, prefix: str, key: str
+) -> None:
+    stores = MemoryStores(queues=queues, environ={"GCS_KEY_PREFIX": prefix})
+    for each in (key, "good"):
+        stores.s3.put(SourceRef(BUCKET, each), b"bytes")
+    batch = {"Records": [message(each, notification(quote(each))) for each in (key, "good")]}
+    assert failed(stores.function().handle(batch, Context())) == []
+    ((cause,),) = [letter["failures"] for letter in queues.letters]
+    assert (cause["code"], cause["source"]["key"]) == ("invalid_name", key)
+    assert [*stores.gcs.objects] == [f"{prefix}good"]
+
+
 @pytest.mark.parametrize("body", ["no JSON", '{"not": "ours"}', '"text"'])
 def test_message_that_cannot_be_read_is_kept_as_it_is(queues: FakeQueues, body: str) -> None:
     assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
@@ -239,6 +258,20 @@ def letter(event: object, failures: int) -> str:
         for number in range(failures)
     ]
     return dead_letter(Failure(Message(event=event), tuple(causes)), datetime.now(UTC), "id")
+
+
+def test_letter_has_no_metadata_tag_or_header_of_the_object(queues: FakeQueues) -> None:
+    stores = MemoryStores(queues=queues, environ={"REPLICATE_TAGS": "contexts", "OVERWRITE": "own"})
+    stores.s3.reads_tags = True
+    stores.gcs.put("x", b"theirs", replace(PLAIN, metadata={"theirs": "PRIVATE"}))
+    private = {"private": "PRIVATE"}
+    upload = Upload(data=b"PRIVATE", metadata=private, tags=private, content_disposition="PRIVATE")
+    stores.s3.upload(SourceRef(BUCKET, "x"), upload)
+    batch = {"Records": [message("m", notification("x"))]}
+    assert failed(stores.function().handle(batch, Context())) == []
+    (letter,) = queues.letters
+    assert letter["failures"][0]["code"] == "destination_foreign"
+    assert "PRIVATE" not in json.dumps(letter)
 
 
 @pytest.mark.parametrize("failures", [1, 50, 4000])
@@ -352,6 +385,23 @@ def test_message_that_waits_for_executions_has_the_age_of_its_event(
     assert len(queues.letters) == is_kept
 
 
+def test_dead_letter_counts_the_attempts_before_the_event_waited_for_an_execution(
+    queues: FakeQueues,
+) -> None:
+    """The function stores a new message for each look at the execution. A redrive adds one."""
+    now = datetime.now(UTC)
+    batch = {"Records": [message("m", notification("frozen"), receives=3)]}
+    body: Any = None
+    for _ in range(2):
+        (waiting,) = sqs.parse_invocation(batch, now, Context()).changes
+        body = json.loads(execution_watch.write_message(waiting, "name-1", now))
+        batch = {"Records": [message("m", body)]}
+    for attempts in (5, 6):
+        deliver(queues, {"Records": [message("m", body)]})
+        body = queues.letters[-1]
+        assert body["attempts"] == attempts
+
+
 def test_malformed_time_of_a_watch_fails_its_message_alone(queues: FakeQueues) -> None:
     watch = {"bucket": BUCKET, "key": "good", "execution": "name-1", "since": "2026-11-26T12:00:00"}
     batch = [message("m", {"executionWatch": watch}), message("n", notification("down"))]
@@ -386,6 +436,22 @@ def test_malformed_count_counts_nothing(queues: FakeQueues, change: dict[str, An
     assert failed(deliver(queues, {"Records": [message("m", body)]})) == []
     ((again, _),) = queues.resent
     assert again["transfers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("transfers", "age", "keys"),
+    [(4, timedelta(0), ["damaged"]), (0, GIVE_UP_AFTER, ["down", "damaged"])],
+    ids=["transferred often", "tried for days"],
+)
+def test_event_with_a_forged_history_is_given_up_at_its_first_failure(
+    queues: FakeQueues, transfers: int, age: timedelta, keys: list[str]
+) -> None:
+    """Nothing else happens: an object that can be replicated is."""
+    bodies = [retried(notification(key), transfers, age) for key in (*keys, "good")]
+    batch = [message(str(number), body) for number, body in enumerate(bodies)]
+    assert failed(deliver(queues, {"Records": batch})) == []
+    assert [letter["failedEvent"] for letter in queues.letters] == [*map(notification, keys)]
+    assert (queues.resent, queues.delays) == ([], {})
 
 
 @pytest.mark.parametrize(

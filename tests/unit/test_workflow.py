@@ -186,7 +186,7 @@ def test_watch_has_the_evidence_and_the_lag_of_its_event(evidence: Evidence) -> 
     assert change == replace(waiting, watched=frozenset({"name-1"}))
 
 
-def test_watch_of_an_earlier_release_is_no_evidence() -> None:
+def test_watch_of_an_earlier_release_proves_no_deletion() -> None:
     event = {"occurred_at": None, "by_lifecycle": False}
     watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1", "event": event}
     (change,) = read_message({"executionWatch": watch}, Delivery(datetime.now(UTC))).changes

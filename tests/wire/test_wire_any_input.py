@@ -64,6 +64,7 @@ def an_event(key: str) -> dict[str, Any]:
 @example("a+b c%20d%2Be")
 @example("/leading//double/./../dots/")
 @example("ü/ü/日本\U0001f600?#&=;\\\"'")
+@example("photos/")
 @example("tab\tbell\x07")
 @given(KEYS)
 def test_any_key_is_replicated_literally_or_rejected(harness: Harness, key: str) -> None:

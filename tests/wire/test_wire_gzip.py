@@ -4,6 +4,7 @@ Never is anything visible but a whole version, and no staged object is left.
 """
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from wire.cases import (
     Case,
     Scenario,
     Step,
+    fault_of,
     fin,
     nothing,
     once,
@@ -37,6 +39,7 @@ from wire.concurrent_changes import (
 )
 from wire.harness import KIB, MIB, SHORT_TIMEOUT, Clouds, Harness
 from wire.proxy import CannedResponseError, Exchange, Phase, Place, response
+from wire.test_wire_slices import execute
 
 from replicate.gcs import compressed_upload
 from replicate.handler import Function
@@ -47,6 +50,7 @@ TEXT = noise((2 * MIB + 300 * KIB) // 2).hex().encode()
 """Three chunks of a MiB at most, of which each takes a little more than half of its bytes."""
 
 IN_PARTS = {"PARALLEL_FROM": "1 MiB", "PART_SIZE": "1 MiB"}
+IN_SLICES = {"PARALLEL_FROM": "1 MiB", "LARGE_FROM": "1 MiB", "SLICE_SIZE": "1536 KiB"}
 PARTS = 4
 BEFORE_BODY = Place(Phase.REQUEST_BODY, BEFORE)
 INTEGRITY = frozenset({"integrity"})
@@ -54,13 +58,14 @@ INTEGRITY = frozenset({"integrity"})
 
 @pytest.fixture(scope="module")
 def environments(clouds: Clouds) -> Iterator[dict[str, Environment]]:
-    """Yield warm execution environments that compress: patient, impatient, and one for parts."""
+    """Yield warm execution environments that compress, as the tests need them."""
     with pytest.MonkeyPatch.context() as small:
         small.setattr(compressed_upload, "CHUNK_PIECES", 1)
         yield {
             "patient": clouds.warm_environment(COMPRESS_EGRESS="true"),
             "impatient": clouds.warm_environment(SHORT_TIMEOUT, COMPRESS_EGRESS="true"),
             "parts": clouds.warm_environment(COMPRESS_EGRESS="true", **IN_PARTS),
+            "slices": clouds.warm_environment(COMPRESS_EGRESS="true", **IN_SLICES),
         }
 
 
@@ -137,7 +142,10 @@ CHANGES = {
 
 @pytest.mark.parametrize("case", [*survived()], ids=str)
 def test_run_survives(harness: Harness, case: Case) -> None:
-    run_case(harness, case)
+    run = run_case(harness, case)
+    if case.what == "lost":
+        sent = (each.sent for each in harness.requests if each.step in {"gcs.put", "gcs.final"})
+        assert run.result["bytes_sent"] == sum(sent)
 
 
 @pytest.mark.parametrize("step", [SECOND, LAST], ids=str)
@@ -184,13 +192,18 @@ def test_run_is_not_misled_by_the_number_of_stored_bytes(harness: Harness, persi
 # Damage on the way
 
 
-def sent_as(damage: Callable[[bytes], bytes]) -> Action:
-    """Send a damaged member in place of the client, and return GCS's own answer."""
+def sent_as(damage: Callable[[bytes], bytes], by: int = 0) -> Action:
+    """Send a damaged or shifted member in place of the client, and return GCS's own answer."""
 
     def action(harness: Harness, exchange: Exchange) -> None:
         body, headers = damage(exchange.read_ahead()), exchange.request.headers
-        kept = {name: headers[name] for name in ("content-range", "content-encoding")}
+        first, last, total = map(int, re.findall(r"\d+", headers["content-range"]))
+        kept = {
+            "content-range": f"bytes {first + by}-{last + by}/{total}",
+            "content-encoding": headers["content-encoding"],
+        }
         reply = harness.clouds.gcs.request("PUT", exchange.request.target, headers=kept, body=body)
+        exchange.request.status = reply.status
         raise CannedResponseError(response(reply.status, dict(reply.headers), reply.body))
 
     return action
@@ -203,18 +216,23 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+REFUSED = {"flip", "truncated", "more after it", "later"}
+"""What a strict GCS refuses. The others are whole members of the right size, of other bytes."""
+
+HARMLESS = {(SECOND, "later"), (LAST, "earlier")}
+"""GCS stores nothing of these: bytes before the chunk are missing, or all but a few are stored."""
+
+
 def damaged() -> Iterator[Case]:
     for step in (SECOND, LAST):
         yield Case(OVERWRITE, step, MID_REQUEST, "flip", nothing, flip=True, codes=INTEGRITY)
-        for what, damage in DAMAGES.items():
-            yield Case(
-                OVERWRITE,
-                step,
-                BEFORE_BODY,
-                what,
-                sent_as(damage),
-                codes=INTEGRITY,
-            )
+        for what, action in (
+            *((what, sent_as(damage)) for what, damage in DAMAGES.items()),
+            ("later", sent_as(bytes, 256 * KIB)),
+            ("earlier", sent_as(bytes, -256 * KIB)),
+        ):
+            codes = frozenset[str]() if (step, what) in HARMLESS else INTEGRITY
+            yield Case(OVERWRITE, step, BEFORE_BODY, what, action, codes=codes)
 
 
 @pytest.mark.parametrize("part", [BEFORE, INSIDE])
@@ -228,8 +246,9 @@ def test_bytes_that_s3_damaged_are_never_visible(harness: Harness, part: float) 
 @pytest.mark.parametrize("case", [*damaged()], ids=str)
 def test_damaged_member_is_never_visible(harness: Harness, case: Case) -> None:
     run_case(harness, case)
-    refused = [each.status for each in harness.requests if each.status == 400]
-    assert refused == [400] or case.what != "flip"
+    refused = [each.status for each in harness.requests if each.status in {400, 503}]
+    status = 400 if case.codes else 503
+    assert refused == ([status] if case.what in REFUSED else [])
 
 
 @pytest.mark.parametrize("case", [*damaged()], ids=str)
@@ -244,7 +263,7 @@ def test_damaged_member_is_never_visible_when_gcs_does_not_check(
 
 
 @pytest.mark.parametrize("is_trusting", [False, True], ids=["checks", "trusts"])
-@pytest.mark.parametrize("what", ["cut", "truncated"])
+@pytest.mark.parametrize("what", ["cut", "flip", *DAMAGES])
 def test_part_of_an_object_is_as_safe(
     harness: Harness, environments: dict[str, Environment], what: str, *, is_trusting: bool
 ) -> None:
@@ -252,9 +271,32 @@ def test_part_of_an_object_is_as_safe(
     if is_trusting:
         harness.clouds.server.add_fault(ServerFault(method="PUT", trust_gzip=True, times=None))
     second = Step("gcs.final", 1)
-    cut = Case(OVERWRITE, second, MID_REQUEST, what, rst)
-    truncated = sent_as(DAMAGES["truncated"])
-    damaged = Case(OVERWRITE, second, BEFORE_BODY, what, truncated, codes=INTEGRITY)
-    run_case(harness, cut if what == "cut" else damaged)
-    assert harness.steps.count("gcs.final") > PARTS
+    case = Case(OVERWRITE, second, MID_REQUEST, what, rst)
+    for each in damaged():
+        if (each.step, each.what) == (LAST, what):
+            case = replace(each, step=second)
+    if is_trusting and what == "more after it":  # what decodes is right
+        case = replace(case, codes=frozenset())
+    run_case(harness, case)
+    assert harness.steps.count("gcs.final") >= PARTS
     assert harness.steps.count("gcs.compose") == 1
+
+
+def test_execution_compresses_its_slices_and_the_commit_has_their_sum(
+    harness: Harness, environments: dict[str, Environment]
+) -> None:
+    """The second part is cut off once. So it is sent twice, and counted twice."""
+    harness.function = Function(environments["slices"])
+    harness.put(TEXT, checksum="CRC64NVME")
+    second = Step("gcs.final", 1)
+    fault = harness.inject(fault_of(harness, Case(OVERWRITE, second, MID_REQUEST, "cut", rst)))
+    executed = execute(harness)
+    harness.stop_faults()
+    assert executed
+    assert fault.triggered
+    harness.observe()
+    harness.assert_equal()
+    sent = [each.sent for each in harness.requests if each.step == "gcs.final"]
+    assert len(sent) > 2 * PARTS - 1
+    assert executed["result"]["bytes_copied"] == len(TEXT)
+    assert sum(sent) <= executed["result"]["bytes_sent"] < 0.7 * len(TEXT)

@@ -31,8 +31,8 @@ from tools.benchmarks.measure import ColdStart, Sample, Workload, measure, measu
 from tools.benchmarks.parallel import Parallel
 from tools.benchmarks.picture import compare, draw
 from tools.benchmarks.report import page
-from tools.benchmarks.series import GIB, MIB
 from tools.common.rclone import version
+from tools.common.sizes import GIB, MIB
 
 _FUNCTIONS = [
     LambdaFunction(OURS, "replicator", one_stream=True),

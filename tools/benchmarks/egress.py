@@ -18,8 +18,8 @@ from tools.benchmarks.measure import Sample, Workload, measure
 from tools.benchmarks.parallel import RATE
 from tools.benchmarks.reconcile import LAMBDA_VCPUS, publish
 from tools.benchmarks.report import bar_table
-from tools.benchmarks.series import GIB, MIB
-from tools.common.kinds import CSV, GZIPPED, JSON_LOG, RANDOM, REPETITIVE, Kind
+from tools.common.kinds import CSV, GZIPPED, JSON_LOG, RANDOM, REPETITIVE, DataKind
+from tools.common.sizes import GIB, MIB
 from tools.common.tables import size as size_text
 from tools.common.tables import table
 
@@ -29,7 +29,7 @@ PLAIN = LambdaFunction("replicator, plain", "replicator")
 OURS = LambdaFunction("replicator, gzip", "replicator", compresses=True)
 PEER = LambdaFunction("gcloud --gzip-in-flight-all", "gzip_in_flight")
 
-RUNS: list[tuple[Kind, LambdaFunction]] = [
+RUNS: list[tuple[DataKind, LambdaFunction]] = [
     (JSON_LOG, PLAIN),
     *product((JSON_LOG, CSV, REPETITIVE), (OURS, PEER)),
     *product((RANDOM,), (PLAIN, OURS, OURS, PLAIN, PLAIN, OURS, PEER)),
@@ -49,7 +49,7 @@ class Egress:
     large: int = 4 * GIB
     """Size of the object whose peak memory must be the same."""
     rounds: int = 3
-    samples: dict[tuple[Kind, str, int], list[Sample]] = field(default_factory=dict)
+    samples: dict[tuple[DataKind, str, int], list[Sample]] = field(default_factory=dict)
 
     def run(self, running: site.Site) -> None:
         """Measure everything, in turns."""
@@ -57,14 +57,16 @@ class Egress:
             self._measure(running, kind, client, self.size)
         self._measure(running, JSON_LOG, OURS, self.large)
 
-    def _measure(self, running: site.Site, kind: Kind, client: LambdaFunction, size: int) -> None:
+    def _measure(
+        self, running: site.Site, kind: DataKind, client: LambdaFunction, size: int
+    ) -> None:
         running.take(kind=kind.name, rate=RATE)
         found = self.samples.setdefault((kind, client.name, size), [])
         workload, tag = Workload(size, 1, 1), f"{kind.name.lower().replace(' ', '-')}-{len(found)}"
         found += measure(running, client, workload, LATENCY_MS, tag)
         print(f"{kind.name}: {found[-1]}", flush=True)
 
-    def figure(self, kind: Kind, client: LambdaFunction, size: int | None = None) -> Sample:
+    def figure(self, kind: DataKind, client: LambdaFunction, size: int | None = None) -> Sample:
         """Return the medians of all rounds."""
         return medians(self.samples[kind, client.name, size or self.size])
 
@@ -97,7 +99,7 @@ class Egress:
 
 {bar_table(self.bars())}"""
 
-    def _row(self, kind: Kind, client: LambdaFunction, size: int) -> tuple[object, ...]:
+    def _row(self, kind: DataKind, client: LambdaFunction, size: int) -> tuple[object, ...]:
         one = self.figure(kind, client, size)
         plain = self.figure(JSON_LOG if kind is JSON_LOG else RANDOM, PLAIN)
         saved, spent = money(one, plain)

@@ -13,10 +13,11 @@ from tools.benchmarks.clients.base import ClientError
 from tools.benchmarks.clients.lambdas import LambdaFunction, Worker
 from tools.benchmarks.figures import LATENCY_MS
 from tools.benchmarks.machine import Json, Machine
-from tools.benchmarks.series import GIB, MIB, Series
+from tools.benchmarks.series import Series
 from tools.benchmarks.servers.aws import BUCKET
 from tools.benchmarks.simulation import Scenario, simulate
 from tools.benchmarks.site import Site
+from tools.common.sizes import GIB, MIB
 from tools.common.tables import size as size_text
 from tools.common.tables import table
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tools.benchmarks.clients.base import PER_EVENT, Phase
 from tools.benchmarks.measure import ColdStart, Sample
-from tools.benchmarks.series import KIB, MIB
+from tools.common.sizes import KIB, MIB
 from tools.common.tables import size as size_text
 
 OURS, TUTORIAL, DAEMON, COPY = "replicator", "tutorial Lambda", "rclone rcd", "rclone copy"

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tools.benchmarks.clients.base import PER_EVENT, Client, ClientError, Phase, Session
-from tools.benchmarks.series import KIB, Series
+from tools.benchmarks.series import Series
 from tools.benchmarks.servers.journal import round_trips
 from tools.benchmarks.site import Site
+from tools.common.sizes import KIB
 from tools.common.tables import size
 
 WARM_UP = Series(10 * KIB, 20, "warm-up")

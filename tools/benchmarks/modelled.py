@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from replicate.errors import DestinationChangedError
+from replicate.errors import ComponentGoneError, DestinationChangedError
 from replicate.protocol.model import (
     Attributes,
     Checksum,
@@ -176,7 +176,7 @@ class ModelledGcs:
         self.clock.request(CLASS_A)
         for source in components:
             if self.objects.pop(source.name, None) != source:
-                raise DestinationChangedError
+                raise ComponentGoneError
         return self._create(name, attributes, sum(each.size for each in components), precondition)
 
     def staging_obstacle(self) -> None:

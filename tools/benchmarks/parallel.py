@@ -11,8 +11,8 @@ from tools.benchmarks.clients.rclone import RcloneCopy
 from tools.benchmarks.figures import COPY, LATENCY_MS, TUTORIAL, Bar, medians
 from tools.benchmarks.measure import Sample, Workload, measure
 from tools.benchmarks.report import bar_table
-from tools.benchmarks.series import GIB, MIB
 from tools.benchmarks.site import Site
+from tools.common.sizes import GIB, MIB
 from tools.common.tables import size as size_text
 from tools.common.tables import table
 

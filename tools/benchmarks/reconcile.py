@@ -26,7 +26,8 @@ from tools.benchmarks.servers.listing import PAGE, Listed, damages
 from tools.benchmarks.simulation import written
 from tools.common import processes, rclone
 from tools.common.reconciling import reconcile
-from tools.common.tables import MIB, table
+from tools.common.sizes import MIB
+from tools.common.tables import table
 
 MILLION = 1_000_000
 MILLIONS = (1, 3, 10)

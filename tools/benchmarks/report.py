@@ -19,8 +19,8 @@ from tools.benchmarks.figures import (
     bars,
 )
 from tools.benchmarks.measure import ColdStart, Sample, Workload
-from tools.benchmarks.series import GIB, MIB
 from tools.common.hardware import processor
+from tools.common.sizes import GIB, MIB
 from tools.common.tables import size, table
 
 CLIENTS = (OURS, TUTORIAL, DAEMON, COPY)

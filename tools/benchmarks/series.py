@@ -13,8 +13,7 @@ from typing import Any, Self
 from awscrt import checksums
 
 from tools.common.kinds import KINDS, RANDOM
-
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
+from tools.common.sizes import MIB
 
 SINGLE_PART_BYTES = 16 * MIB
 """Larger objects are multipart uploads: their ETag is no MD5, as for most large objects of S3."""

@@ -27,9 +27,9 @@ from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.telemetry import Telemetry
 from tools.benchmarks.machine import Json, Machine
 from tools.benchmarks.modelled import CLASS_A, CLASS_B, S3, Clock, ModelledGcs, ModelledS3
+from tools.common.sizes import GIB, MIB, TIB
 from tools.common.tables import table
 
-MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
 REF = SourceRef("source", "key")
 _SCOPE = Scope(frozenset({REF.bucket}))
 _STAGING = ".s3-to-gcs-replicator/staging/"
@@ -71,7 +71,7 @@ SCENARIOS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Simulation:
     """What one execution took: time in seconds, and how much of everything that has a price."""
 
     wall_s: float
@@ -108,7 +108,7 @@ class _Function:
         return result
 
 
-def simulate(scenario: Scenario, size: int = 5 * TIB, sizes: Sizes | None = None) -> Outcome:
+def simulate(scenario: Scenario, size: int = 5 * TIB, sizes: Sizes | None = None) -> Simulation:
     """Run one execution for an object of `size` bytes. Raise RuntimeError if it fails."""
     clock = Clock(scenario.mib_per_s * MIB)
     function = _function(clock, size, sizes or Sizes())
@@ -132,7 +132,7 @@ def simulate(scenario: Scenario, size: int = 5 * TIB, sizes: Sizes | None = None
         "S3 requests": clock.requests[S3],
         "Lambda requests": len(function.durations_ms),
     }
-    return Outcome(clock.now, longest_s, amounts)
+    return Simulation(clock.now, longest_s, amounts)
 
 
 def _function(clock: Clock, size: int, sizes: Sizes) -> _Function:

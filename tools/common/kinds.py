@@ -16,7 +16,7 @@ _Random = random.Random
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DataKind:
     """One kind of data, and what S3 says about it."""
 
     name: str
@@ -75,9 +75,9 @@ def _gzipped() -> bytes:
     return made[:BLOCK_BYTES]
 
 
-CSV = Kind("CSV of numbers", "text/csv", _lines(_csv))
-JSON_LOG = Kind("JSON log", "application/json", _lines(_json))
-REPETITIVE = Kind("repetitive log", "text/plain", _lines(_log))
-RANDOM = Kind("random bytes", "application/octet-stream", _random)
-GZIPPED = Kind("already gzipped", "application/gzip", _gzipped)
+CSV = DataKind("CSV of numbers", "text/csv", _lines(_csv))
+JSON_LOG = DataKind("JSON log", "application/json", _lines(_json))
+REPETITIVE = DataKind("repetitive log", "text/plain", _lines(_log))
+RANDOM = DataKind("random bytes", "application/octet-stream", _random)
+GZIPPED = DataKind("already gzipped", "application/gzip", _gzipped)
 KINDS = {kind.name: kind for kind in (RANDOM, CSV, JSON_LOG, REPETITIVE, GZIPPED)}

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 import humanize
 from tabulate import tabulate
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-
 
 def table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, text_columns: int = 1

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from tools.common.kinds import JSON_LOG
+from tools.common.sizes import MIB
 from tools.common.tables import duration, size
 from tools.local import demo_reconcile, output
 from tools.local.cloud import API_ONLY_BUCKET
@@ -19,8 +20,6 @@ from tools.local.demo_context import (
 )
 from tools.local.event_source_mapping import Batch
 from tools.local.notifications import notification
-
-MIB = 1024 * 1024
 
 FIRST = "hello.txt"
 STREAMED = "64-MiB.bin"

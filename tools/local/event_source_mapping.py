@@ -87,7 +87,7 @@ class EventSourceMapping:
         return batch
 
     def drain(self) -> list[Batch]:
-        """Poll until no message is visible: each succeeded, is kept, or waits for a retry."""
+        """Poll until no message is visible. The others succeeded, became letters, or wait."""
         batches: list[Batch] = []
         while batch := self.poll():
             batches.append(batch)

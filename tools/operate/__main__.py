@@ -50,13 +50,14 @@ def doctor(
     stack: StackName = "",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    compress: Annotated[bool, typer.Option(help="Try whether GCS accepts compression.")] = False,
     function: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Check a stack and its function. Exit with 1 if a check fails."""
     with command():
         if function and not stack:
             raise OperatorError("make doctor checks a stack now: make doctor STACK=s3-to-gcs")
-        hops = doctors.examine(find(stack))
+        hops = doctors.examine(find(stack), compress=compress)
         healthy = all(hop["ok"] for hop in hops)
         if as_json:
             print(json.dumps({"healthy": healthy, "hops": hops}, indent=2, ensure_ascii=False))

@@ -38,7 +38,7 @@ class DeadLetter:
 
 
 def read(message: "MessageTypeDef") -> DeadLetter:
-    """Read a message of the dead-letter queue, whoever has put it there."""
+    """Read a message of the dead-letter queue, from any sender."""
     by_eventbridge = {
         name: value.get("StringValue", "")
         for name, value in message.get("MessageAttributes", {}).items()

@@ -19,10 +19,13 @@ Hop = Mapping[str, Any]
 """One check in the words of the function's doctor: `hop`, `ok`, `found`."""
 
 
-def examine(stack: Stack) -> list[Hop]:
-    """Make every check. A problem is reported and not raised."""
+def examine(stack: Stack, *, compress: bool = False) -> list[Hop]:
+    """Make every check. A problem is reported and not raised.
+
+    `compress` sends the compressed canary in any case.
+    """
     hops = [_described(name, check) for name, check in Checks(stack).all()]
-    return [*_of_function(stack), *hops]
+    return [*_of_function(stack, compress=compress), *hops]
 
 
 def table(hops: list[Hop]) -> Table:
@@ -39,7 +42,7 @@ def table(hops: list[Hop]) -> Table:
     return shown
 
 
-def _of_function(stack: Stack) -> Iterator[Hop]:
+def _of_function(stack: Stack, *, compress: bool) -> Iterator[Hop]:
     """Invoke the function's own doctor. Yield its hops."""
     if stack.parameters.get("ReservedConcurrency") == "0":
         found = "The function is stopped. Deploy it with another ReservedConcurrency than 0."
@@ -49,7 +52,8 @@ def _of_function(stack: Stack) -> Iterator[Hop]:
     try:
         with explained():
             response = stack.session.client("lambda", config=config).invoke(
-                FunctionName=stack.output("FunctionArn"), Payload=b'{"doctor": true}'
+                FunctionName=stack.output("FunctionArn"),
+                Payload=json.dumps({"doctor": True, "compress": compress}),
             )
             body = json.loads(response["Payload"].read())
     except OperatorError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 
-from tools.common.tables import KIB, MIB
+from tools.common.sizes import KIB, MIB
 from tools.soak.keys import key
 from tools.soak.options import Options
 

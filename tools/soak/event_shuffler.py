@@ -9,6 +9,7 @@ from tools.soak.stats import RunStats
 
 MEAN_DELAY_S = 2.0
 LONGEST_DELAY_S = 10.0
+"""Of a delayed event. Chosen: many changes of the same key happen in that time."""
 
 
 class EventShuffler:

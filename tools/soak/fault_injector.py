@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TextIO
 
-from tools.common.tables import KIB, MIB
+from tools.common.sizes import KIB, MIB
 from tools.local.gcs.faults import Fault, FaultQueue
 
 DATA = frozenset({"objects.insert", "upload.put", "upload.final"})

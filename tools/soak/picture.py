@@ -6,14 +6,18 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tools.common.plots import BLUE, GREEN, GREY, ORANGE, RED, picture
-from tools.common.tables import MIB
+from tools.common.sizes import MIB
 from tools.soak.stats import Arrival, RunStats, Success, percentile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WINDOW_S = 3.0
+"""Seconds of changes that one point of the throughput stands for."""
+
 SHORTEST_LAG_S = 0.03
+"""Where the axis of the lag begins."""
+
 LAG_TICKS_S = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 WRITTEN, CHANGED, UNCHANGED = "object written", "metadata changed or deleted", "nothing to do"

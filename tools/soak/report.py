@@ -10,11 +10,11 @@ from tools.soak.cloud import RETRY_AFTER_S, RETRY_DELAYS_S, SHORTER, WAITS
 from tools.soak.event_shuffler import LONGEST_DELAY_S
 from tools.soak.fault_injector import FUNCTION_OPERATIONS, UPLOAD_FACTOR
 from tools.soak.keys import BEYOND_RCLONE
-from tools.soak.run import Result
+from tools.soak.run import SoakResult
 from tools.soak.stats import percentile
 
 
-def markdown(result: Result) -> str:
+def markdown(result: SoakResult) -> str:
     """Return the whole report."""
     stats = result.stats
     outcomes = Counter(each.reason for each in stats.successes)
@@ -45,7 +45,7 @@ It includes waiting and retries. *Without delays* leaves out what the soak delay
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _introduction(result: Result) -> str:
+def _introduction(result: SoakResult) -> str:
     options = result.options
     verdict = "NOT EQUAL, or something is left open."
     if not result.findings.problems:
@@ -79,12 +79,12 @@ every {options.stop_every_s:g} s on
 The same seed makes the same changes. Which request gets which fault also depends on the machine."""
 
 
-def _comparisons(result: Result) -> Iterator[tuple[object, ...]]:
+def _comparisons(result: SoakResult) -> Iterator[tuple[object, ...]]:
     for each in result.findings.comparisons:
         yield each.method, each.compared, each.missing, each.different, each.extra
 
 
-def _leftovers(result: Result) -> str:
+def _leftovers(result: SoakResult) -> str:
     stats, findings = result.stats, result.findings
     expected = findings.open_sessions - findings.unexpected_sessions
     lines = f"""\
@@ -104,7 +104,7 @@ def _leftovers(result: Result) -> str:
 _OUTAGE = ("after", "lasted", "refused requests", "changes", "half arrived after", "all after")
 
 
-def _outages(result: Result) -> Iterator[tuple[object, ...]]:
+def _outages(result: SoakResult) -> Iterator[tuple[object, ...]]:
     for each in result.stats.outages:
         tails = result.stats.tails(each)
         half, last = percentile(tails, 50), max(tails, default=0.0)
@@ -112,7 +112,7 @@ def _outages(result: Result) -> Iterator[tuple[object, ...]]:
         yield each.service, *times, each.refused, len(tails), duration(half), duration(last)
 
 
-def _lags(result: Result) -> Iterator[tuple[str, ...]]:
+def _lags(result: SoakResult) -> Iterator[tuple[str, ...]]:
     arrivals = result.stats.arrivals()
     for name, lags in (
         ("all", [each.lag_s for each in arrivals]),
@@ -138,19 +138,19 @@ _DELIVERIES = (
 _LARGE = ("steps of executions", "steps killed", "looks after executions", "executions stopped")
 
 
-def _counted(result: Result, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+def _counted(result: SoakResult, names: Iterable[str]) -> Iterator[tuple[str, int]]:
     for name in names:
         yield name, result.stats.counts[name]
 
 
-def _large(result: Result) -> Iterator[tuple[str, int]]:
+def _large(result: SoakResult) -> Iterator[tuple[str, int]]:
     yield "changes of large objects", result.large
     for status, number in sorted(result.executions.items()):
         yield f"executions: {status.lower()}", number
     yield from _counted(result, _LARGE)
 
 
-def _totals(result: Result) -> str:
+def _totals(result: SoakResult) -> str:
     stats = result.stats
     written_s, settled_s, end_s = (stats.marks[phase] for phase in ("written", "settled", "end"))
     copied = sum(each.bytes_copied for each in stats.successes)

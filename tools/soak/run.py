@@ -28,12 +28,14 @@ from tools.soak.stats import RunStats
 from tools.soak.writer import write_changes
 
 LANES = 2
+"""Threads that change objects. Each has keys of its own."""
+
 POLL_S = 0.2
 PROGRESS_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class SoakResult:
     """Everything that the report needs."""
 
     options: Options
@@ -50,7 +52,7 @@ class Result:
     """Changes after which an object was large."""
 
 
-def soak(options: Options, console: Console) -> Result:
+def soak(options: Options, console: Console) -> SoakResult:
     """Make the changes, wait until all is delivered without faults, and compare both sides."""
     when = datetime.now(UTC)
     plan = ChangePlan(options, LANES)
@@ -62,7 +64,7 @@ def soak(options: Options, console: Console) -> Result:
         keys = plan.remaining_keys()
         findings = compare(cloud, stats, keys, faults, undelivered, reconciled)
     stats.mark("end")
-    return Result(
+    return SoakResult(
         options=options,
         when=when,
         stats=stats,

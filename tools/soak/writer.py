@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from boto3.s3.transfer import TransferConfig
 
-from tools.common.tables import MIB
+from tools.common.sizes import MIB
 from tools.local.audit import crc32c
 from tools.soak.changes import Change, ChangeKind
 from tools.soak.cloud import SOURCE
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 PAUSE_S = 0.02
+"""Between two changes of a thread. Chosen: three runtimes keep up with two threads."""
+
 MULTIPART_FROM = 5 * MIB
 TRANSFER = TransferConfig(
     multipart_threshold=MULTIPART_FROM, multipart_chunksize=5 * MIB, use_threads=False

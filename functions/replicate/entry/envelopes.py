@@ -13,7 +13,7 @@ from replicate.entry import eventbridge, execution_watch, nomination, s3_notific
 from replicate.entry.execution_watch import WATCH
 from replicate.entry.invocation import Delivery, History, Message
 from replicate.entry.nomination import NOMINATION
-from replicate.entry.reading import is_redriven, unsupported
+from replicate.entry.reading import count, is_redriven, unsupported
 from replicate.errors import InvalidEventError
 
 MAX_NESTING = 8
@@ -25,6 +25,11 @@ FAILED_EVENT = "failedEvent"
 RETRIED_EVENT = "retriedEvent"
 """The same of an event that the function has sent to the queue again."""
 
+_GIVEN_UP_EVENT = "requestPayload"
+"""The same of an event that Lambda sends to a failure destination."""
+
+_REPEATED = (FAILED_EVENT, RETRIED_EVENT, _GIVEN_UP_EVENT)
+
 
 def read_message(event: object, delivery: Delivery) -> Message:
     """Read an event in any number of envelopes. What cannot be read is an error of the message."""
@@ -33,7 +38,10 @@ def read_message(event: object, delivery: Delivery) -> Message:
         message = _read(inner, replace(delivery, sent_at=history.sent_at or delivery.sent_at))
     except InvalidEventError as error:
         message = Message(errors=(error,))
-    return replace(message, event=inner, history=history.after(message.history))
+    known = history.after(message.history)
+    # Around a message of its own, an envelope of the function counts what that counts, too.
+    known = replace(known, attempts=max(history.attempts, message.history.attempts))
+    return replace(message, event=inner, history=known)
 
 
 def _read(inner: object, delivery: Delivery) -> Message:
@@ -74,11 +82,9 @@ def _content(event: object) -> object:
     """Return what is in an envelope; an event that is in none, as it is."""
     if not isinstance(event, Mapping):
         return event
-    for field in (FAILED_EVENT, RETRIED_EVENT):  # what the function itself sends
+    for field in _REPEATED:
         if field in event:
             return event[field]
-    if "requestPayload" in event:  # what Lambda sends to a failure destination
-        return event["requestPayload"]
     match event:
         case (
             {"Type": "Notification", "Message": text}  # what SNS sends to a queue
@@ -96,20 +102,20 @@ def _history(envelope: object, sent_at: datetime | None) -> History:
     """
     if not isinstance(envelope, Mapping):
         return History()
+    is_repeated = any(field in envelope for field in _REPEATED)
     context = envelope.get("requestContext")
     if isinstance(context, Mapping):
-        return History(attempts=_count(context.get("approximateInvokeCount")))
-    attempts = _count(envelope.get("attempts"))
+        attempts = count(context.get("approximateInvokeCount"))
+        return History(attempts=attempts, is_repeated=is_repeated)
+    attempts = count(envelope.get("attempts"))
     if RETRIED_EVENT in envelope:
         with suppress(LookupError, TypeError, ValueError):
             first, last = (
                 datetime.fromisoformat(envelope[name]) for name in ("firstSentAt", "sentAt")
             )
             if first <= last and not is_redriven(last, sent_at):
-                transfers = _count(envelope.get("transfers"))
-                return History(attempts=attempts, transfers=transfers, sent_at=first)
-    return History(attempts=attempts)
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
+                transfers = count(envelope.get("transfers"))
+                return History(
+                    attempts=attempts, transfers=transfers, sent_at=first, is_repeated=True
+                )
+    return History(attempts=attempts, is_repeated=is_repeated)

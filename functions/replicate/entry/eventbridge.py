@@ -14,7 +14,7 @@ from replicate.entry.reading import expect, reading, source_ref, stated_evidence
 
 def read_message(event: Mapping[str, Any], delivery: Delivery) -> Message:
     """Read one event. Raise InvalidEventError."""
-    return Message(changes=(_change(event, delivery.now),))
+    return Message(changes=(_change(event, delivery.now),), is_s3_event=True)
 
 
 def _change(event: Mapping[str, Any], now: datetime) -> Change:

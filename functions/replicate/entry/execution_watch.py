@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from replicate.entry.invocation import Change, Delivery, History, Message
-from replicate.entry.reading import is_redriven, reading, source_ref
+from replicate.entry.reading import count, is_redriven, reading, source_ref
 from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.handover import series
 from replicate.protocol.model import SourceRef
@@ -53,6 +53,7 @@ def write_message(waiting: Change, execution: str, now: datetime) -> str:
         "key": waiting.ref.key,
         "execution": execution,
         "event": facts(waiting),
+        "attempts": waiting.attempts,
         "since": (since or now).isoformat(),
         "made_at": now.isoformat(),
     }
@@ -70,7 +71,8 @@ def read_message(event: Mapping[str, Any], delivery: Delivery) -> Message:
             watched=frozenset({str(watch["execution"])}),
             since=None if waits_anew else _time(watch.get("since")),
         )
-        return Message(changes=(waiting,), history=History(sent_at=waiting.since))
+        history = History(attempts=count(watch.get("attempts")), sent_at=waiting.since)
+        return Message(changes=(waiting,), history=history)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -36,6 +36,8 @@ class Change:
     since: datetime | None = None
     """When it began to wait; None if it has not waited. Executions that failed before do not count:
     since then somebody may have removed the cause."""
+    attempts: int = 1
+    """How often the event was delivered to the function, this delivery included."""
 
     @property
     def is_request(self) -> bool:
@@ -67,6 +69,7 @@ class Change:
             evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
             since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - both of them
+            attempts=max(self.attempts, other.attempts),
         )
 
 
@@ -106,6 +109,8 @@ class History:
     """How many of these transferred the bytes of an object without completing the copy."""
     sent_at: datetime | None = None
     """When a queue first got it, if the function has sent it again since."""
+    is_repeated: bool = False
+    """Whether an envelope says that it was delivered before, or that Lambda gave it up."""
 
     def after(self, earlier: "History") -> "History":
         """Return this history, continued backwards by what an inner envelope says."""
@@ -113,6 +118,7 @@ class History:
             attempts=self.attempts + earlier.attempts,
             transfers=self.transfers + earlier.transfers,
             sent_at=earlier.sent_at or self.sent_at,
+            is_repeated=self.is_repeated or earlier.is_repeated,
         )
 
 
@@ -138,6 +144,22 @@ class Message:
     history: History = field(default=History(), compare=False)
     receipt: Receipt | None = None
     """None if the message does not come from a queue."""
+    is_s3_event: bool = field(default=False, compare=False)
+    """Whether S3 has written the event: one about objects, and no test event."""
+
+    @property
+    def is_first_hand(self) -> bool:
+        """Whether S3 has just sent the event: a sign that the bucket is still wired.
+
+        Nothing tells Lambda's own two retries, minutes later, from the first delivery.
+        """
+        is_repeated = self.history.is_repeated or (self.receipt and self.receipt.receives > 1)
+        return self.is_s3_event and not is_repeated
+
+    @property
+    def attempts(self) -> int:
+        """How often it was delivered to the function, this delivery included."""
+        return self.history.attempts + (self.receipt.receives if self.receipt else 1)
 
     def causes(self, results: Results) -> tuple[Cause, ...]:
         """Return why the message failed. Empty if it succeeded."""
@@ -163,7 +185,8 @@ class Invocation(ABC):
         """One change for each key, however many messages name the key."""
         merged: dict[SourceRef, Change] = {}
         for message in self.messages:
-            for change in message.changes:
+            for named in message.changes:
+                change = replace(named, attempts=message.attempts)
                 known = merged.get(change.ref)
                 merged[change.ref] = known.merge(change) if known else change
         return list(merged.values())

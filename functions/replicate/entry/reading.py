@@ -105,3 +105,8 @@ def stated_size(value: object) -> int | None:
 def is_redriven(made_at: datetime | None, sent_at: datetime | None) -> bool:
     """Return whether a redrive has sent a message again: earlier deliveries no longer count."""
     return made_at is not None and sent_at is not None and sent_at - made_at > REDRIVEN
+
+
+def count(value: object) -> int:
+    """Return a number that a message of the function itself carries; 0 if it is none."""
+    return value if isinstance(value, int) else 0

@@ -39,7 +39,7 @@ def read_message(event: Mapping[str, Any], delivery: Delivery) -> Message:
             changes.append(_change(record, delivery.now))
         except InvalidEventError as error:
             errors.append(InvalidEventError(f"Records[{number}]: {error.message}"))
-    return Message(changes=tuple(changes), errors=tuple(errors))
+    return Message(changes=tuple(changes), errors=tuple(errors), is_s3_event=bool(changes))
 
 
 def _change(record: object, now: datetime) -> Change:

@@ -24,6 +24,8 @@ class BucketSettings:
     """Whether the bucket itself enforces it; an organization policy may do so, too."""
     retention_s: int
     """Seconds for which the retention policy protects each object; 0 without one."""
+    retention_locked: bool
+    """Whether the retention policy can be neither shortened nor removed."""
     default_hold: bool
     """Whether each new object has an event-based hold."""
     storage_class: str
@@ -53,6 +55,7 @@ def settings(bucket: Bucket, timeout: float) -> BucketSettings | None:
         location=bucket.location or "an unknown location",
         public_access_prevented=access == PUBLIC_ACCESS_PREVENTION_ENFORCED,
         retention_s=int(bucket.retention_period or 0),
+        retention_locked=bool(bucket.retention_policy_locked),
         default_hold=bool(bucket.default_event_based_hold),
         storage_class=bucket.storage_class or "STANDARD",
         versioning=bool(bucket.versioning_enabled),

@@ -8,11 +8,13 @@ from google.api_core.exceptions import NotFound
 from google.cloud.storage import Blob, Bucket
 
 from replicate.errors import (
+    ComponentGoneError,
     DestinationBucketNotFoundError,
     DestinationChangedError,
     DestinationForbiddenError,
     DestinationUnavailableError,
     IntegrityError,
+    LostRaceError,
 )
 from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
@@ -204,8 +206,8 @@ class GcsDestination:
                     retry=None,
                     **_conditions(precondition),
                 )
-            except NotFound:  # a component is gone: another run composed or deleted it
-                raise DestinationChangedError from None
+            except NotFound:  # another run composed or deleted it
+                raise ComponentGoneError from None
             return resource.replica(blob)
 
         return self._write_and_retry(
@@ -337,7 +339,7 @@ class GcsDestination:
             except DestinationUnavailableError:
                 response_lost = True
                 raise
-            except DestinationChangedError as lost:
+            except (DestinationChangedError, ComponentGoneError) as lost:
                 return self._resolve_failed_precondition(
                     name, lost, precondition, is_written if response_lost else None, components
                 )
@@ -347,7 +349,7 @@ class GcsDestination:
     def _resolve_failed_precondition(
         self,
         name: str,
-        lost: DestinationChangedError,
+        lost: LostRaceError,
         precondition: Precondition,
         is_written: Callable[[Replica], bool] | None,
         components: Sequence[Replica] = (),

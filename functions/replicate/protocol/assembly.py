@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from replicate.errors import (
+    ComponentGoneError,
     DestinationChangedError,
     DestinationForbiddenError,
     IntegrityError,
@@ -240,7 +241,7 @@ class Assembler:
                 if staged is not None:
                     self.destination.delete(name, Precondition(staged.generation))
                 return create()
-            except DestinationChangedError:  # another run was faster: look again
+            except (DestinationChangedError, ComponentGoneError):  # others were faster: look again
                 attempts -= 1
                 if not attempts:
                     raise LostRaceError from None

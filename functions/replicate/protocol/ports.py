@@ -142,8 +142,7 @@ class Destination(Protocol):
     ) -> Replica:
         """Join up to 32 objects into one, and delete them in the same request.
 
-        Each component is pinned to its generation. Raise DestinationChangedError also when a
-        component is gone.
+        Each component is pinned to its generation. Raise ComponentGoneError when one is gone.
         """
 
     def staging_obstacle(self) -> str | None:

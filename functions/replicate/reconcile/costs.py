@@ -1,7 +1,7 @@
 """What a repair costs, before it is started.
 
 List prices of us-east-1 and of a GCS bucket in one region, 2026-11, beyond the free tiers, as in
-docs/COSTS.md. Volume discounts only make it cheaper.
+docs/COSTS.md. Other regions cost more; volume discounts and agreements make it cheaper.
 """
 
 from dataclasses import dataclass

@@ -7,17 +7,17 @@ from replicate.reconcile import runs
 from replicate.reconcile.page import page
 from replicate.reconcile.ports import Reports
 from replicate.reconcile.report import Outcome, summary
-from replicate.reconcile.runs import CSV, Files, Mode, Plan
+from replicate.reconcile.runs import CSV, Files, Mode, ReconcilePlan
 from replicate.reconcile.tally import ShardState
 
 MAX_LINES = 10_000_000
-"""Of differences.csv. More stay in their pieces: a person reads none of them, and S3 Batch
-Operations is not the way to repair so many."""
+"""Of differences.csv. The others stay in their pieces. Nobody reads so many, and a repair needs no
+file of them. Chosen, not measured."""
 
 
 def write(
     reports: Reports,
-    plan: Plan,
+    plan: ReconcilePlan,
     states: Sequence[ShardState],
     outcome: Outcome,
     *,
@@ -42,7 +42,7 @@ def write(
 
 
 def remember(
-    reports: Reports, plan: Plan, states: Sequence[ShardState], outcome: Outcome
+    reports: Reports, plan: ReconcilePlan, states: Sequence[ShardState], outcome: Outcome
 ) -> int | None:
     """Store what the next complete run needs of this one.
 

@@ -52,7 +52,7 @@ BAR = 1000
 """Width of the longest bar, in units of the drawing."""
 
 THINNEST = 6
-"""One object among millions shows, too."""
+"""Width of the shortest bar, so that one object among millions is visible."""
 
 CENT = 0.01
 KIB = 1024

@@ -8,11 +8,12 @@ from replicate.reconcile import counts
 from replicate.reconcile.compare import Verdict
 from replicate.reconcile.costs import repair_cost
 from replicate.reconcile.counts import Counts
-from replicate.reconcile.runs import Mode, Plan
+from replicate.reconcile.runs import Mode, ReconcilePlan
 from replicate.reconcile.tally import GROUP_NAMES, OTHERS, Group, ShardState
 
 MAX_PREFIXES = 50
 MAX_SAMPLES = 100
+"""Rows of the summary, for a person to read. Chosen: the page stays below a megabyte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class Outcome:
     """Why the safety valve stopped a repair."""
 
 
-def conclude(plan: Plan, counted: Counts, *, replicates_all_deletes: bool) -> Outcome:
+def conclude(plan: ReconcilePlan, counted: Counts, *, replicates_all_deletes: bool) -> Outcome:
     """Decide how a run ends."""
     found = counts.differing(counted, replicates_all_deletes=replicates_all_deletes)
     request, valve, ended = plan.request, None, "differences"
@@ -39,7 +40,7 @@ def conclude(plan: Plan, counted: Counts, *, replicates_all_deletes: bool) -> Ou
     return Outcome(counts=counted, differences=found, ended=ended, valve=valve)
 
 
-def _valve(plan: Plan, found: int, compared: int) -> str | None:
+def _valve(plan: ReconcilePlan, found: int, compared: int) -> str | None:
     """Return why a repair needs a confirmation. A source may be emptied or the wrong one."""
     request = plan.request
     if found > request.max_differences:
@@ -55,7 +56,7 @@ def _valve(plan: Plan, found: int, compared: int) -> str | None:
 
 
 def summary(
-    plan: Plan,
+    plan: ReconcilePlan,
     states: Sequence[ShardState],
     outcome: Outcome,
     *,

@@ -98,7 +98,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ReconcilePlan:
     """What the workers of a run share. It is written once."""
 
     run: str
@@ -142,7 +142,7 @@ class Files:
         self.prefix = f"runs/{run}/"
         self._run = run
 
-    def plan(self) -> Plan:
+    def plan(self) -> ReconcilePlan:
         """Read the plan. Raise InvalidRequestError if there is no such run."""
         found = self.read("plan.json")
         if found is None:
@@ -150,7 +150,7 @@ class Files:
                 f"There is no run {self._run} in s3://{self._reports.bucket}: reports are kept for"
                 " 90 days. Start a run without from_run."
             )
-        return Plan(
+        return ReconcilePlan(
             run=found["run"],
             request=Request.parse(found["request"]),
             started_at=found["started_at"],

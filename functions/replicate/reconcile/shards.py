@@ -15,6 +15,9 @@ MAX_SHARDS = 200
 seven for each further invocation."""
 
 FIRST_SHARDS = 40
+"""Shards of a run that has no earlier one to learn from: as many as the state machine's Map runs at
+the same time."""
+
 MAX_PROBES = 256
 """One-row listings of a first run: at 50 ms they take 13 seconds."""
 

@@ -23,7 +23,7 @@ from replicate.protocol.plan import Overwrite
 from replicate.reconcile import counts, output, runs
 from replicate.reconcile.ports import Journal, Nominations, ReplicaListing, Reports, SourceListing
 from replicate.reconcile.report import Outcome, conclude
-from replicate.reconcile.runs import Files, Plan, Request
+from replicate.reconcile.runs import Files, ReconcilePlan, Request
 from replicate.reconcile.shards import bisect, shards
 from replicate.reconcile.tally import ShardState
 from replicate.reconcile.workers import Comparer, Nominator
@@ -141,7 +141,7 @@ class Reconcile:
             "prefix": files.prefix,
         }
 
-    def _new_plan(self, run: str, event: Mapping[str, Any]) -> Plan:
+    def _new_plan(self, run: str, event: Mapping[str, Any]) -> ReconcilePlan:
         request = Request.parse(event["input"])
         started_at = datetime.fromisoformat(event["started_at"]).astimezone(UTC)
         if request.from_run:
@@ -154,7 +154,7 @@ class Reconcile:
             known = runs.read_json(self.reports, runs.boundaries_file(bucket)) or {}
             expected = known.get("objects")
             divided = tuple(self._shards(bucket, prefix, known))
-        return Plan(
+        return ReconcilePlan(
             run=run,
             request=request,
             started_at=started_at.isoformat(),
@@ -211,7 +211,7 @@ class Reconcile:
             f" {replicated!r}. Choose a prefix that begins so."
         )
 
-    def _states(self, plan: Plan) -> list[ShardState]:
+    def _states(self, plan: ReconcilePlan) -> list[ShardState]:
         """Read the states of all shards. Raise InvalidRequestError unless all are done."""
         files, states = Files(self.reports, plan.compared_by), []
         for number in range(len(plan.shards)):

@@ -26,11 +26,6 @@ class Failure:
         )
 
     @property
-    def attempts(self) -> int:
-        """Deliveries of the event to the function, this one included."""
-        return self.message.history.attempts + self._receives
-
-    @property
     def transfers(self) -> int:
         """Deliveries that transferred an object's bytes without completing the copy, this included.
 

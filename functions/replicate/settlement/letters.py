@@ -36,7 +36,7 @@ def dead_letter(failure: Failure, now: datetime, request_id: str) -> str:
         {
             FAILED_EVENT: event,
             "failures": [_described(cause) for cause in failure.causes[:MAX_FAILURES]],
-            "attempts": failure.attempts,
+            "attempts": failure.message.attempts,
             "failedAt": now.astimezone(UTC).isoformat(),
             "requestId": request_id,
         }
@@ -60,7 +60,7 @@ def retried_event(
         {
             RETRIED_EVENT: message.event,
             "transfers": transfers,
-            "attempts": failure.attempts,
+            "attempts": message.attempts,
             "firstSentAt": (now - message.receipt.age).isoformat(),
             "sentAt": now.isoformat(),
         }

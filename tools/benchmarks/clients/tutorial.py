@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def clients() -> "tuple[S3Client, storage.Bucket]":
-    """What such a function has at its module's top."""
+    """Return what such a function has at the top of its module."""
     s3 = boto3.client("s3")
     secret = boto3.client("secretsmanager").get_secret_value(SecretId="gcp")["SecretString"]
     gcs = storage.Client.from_service_account_info(

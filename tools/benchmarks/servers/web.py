@@ -156,7 +156,7 @@ class _Connection(socketserver.BaseRequestHandler):
                     _send(connection, request, self._respond(request), pace)
 
     def _respond(self, request: Request) -> Response:
-        """A request that the application cannot read is an error of the client."""
+        """Let the application respond. A request that it cannot read is an error of the client."""
         received = time.monotonic()
         application = self.server.application
         try:
