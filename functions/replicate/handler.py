@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from replicate import entry, wiring
-from replicate.entry.invocation import Context, Invocation
-from replicate.errors import InvalidEventError
+from replicate.entry.invocation import Context
 from replicate.replicate_all import ReplicateAll
 from replicate.settlement import Settlement
 from replicate.settlement.failure import failures, oldest_redelivered
@@ -47,35 +46,24 @@ class Function:
         self._start_invocation = stores.start_invocation
         self._telemetry = Telemetry(settings.service, settings.metrics_namespace)
         self._replicate_all = ReplicateAll(settings.scope, settings.sizes, stores.replicator)
-        on_error = self._telemetry.failed_without_object
-        self._settle = Settlement(stores.queues, settings.redelivery, on_error=on_error).settle
+        self._on_error = self._telemetry.failed_without_object
+        self._settle = Settlement(stores.queues, settings.redelivery, self._on_error).settle
         self.steps = Steps(stores, self._telemetry)
 
     def handle(self, event: object, context: Context) -> dict[str, Any]:
         """Replicate each change that an event names, and respond. Raise ReplicationError."""
         self._start_invocation(context)
         with self._telemetry.invocation(context.aws_request_id):
-            invocation = self._parse(event, context)  # which invoker, which changes
-            results = {}  # a Result or a ReplicationError for each key
-            for change, result in self._replicate_all(invocation.changes):
+            invocation = entry.parse(event, context, self._on_error)  # which invoker, which changes
+            changes, results = invocation.changes, {}
+            self._telemetry.received(invocation.first_hand)
+            for change, result in self._replicate_all(changes):  # a Result or a ReplicationError
                 self._telemetry.record(change, result, datetime.now(UTC))  # log line and metrics
                 results[change.ref] = result
             if failed := failures(invocation.messages, results):
                 self._telemetry.oldest_failure(oldest_redelivered(failed))
                 invocation = self._settle(invocation, failed, context)  # dead letters, redeliveries
             return invocation.respond(results)  # what this invoker expects
-
-    def _parse(self, event: object, context: Context) -> Invocation:
-        """Read an event, and record what cannot be read. Raise InvalidEventError."""
-        try:
-            invocation = entry.parse(event, datetime.now(UTC), context)
-        except InvalidEventError as error:
-            self._telemetry.failed_without_object(error)
-            raise
-        for malformed in invocation.errors:
-            self._telemetry.failed_without_object(malformed)
-        self._telemetry.received(sum(message.is_first_hand for message in invocation.messages))
-        return invocation
 
 
 @functools.cache

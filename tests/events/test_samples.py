@@ -12,8 +12,7 @@ from urllib.parse import quote_plus, unquote_plus
 import pytest
 from memory import Context
 
-from replicate import entry
-from replicate.entry import execution_watch, nomination
+from replicate.entry import dispatch, execution_watch, nomination
 from replicate.entry.asynchronous import AsynchronousInvocation
 from replicate.entry.batch_operations import BatchOperationsInvocation
 from replicate.entry.invocation import (
@@ -79,7 +78,7 @@ SECOND_RECEIVE = '"ApproximateReceiveCount": "2"'
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context())
+    return dispatch.parse_invocation(event, NOW, Context())
 
 
 def keys(name: str) -> list[str]:

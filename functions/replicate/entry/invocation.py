@@ -196,6 +196,11 @@ class Invocation(ABC):
         """What could not be read."""
         return [error for message in self.messages for error in message.errors]
 
+    @property
+    def first_hand(self) -> int:
+        """How many messages came first-hand from S3."""
+        return sum(message.is_first_hand for message in self.messages)
+
     def without(self, stored: Collection[str]) -> Self:
         """Return the invocation without some messages, by their ids: they need no redelivery."""
         return replace(self, messages=tuple(m for m in self.messages if m.id not in stored))

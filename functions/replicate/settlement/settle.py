@@ -46,7 +46,6 @@ class Settlement:
         self,
         queues: Queues | None,
         policy: RedeliveryPolicy,
-        *,
         on_error: Callable[[ReplicationError], None],
     ) -> None:
         """Without `queues` the invoker alone stores what failed.
