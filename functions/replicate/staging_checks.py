@@ -7,15 +7,13 @@ with "Warning" is no failure.
 import uuid
 
 from replicate.errors import DestinationForbiddenError, SettingsError
+from replicate.protocol.model import MIN_DURATION_DAYS
 from replicate.protocol.plan import Overwrite
 from replicate.stepfunctions import StateMachine
 from replicate.wiring import Environment
 
 MIN_AGE_DAYS = 2
 """Least age of an object that the lifecycle rule deletes. No execution lasts longer than a day."""
-
-MIN_DURATION_DAYS = {"NEARLINE": 30, "COLDLINE": 90, "ARCHIVE": 365}
-"""Days for which GCS bills an object at least. Source: "Storage classes" in GCS's documentation."""
 
 DAY_S = 24 * 60 * 60
 

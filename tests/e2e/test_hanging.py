@@ -2,7 +2,8 @@
 
 tests/unit/test_hanging.py has 100 uploads a second, in modelled time: it holds the concurrency and
 the GB-seconds. Here every wait is real, but for Lambda's and SQS's delays between attempts, so the
-figures depend on the machine: `pytest --log-cli-level=INFO` shows them, and nothing asserts them.
+figures depend on the machine: `pytest --log-cli-level=INFO` shows them. Only one bound is asserted,
+which is several times as large as what was measured.
 """
 
 import logging
@@ -30,6 +31,7 @@ WAIT_S = 0.8
 """Default of the function's GCS_FIRST_TIMEOUT_SECONDS."""
 TIMEOUTS = 3
 SHORTEST_OPEN_S = 10.0
+LONGEST_WAIT_S = 5.0
 """Defaults of BreakerPolicy."""
 SILENCE = {"stall": 60.0, "status": 503}
 """A request waits for longer than any client does. The server then forgets it."""
@@ -113,6 +115,8 @@ def test_a_gcs_that_never_answers_takes_few_invocations_and_every_event_arrives_
         assert len(errors) == whole.invocations == UPLOADS * ATTEMPTS
         probes = silent_s // SHORTEST_OPEN_S  # a loaded machine takes longer, and may send more
         assert len(asked) <= (TIMEOUTS + probes) * RUNTIMES, "the others failed without asking"
+        billed_s = sum(ended - began for began, ended in spans)
+        assert billed_s < len(asked) * LONGEST_WAIT_S, "most requests waited for 0.8 seconds"
         assert deployment.failed() == 0
         with ThreadPoolExecutor() as executor:
             list(executor.map(lambda runtime: runtime.restart(), deployment.runtimes))

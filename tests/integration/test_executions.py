@@ -383,12 +383,14 @@ class TestErrors:
                 CALLS[operation](machine(queue_url=f"{service.url}/1/queue"))
             assert service.request_count == POLICY.attempts
 
+    @pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidArn"])
     def test_a_refusal_is_final_and_names_the_rights(
-        self, machine: Make, monkeypatch: pytest.MonkeyPatch, operation: str
+        self, machine: Make, monkeypatch: pytest.MonkeyPatch, operation: str, code: str
     ) -> None:
-        with serve_responses(refused("AccessDeniedException")) as service:
+        """Also of a name that somebody has made up, and that Step Functions does not accept."""
+        with serve_responses(refused(code)) as service:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
-            with pytest.raises(SettingsError, match=rf"{operation} .*AccessDenied.*role"):
+            with pytest.raises(SettingsError, match=rf"{operation} .*{code}.*role"):
                 CALLS[operation](machine(queue_url=f"{service.url}/1/queue"))
             assert service.request_count == 1
 

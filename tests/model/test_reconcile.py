@@ -118,6 +118,9 @@ class World:
 
     seed: int
     deletes: bool
+    lifecycle: bool = True
+    """Whether all deletes are replicated, if any are. Else those by users are."""
+    environ: dict[str, str] = field(default_factory=dict)
 
     events: list[object] = field(default_factory=list)
     versions: int = 0
@@ -129,12 +132,12 @@ class World:
         self.random = random.Random(self.seed)  # noqa: S311 - no secret
         self.s3, self.gcs = DisturbedS3(), DisturbedGcs()
         self.s3.world = self.gcs.world = self
-        flag = "true" if self.deletes else "false"
-        stores = Impatient(
-            s3=self.s3,
-            gcs=self.gcs,
-            environ={"REPLICATE_DELETES": flag, "REPLICATE_LIFECYCLE_DELETES": flag},
-        )
+        deletes_all = self.deletes and self.lifecycle
+        flags = {
+            "REPLICATE_DELETES": str(self.deletes).lower(),
+            "REPLICATE_LIFECYCLE_DELETES": str(deletes_all).lower(),
+        }
+        stores = Impatient(s3=self.s3, gcs=self.gcs, environ=flags | self.environ)
         self.function = stores.function()
         self.machine = Machine(
             Reconcile(
@@ -145,7 +148,7 @@ class World:
                 deadline=Deadline(1e9),
                 naming=Naming("replica"),
                 buckets=frozenset({BUCKET}),
-                replicates_all_deletes=self.deletes,
+                replicates_all_deletes=deletes_all,
             ),
             FakeJournal(),
             self.disturb,
@@ -316,6 +319,34 @@ def test_repair_of_an_empty_replica_copies_everything() -> None:
 
     world.assert_equal()
     assert world.reconcile("run-3")["ended"] == "equal"
+
+
+@pytest.mark.parametrize("lifecycle", [False, True], ids=["of users", "all"])
+def test_repair_brings_back_all_lost_changes_but_a_deletion_by_a_user_and_one_of_tags(
+    *, lifecycle: bool
+) -> None:
+    """A listing shows neither who deleted a source nor its tags."""
+    world = World(0, deletes=True, lifecycle=lifecycle, environ={"REPLICATE_TAGS": "metadata"})
+    world.s3.reads_tags = world.is_quiet = True
+    world.reconcile("run-1", mode="repair", confirmed=True)
+    world.drain()
+    world.delete("a")
+    world.put("b")
+    tagged = SourceRef(BUCKET, "c/ü")
+    world.s3.set_tags(tagged, {"new": "yes"})
+    world.events.clear()  # lost
+
+    world.reconcile("run-2", mode="repair", confirmed=True)
+    world.drain()
+
+    proof = world.reconcile("run-3")
+    assert (proof["ended"], proof["counts"]["extra"]) == ("equal", 0 if lifecycle else 1)
+    assert ("a" in world.gcs.objects) is not lifecycle
+    assert world.gcs.objects["b"].data == world.s3.data(SourceRef(BUCKET, "b"))
+    assert "s3-tag-new" not in world.gcs.objects[tagged.key].replica.attributes.metadata
+    world.events.append(json.loads(write_message(tagged)))
+    world.drain()
+    assert "s3-tag-new" in world.gcs.objects[tagged.key].replica.attributes.metadata
 
 
 def test_stale_nominations_change_nothing() -> None:

@@ -17,11 +17,14 @@ from moto.s3.models import s3_backends
 from typer.testing import CliRunner, Result
 
 from tools.operate.__main__ import app
+from tools.operate.expected import Pattern, wanted_events, wanted_filter, wanted_pattern
 from tools.operate.stack import Stack, find
 
 REGION = "us-east-1"
 BUCKET = "my-source"
 REPORTS = "my-reports"
+RULE = "to-replicator"
+LOG_GROUP = "my-stack-FunctionLogGroup"
 HEALTHY = {"healthy": True, "hops": [{"hop": "canary", "ok": True, "found": "written"}]}
 CONFIG: DefaultConfig = {
     "lambda": {"use_docker": False},
@@ -105,7 +108,11 @@ def deploy() -> Deploy:
         rule = ""
         client("s3").create_bucket(Bucket=BUCKET)
         if parameters.get("SourceBucketKind") == "existing":
-            rule = _rule(target, failure_arn)
+            rule = put_rule(wanted_pattern(BUCKET, parameters))
+            dead_letters = {"Arn": failure_arn}
+            client("events").put_targets(
+                Rule=RULE, Targets=[{"Id": "it", "Arn": target, "DeadLetterConfig": dead_letters}]
+            )
             _let(failure_queue, failure_arn, "events.amazonaws.com", rule)
             notify({"EventBridgeConfiguration": {}})
             sender = ("events.amazonaws.com", rule)
@@ -113,7 +120,7 @@ def deploy() -> Deploy:
             sender = ("s3.amazonaws.com", f"arn:aws:s3:::{BUCKET}")
             if by_queue:
                 _let(event_queue, event_arn, *sender)
-            notify(document(target))
+            notify(document(target, **parameters))
         if by_queue:
             _let(event_queue, event_arn, *sender)
         else:
@@ -134,6 +141,7 @@ def deploy() -> Deploy:
             "FailureQueueArn": failure_arn,
             "StateMachineArn": _machine("large-objects", {"Type": "Pass", "End": True}),
             "AlarmTopicArn": topic,
+            "FunctionLogGroupName": LOG_GROUP,
         }
         if reconciles:
             machine = _machine("reconcile", ended)
@@ -181,19 +189,29 @@ def register(
     )
 
 
-def document(target: str) -> dict[str, Any]:
-    """Return the notification document of a new bucket."""
-    events = ["s3:ObjectCreated:*", "s3:ObjectRestore:Completed", "s3:ObjectRemoved:*"]
+def document(target: str, **parameters: str) -> dict[str, Any]:
+    """Return the notification document of a new bucket with these parameters."""
+    rules = [{"Name": name, "Value": each} for name, each in wanted_filter(parameters).items()]
+    sent = {
+        "Events": sorted(wanted_events(parameters)),
+        **({"Filter": {"Key": {"FilterRules": rules}}} if rules else {}),
+    }
     kind, arn = (
         ("Queue", "QueueArn") if ":sqs:" in target else ("LambdaFunction", "LambdaFunctionArn")
     )
-    return {f"{kind}Configurations": [{arn: target, "Events": events}]}
+    return {f"{kind}Configurations": [{arn: target, **sent}]}
 
 
 def notify(configuration: dict[str, Any]) -> None:
     client("s3").put_bucket_notification_configuration(
         Bucket=BUCKET, NotificationConfiguration=configuration
     )
+
+
+def put_rule(pattern: Pattern) -> str:
+    """Give the rule this pattern. Return its ARN."""
+    put = client("events").put_rule(Name=RULE, EventPattern=json.dumps(pattern))
+    return str(put["RuleArn"])
 
 
 def find_stack(name: str = "my-stack") -> Stack:
@@ -244,18 +262,6 @@ def _function() -> str:
         Code={"ZipFile": code.getvalue()},
     )
     return str(created["FunctionArn"])
-
-
-def _rule(target: str, failure_arn: str) -> str:
-    events = client("events")
-    pattern = {"source": ["aws.s3"], "detail": {"bucket": {"name": [BUCKET]}}}
-    arn = events.put_rule(Name="to-replicator", EventPattern=json.dumps(pattern))["RuleArn"]
-    dead_letters = {"Arn": failure_arn}
-    events.put_targets(
-        Rule="to-replicator",
-        Targets=[{"Id": "it", "Arn": target, "DeadLetterConfig": dead_letters}],
-    )
-    return str(arn)
 
 
 def _alarm(topic: str) -> None:

@@ -1,12 +1,15 @@
 """The doctor finds what only somebody outside can see, and says what to do."""
 
 import json
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.core.models import DEFAULT_ACCOUNT_ID as ACCOUNT
 from operate.conftest import (
     BUCKET,
     HEALTHY,
+    LOG_GROUP,
     Deploy,
     Deployed,
     Run,
@@ -14,9 +17,11 @@ from operate.conftest import (
     document,
     find_stack,
     notify,
+    put_rule,
 )
 
 from tools.operate.doctor import examine
+from tools.operate.expected import wanted_pattern
 
 EXISTING = {"SourceBucketKind": "existing"}
 ARN = f"arn:aws:s3:::{BUCKET}"
@@ -121,6 +126,52 @@ def test_damage_between_eventbridge_and_the_function_is_found(deploy: Deploy) ->
     assert_found(stack, {**expected, "EventBridge rule": "loses what it cannot deliver"})
 
 
+def test_notifications_of_other_keys_are_found(deploy: Deploy) -> None:
+    keys = {"SourcePrefix": "logs%2F", "SourceSuffix": ".json"}
+    stack = deploy(**keys)
+    for other in ({}, {**keys, "SourcePrefix": "log"}, {"SourcePrefix": "logs%2F"}):
+        notify(document(stack.function, **other))
+        missing = "s3:ObjectRestore:Completed of keys with the prefix logs%2F and the suffix .json"
+        assert_found(stack, {f"events of s3://{BUCKET}": missing})
+    notify(document(stack.function, **keys))
+    assert failed(stack) == {}
+
+
+KEYS = {"SourcePrefix": "a/", "SourceSuffix": ".json"}
+ALL_EVENTS = {**EXISTING, "ReplicateDeletes": "with-lifecycle", "ReplicateTags": "contexts"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "others", "found"),
+    [
+        (ALL_EVENTS, EXISTING, 'detail-type is "Object Created", "Object Deleted", "Object Rest'),
+        (ALL_EVENTS, EXISTING, "reason is"),
+        ({**EXISTING, **KEYS}, EXISTING, 'key is anything instead of {"wildcard": "a/*.json"}'),
+        (
+            {**EXISTING, **KEYS},
+            {**EXISTING, **KEYS, "SourcePrefix": "b/"},
+            'key is {"wildcard": "b/*.json"} instead of {"wildcard": "a/*.json"}',
+        ),
+        (EXISTING, ALL_EVENTS, "reason is anything instead of"),
+    ],
+)
+def test_a_rule_for_other_events_is_found(
+    deploy: Deploy, parameters: dict[str, str], others: dict[str, str], found: str
+) -> None:
+    stack = deploy(**parameters)
+    put_rule(wanted_pattern(BUCKET, others))
+    assert_found(stack, {"EventBridge rule": found})
+
+
+def test_a_rule_for_a_bucket_with_a_longer_name_is_not_taken_for_ours(deploy: Deploy) -> None:
+    stack = deploy(**EXISTING)
+    put_rule(wanted_pattern(f"{BUCKET}-2", EXISTING))
+    nothing = "No rule sends events of the bucket"
+    hops = ("EventBridge rule", "permission to invoke the function", "queue policies")
+    found = failed(stack)
+    assert {hop: found[hop][: len(nothing)] for hop in hops} == dict.fromkeys(hops, nothing)
+
+
 def test_alarms_that_nobody_hears_are_found(deploy: Deploy) -> None:
     stack = deploy()
     client("cloudwatch").disable_alarm_actions(AlarmNames=["lag"])
@@ -163,12 +214,14 @@ def test_a_missing_permission_is_named_and_is_no_failure(deploy: Deploy) -> None
 
 
 class TestKeys:
+    HOP = "keys of queues, alarms and logs"
+
     @pytest.fixture
     def key(self) -> str:
         return str(client("kms").create_key()["KeyMetadata"]["KeyId"])
 
     def test_a_policy_without_a_sender_is_found(self, deploy: Deploy, key: str) -> None:
-        hop = "keys of queues and alarms"
+        hop = self.HOP
         self.let(key, "s3", "kms:Decrypt")
         stack = deploy(Delivery="queue", KmsKeyArn=key)
         assert "does not allow kms:GenerateDataKey to s3.amazonaws.com" in failed(stack)[hop]
@@ -180,14 +233,64 @@ class TestKeys:
         )
         assert "does not allow kms:GenerateDataKey to cloudwatch.amazonaws" in failed(stack)[hop]
 
-    def test_a_disabled_key_is_found(self, deploy: Deploy, key: str) -> None:
+    @pytest.mark.parametrize("parameter", ["KmsKeyArn", "LogKmsKeyArn"])
+    def test_a_disabled_key_is_found(self, deploy: Deploy, key: str, parameter: str) -> None:
         client("kms").disable_key(KeyId=key)
-        assert "is Disabled" in failed(deploy(KmsKeyArn=key))["keys of queues and alarms"]
+        assert "is Disabled" in failed(deploy(**{parameter: key}))[self.HOP]
 
-    def let(self, key: str, service: str, *actions: str) -> None:
-        statement = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}}
-        policy = {"Statement": [{**statement, "Action": actions, "Resource": "*"}]}
-        client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+    def test_a_log_key_that_the_logs_may_not_use_is_found(self, deploy: Deploy, key: str) -> None:
+        """Lines that are not written have no metrics, and no alarm fires."""
+        stack, actions = deploy(LogKmsKeyArn=key), ["kms:Decrypt", "kms:GenerateDataKey"]
+        missing = "does not allow kms:Encrypt to logs.us-east-1.amazonaws.com"
+
+        def found(group: str, *actions: str) -> dict[str, str]:
+            arn = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:{group}"
+            condition = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arn}}
+            self.let(key, "logs.us-east-1", *actions, condition=condition)
+            return failed(stack)
+
+        assert missing in found(LOG_GROUP, *actions)[self.HOP]
+        assert missing in found("another", *actions, "kms:Encrypt")[self.HOP]
+        assert found(LOG_GROUP, *actions, "kms:Encrypt") == {}
+
+    def test_a_statement_that_denies_is_named_and_not_judged(
+        self, deploy: Deploy, key: str
+    ) -> None:
+        denied = {"Sid": "Outside", "Effect": "Deny", "Principal": "*", "NotAction": "kms:List*"}
+        self.let(key, "s3", "kms:*", more={**denied, "Condition": {"Null": {"aws:x": "true"}}})
+        stack = deploy(Delivery="queue", KmsKeyArn=key)
+        assert failed(stack) == {}
+        hops = {hop["hop"]: hop["found"] for hop in examine(find_stack())}
+        says = "Warning: not judged: these statements may deny it: Outside of"
+        assert hops[self.HOP] == f"{says} {key}"
+
+        policy = json.loads(
+            client("sqs").get_queue_attributes(
+                QueueUrl=stack.event_queue, AttributeNames=["Policy"]
+            )["Attributes"]["Policy"]
+        )
+        policy["Statement"].append({**denied, "NotAction": "sqs:DeleteMessage"})
+        set_queue(stack.event_queue, Policy=json.dumps(policy))
+        hops = {hop["hop"]: hop["found"] for hop in examine(find_stack())}
+        assert hops["queue policies"].startswith(says)
+
+    def let(
+        self,
+        key: str,
+        service: str,
+        *actions: str,
+        condition: dict[str, Any] | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": f"{service}.amazonaws.com"},
+            "Action": actions,
+            "Resource": "*",
+            **({"Condition": condition} if condition else {}),
+        }
+        policy = json.dumps({"Statement": [statement, *([more] if more else [])]})
+        client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=policy)
 
 
 def test_a_stopped_function_is_not_invoked(deploy: Deploy) -> None:

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from template.stack import BUCKET, MODES, Stack, notifications
+from template.stack import BUCKET, MODES, REQUIRED, Stack, notifications
 
-from tools.operate.checks import QUEUES, wanted_events
+from tools.operate.checks import QUEUES
+from tools.operate.expected import differences, wanted_events, wanted_filter, wanted_pattern
 from tools.operate.policies import allows
 
 OUTPUTS = {
@@ -14,10 +15,17 @@ OUTPUTS = {
     "SourceBucketName",
     "StateMachineArn",
     "AlarmTopicArn",
+    "FunctionLogGroupName",
 }
 
 
-@pytest.mark.parametrize("parameters", MODES)
+SUFFIX = [
+    {"Delivery": "direct", "SourceBucketKind": kind, "SourceSuffix": ".jpg"}
+    for kind in ("new", "existing")
+]
+
+
+@pytest.mark.parametrize("parameters", [*MODES, *SUFFIX])
 def test_the_doctor_expects_what_the_template_creates(parameters: dict[str, str]) -> None:
     stack = Stack(**parameters)
     assert stack.outputs.keys() >= OUTPUTS
@@ -25,6 +33,12 @@ def test_the_doctor_expects_what_the_template_creates(parameters: dict[str, str]
     is_new = parameters["SourceBucketKind"] == "new"
     if is_new:
         assert {each["Event"] for each in notifications(stack)} == wanted_events(parameters)
+        for each in notifications(stack):
+            rules = each.get("Filter", {"S3Key": {"Rules": []}})["S3Key"]["Rules"]
+            assert {rule["Name"]: rule["Value"] for rule in rules} == wanted_filter(parameters)
+    else:
+        pattern = stack.properties("BucketRule")["EventPattern"]
+        assert differences(pattern, wanted_pattern(REQUIRED["SourceBucketName"], parameters)) == []
 
     sender = (
         ("s3.amazonaws.com", BUCKET) if is_new else ("events.amazonaws.com", "${BucketRule.Arn}")

@@ -24,6 +24,8 @@ from template.stack import (
     texts,
 )
 
+from tools.local.template import TEMPLATE
+
 ACCOUNT = "123456789012"
 INVOKE, SEND = "lambda:InvokeFunction", "sqs:SendMessage"
 S3, EVENTBRIDGE = "s3.amazonaws.com", "events.amazonaws.com"
@@ -53,10 +55,10 @@ class TestServices:
     @pytest.mark.parametrize(
         ("delivery", "kind", "expected"),
         [
-            ("direct", "new", {S3_INVOKES}),
+            ("direct", "new", {S3_INVOKES, S3_SENDS}),
             ("queue", "new", {S3_SENDS}),
-            ("direct", "existing", {RULE_INVOKES, RULE_FAILS}),
-            ("queue", "existing", {RULE_SENDS, RULE_FAILS}),
+            ("direct", "existing", {RULE_INVOKES, RULE_SENDS, RULE_FAILS}),
+            ("queue", "existing", {RULE_INVOKES, RULE_SENDS, RULE_FAILS}),
         ],
     )
     def test_only_the_api_and_the_events_of_the_bucket_have_access(
@@ -186,6 +188,22 @@ class TestFunction:
         assert denied["Condition"] == {"ArnEquals": {"lambda:SourceFunctionArn": FUNCTION}}
         assert "VpcConfig" not in stack.properties("ReplicateFunction")
         assert not stack.of_kind("AWS::IAM::RolePolicy")
+
+
+def test_policy_to_copy_has_the_rights_of_the_functions_role() -> None:
+    """Only X-Ray, keys and a VPC add to it, as docs/SECURITY.md says."""
+    manual = (TEMPLATE.parent / "docs" / "SECURITY.md").read_text()
+    (text,) = re.findall(r"```json\n(.*?)```", manual, re.DOTALL)
+    documented: dict[str, set[str]] = {}
+    for statement in json.loads(text)["Statement"]:
+        actions = statement["Action"]
+        names = actions if isinstance(actions, list) else [actions]
+        documented.setdefault(statement["Resource"], set()).update(names)
+        assert ("Condition" in statement) == (":SOURCE" in statement["Resource"])
+
+    deployed = rights(Stack(ReplicateTags="contexts"))
+    del deployed["*"]
+    assert sorted(map(sorted, documented.values())) == sorted(map(sorted, deployed.values()))
 
 
 @pytest.mark.parametrize("role", ["LargeObjectMachineRole", "ReconcileMachineRole"])

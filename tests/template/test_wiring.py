@@ -192,11 +192,20 @@ class TestFailures:
     def test_queues_and_logs_outlive_the_stack(self, mode: dict[str, str]) -> None:
         stack = Stack(**mode)
 
-        logs = {"FunctionLogGroup", "ApiLogGroup"} & stack.resources.keys()
-        for name in ("EventQueue", "FailureQueue", *logs):
-            attributes = stack.resources[name].attributes
-            assert attributes["DeletionPolicy"] == "RetainExceptOnCreate"
-            assert attributes["UpdateReplacePolicy"] == "Retain"
+        queues, logs = stack.of_kind("AWS::SQS::Queue"), stack.of_kind("AWS::Logs::LogGroup")
+        for name, kept in (queues | logs).items():
+            assert kept.attributes["DeletionPolicy"] == "RetainExceptOnCreate", name
+            assert kept.attributes["UpdateReplacePolicy"] == "Retain", name
+
+    def test_the_next_stack_of_the_same_name_has_logs_of_its_own(
+        self, mode: dict[str, str]
+    ) -> None:
+        """CloudFormation cannot create a log group whose name is taken by one that stayed."""
+        logs = Stack(**mode).of_kind("AWS::Logs::LogGroup")
+
+        names = [log.properties.get("LogGroupName") for log in logs.values()]
+        assert len(names) == 4
+        assert all(name is None or name.endswith("-1a2b3c4d") for name in names), "the stack's ID"
 
 
 class TestTimeouts:
@@ -277,6 +286,20 @@ class TestOrder:
     ) -> None:
         """S3 tests the target when the notification is set."""
         assert permission in _needed_by("SourceBucket", Stack(Delivery=delivery).resources)
+
+    @pytest.mark.parametrize("kind", ["new", "existing"])
+    @pytest.mark.parametrize(("before", "after"), [("direct", "queue"), ("queue", "direct")])
+    def test_a_change_of_delivery_loses_no_event(self, before: str, after: str, kind: str) -> None:
+        """Queues and retries stay, and what is needed of the old way outlives the change.
+
+        CloudFormation changes resources in any order, and deletes what is gone in the end.
+        """
+        old, new = (Stack(Delivery=each, SourceBucketKind=kind) for each in (before, after))
+        kept = old.resources.keys() & new.resources.keys()
+
+        (changed,) = [name for name in kept if old.resources[name] != new.resources[name]]
+        assert changed == ("SourceBucket" if kind == "new" else "BucketRule")
+        assert new.resources.keys() - kept <= _needed_by(changed, new.resources)
 
     @pytest.mark.parametrize("mode", MODES)
     def test_no_resource_depends_on_itself(self, mode: dict[str, str]) -> None:

@@ -58,7 +58,7 @@ def make_replicator(s3: FakeS3, gcs: FakeGcs, sizes: Sizes) -> Replicator:
         naming=Naming("replica"),
         clock=RoundClock(DEFAULT_POLICY, Deadline(10)),
         policy=Policy(),
-        storage_classes={"STANDARD": "NEARLINE"},
+        storage_classes={"STANDARD": "STANDARD", "STANDARD_IA": "NEARLINE", "GLACIER": "ARCHIVE"},
         assembler=Assembler(
             source=s3,
             destination=gcs,
@@ -97,7 +97,7 @@ def test_one_stream_travels_compressed_by_way_of_a_staged_object(
     result = replicate(s3, gcs, expectation=expectation)
     assert (result.reason, result.verified_by.source) == (Reason.CREATED, "etag-md5")
     assert (result.bytes_copied, result.bytes_sent) == (len(TEXT), compressed_size_of(TEXT))
-    assert (gcs.objects["key"].data, gcs.objects["key"].storage_class) == (TEXT, "NEARLINE")
+    assert (gcs.objects["key"].data, gcs.objects["key"].storage_class) == (TEXT, "STANDARD")
     assert gcs.objects["key"].replica.attributes.content_type == "text/plain"
     assert list(gcs.objects) == ["key"]
     assert gcs.plain == []
@@ -140,6 +140,28 @@ def test_object_travels_as_it_is_where_nothing_can_be_staged(
     s3.upload(REF, Upload(data=TEXT))
     assert replicate(s3, gcs).bytes_sent == len(TEXT)
     assert (gcs.plain, gcs.objects["key"].data) == (["key"], TEXT)
+
+
+@pytest.mark.parametrize("storage_class", ["STANDARD_IA", "GLACIER"])
+def test_one_stream_is_not_staged_where_each_object_is_billed_for_a_month_or_more(
+    s3: CountingS3, gcs: ObservedGcs, storage_class: str
+) -> None:
+    """Parts are compressed there, too: they are staged in any case."""
+    s3.upload(REF, Upload(data=TEXT, storage_class=storage_class))
+    assert replicate(s3, gcs).bytes_sent == len(TEXT)
+    assert (gcs.plain, gcs.compressed) == (["key"], [])
+    s3.upload(REF, Upload(data=TEXT[::-1], storage_class=storage_class, checksum="CRC32C"))
+    assert replicate(s3, gcs, IN_PARTS).bytes_sent < len(TEXT)
+
+
+@pytest.mark.parametrize(("size", "is_compressed"), [(2**20 - 1, False), (2**20, True)])
+def test_objects_from_a_mebibyte_on_are_compressed(
+    s3: CountingS3, gcs: ObservedGcs, size: int, *, is_compressed: bool
+) -> None:
+    assert Sizes().compress_from == 2**20
+    s3.upload(REF, Upload(data=bytes(size)))
+    replicate(s3, gcs, Sizes())
+    assert (gcs.plain == [], len(gcs.compressed)) == (is_compressed, is_compressed)
 
 
 def test_each_part_travels_as_its_own_bytes_suggest(s3: CountingS3, gcs: ObservedGcs) -> None:
@@ -276,8 +298,11 @@ def test_staged_object_that_is_gone_does_not_count_as_a_refusal(s3: CountingS3) 
 def test_lost_race_writes_nothing_and_leaves_nothing(s3: CountingS3) -> None:
     gcs = RacingGcs()
     s3.upload(REF, Upload(data=TEXT))
-    assert replicate(s3, gcs).reason is Reason.FOREIGN_OVERWRITTEN
+    result = replicate(s3, gcs)
+    assert result.reason is Reason.FOREIGN_OVERWRITTEN
     assert (gcs.objects["key"].data, list(gcs.objects)) == (TEXT, ["key"])
+    both = compressed_size_of(TEXT) + len(TEXT)
+    assert (result.bytes_copied, result.bytes_sent) == (len(TEXT), both)
 
 
 def test_staged_object_is_swept_when_another_run_was_faster(s3: CountingS3) -> None:

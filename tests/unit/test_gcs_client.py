@@ -1,15 +1,20 @@
-"""google-cloud-storage's client follows the universe domain that the secret names."""
+"""The client follows the universe domain that the secret names, and keeps its connections."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Barrier, Thread
 
 import pytest
 from google.auth.credentials import Credentials
 
 from replicate.breaker import Circuit
 from replicate.errors import SettingsError
-from replicate.gcs.client import GcsClient
+from replicate.gcs.client import UPLOADS, GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.parts import PARTS_AT_ONCE
+from replicate.replicate_all import CONCURRENCY
 from replicate.retry import DEFAULT_POLICY
 
 
@@ -76,3 +81,36 @@ def test_a_bucket_s_name_that_is_none_names_the_setting(client: GcsClient) -> No
         SettingsError, match=r"^GcsBucketName \(GCS_BUCKET_NAME\) is not valid: Bucket"
     ):
         client.bucket("-no-name-")
+
+
+def test_each_upload_of_a_batch_in_parts_keeps_its_connection(client: GcsClient) -> None:
+    everybody = Barrier(UPLOADS, timeout=10)
+    opened = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            opened.append(self.client_address)
+
+        def do_PUT(self) -> None:
+            everybody.wait()  # so that all connections are in use at the same time
+            self.send_response(308)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing to standard error."""
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = UPLOADS
+
+    with Server(("127.0.0.1", 0), Handler) as server, ThreadPoolExecutor(UPLOADS) as pool:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for _ in range(3):
+            list(pool.map(client.uploads.put, [url] * UPLOADS))
+        client.uploads.close()
+        server.shutdown()
+    assert len(opened) == UPLOADS == CONCURRENCY * PARTS_AT_ONCE

@@ -65,6 +65,16 @@ def test_what_is_built_is_never_collected_and_the_collector_stays_enabled(
     assert gc.isenabled()
 
 
+@pytest.mark.parametrize("name", ["api-v2", "sqs-s3", "s3-put"])
+def test_a_function_that_cannot_start_answers_nobody_and_acknowledges_nothing(
+    deployed: pytest.MonkeyPatch, name: str
+) -> None:
+    """API Gateway then returns its own 500, and the events come again."""
+    deployed.setenv("OVERWRITE", "perhaps")
+    with pytest.raises(SettingsError, match="OVERWRITE"):
+        lambda_handler(sample_event(name), Context())
+
+
 def test_the_doctor_builds_everything_anew(deployed: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidEventError):
         lambda_handler({}, Context())

@@ -1,14 +1,19 @@
 """Objects outside the scope are not touched, by any invoker."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from executions import FakeExecutions
+from fakes import FakeGcs, FakeS3
 from memory import Context, MemoryStores, sample_event
 
 from replicate.errors import ReplicationError, SourceNotAllowedError
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import Replica, SourceObject, SourceRef, Span
+from replicate.protocol.ports import Body
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError
 
@@ -87,6 +92,51 @@ def batch_task(ref: SourceRef) -> Event:
     return sample_event("batch-operations-2.0") | {"tasks": [task]}
 
 
+class ObservedS3(FakeS3):
+    """S3 that counts the requests for an object."""
+
+    requests = 0
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        self.requests += 1
+        return super().head(ref)
+
+    @contextmanager
+    def open(
+        self, ref: SourceRef, version: SourceObject | None = None, span: Span | None = None
+    ) -> Iterator[Body | None]:
+        self.requests += 1
+        with super().open(ref, version, span) as body:
+            yield body
+
+
+class ObservedGcs(FakeGcs):
+    """GCS that counts the readings."""
+
+    requests = 0
+
+    def head(self, name: str) -> Replica | None:
+        self.requests += 1
+        return super().head(name)
+
+
+INVOKERS = [eventbridge, api_request, batch_task, watch, nomination]
+
+
+@pytest.mark.parametrize("make", INVOKERS)
+def test_no_request_is_sent_for_an_object_outside_the_scope(make: Callable[..., Event]) -> None:
+    """Both stores are asked for the object inside, so the counts mean something."""
+    s3, gcs, executions = ObservedS3(), ObservedGcs(), FakeExecutions()
+    world = World(MemoryStores(environ=ENVIRON, s3=s3, gcs=gcs, executions=executions))
+    for ref in OUTSIDE:
+        with suppress(ReplicationError):
+            world.handle(make(ref))
+    assert (s3.requests, gcs.requests, executions.watches) == (0, 0, [])
+    world.handle(make(INSIDE))
+    assert s3.requests > 0
+    assert gcs.requests > 0 or make is eventbridge, "a new object is written without a look"
+
+
 @each_outside
 def test_event_outside_the_scope_fails_and_says_why(ref: SourceRef) -> None:
     world = World()
@@ -131,8 +181,8 @@ def test_step_of_an_execution_outside_the_scope_fails_for_good(ref: SourceRef) -
         World().stores.function().steps.copy_large(event, Context())
 
 
-@pytest.mark.parametrize("make", [eventbridge, api_request, batch_task, watch, nomination])
-def test_every_invoker_reaches_the_objects_inside(make: Any) -> None:  # noqa: ANN401
+@pytest.mark.parametrize("make", INVOKERS)
+def test_every_invoker_reaches_the_objects_inside(make: Callable[..., Event]) -> None:
     world = World()
     world.handle(make(INSIDE))
     assert world.replicas == {INSIDE.key}

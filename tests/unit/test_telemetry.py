@@ -17,9 +17,10 @@ from replicate.errors import (
     IntegrityError,
     InternalError,
     InvalidEventError,
+    InvalidNameError,
     ReplicationError,
 )
-from replicate.protocol.model import Reason, Result, VerifiedBy
+from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
 from replicate.telemetry import Telemetry, silence_libraries
 
 NOW = MODIFIED + timedelta(seconds=90, milliseconds=500)
@@ -191,6 +192,23 @@ def test_no_metadata_tag_or_header_of_the_object_is_logged(reader: TelemetryRead
     )
     line, _ = reader.record(make_result(source=source, replica=make_replica(source)))
     assert "PRIVATE" not in json.dumps(line)
+
+
+def test_line_break_in_a_key_or_a_message_makes_no_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    forged = 'a\n{"status": "replicated"}\r\n"'
+    ref = SourceRef("source", forged)
+    telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
+    with telemetry.invocation("an-invocation"):
+        telemetry.record(Change(ref), InvalidNameError(forged), NOW)
+        telemetry.failed_without_object(InvalidEventError(forged))
+    text = capsys.readouterr().out
+    change, rejected, metrics = (json.loads(line) for line in text.removesuffix("\n").split("\n"))
+    assert (change["source"]["key"], change["error"]["message"]) == (forged, forged)
+    assert rejected["error"]["message"] == forged
+    assert metrics["Failed"] == [1.0, 1.0]
+    assert "\r" not in text
 
 
 def test_deletion_is_logged_without_request_ids(reader: TelemetryReader) -> None:

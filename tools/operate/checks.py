@@ -9,13 +9,19 @@ Each check returns what it found, or raises OperatorError with what to do. A tex
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tools.operate.errors import OperatorError
-from tools.operate.policies import allows
+from tools.operate.expected import (
+    Pattern,
+    differences,
+    wanted_events,
+    wanted_filter,
+    wanted_pattern,
+)
+from tools.operate.policies import allows, denials
 from tools.operate.stack import Stack, in_alarm
 
 if TYPE_CHECKING:
@@ -26,31 +32,25 @@ Check = Callable[[], str]
 ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
 """What a service needs on the key of a queue or topic that it sends to."""
 
+LOG = ("kms:Encrypt", *ENCRYPT)
+"""What CloudWatch Logs needs on the key of a log group."""
+
 QUEUES = ("EventQueueArn", "FailureQueueArn")
 """The outputs that name the stack's queues."""
 
-DEPLOY = "Run make deploy to restore it, or look who has changed it."
-
-
-def wanted_events(parameters: Mapping[str, str]) -> set[str]:
-    """Return the events that the template asks of a new bucket with these parameters."""
-    deletes, tags = parameters.get("ReplicateDeletes", "false"), parameters.get("ReplicateTags")
-    return {
-        "s3:ObjectCreated:*",
-        "s3:ObjectRemoved:*",
-        "s3:ObjectRestore:Completed",
-        *(["s3:LifecycleExpiration:*"] if deletes == "with-lifecycle" else []),
-        *(["s3:ObjectTagging:*"] if tags not in {None, "off"} else []),
-    }
+REVERT = 'Look who has changed it, and change it back (docs/OPERATIONS.md, "Changes by hand").'
+"""make deploy does not: it compares with the last template, and not with what is there."""
 
 
 class Sender(NamedTuple):
-    """A service that sends to a queue or topic by itself, on behalf of a source."""
+    """A service that sends to a queue, topic or log by itself, on behalf of a source."""
 
     output: str
-    """The one with the ARN of the queue or topic."""
+    """The one that names the queue, topic or log."""
     service: str
     source: str
+    on_key: Sequence[str] = ENCRYPT
+    """What it needs on a key."""
 
 
 class Checks:
@@ -78,7 +78,7 @@ class Checks:
         yield "failed invocations", self._failure_destination
         yield "dead-letter queue", self._dead_letter_queue
         yield "queue policies", self._queue_policies
-        yield "keys of queues and alarms", self._keys
+        yield "keys of queues, alarms and logs", self._keys
         yield "alarms", self._alarms
         yield "alarm subscriptions", self._subscriptions
 
@@ -99,13 +99,20 @@ class Checks:
             )
         to_lambda = found.get("LambdaFunctionConfigurations", [])
         to_queues = found.get("QueueConfigurations", [])
-        sent = [(each["LambdaFunctionArn"], each["Events"]) for each in to_lambda]
-        sent += [(each["QueueArn"], each["Events"]) for each in to_queues]
-        events = {event for arn, some in sent if arn == self._target for event in some}
+        sent: list[tuple[str, Mapping[str, Any]]]
+        sent = [(each["LambdaFunctionArn"], each) for each in to_lambda]
+        sent += [(each["QueueArn"], each) for each in to_queues]
+        keys = wanted_filter(self._stack.parameters)
+        events = {
+            event
+            for arn, each in sent
+            if arn == self._target and _filter(each) == keys
+            for event in each["Events"]
+        }
         if missing := sorted(wanted_events(self._stack.parameters) - events):
             raise OperatorError(
-                f"s3://{self._bucket} does not send {', '.join(missing)} to {self._target}:"
-                f" its notifications were replaced. {DEPLOY}"
+                f"s3://{self._bucket} does not send {', '.join(missing)}{_of(keys)} to"
+                f" {self._target}: its notifications were replaced. {REVERT}"
             )
         return f"sent to {self._target}"
 
@@ -114,19 +121,22 @@ class Checks:
         events = self._client("events")
         for name in events.list_rule_names_by_target(TargetArn=self._target)["RuleNames"]:
             rule = events.describe_rule(Name=name)
-            if self._bucket in rule.get("EventPattern", ""):
+            if self._bucket in _pattern(rule).get("detail", {}).get("bucket", {}).get("name", []):
                 return rule
-        raise OperatorError(f"No rule sends events of the bucket to {self._target}. {DEPLOY}")
+        raise OperatorError(f"No rule sends events of the bucket to {self._target}. {REVERT}")
 
     def _rule_target(self) -> str:
         rule = self._rule()
         name = rule["Name"]
         if not rule["State"].startswith("ENABLED"):
             raise OperatorError(f"Disabled: run aws events enable-rule --name {name}")
+        wanted = wanted_pattern(self._bucket, self._stack.parameters)
+        if others := differences(_pattern(rule), wanted):
+            raise OperatorError(f"In the pattern of {name} {'; '.join(others)}. {REVERT}")
         for target in self._client("events").list_targets_by_rule(Rule=name)["Targets"]:
             dead_letters = target.get("DeadLetterConfig", {}).get("Arn")
             if target["Arn"] == self._target and dead_letters != self._stack.output(QUEUES[1]):
-                raise OperatorError(f"The rule {name} loses what it cannot deliver. {DEPLOY}")
+                raise OperatorError(f"The rule {name} loses what it cannot deliver. {REVERT}")
         return f"{name} is enabled"
 
     def _permission(self) -> str:
@@ -135,7 +145,7 @@ class Checks:
             policy = functions.get_policy(FunctionName=self._function)["Policy"]
         service, source = self._service()
         if not allows(policy, service, "lambda:InvokeFunction", source):
-            raise OperatorError(f"{service} may not invoke the function for {source}. {DEPLOY}")
+            raise OperatorError(f"{service} may not invoke the function for {source}. {REVERT}")
         return f"granted to {service} for {source}"
 
     def _mapping(self) -> str:
@@ -143,7 +153,7 @@ class Checks:
             EventSourceArn=self._stack.output("EventQueueArn"), FunctionName=self._function
         )["EventSourceMappings"]
         if not mappings:
-            raise OperatorError(f"Nothing takes events out of the queue. {DEPLOY}")
+            raise OperatorError(f"Nothing takes events out of the queue. {REVERT}")
         (mapping,) = mappings
         if mapping["State"] in {"Disabled", "Disabling"}:
             raise OperatorError(
@@ -160,21 +170,21 @@ class Checks:
             )
             found = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
         if found not in {self._stack.output(name) for name in QUEUES}:
-            raise OperatorError(f"Failed invocations are not kept in a queue: {found}. {DEPLOY}")
+            raise OperatorError(f"Failed invocations are not kept in a queue: {found}. {REVERT}")
         return f"kept in {found}"
 
     def _dead_letter_queue(self) -> str:
         events, failures = (self._attributes(name) for name in QUEUES)
         arn = self._stack.output("FailureQueueArn")
         if json.loads(events.get("RedrivePolicy", "{}")).get("deadLetterTargetArn") != arn:
-            raise OperatorError(f"The event queue has another dead-letter queue, or none. {DEPLOY}")
+            raise OperatorError(f"The event queue has another dead-letter queue, or none. {REVERT}")
         allowed = json.loads(failures.get("RedriveAllowPolicy", "{}"))
         sources = allowed.get("sourceQueueArns", [self._stack.output("EventQueueArn")])
         if (
             allowed.get("redrivePermission") == "denyAll"
             or self._stack.output("EventQueueArn") not in sources
         ):
-            raise OperatorError(f"Its redrive allow policy refuses the event queue. {DEPLOY}")
+            raise OperatorError(f"Its redrive allow policy refuses the event queue. {REVERT}")
         days = int(failures["MessageRetentionPeriod"]) / (24 * 60 * 60)
         if int(failures["MessageRetentionPeriod"]) < int(events["MessageRetentionPeriod"]):
             raise OperatorError(f"It keeps events for {days:g} days, the event queue for longer.")
@@ -182,26 +192,30 @@ class Checks:
 
     def _queue_policies(self) -> str:
         """Check the queues to which S3 or EventBridge sends by itself."""
+        doubts = list[str]()
         for sender in self._senders():
-            policy = self._attributes(sender.output).get("Policy", "")
-            if not allows(policy, sender.service, "sqs:SendMessage", sender.source):
-                arn = self._stack.output(sender.output)
-                raise OperatorError(f"{sender.service} may not send to {arn}. {DEPLOY}")
-        return "as needed"
+            asked = sender.service, "sqs:SendMessage", sender.source
+            policy, arn = (
+                self._attributes(sender.output).get("Policy", ""),
+                self._stack.output(sender.output),
+            )
+            if not allows(policy, *asked):
+                raise OperatorError(f"{sender.service} may not send to {arn}. {REVERT}")
+            doubts += [f"{each} of {arn}" for each in denials(policy, *asked)]
+        return _doubted(doubts) or "as needed"
 
     def _keys(self) -> str:
-        """Check that the keys are enabled, and that who sends to a queue or topic may use them."""
+        """Check that the keys are enabled, and that who sends to what they encrypt may use them."""
         topic = self._stack.output("AlarmTopicArn")
         attributes = self._client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
         keys = {queue: self._attributes(queue).get("KmsMasterKeyId") for queue in QUEUES}
         keys["AlarmTopicArn"] = attributes.get("KmsMasterKeyId")
-        senders = [*self._senders(), *self._alarm_senders()]
-        for output, key in keys.items():
-            if key:
-                self._key(key, [each for each in senders if each.output == output], output)
-        return ", ".join(sorted({key for key in keys.values() if key})) or "AWS's own"
+        keys["FunctionLogGroupName"] = self._stack.parameters.get("LogKmsKeyArn")
+        doubts = [each for output, key in keys.items() if key for each in self._key(key, output)]
+        return _doubted(doubts) or ", ".join(sorted({*filter(None, keys.values())})) or "AWS's own"
 
-    def _key(self, key: str, senders: Sequence[Sender], output: str) -> None:
+    def _key(self, key: str, output: str) -> Iterator[str]:
+        """Check a key. Yield what its policy may deny. A log line that is lost is a metric lost."""
         kms = self._client("kms")
         described = kms.describe_key(KeyId=key)["KeyMetadata"]
         if described["KeyState"] != "Enabled":
@@ -210,17 +224,22 @@ class Checks:
                 f" {self._stack.output(output)} is lost. Enable it."
             )
         policy = kms.get_key_policy(KeyId=described["KeyId"], PolicyName="default")["Policy"]
-        for sender, action in product(senders, ENCRYPT):
-            if not allows(policy, sender.service, action, sender.source):
-                raise OperatorError(
-                    f"The policy of {key} does not allow {action} to {sender.service}."
-                    ' docs/DEPLOY.md has what it needs: "Keys of your own".'
-                )
+        senders = [*self._senders(), *self._alarm_senders(), self._log_sender()]
+        for sender in (each for each in senders if each.output == output):
+            for action in sender.on_key:
+                asked = sender.service, action, sender.source
+                if not allows(policy, *asked):
+                    raise OperatorError(
+                        f"The policy of {key} does not allow {action} to {sender.service}."
+                        ' docs/DEPLOY.md has what it needs: "Keys of your own", and "Keys" for'
+                        " alarms and logs."
+                    )
+                yield from (f"{each} of {key}" for each in denials(policy, *asked))
 
     def _alarms(self) -> str:
         alarms = self._stack.alarms()
         if not alarms:
-            raise OperatorError(f"No alarm notifies the topic. {DEPLOY}")
+            raise OperatorError(f"No alarm notifies the topic. {REVERT}")
         if silent := [alarm["AlarmName"] for alarm in alarms if not alarm["ActionsEnabled"]]:
             raise OperatorError(
                 f"Switched off. Run aws cloudwatch enable-alarm-actions --alarm-names"
@@ -264,6 +283,12 @@ class Checks:
         for alarm in self._stack.alarms()[:1]:
             yield Sender("AlarmTopicArn", "cloudwatch.amazonaws.com", alarm["AlarmArn"])
 
+    def _log_sender(self) -> Sender:
+        _, partition, _, region, account, *_ = self._function.split(":")
+        group = self._stack.outputs.get("FunctionLogGroupName", "*")
+        source = f"arn:{partition}:logs:{region}:{account}:log-group:{group}"
+        return Sender("FunctionLogGroupName", f"logs.{region}.amazonaws.com", source, LOG)
+
     def _attributes(self, output: str) -> Mapping[str, str]:
         """Return the attributes of a queue. It is asked once."""
         if output not in self._queues:
@@ -272,3 +297,25 @@ class Checks:
             )
             self._queues[output] = {str(n): value for n, value in found["Attributes"].items()}
         return self._queues[output]
+
+
+def _doubted(statements: Collection[str]) -> str:
+    """Return a warning of statements that deny, which the doctor does not judge; else nothing."""
+    named = ", ".join(sorted(set(statements)))
+    return f"Warning: not judged: these statements may deny it: {named}" if named else ""
+
+
+def _filter(notification: Mapping[str, Any]) -> dict[str, str]:
+    """Return the filter of keys of a notification: `prefix`, `suffix`."""
+    rules = notification.get("Filter", {}).get("Key", {}).get("FilterRules", [])
+    return {rule["Name"].lower(): rule["Value"] for rule in rules if rule["Value"]}
+
+
+def _of(keys: Mapping[str, str]) -> str:
+    described = " and ".join(f"the {name} {value}" for name, value in keys.items())
+    return f" of keys with {described}" if keys else ""
+
+
+def _pattern(rule: "DescribeRuleResponseTypeDef") -> Pattern:
+    pattern: Pattern = json.loads(rule.get("EventPattern", "{}"))
+    return pattern

@@ -33,8 +33,7 @@ MOST_RECEIVED = 1000
 SHORTER = 30
 """All waits between attempts are those of AWS and of the template divided by it.
 
-An outage of 25 seconds then ends before the fifth delivery of a message. After that, one corrupted
-upload would make it a dead letter, as docs/GUARANTEES.md says.
+An outage of 25 seconds stands for one of 12 minutes: it is longer than Lambda's own retries.
 """
 
 RETRY_AFTER_S = 31

@@ -6,10 +6,15 @@ from contextlib import closing, contextmanager
 
 import requests
 from google.cloud import storage
+from requests.adapters import HTTPAdapter
 
 from replicate.breaker import Circuit
 from replicate.errors import SettingsError
 from replicate.gcs.credentials import SecretCredentials
+
+UPLOADS = 40
+"""Uploads at the same time: ten changes of one event, in four parts each. With `requests`' own pool
+of ten connections, the others would need a TLS handshake for each chunk."""
 
 
 class GcsClient:
@@ -25,6 +30,8 @@ class GcsClient:
         self.uploads = requests.Session()
         """Sends the bytes of resumable uploads, without a token: the session URI is authorization
         enough. An AuthorizedSession would resend a stream that is already consumed after a 401."""
+        for scheme in ("https://", "http://"):
+            self.uploads.mount(scheme, HTTPAdapter(pool_maxsize=UPLOADS))
         self._client: storage.Client | None = None
         self._lock = threading.Lock()
 

@@ -185,27 +185,37 @@ class Assembler:
         folder = staging_folder(self.prefix, version_digest(source), name)
         return StagedNames(folder, Cut(source.size, source.size, 1), storage_class)
 
-    def copy_compressed(
-        self,
-        names: StagedNames,
-        gate: CommitGate,
-        name: str,
-        attributes: Attributes,
-        precondition: Precondition,
-    ) -> Copied:
-        """Copy an object in one compressed stream, by way of a staged object.
+    def stage_whole(self, names: StagedNames, gate: CommitGate) -> tuple[Replica, int]:
+        """Stage an object in one compressed stream. Return how many bytes were sent, too.
 
         No other run uses the staged object, so nothing describes it. Raise LostRaceError when
         another run has just created it: that says nothing about the object to be written.
         """
         try:
-            staged, sent = self.destination.write_compressed(
+            return self.destination.write_compressed(
                 names.whole, _described(), gate, Precondition(0), names.storage_class
             )
         except DestinationChangedError:
             raise LostRaceError from None
-        written = self._join(name, attributes, [staged], precondition, names.storage_class)
-        return Copied(written, gate.verified_by, sent)
+
+    def join(
+        self,
+        name: str,
+        attributes: Attributes,
+        nodes: Sequence[Replica],
+        precondition: Precondition,
+        storage_class: str | None,
+    ) -> Replica:
+        """Make the object visible. Raise IntegrityError if GCS joined its parts to other bytes."""
+        crc32c = combined_crc32c([(node.crc32c, node.size) for node in nodes])
+        written = self.destination.compose(name, attributes, nodes, precondition, storage_class)
+        if written.crc32c != crc32c or written.size != sum(node.size for node in nodes):
+            self._discard(written)
+            raise IntegrityError(
+                f"GCS joined the parts of {name!r} to other bytes: CRC32C {written.crc32c} instead"
+                f" of {crc32c}. The object was deleted. Try again."
+            )
+        return written
 
     def sweep(self, folder: str) -> None:
         """Delete the staged objects of one version. Others may delete them at the same time."""
@@ -342,27 +352,8 @@ class Assembler:
     ) -> Copied:
         """Check the whole object, and make it visible."""
         verified_by = self._verify(job, nodes)
-        written = self._join(name, attributes, nodes, precondition, job.storage_class)
+        written = self.join(name, attributes, nodes, precondition, job.storage_class)
         return Copied(written, verified_by, _sent(nodes))
-
-    def _join(
-        self,
-        name: str,
-        attributes: Attributes,
-        nodes: Sequence[Replica],
-        precondition: Precondition,
-        storage_class: str | None,
-    ) -> Replica:
-        """Make the object visible. Raise IntegrityError if GCS joined its parts to other bytes."""
-        crc32c = combined_crc32c([(node.crc32c, node.size) for node in nodes])
-        written = self.destination.compose(name, attributes, nodes, precondition, storage_class)
-        if written.crc32c != crc32c or written.size != sum(node.size for node in nodes):
-            self._discard(written)
-            raise IntegrityError(
-                f"GCS joined the parts of {name!r} to other bytes: CRC32C {written.crc32c} instead"
-                f" of {crc32c}. The object was deleted. Try again."
-            )
-        return written
 
     def _verify(self, job: Job, nodes: Sequence[Replica]) -> str:
         """Verify all parts: the commit gate. Raise IntegrityError unless all bytes match."""

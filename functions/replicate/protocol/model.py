@@ -35,6 +35,10 @@ ARCHIVE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes of S3 whose objects cannot be read before they are restored."""
 
 
+MIN_DURATION_DAYS = {"NEARLINE": 30, "COLDLINE": 90, "ARCHIVE": 365}
+"""Days for which GCS bills an object at least. Source: "Storage classes" in GCS's documentation."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartLayout:
     """How a multipart upload was split: `count` parts of `size` bytes; the last may be smaller."""
@@ -202,7 +206,11 @@ class Result:
     bytes_copied: int = 0
     """Bytes written to GCS by this run; more than the object's size if a race was lost."""
     bytes_sent: int = 0
-    """Bytes that these took on their way: fewer if they travelled compressed."""
+    """Bytes that these took on their way: fewer if they travelled compressed.
+
+    With those of compressed requests that were repeated, and of a compressed stream that this run
+    copied again after a lost race. Those of failed runs and of parts that were swept are missing.
+    """
     verified_by: VerifiedBy
     fields_dropped: tuple[str, ...] = ()
     """Metadata of the source that GCS cannot hold and the replica does not have, by name."""

@@ -25,6 +25,7 @@ from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, Kind
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
+    MIN_DURATION_DAYS,
     Copied,
     Expectation,
     Precondition,
@@ -196,23 +197,27 @@ class Replicator:
         """Copy in one stream: compressed and by way of a staged object, if that pays.
 
         It is tried once for each version, and not where a staged object is: another run is about to
-        join that, or was killed. So runs that copy the same version do not hinder each other.
+        join that, or was killed. So runs that copy the same version do not hinder each other. Nor
+        is it tried where GCS would bill the staged object for a month or more: that may cost more
+        than the egress.
         """
         source = plan.source
         assembler = self.assembler
-        is_small = self._is_small(source)
-        probe = None if is_small else assembler.probe(source, body, source.size)
+        stays = self._is_small(source) or storage_class in MIN_DURATION_DAYS
+        probe = None if stays else assembler.probe(source, body, source.size)
         gate = CommitGate(probe or body, self.source)
         if probe and probe.shrinks and not self.destination.staging_obstacle():
             names = assembler.names_of_whole(source, run.name, storage_class)
             is_first = names.folder not in run.staged
             run.staged.add(names.folder)
             if is_first and self.destination.head(names.whole) is None:
-                copied = assembler.copy_compressed(
-                    names, gate, run.name, plan.attributes, plan.precondition
+                staged, sent = assembler.stage_whole(names, gate)
+                run.bytes_sent += sent  # also if another run is faster to write the object
+                written = assembler.join(
+                    run.name, plan.attributes, [staged], plan.precondition, storage_class
                 )
                 run.staged.discard(names.folder)
-                return copied
+                return Copied(written, gate.verified_by, bytes_sent=0)
         written = self.destination.write(
             run.name, plan.attributes, gate, plan.precondition, storage_class
         )
