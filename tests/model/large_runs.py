@@ -40,6 +40,7 @@ from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError, TransientError
 from replicate.telemetry import Telemetry
+from replicate.workflow import LargeObjects
 
 PREFIX = ".staging/"
 SCOPE = Scope(frozenset({REF.bucket}))
@@ -153,7 +154,7 @@ class Silent(Telemetry):
     def record(self, *_: object) -> None:
         pass
 
-    def reject(self, *_: object) -> None:
+    def failed_without_object(self, *_: object) -> None:
         pass
 
 
@@ -234,7 +235,9 @@ class LargeProtocol:
         try:
             if work.kind == RUN:
                 return replicator.replicate(REF, watched=(work.text,) if work.text else ())
-            return workflow.step(self.copy(replicator), Silent(), json.loads(work.text), SCOPE)
+            return workflow.step(
+                lambda: LargeObjects(self.copy(replicator), SCOPE), Silent(), json.loads(work.text)
+            )
         except SuspendedError as suspended:
             return suspended.call
         except FAILURES as error:
