@@ -188,15 +188,6 @@ def test_each_message_of_a_batch_is_settled_by_itself(queues: FakeQueues) -> Non
     assert queues.delays.keys() == {"handle of down"}
 
 
-def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
-    batch = {"Records": [message("m", notification("defect"))]}
-    assert failed(deliver(queues, batch)) == []
-    (letter,) = queues.letters
-    assert letter["failedEvent"] == notification("defect")
-    assert letter["failures"][0]["code"] == "internal_error"
-    assert "ZeroDivisionError" not in json.dumps(letter)
-
-
 def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: FakeQueues) -> None:
     """Its request ends only after all others have arrived."""
     stores = MemoryStores(queues=queues)
@@ -215,6 +206,15 @@ def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: Fake
     assert failed(stores.function().handle(batch, Context())) == ["stalled"]
     assert queues.letters == []
     assert queues.delays.keys() == {"handle of stalled"}
+
+
+def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
+    batch = {"Records": [message("m", notification("defect"))]}
+    assert failed(deliver(queues, batch)) == []
+    (letter,) = queues.letters
+    assert letter["failedEvent"] == notification("defect")
+    assert letter["failures"][0]["code"] == "internal_error"
+    assert "ZeroDivisionError" not in json.dumps(letter)
 
 
 def test_one_transient_failure_lets_the_whole_event_come_again(queues: FakeQueues) -> None:
