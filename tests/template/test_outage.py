@@ -139,7 +139,7 @@ class World:
 
     # The port Queues
 
-    def keep(self, letter: str, deadline: Deadline) -> None:
+    def store_letter(self, letter: str, deadline: Deadline) -> None:
         deadline.require()
         self.letters.append(json.loads(letter))
 
