@@ -14,7 +14,8 @@ from replicate.protocol.scope import Scope
 CONCURRENCY = 10
 """Changes of one event that are replicated at the same time.
 
-Each needs up to 8 MiB of memory, and a compressed object in four parts 20 MiB more.
+Each needs up to 11 MiB of memory, in four parts. Of compressed chunks the process holds a limited
+number (gcs/compressed_upload.py).
 """
 
 

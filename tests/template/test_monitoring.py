@@ -16,7 +16,7 @@ from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError
 from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
 from replicate.reconcile import counts
-from replicate.settlement.policy import GIVE_UP_AFTER, RedeliveryPolicy
+from replicate.settlement.policy import COSTLY_WAITS, GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.telemetry import Telemetry
 from tools.local import template
 from tools.local.template import TEMPLATE, parameters
@@ -346,7 +346,8 @@ class TestIncidents:
         age_s, receives = 0.0, 1
         while (hour := int(age_s / period_s(alarm))) < len(hours):
             hours[hour].append(age_s)
-            age_s += 60 + min(retries.first_s * 2.0**receives, retries.longest_s)
+            wait_s = min(retries.first_s * 2.0**receives, retries.longest_s)
+            age_s += 60 + COSTLY_WAITS * wait_s
             receives += 1
         assert [] in hours
 

@@ -4,18 +4,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pytest
-from fakes import PLAIN, FakeS3, Upload
+from fakes import PLAIN, FakeGcs, FakeS3, Upload, read_checked
 from memory import Context, FailingSource, MemoryStores
+from waiting import wait_until
 
+from replicate.aws_clients import SHORTEST_TIMEOUT_S
 from replicate.entry import execution_watch, sqs
-from replicate.entry.invocation import Cause, Change, Message
+from replicate.entry.invocation import Cause, Change, Message, Receipt
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
+    COSTLY_BYTES,
     BatchFailedError,
+    DestinationUnavailableError,
     GivenUpError,
     IntegrityError,
     InvalidEventError,
@@ -25,11 +29,13 @@ from replicate.errors import (
     ThrottledError,
     UnavailableError,
 )
-from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import SourceRef
+from replicate.gcs.resumable_upload import CANCEL_S
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.model import Attributes, Replica, SourceRef
+from replicate.protocol.ports import GatedBody
 from replicate.settlement.failure import Failure
 from replicate.settlement.letters import MAX_BODY_BYTES, dead_letter
-from replicate.settlement.policy import GIVE_UP_AFTER, RedeliveryPolicy
+from replicate.settlement.policy import COSTLY_WAITS, GIVE_UP_AFTER, RedeliveryPolicy
 
 BUCKET = "source"
 POLICY = RedeliveryPolicy()
@@ -38,6 +44,7 @@ FAILURES: dict[str, Exception] = {
     "damaged": IntegrityError("other bytes"),
     "endless": OutOfTimeError("the time ran out"),
     "down": SourceUnavailableError("down"),
+    "defect": ZeroDivisionError("a defect"),
     "slow": ThrottledError("slow down", retry_after_s=1800.0),
     "verbose": SourceArchivedError("x" * 5000),
     "late": ThrottledError("much later", retry_after_s=1e6),
@@ -54,6 +61,8 @@ class FakeQueues:
     resent: list[tuple[Any, int]] = field(default_factory=list)
     """Messages for the event queue, and their delays."""
     broken: bool = False
+    left_s: float = 0.0
+    """The time for the last request."""
 
     def store_letter(self, letter: str, deadline: Deadline) -> None:
         self._use(deadline)
@@ -70,9 +79,17 @@ class FakeQueues:
         self.delays |= dict(delays)
 
     def _use(self, deadline: Deadline) -> None:
-        deadline.require()
+        self.left_s = deadline.require()
         if self.broken:
             raise UnavailableError("SQS is down")
+
+
+class LateFailingGcs(FakeGcs):
+    """Takes all bytes of an object, and does not store it."""
+
+    def write(self, _: str, __: Attributes, body: GatedBody, *___: object) -> Replica:
+        read_checked(body)
+        raise DestinationUnavailableError("503 to the last request")
 
 
 @pytest.fixture
@@ -169,6 +186,35 @@ def test_each_message_of_a_batch_is_settled_by_itself(queues: FakeQueues) -> Non
     assert [body["retriedEvent"] for body, _ in queues.resent] == [notification("damaged")]
     assert [letter["failedEvent"] for letter in queues.letters] == [notification("frozen")]
     assert queues.delays.keys() == {"handle of down"}
+
+
+def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: FakeQueues) -> None:
+    """Its request ends only after all others have arrived."""
+    stores = MemoryStores(queues=queues)
+
+    class Stalled(FailingSource):
+        def _fail(self, ref: SourceRef) -> None:
+            if ref.key == "stalled":
+                wait_until(lambda: len(stores.gcs.objects) == 9, "the neighbours arrive")
+                raise SourceUnavailableError("silence", timed_out=True)
+
+    stores.wrap = lambda source: Stalled(source, {})
+    keys = ["stalled", *(f"key-{number}" for number in range(9))]
+    for key in keys:
+        stores.s3.put(SourceRef(BUCKET, key), b"bytes")
+    batch = {"Records": [message(key, notification(key)) for key in keys]}
+    assert failed(stores.function().handle(batch, Context())) == ["stalled"]
+    assert queues.letters == []
+    assert queues.delays.keys() == {"handle of stalled"}
+
+
+def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
+    batch = {"Records": [message("m", notification("defect"))]}
+    assert failed(deliver(queues, batch)) == []
+    (letter,) = queues.letters
+    assert letter["failedEvent"] == notification("defect")
+    assert letter["failures"][0]["code"] == "internal_error"
+    assert "ZeroDivisionError" not in json.dumps(letter)
 
 
 def test_one_transient_failure_lets_the_whole_event_come_again(queues: FakeQueues) -> None:
@@ -356,6 +402,25 @@ def test_object_beside_one_that_may_still_arrive_is_not_given_up(queues: FakeQue
     assert queues.delays.keys() == {"handle of m"}
 
 
+class EndingContext(Context):
+    """After the run, its last request of AWS and the cancellation of its upload took longest."""
+
+    __slots__ = ()
+    times_s: ClassVar[list[float]] = []
+
+    def get_remaining_time_in_millis(self) -> int:
+        return round(1000 * self.times_s.pop(0))
+
+
+def test_transfer_is_counted_after_the_slowest_end_of_a_run(queues: FakeQueues) -> None:
+    stores = MemoryStores(queues=queues, wrap=lambda source: FailingSource(source, FAILURES))
+    EndingContext.times_s = [60.0, MARGIN_S - SHORTEST_TIMEOUT_S - CANCEL_S]
+    batch = {"Records": [message("m", notification("endless"))]}
+    assert failed(stores.function().handle(batch, EndingContext())) == []
+    assert [body["transfers"] for body, _ in queues.resent] == [1]
+    assert queues.left_s == pytest.approx(0.5, abs=0.2)
+
+
 def test_transfer_that_cannot_be_counted_is_delivered_again(queues: FakeQueues) -> None:
     queues.broken = True
     assert failed(deliver(queues, {"Records": [message("m", notification("damaged"))]})) == ["m"]
@@ -488,6 +553,25 @@ def test_message_waits_at_least_as_long_as_the_store_asked_for_but_an_hour_at_mo
 ) -> None:
     deliver(queues, {"Records": [message("m", notification(key))]})
     assert shortest <= queues.delays["handle of m"] <= longest
+
+
+@pytest.mark.parametrize("size", [COSTLY_BYTES - 1, COSTLY_BYTES])
+def test_event_waits_up_to_three_hours_after_it_moved_many_bytes_in_vain(
+    queues: FakeQueues, size: int
+) -> None:
+    """GCS takes all bytes and fails then. A day has about ten such transfers, and none counts."""
+    stores = MemoryStores(gcs=LateFailingGcs(), queues=queues)
+    stores.s3.put(SourceRef(BUCKET, "late"), bytes(size))
+    batch = {"Records": [message("m", notification("late"), receives=20)]}
+    assert failed(stores.function().handle(batch, Context())) == ["m"]
+    is_costly = size >= COSTLY_BYTES
+    error = DestinationUnavailableError("late")
+    error.bytes_in_vain = size
+    patient = RedeliveryPolicy(longest_s=36_000)  # the most that a setting may have
+    slow = Failure(Message(receipt=Receipt("", 20)), (Cause(None, error),))
+    assert 10_800 <= slow.delay_s(patient) <= 36_000, "SQS hides a message for 12 hours at most"
+    assert 1800 <= queues.delays["handle of m"] / (COSTLY_WAITS if is_costly else 1) <= 3600
+    assert (queues.resent, queues.letters) == ([], [])
 
 
 @pytest.mark.parametrize("attributes", [{}, {"SentTimestamp": "x"}, None])

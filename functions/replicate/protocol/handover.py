@@ -24,6 +24,7 @@ After any other error the process was killed, or somebody stopped the execution.
 
 UNLIMITED = frozenset(
     {
+        "BrokenTransferError",
         "TransientError",
         "Lambda.AWSLambdaException",
         "Lambda.SdkClientException",
@@ -31,7 +32,7 @@ UNLIMITED = frozenset(
         "Lambda.TooManyRequestsException",
     }
 )
-"""Errors whose cause may pass, and that transfer no object in vain.
+"""Errors whose cause may pass.
 
 Executions follow each other until the event is given up for its age (settlement/policy.py). Source
 of the names: "Handling errors in Step Functions workflows" in its developer guide.

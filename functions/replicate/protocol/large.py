@@ -29,12 +29,16 @@ MAX_ROUNDS = 10
 """Plans in one execution. A lost race needs another plan; ten in a row are no races any more."""
 
 EVENTS_PER_SLICE = 7
-"""Events in the history of an execution for a slice without retries."""
+EVENTS_PER_RETRY = 3
+"""Events in the history of an execution for a slice without retries, and for each retry."""
+
+HISTORY_EVENTS = 25_000
+"""Step Functions ends an execution that has more. Source: "Quotas" in its developer guide."""
 
 MAX_EVENTS = 20_000
-"""Step Functions ends an execution after 25,000 events. The difference is left for retries.
+"""Events of all rounds without retries. The rest is left for three retries of each slice.
 
-Source: "Quotas" in Step Functions' developer guide.
+More retries may end the execution, as any failure does: the next one uses what is staged.
 """
 
 

@@ -21,6 +21,14 @@ It is damaged in S3, or too slow. Every attempt is paid for by its bytes. Those 
 three before the event comes into the queue, are not counted.
 """
 
+COSTLY_WAITS = 3
+COSTLY_LONGEST_S = 3 * 3600.0
+"""How many times longer an event waits after a costly failure, and at most how many seconds.
+
+A day then has about ten transfers. They do not count as `MAX_TRANSFERS`, because an outage may
+cause them.
+"""
+
 _RANDOM = random.SystemRandom()
 
 
