@@ -37,7 +37,8 @@ from replicate.protocol.parts import Cut, Sizes, cut_into_parts, cut_into_slices
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source, Stop
 from replicate.protocol.replicator import Replicator
-from replicate.retry import DEFAULT_POLICY, RoundClock
+from replicate.retry import DEFAULT_POLICY
+from replicate.round_clock import RoundClock
 
 REF = SourceRef("source", "key")
 MIB = 1024 * 1024
