@@ -21,7 +21,7 @@ from replicate.errors import (
 )
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
-from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, Kind
+from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, EvidenceKind
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -103,7 +103,7 @@ class Replicator:
                             plan.source,
                             plan.precondition,
                             watched,
-                            is_request=evidence.kind is Kind.REQUEST,
+                            is_request=evidence.kind is EvidenceKind.REQUEST,
                         )
                         self._sweep(run)
                         return self._in_progress(run, *started, source, replica)
