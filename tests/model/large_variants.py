@@ -6,7 +6,7 @@ replaced.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
@@ -22,6 +22,7 @@ from replicate.protocol.checksums import combined_crc32c
 from replicate.protocol.handover import (
     Executions,
     ExecutionState,
+    Running,
     hand_over,
     watch_again,
 )
@@ -242,7 +243,7 @@ class SomeWatched:
 
     def state(self, name: str) -> ExecutionState | None:
         found = self.executions.state(name)
-        return replace(found, is_running=True) if found and self.counts_as_running else found
+        return Running() if found and self.counts_as_running else found
 
     def watch(self, name: str) -> None:
         if self.is_watched(self.executions.state(name)):
@@ -265,7 +266,7 @@ def _ended_is_done(
     *rest: Any,  # noqa: ANN401
     **more: Any,  # noqa: ANN401
 ) -> tuple[Reason, str]:
-    is_watched = lambda state: state is None or state.is_running  # noqa: E731
+    is_watched = lambda state: state is None or state == Running()  # noqa: E731
     return hand_over(SomeWatched(executions, is_watched, counts_as_running=True), *rest, **more)
 
 
@@ -279,7 +280,7 @@ def _by_the_execution(
 
 def _running(executions: Executions, watched: Collection[str]) -> str | None:
     states = {name: executions.state(name) for name in watched}
-    return next((name for name, state in states.items() if state and state.is_running), None)
+    return next((name for name, state in states.items() if state == Running()), None)
 
 
 def _same_folder(prefix: str, _version: str, destination: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from replicate.protocol.handover import ExecutionState
+from replicate.protocol.handover import ExecutionState, Failed, Running, Succeeded
 from replicate.protocol.model import SourceRef
 
 DEFINITION: Mapping[str, Any] = json.loads(
@@ -36,7 +36,9 @@ def begin(ref: SourceRef) -> Position:
 
 def described(position: Position, *, is_running: bool) -> ExecutionState:
     """Return what Step Functions tells about an execution."""
-    return ExecutionState(is_running, "ended", has_succeeded=position.state == "Done")
+    if is_running:
+        return Running()
+    return Succeeded() if position.state == "Done" else Failed("ended")
 
 
 def payloads(position: Position) -> list[str]:

@@ -23,7 +23,7 @@ from replicate.protocol.evidence import (
     EvidenceKind,
     user_deletion,
 )
-from replicate.protocol.handover import ExecutionState
+from replicate.protocol.handover import Running
 from replicate.protocol.model import SourceRef
 
 REF = SourceRef("my-source-bucket", "archive/2019.csv")
@@ -182,7 +182,7 @@ def test_request_for_a_source_that_is_gone_is_told_so(environ: dict[str, str]) -
 def test_message_keeps_waiting_while_its_execution_runs() -> None:
     stores = expired(BY_USERS)
     assert stores.executions
-    stores.executions.states["ended"] = ExecutionState(is_running=True)
+    stores.executions.states["ended"] = Running()
     handle(stores.function(), in_queue(watch()))
     assert stores.executions.watches
 

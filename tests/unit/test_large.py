@@ -21,7 +21,7 @@ from replicate.errors import (
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, Deletes
-from replicate.protocol.handover import ExecutionState
+from replicate.protocol.handover import Failed, Running, Succeeded
 from replicate.protocol.large import EVENTS_PER_SLICE, LargeCopy, Planned, max_rounds
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
@@ -528,7 +528,7 @@ def test_event_waits_for_an_execution_that_was_started_after_a_failure() -> None
     assert first
     world.executions.end(first, "PermanentError: denied")
     second = f"{first.rpartition('-')[0]}-2"
-    world.executions.states[second] = ExecutionState(is_running=True)
+    world.executions.states[second] = Running()
     result = world.replicate(watched=first)
     assert (result.reason, result.execution) == (Reason.RUNNING, second)
 
@@ -540,7 +540,7 @@ def test_execution_that_has_succeeded_is_no_failure() -> None:
     for _ in range(5):
         started = world.replicate().execution
         assert started
-        world.executions.states[started] = ExecutionState(is_running=False, has_succeeded=True)
+        world.executions.states[started] = Succeeded()
     assert len(world.executions.started) == 5
 
 
@@ -551,7 +551,7 @@ def test_executions_that_ended_before_the_event_do_not_count() -> None:
     for _ in range(5):
         started = world.replicate().execution
         assert started
-        old = ExecutionState(is_running=False, cause="PermanentError: denied", is_old=True)
+        old = Failed("PermanentError: denied", is_old=True)
         world.executions.states[started] = old
     assert len(world.executions.started) == 5
 

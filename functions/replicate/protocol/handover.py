@@ -48,19 +48,28 @@ So an event that waits through an outage of ten days starts about 20 executions.
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionState:
-    """What is known about an execution. `cause` says why it ended, if it failed."""
+class Running:
+    """An execution whose workers may still write."""
 
-    is_running: bool
-    """Its workers may still write."""
-    cause: str = ""
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """An execution that found both sides equal. If they differ now, something changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An execution that ended without success. `cause` says why."""
+
+    cause: str
     is_old: bool = False
     """It ended before the event began to wait, so it says nothing about the next one: since then
     somebody may have removed the cause."""
-    has_succeeded: bool = False
-    """It has found both sides equal. If they differ now, something has changed since."""
     ended_s: float = field(default=math.inf, compare=False)
     """Seconds since it ended."""
+
+
+ExecutionState = Running | Succeeded | Failed
 
 
 class Executions(Protocol):
@@ -94,26 +103,26 @@ def hand_over(
     """
     key = repr((ref, version_digest(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
-    failures: list[ExecutionState] = []
+    failures: list[Failed] = []
     numbers = count(1)
     while True:
         name = f"{base}-{next(numbers)}"
-        state = executions.state(name)
-        if state is None:
-            _require_another(ref, failures, is_request=is_request)
-            _start(executions, name, is_watched=name in watched)
-            return Reason.STARTED, name
-        if state.is_running:
-            if not is_request:
-                executions.watch(name)
-            return Reason.RUNNING, name
-        if not (state.is_old or state.has_succeeded):
-            failures.append(state)
+        match executions.state(name):
+            case None:
+                _require_another(ref, failures, is_request=is_request)
+                _start(executions, name, is_watched=name in watched)
+                return Reason.STARTED, name
+            case Running():
+                if not is_request:
+                    executions.watch(name)
+                return Reason.RUNNING, name
+            case Failed(is_old=False) as failure:
+                failures.append(failure)
+            case Succeeded() | Failed():
+                pass  # it does not matter for the next one
 
 
-def _require_another(
-    ref: SourceRef, failures: Sequence[ExecutionState], *, is_request: bool
-) -> None:
+def _require_another(ref: SourceRef, failures: Sequence[Failed], *, is_request: bool) -> None:
     """Raise LargeObjectError unless another execution may start after these failures.
 
     A request may always start one when the last failure is an hour old: its caller asks for it.
@@ -166,8 +175,7 @@ def watch_again(executions: Executions, watched: Collection[str]) -> str | None:
     """Store a message for each execution that still runs. Return the name of one of them."""
     running = None
     for name in watched:
-        state = executions.state(name)
-        if state is not None and state.is_running:
+        if isinstance(executions.state(name), Running):
             executions.watch(name)
             running = name
     return running
