@@ -23,6 +23,7 @@ from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
     Checksum,
+    EtagKind,
     PartLayout,
     Precondition,
     Reason,
@@ -442,9 +443,7 @@ def test_checksum_of_parts_is_not_used_when_its_record_does_not_fit(
     part_bytes: int, *, checked: bool
 ) -> None:
     size = 1024 * part_bytes
-    source = make_source(
-        size=size, etag="0" * 32 + "-1024", etag_is_md5=False, etag_is_md5_of_parts=True
-    )
+    source = make_source(size=size, etag="0" * 32 + "-1024", etag_kind=EtagKind.MD5_OF_PARTS)
     s3 = RecordingS3()
     s3.part_layout = lambda _: PartLayout(1024, part_bytes)  # type: ignore[assignment,method-assign]
     sizes = Sizes(parallel_from=1, large_from=2, part=MIB, slice=16 * MIB)

@@ -31,6 +31,7 @@ from replicate.protocol.compression import Probe, may_shrink
 from replicate.protocol.model import (
     Attributes,
     Copied,
+    EtagKind,
     Precondition,
     Replica,
     SourceObject,
@@ -116,7 +117,8 @@ class Assembler:
             return None
         is_large = by_execution and source.size >= self.sizes.large_from
         checksum = range_checksum(source, self.source)
-        if checksum is None and not is_large and (source.etag_is_md5 or source.checksums):
+        is_checked_in_one_stream = source.checksums or source.etag_kind is EtagKind.MD5
+        if checksum is None and not is_large and is_checked_in_one_stream:
             return None
         if obstacle := self.destination.staging_obstacle():
             if not is_large:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from awscrt import checksums
 
 from replicate.errors import IntegrityError
-from replicate.protocol.model import PartLayout, SourceObject
+from replicate.protocol.model import EtagKind, PartLayout, SourceObject
 from replicate.protocol.ports import Body, Layouts, Stop, StoppedError
 
 UNCHECKED = "unchecked"
@@ -121,7 +121,7 @@ def source_checksum(source: SourceObject, layouts: Layouts) -> SourceChecksum:
         for checksum in source.checksums:
             if checksum.algorithm == algorithm and not checksum.composite:
                 return SourceChecksum(algorithm.lower(), base64.b64decode(checksum.value), start)
-    if source.etag_is_md5:
+    if source.etag_kind is EtagKind.MD5:
         return SourceChecksum("etag-md5", bytes.fromhex(source.etag), _md5)
     none = SourceChecksum(f"{UNCHECKED}: S3 has no checksum that can be computed")
     return _composite_checksum(source, layouts) or none
@@ -153,7 +153,7 @@ def _composite(source: SourceObject) -> tuple[str, bytes, int, Callable[[], _Run
             value, _, count = checksum.value.rpartition("-")
             if checksum.algorithm == algorithm and checksum.composite and count.isdecimal():
                 return algorithm.lower(), base64.b64decode(value), int(count), start
-    if source.etag_is_md5_of_parts:
+    if source.etag_kind is EtagKind.MD5_OF_PARTS:
         value, _, count = source.etag.rpartition("-")
         return "etag-md5", bytes.fromhex(value), int(count), _md5
     return None

@@ -39,6 +39,17 @@ MIN_DURATION_DAYS = {"NEARLINE": 30, "COLDLINE": 90, "ARCHIVE": 365}
 """Days for which GCS bills an object at least. Source: "Storage classes" in GCS's documentation."""
 
 
+class EtagKind(Enum):
+    """What an ETag of S3 says about the bytes."""
+
+    OPAQUE = auto()
+    """Nothing: it names a version."""
+    MD5 = auto()
+    """Their MD5, in hexadecimal digits."""
+    MD5_OF_PARTS = auto()
+    """The MD5 over the MD5s of the N parts of a multipart upload, followed by `-N`."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartLayout:
     """How a multipart upload was split: `count` parts of `size` bytes; the last may be smaller."""
@@ -82,8 +93,7 @@ class SourceObject:
     tags: Mapping[str, str] = field(default_factory=dict)
     storage_class: str = "STANDARD"
     checksums: tuple[Checksum, ...] = ()
-    etag_is_md5: bool = False
-    etag_is_md5_of_parts: bool = False
+    etag_kind: EtagKind = EtagKind.OPAQUE
     is_archived: bool = field(default=False, compare=False)
     """Its bytes cannot be read before it is restored."""
     request_id: str | None = field(default=None, compare=False)

@@ -10,6 +10,7 @@ from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.mapping import Fit, Tags
 from replicate.protocol.model import (
     Attributes,
+    EtagKind,
     Precondition,
     Reason,
     Replica,
@@ -164,7 +165,7 @@ def _checksums_differ(source: SourceObject, replica: Replica) -> bool:
     ]
     if crc32c and crc32c[0] != replica.crc32c:
         return True
-    if not source.etag_is_md5 or replica.md5 is None:
+    if source.etag_kind is not EtagKind.MD5 or replica.md5 is None:
         return False
     return base64.b64decode(replica.md5).hex() != source.etag
 
@@ -179,7 +180,7 @@ def _same_bytes(source: SourceObject, replica: Replica) -> bool:
     metadata = replica.attributes.metadata
     if mapping.is_replica_of(metadata, source.ref):
         return metadata.get(mapping.PROVENANCE + "etag") == source.etag
-    return source.etag_is_md5 and replica.md5 is not None  # and they do not differ
+    return source.etag_kind is EtagKind.MD5 and replica.md5 is not None  # and they do not differ
 
 
 def _can_patch(replica: Replica, attributes: Attributes) -> bool:
