@@ -14,7 +14,7 @@ class Sent:
 
     line: str
     """Method, path and query."""
-    timeout: float | None
+    timeout: float | tuple[float, float] | None
     headers: dict[str, str]
     body: bytes
 
@@ -27,7 +27,10 @@ class Network:
         self.sent: list[Sent] = []
 
     def send(
-        self, request: requests.PreparedRequest, timeout: float | None, **_: object
+        self,
+        request: requests.PreparedRequest,
+        timeout: float | tuple[float, float] | None,
+        **_: object,
     ) -> requests.Response:
         body: Any = request.body or b""
         if isinstance(body, str):

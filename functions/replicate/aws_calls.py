@@ -11,11 +11,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from replicate.aws_clients import NO_ROLE
 from replicate.errors import ReplicationError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
-from replicate.retry import RetryPolicy, is_throttling, is_transient, retrying
+from replicate.retry import RetryPolicy, is_expired, is_throttling, is_transient, retrying
 
 T = TypeVar("T")
 
@@ -44,6 +45,8 @@ def call(
             raise UnavailableError(
                 "The function's AWS credentials could not be renewed. Try again."
             ) from None
+        except ResponseParserError:  # its text quotes the response
+            raise UnavailableError(f"{operation} has a malformed response. Try again.") from None
         except (ConnectTimeoutError, ReadTimeoutError) as error:
             raise UnavailableError(
                 f"{operation} got no response in time ({type(error).__name__}). Try again.",
@@ -60,6 +63,6 @@ def _refusal(operation: str, error: ClientError, remedy: str) -> ReplicationErro
     code = error.response["Error"].get("Code", "")
     if is_throttling(code):
         return ThrottledError(f"{operation} was throttled ({code}). Try again later.")
-    if is_transient(status):
+    if is_transient(status) or is_expired(code):
         return UnavailableError(f"{operation} failed ({code}). Try again.")
     return SettingsError(f"{operation} was refused ({code}). {remedy}")

@@ -35,11 +35,12 @@ A GET and a HEAD together take 0.79 of the CPU with it (docs/PERFORMANCE.md).
 
 NO_ROLE = "The function has no AWS credentials. Give it an execution role."
 
-_SHORT_TIMEOUTS_S = (4.0, 1.0)
+SHORTEST_TIMEOUT_S = 1.0
+_SHORT_TIMEOUTS_S = (4.0, SHORTEST_TIMEOUT_S)
 """Timeouts of further clients, for the last seconds of an invocation.
 
-boto3 has no timeout for one request, only for a client. The shortest one is less than MARGIN_S, so
-that one wait at the deadline leaves time to respond.
+boto3 has no timeout for one request, only for a client. The shortest one is a part of MARGIN_S,
+so that one wait at the deadline leaves time to store failures and to respond.
 """
 
 Service = Literal["s3", "secretsmanager", "sqs", "stepfunctions"]

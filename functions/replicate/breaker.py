@@ -102,12 +102,18 @@ class Circuit:
         self.clock = clock
         self._state = Breaker()
         self._is_alive = False
+        self._answered_at = clock()
         self._lock = threading.Lock()
 
     @property
     def is_alive(self) -> bool:
         """Whether the service has answered in this invocation."""
         return self._is_alive
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last answer."""
+        return self.clock() - self._answered_at
 
     def start_invocation(self) -> None:
         """Forget whether the service has answered. What it costs to wait is not forgotten."""
@@ -126,6 +132,7 @@ class Circuit:
         """Report a response, and how long it took if that says something about the next one."""
         with self._lock:
             self._is_alive = True
+            self._answered_at = self.clock()
             self._state = self._state.answered(elapsed_s)
 
     def timed_out(self) -> None:

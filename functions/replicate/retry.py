@@ -139,6 +139,28 @@ def is_throttling(code: str) -> bool:
     return any(part in code for part in _THROTTLING)
 
 
+_EXPIRED = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidSignatureException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
+"""Error codes by which AWS refuses old credentials, or a request of another time than its own.
+
+Source: "Common errors" of each service. Some services have one code for these and for a wrong
+signature, which the SDK does not make.
+"""
+
+
+def is_expired(code: str) -> bool:
+    """Return whether AWS accepts the same request with newer credentials or a better clock."""
+    return code in _EXPIRED
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds in a `Retry-After` header. Neither store sends a date in it."""
     value = headers.get("Retry-After", "")

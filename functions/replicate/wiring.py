@@ -126,7 +126,7 @@ class Environment:
     def start_invocation(self, context: Context) -> None:
         """Restart the deadline: the invocation's time, less the margin for its end."""
         self.deadline.restart(context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
-        self.gcs.circuit.start_invocation()
+        self.gcs.start_invocation()
 
     def replicator(self, change: Change | None = None) -> Replicator:
         """Return the protocol over both stores, for one change."""

@@ -12,7 +12,7 @@ from memory import Context, MemoryStores, sample_event
 from template.alarms import Metrics, period_s, states
 from template.stack import Stack, variables
 
-from replicate.entry.failures import GIVE_UP_AFTER, RedeliveryPolicy
+from replicate.entry.failures import COSTLY_WAITS, GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError
 from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
@@ -346,7 +346,8 @@ class TestIncidents:
         age_s, receives = 0.0, 1
         while (hour := int(age_s / period_s(alarm))) < len(hours):
             hours[hour].append(age_s)
-            age_s += 60 + min(retries.first_s * 2.0**receives, retries.longest_s)
+            wait_s = min(retries.first_s * 2.0**receives, retries.longest_s)
+            age_s += 60 + COSTLY_WAITS * wait_s
             receives += 1
         assert [] in hours
 

@@ -1,5 +1,6 @@
 """Objects that are copied in parts."""
 
+import base64
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -450,3 +451,18 @@ def test_checksum_of_parts_is_not_used_when_its_record_does_not_fit(
     job = make_assembler(s3, FakeGcs(), sizes).job(source, "key", None, by_execution=True)
     assert job
     assert (job.checksum is not None) is checked
+
+
+@pytest.mark.parametrize(("algorithm", "is_in_parts"), [("CRC32", True), ("SHA256", False)])
+def test_object_that_only_one_stream_can_check_is_copied_in_one_stream(
+    algorithm: str, *, is_in_parts: bool
+) -> None:
+    """SHA-256 digests of 10,000 parts of S3 do not fit into the metadata of 32 staged objects."""
+    digest = base64.b64encode(bytes(4 if algorithm == "CRC32" else 32)).decode()
+    checksum = Checksum(algorithm, f"{digest}-10000", composite=True)
+    source = make_source(size=10_000 * MIB, checksums=(checksum,))
+    s3 = RecordingS3()
+    s3.part_layout = lambda _: PartLayout(10_000, MIB)  # type: ignore[assignment,method-assign]
+    sizes = Sizes(large_from=source.size + 1)
+    job = make_assembler(s3, FakeGcs(), sizes).job(source, "key", None)
+    assert (job is not None) is is_in_parts

@@ -1,5 +1,7 @@
 """What an error of boto3 means to the replicator. No server."""
 
+import traceback
+
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -9,6 +11,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from replicate.aws_calls import call
 from replicate.errors import ReplicationError, SettingsError, ThrottledError, UnavailableError
@@ -38,6 +41,16 @@ def refusal(status: int, code: str | None = None) -> ClientError:
             ThrottledError,
             "Send was throttled (ExecutionLimitExceeded). Try again later.",
             False,
+        ),
+        *(
+            (refusal(status, code), UnavailableError, f"Send failed ({code}). Try again.", False)
+            for status, code in [
+                (400, "ExpiredTokenException"),
+                (403, "ExpiredToken"),
+                (400, "RequestExpired"),
+                (403, "InvalidSignatureException"),
+                (403, "SignatureDoesNotMatch"),
+            ]
         ),
         (refusal(500, "Fault"), UnavailableError, "Send failed (Fault). Try again.", False),
         (refusal(503), UnavailableError, "Send failed (). Try again.", False),
@@ -72,6 +85,12 @@ def refusal(status: int, code: str | None = None) -> ClientError:
             'Send failed (Could not connect to the endpoint URL: "https://aws"). Try again.',
             False,
         ),
+        (
+            ResponseParserError("Unable to parse response, invalid XML received: <secret"),
+            UnavailableError,
+            "Send has a malformed response. Try again.",
+            False,
+        ),
         (KeyError("status"), UnavailableError, "Send failed ('status'). Try again.", False),
     ],
     ids=repr,
@@ -88,6 +107,7 @@ def test_error_has_its_kind_and_says_what_to_do(
     with pytest.raises(ReplicationError) as caught:
         call("Send", send, RetryPolicy(attempts=1), Deadline(60), remedy="Allow it.")
     assert (type(caught.value), caught.value.message) == (kind, message)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
     assert caught.value.timed_out is timed_out
 
 

@@ -5,6 +5,7 @@ import pytest
 from replicate.breaker import Breaker, BreakerPolicy, Circuit
 from replicate.errors import (
     CredentialsError,
+    DestinationChangedError,
     DestinationForbiddenError,
     DestinationUnavailableError,
     OutOfTimeError,
@@ -14,6 +15,7 @@ from replicate.errors import (
 )
 from replicate.gcs.errors import watch
 from replicate.protocol.deadline import Deadline
+from replicate.protocol.ports import StoppedError
 
 POLICY = BreakerPolicy(timeouts=2, open_s=20, probe_s=30)
 LONGEST, SHORTEST = 1.0, 0.0
@@ -203,7 +205,7 @@ def test_probe_that_never_ends_is_followed_by_another(circuit: Circuit, time: Ti
         ThrottledError("429"),
         DestinationForbiddenError("403"),
         CredentialsError("invalid_grant"),
-        ValueError("malformed"),
+        DestinationChangedError("412"),
     ],
     ids=repr,
 )
@@ -248,7 +250,13 @@ def test_error_of_aws_or_of_the_clock_is_neither_an_answer_nor_silence(
     assert not circuit.is_alive
 
 
-def test_source_that_changes_while_it_is_sent_is_no_answer(circuit: Circuit) -> None:
-    with pytest.raises(SourceChangedError):
-        request(circuit, SourceChangedError())
+@pytest.mark.parametrize("error", [SourceChangedError(), StoppedError(), TypeError("defect")])
+def test_what_ends_a_request_while_it_is_sent_is_no_answer(
+    circuit: Circuit, error: Exception
+) -> None:
+    hang(circuit)
+    with pytest.raises(type(error)):
+        request(circuit, error)
     assert not circuit.is_alive
+    hang(circuit)
+    assert is_open(circuit)

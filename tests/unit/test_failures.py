@@ -4,15 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pytest
-from fakes import PLAIN, FakeS3, Upload
+from fakes import PLAIN, FakeGcs, FakeS3, Upload, read_checked
 from memory import Context, FailingSource, MemoryStores
 
+from replicate.aws_clients import SHORTEST_TIMEOUT_S
 from replicate.entry import execution_watch, sqs
 from replicate.entry.failures import (
+    COSTLY_BYTES,
+    COSTLY_WAITS,
     GIVE_UP_AFTER,
     MAX_BODY_BYTES,
     Failure,
@@ -22,6 +25,7 @@ from replicate.entry.invocation import Cause, Change, Message
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
+    DestinationUnavailableError,
     GivenUpError,
     IntegrityError,
     InvalidEventError,
@@ -31,8 +35,10 @@ from replicate.errors import (
     ThrottledError,
     UnavailableError,
 )
-from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import SourceRef
+from replicate.gcs.resumable_upload import CANCEL_S
+from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.model import Attributes, Replica, SourceRef
+from replicate.protocol.ports import GatedBody
 
 BUCKET = "source"
 POLICY = RedeliveryPolicy()
@@ -57,6 +63,8 @@ class FakeQueues:
     resent: list[tuple[Any, int]] = field(default_factory=list)
     """Messages for the event queue, and their delays."""
     broken: bool = False
+    left_s: float = 0.0
+    """The time for the last request."""
 
     def keep(self, letter: str, deadline: Deadline) -> None:
         self._use(deadline)
@@ -73,9 +81,17 @@ class FakeQueues:
         self.delays |= dict(delays)
 
     def _use(self, deadline: Deadline) -> None:
-        deadline.require()
+        self.left_s = deadline.require()
         if self.broken:
             raise UnavailableError("SQS is down")
+
+
+class LateFailingGcs(FakeGcs):
+    """Takes all bytes of an object, and does not store it."""
+
+    def write(self, _: str, __: Attributes, body: GatedBody, *___: object) -> Replica:
+        read_checked(body)
+        raise DestinationUnavailableError("503 to the last request")
 
 
 @pytest.fixture
@@ -359,6 +375,25 @@ def test_object_beside_one_that_may_still_arrive_is_not_given_up(queues: FakeQue
     assert queues.delays.keys() == {"handle of m"}
 
 
+class EndingContext(Context):
+    """After the run, its last request of AWS and the cancellation of its upload took longest."""
+
+    __slots__ = ()
+    times_s: ClassVar[list[float]] = []
+
+    def get_remaining_time_in_millis(self) -> int:
+        return round(1000 * self.times_s.pop(0))
+
+
+def test_transfer_is_counted_after_the_slowest_end_of_a_run(queues: FakeQueues) -> None:
+    stores = MemoryStores(queues=queues, wrap=lambda source: FailingSource(source, FAILURES))
+    EndingContext.times_s = [60.0, MARGIN_S - SHORTEST_TIMEOUT_S - CANCEL_S]
+    batch = {"Records": [message("m", notification("endless"))]}
+    assert failed(stores.function().handle(batch, EndingContext())) == []
+    assert [body["transfers"] for body, _ in queues.resent] == [1]
+    assert queues.left_s == pytest.approx(0.5, abs=0.2)
+
+
 def test_transfer_that_cannot_be_counted_is_delivered_again(queues: FakeQueues) -> None:
     queues.broken = True
     assert failed(deliver(queues, {"Records": [message("m", notification("damaged"))]})) == ["m"]
@@ -491,6 +526,20 @@ def test_message_waits_at_least_as_long_as_the_store_asked_for_but_an_hour_at_mo
 ) -> None:
     deliver(queues, {"Records": [message("m", notification(key))]})
     assert shortest <= queues.delays["handle of m"] <= longest
+
+
+@pytest.mark.parametrize("size", [COSTLY_BYTES - 1, COSTLY_BYTES])
+def test_event_waits_up_to_three_hours_after_it_moved_many_bytes_in_vain(
+    queues: FakeQueues, size: int
+) -> None:
+    """GCS takes all bytes and fails then. A day has about ten such transfers, and none counts."""
+    stores = MemoryStores(gcs=LateFailingGcs(), queues=queues)
+    stores.s3.put(SourceRef(BUCKET, "late"), bytes(size))
+    batch = {"Records": [message("m", notification("late"), receives=20)]}
+    assert failed(stores.function().handle(batch, Context())) == ["m"]
+    is_costly = size >= COSTLY_BYTES
+    assert 1800 <= queues.delays["handle of m"] / (COSTLY_WAITS if is_costly else 1) <= 3600
+    assert (queues.resent, queues.letters) == ([], [])
 
 
 @pytest.mark.parametrize("attributes", [{}, {"SentTimestamp": "x"}, None])

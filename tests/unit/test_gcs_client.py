@@ -10,7 +10,7 @@ from google.auth.credentials import Credentials
 
 from replicate.breaker import Circuit
 from replicate.errors import SettingsError
-from replicate.gcs.client import UPLOADS, GcsClient
+from replicate.gcs.client import MAX_IDLE_S, UPLOADS, GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
 from replicate.handler import CONCURRENCY
 from replicate.protocol.deadline import Deadline
@@ -26,7 +26,8 @@ class InUniverse(Credentials):
         self._universe_domain = domain
 
     def refresh(self, request: object) -> None:
-        """Not needed: nothing is requested."""
+        del request
+        self.token = "token"
 
 
 class Vault:
@@ -51,7 +52,7 @@ def vault() -> Vault:
 @pytest.fixture
 def client(vault: Vault) -> Iterator[GcsClient]:
     credentials = SecretCredentials(vault, Deadline(60), DEFAULT_POLICY, lambda: vault.now)
-    made = GcsClient(credentials, Circuit())
+    made = GcsClient(credentials, Circuit(clock=lambda: vault.now))
     yield made
     made.close()
 
@@ -114,3 +115,42 @@ def test_each_upload_of_a_batch_in_parts_keeps_its_connection(client: GcsClient)
         client.uploads.close()
         server.shutdown()
     assert len(opened) == UPLOADS == CONCURRENCY * PARTS_AT_ONCE
+
+
+class KeepAlive(BaseHTTPRequestHandler):
+    """Answers every request, and keeps the connection open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.clients.add(self.client_address)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(("pause_s", "connections"), [(MAX_IDLE_S, 1), (MAX_IDLE_S + 1, 2)])
+def test_connection_that_was_idle_for_long_is_not_used_again(
+    client: GcsClient,
+    vault: Vault,
+    monkeypatch: pytest.MonkeyPatch,
+    pause_s: float,
+    connections: int,
+) -> None:
+    """A NAT drops it while the environment is frozen, and the first request would wait in vain."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeepAlive) as server:
+        server.clients = set()  # type: ignore[attr-defined]
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        for _ in range(2):
+            client.start_invocation()
+            assert client.bucket("one").exists(retry=None)
+            client.circuit.answered()
+            vault.now += pause_s
+        client.close()
+        server.shutdown()
+        assert len(server.clients) == connections  # type: ignore[attr-defined]

@@ -37,6 +37,10 @@ SLOW_DOWN = "GCS throttles requests. Try again later"
 UNAVAILABLE = "GCS is unavailable. Try again"
 NOT_ACCEPTED = "GCS refuses the credentials. Check GcpCredentialsSecretArn (GCP_CREDENTIALS_SECRET)"
 NO_BUCKET = "the bucket does not exist. Check GcsBucketName (GCS_BUCKET_NAME)"
+FOREIGN = (
+    "the response has no error of GCS. Check the proxy or the endpoint between the function and"
+    " GCS. Try again"
+)
 CONFLICT = "another write of the same object was in progress. Try again"
 CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
 
@@ -49,7 +53,8 @@ CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
         (399, "x", "", errors.DestinationUnavailableError, UNAVAILABLE),
         (400, "invalid", "a bad field", errors.DestinationRejectedError, "a bad field"),
         (400, "invalid", "", errors.DestinationRejectedError, "GCS gives no reason"),
-        (400, None, "", errors.DestinationRejectedError, "GCS gives no reason"),
+        (400, None, "", errors.DestinationUnavailableError, FOREIGN),
+        (413, None, "", errors.DestinationUnavailableError, FOREIGN),
         (400, "invalid", "x" * 201, errors.DestinationRejectedError, "x" * 200),
         (
             400,
@@ -58,6 +63,7 @@ CORRUPT = "the bytes that GCS received do not match their checksum. Try again"
             errors.IntegrityError,
             CORRUPT,
         ),
+        (412, "x", "MD5 doesn't match calculated MD5", errors.IntegrityError, CORRUPT),
         (401, "authError", "", errors.CredentialsError, NOT_ACCEPTED),
         (403, "forbidden", "", errors.DestinationForbiddenError, FORBIDDEN),
         (403, "rateLimitExceeded", "", errors.ThrottledError, SLOW_DOWN),
@@ -90,6 +96,14 @@ def test_a_refusal_has_its_kind_and_says_why(
     assert type(found) is kind
     said = f"{status} {reason}" if reason else f"{status}"
     assert str(found) == f"The request to GCS for {URI} failed: {why}. (GCS responded with {said})"
+
+
+def test_a_refusal_without_a_reason_is_one_of_gcs() -> None:
+    response = a_response(400)
+    response._content = json.dumps({"error": {"code": 400, "message": "a bad field"}}).encode()  # noqa: SLF001
+    found = from_response(response, URI)
+    assert type(found) is errors.DestinationRejectedError
+    assert "failed: a bad field. (GCS responded with 400)" in str(found)
 
 
 def test_a_refusal_has_the_request_id_and_the_time_to_wait() -> None:

@@ -27,9 +27,9 @@ from replicate.gcs.bucket import BucketSettings
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
 from replicate.gcs.listing import GcsListing
-from replicate.gcs.resumable_upload import QUANTUM
+from replicate.gcs.resumable_upload import CANCEL_S, QUANTUM
 from replicate.protocol.checksums import encode_crc32c
-from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Precondition, Replica
 from replicate.reconcile.rows import ReplicaRow
@@ -165,7 +165,7 @@ def test_request_has_its_time_and_only_the_adapter_repeats_it(
 
 @pytest.mark.parametrize("call", CALLS)
 def test_refusal_names_what_the_request_was_about(gcs: Gcs, network: Network, call: str) -> None:
-    network.answers = [answer(400)]
+    network.answers = [answer(400, error={"message": "No"})]
     with pytest.raises(DestinationRejectedError) as caught:
         CALLS[call][0](gcs)
     about = ABOUT.get(call, "logs/a b")
@@ -340,13 +340,13 @@ def written(**fields: object) -> requests.Response:
         "generation": "5",
         "metageneration": "1",
         "size": str(len(LARGE)),
-        "crc32c": "crc",
+        "crc32c": HASH.removeprefix("crc32c="),
         "md5Hash": "md5",
     }
     return answer(200, {"X-GUploader-UploadID": "ID"}, **{**made, **fields})
 
 
-def puts(network: Network) -> list[tuple[str, int, str | None, float | None]]:
+def puts(network: Network) -> list[tuple[str, int, str | None, object]]:
     """Return the range, number of bytes, hash and timeout of each request to the session."""
     sent = [each for each in network.sent if each.line == f"PUT {SESSION}"]
     assert all(each.headers["content-length"] == str(len(each.body)) for each in sent)
@@ -383,7 +383,7 @@ def test_object_is_uploaded_in_two_requests_and_described_as_gcs_has_it(
         metageneration=1,
         size=len(LARGE),
         attributes=PLAIN,
-        crc32c="crc",
+        crc32c=HASH.removeprefix("crc32c="),
         md5="md5",
     )
     assert replica.request_id == "ID"
@@ -397,6 +397,26 @@ def test_object_is_uploaded_in_two_requests_and_described_as_gcs_has_it(
     }
     assert puts(network) == [BODY, LAST]
     assert network.sent[1].body + network.sent[2].body == LARGE
+
+
+@pytest.mark.parametrize(
+    ("data", "answers"),
+    [
+        (b"data", [described(crc32c="AAAAAA==")]),
+        (b"data", [described(size="3")]),
+        (LARGE, [answer(200, OPENED), stored(TAIL), written(crc32c="AAAAAA==")]),
+        (LARGE, [answer(200, OPENED), stored(TAIL), written(size="3")]),
+    ],
+    ids=["CRC32C at once", "size at once", "CRC32C", "size"],
+)
+def test_object_that_gcs_stored_with_other_bytes_than_were_sent_is_deleted(
+    gcs: Gcs, network: Network, data: bytes, answers: list[requests.Response]
+) -> None:
+    """It has the right provenance. So a later run could take it for current."""
+    network.answers = [*answers, answer(204)]
+    with pytest.raises(IntegrityError, match="other bytes than those sent for gs://replica/logs/"):
+        gcs.destination.write("logs/a b", PLAIN, BytesBody(data), NEW)
+    assert network.sent[-1].line == f"DELETE {NAME}?ifGenerationMatch=5"
 
 
 def test_upload_of_which_gcs_has_all_bytes_is_completed_with_none(
@@ -426,7 +446,10 @@ def test_upload_that_gets_nowhere_is_cancelled(gcs: Gcs, network: Network) -> No
         write(gcs)
     assert puts(network) == [BODY, QUERY, BODY]
     cancelled = network.sent[-1]
-    assert (cancelled.line, cancelled.timeout) == (f"DELETE {SESSION}", MARGIN_S / 2)
+    assert (cancelled.line, cancelled.timeout) == (
+        f"DELETE {SESSION}",
+        (CANCEL_S / 2, CANCEL_S / 2),
+    )
     assert cancelled.headers["content-length"] == "0"
 
 
@@ -492,7 +515,7 @@ def test_compressed_object_is_sent_as_gzip_and_its_bytes_are_counted(
 
 
 def test_object_of_other_bytes_than_were_compressed_is_deleted(gcs: Gcs, network: Network) -> None:
-    network.answers = [answer(200, OPENED), written(), answer(204)]
+    network.answers = [answer(200, OPENED), written(crc32c="crc"), answer(204)]
 
     with pytest.raises(IntegrityError) as caught:
         write_compressed(gcs)

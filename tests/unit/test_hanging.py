@@ -69,6 +69,9 @@ class Token(AnonymousCredentials):
 
     universe_domain = "googleapis.com"
 
+    def close(self) -> None:
+        """Close nothing: there is no connection."""
+
 
 class NoBytes:
     """The body of an empty object."""
@@ -107,15 +110,15 @@ class ExecutionEnvironment:
         self._first = first
         self._deadline = Deadline(0, clock=time)
         self._circuit = Circuit(breaker, time)
-        client = GcsClient(Token(), self._circuit)  # type: ignore[arg-type, no-untyped-call] # as it is used
+        self._client = GcsClient(Token(), self._circuit)  # type: ignore[arg-type, no-untyped-call] # as it is used
         naming = Naming("replica", "")
-        self._destination = GcsDestination(client, naming, self._deadline, DEFAULT_POLICY)
+        self._destination = GcsDestination(self._client, naming, self._deadline, DEFAULT_POLICY)
 
     def invoke(self, now: float) -> float:
         """Run an event that fails, beginning `now`. Return when it has ended."""
         self._time.now = now + OVERHEAD_S
         self._deadline.restart(TIMEOUT_S)
-        self._circuit.start_invocation()
+        self._client.start_invocation()
         with pytest.raises(DestinationUnavailableError):
             self._first(self._destination)
         return self._time.now

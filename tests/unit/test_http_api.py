@@ -12,7 +12,7 @@ from memory import Context, FailingSource, MemoryStores, sample_event
 
 from replicate import errors
 from replicate.errors import ReplicationError
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import Precondition, Replica, SourceRef
 
 REF = SourceRef("source", "key")
 
@@ -295,3 +295,39 @@ def test_every_error_class_has_its_own_code() -> None:
     tree = below(ReplicationError)
     codes = [kind.code for kind in tree if kind is not errors.InternalError]
     assert len(codes) == len(set(codes)), "InternalError alone shares the base's code"
+
+
+class HastyUser(FakeGcs):
+    """While a run writes, the user deletes the object, then uploads the next one.
+
+    Another run replicates that one first.
+    """
+
+    def __init__(self, s3: FakeS3) -> None:
+        super().__init__()
+        self.stores = MemoryStores(s3=s3, gcs=self, environ={"REPLICATE_DELETES": "true"})
+        self.commits = 0
+
+    def commit(self, *arguments: Any, **named: Any) -> Replica:  # noqa: ANN401
+        self.commits += 1
+        if self.commits == 2:
+            self.stores.replicator().replicate(REF)
+        written = super().commit(*arguments, **named)
+        if self.commits == 1:
+            self.stores.s3.delete(REF)
+        return written
+
+    def delete(self, name: str, precondition: Precondition) -> None:
+        super().delete(name, precondition)
+        self.stores.s3.put(REF, b"next")
+
+
+def test_deletion_that_another_run_has_undone_is_not_reported() -> None:
+    """This run took back what it had created. The object is there again, and current."""
+    s3 = FakeS3()
+    s3.put(REF, b"bytes")
+    gcs = HastyUser(s3)
+    response = post(gcs.stores, api_request("2.0", VALID_BODY))
+    assert gcs.objects["key"].data == b"next"
+    assert (response.status, response.body["reason"]) == (200, "current")
+    assert response.body["verified_by"] == {"source": "fingerprint", "destination": "fingerprint"}

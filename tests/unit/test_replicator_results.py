@@ -309,3 +309,15 @@ def test_error_for_a_refusal_of_gcs_says_where_to_look() -> None:
         "GCS refuses to create the replica of s3://source/key, although there is none: Retention."
         " Look for a policy on the bucket, project or organization."
     )
+
+
+def test_object_whose_etag_only_looks_like_an_md5_is_copied_once_by_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its checksum has verified the bytes. A later run compares the MD5, and copies once more."""
+    monkeypatch.setattr("fakes._etag", lambda _: "0" * 32)
+    s3, gcs = CountingS3(), FakeGcs()
+    s3.upload(REF, Upload(data=b"bytes", checksum="CRC64NVME"))
+    assert replicate(s3, gcs).reason is Reason.CREATED
+    assert replicate(s3, gcs).reason is Reason.OVERWRITTEN
+    assert s3.gets == 2

@@ -1,5 +1,6 @@
 """What an error of boto3 means to the replicator."""
 
+import traceback
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import ProtocolError
 
 from replicate import errors
@@ -32,6 +34,7 @@ ARCHIVED = (
     "the object is archived. Restore it (aws s3api restore-object), then try again. If the bucket"
     " sends its events to the function, the completed restore replicates the object"
 )
+EXPIRED = "the function's AWS credentials expired, or its clock differs from that of S3. Try again"
 SLOW_DOWN = "S3 throttles requests. Try again later"
 UNAVAILABLE = "S3 is unavailable. Try again"
 
@@ -72,7 +75,7 @@ def a_refusal(
             400,
             "ExpiredToken",
             errors.SourceUnavailableError,
-            "the function's AWS credentials expired. Try again",
+            EXPIRED,
         ),
         (403, "AccessDenied", errors.SourceForbiddenError, DENIED),
         (400, None, errors.SourceForbiddenError, SSE_C),
@@ -82,7 +85,7 @@ def a_refusal(
             403,
             "RequestTimeTooSkewed",
             errors.SourceUnavailableError,
-            "the clocks of S3 and of the function differ. Try again",
+            EXPIRED,
         ),
         (
             404,
@@ -201,3 +204,11 @@ def test_other_errors_are_translated(
         raise error
     assert type(caught.value) is kind
     assert caught.value.message == message
+
+
+def test_malformed_xml_is_transient_and_never_quoted() -> None:
+    """Botocore's exception has the whole response, for example an object's tags."""
+    with pytest.raises(errors.SourceUnavailableError) as caught, translate_errors(REF):
+        raise ResponseParserError("Unable to parse response, invalid XML received: <secret")
+    assert caught.value.message == f"S3's response for {URI} is malformed. Try again."
+    assert "secret" not in "".join(traceback.format_exception(caught.value))

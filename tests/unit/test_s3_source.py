@@ -9,9 +9,15 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.response import StreamingBody
+from builders import make_source
 
 from replicate.aws_clients import AwsClients
-from replicate.errors import ReplicationError, SourceForbiddenError, SourceUnavailableError
+from replicate.errors import (
+    ReplicationError,
+    SourceForbiddenError,
+    SourceUnavailableError,
+    ThrottledError,
+)
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
 from replicate.retry import DEFAULT_POLICY
@@ -82,3 +88,25 @@ def test_object_that_cannot_be_described_is_named_with_what_to_do(
     with pytest.raises(error) as caught:
         source_that_answers(monkeypatch, body, status).head(REF)
     assert caught.value.message.startswith(f"Reading s3://source/key failed: {message}")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_transient"),
+    [
+        (400, "ExpiredToken", True),
+        (400, "KMS.ThrottlingException", True),
+        (416, "InvalidPartNumber", False),
+        (403, "AccessDenied", False),
+    ],
+)
+def test_parts_that_cannot_be_described_for_a_while_are_not_called_unknown(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, *, is_transient: bool
+) -> None:
+    """Otherwise the object would be copied without a comparison with its checksum."""
+    source = source_that_answers(monkeypatch, f"<Error><Code>{code}</Code></Error>", status)
+    version = make_source(ref=REF)
+    if not is_transient:
+        assert source.part_layout(version) is None
+        return
+    with pytest.raises((SourceUnavailableError, ThrottledError)):
+        source.part_layout(version)

@@ -29,6 +29,17 @@ It is damaged in S3, or too slow. Every attempt is paid for by its bytes. Those 
 three before the event comes into the queue, are not counted.
 """
 
+COSTLY_BYTES = 8 * 1024 * 1024
+"""Bytes that were transferred in vain, from which on the event comes again later.
+
+An outage that refuses requests stays below: at most 1 MiB is read before the first response of GCS.
+The egress of so many bytes costs $0.0007, and $0.17 in the 240 attempts of ten days.
+"""
+
+COSTLY_WAITS = 3
+"""How many times longer an event waits after a costly failure: up to three hours, so that a day has
+about ten transfers. They do not count as `MAX_TRANSFERS`, because an outage may cause them."""
+
 MAX_FAILURES = 50
 """Most failures that a dead letter describes. The log has all of them."""
 
@@ -123,7 +134,9 @@ class Failure:
     def delay_s(self, policy: RedeliveryPolicy) -> float:
         """Return the seconds until the next delivery: at least those that a store asked for."""
         asked = max((cause.error.retry_after_s or 0.0 for cause in self.causes), default=0.0)
-        return max(policy.delay_s(self._receives), min(asked, policy.longest_s))
+        is_costly = any(cause.error.bytes_in_vain >= COSTLY_BYTES for cause in self.causes)
+        waits = COSTLY_WAITS if is_costly else 1
+        return max(waits * policy.delay_s(self._receives), min(asked, policy.longest_s))
 
     def letter(self, now: datetime, request_id: str) -> str:
         """Return the dead letter, or the bare event if it leaves no room for the reason.

@@ -12,6 +12,13 @@ from replicate.breaker import Circuit
 from replicate.errors import SettingsError
 from replicate.gcs.credentials import SecretCredentials
 
+MAX_IDLE_S = 60.0
+"""Seconds after which an idle connection is not used again.
+
+While an environment is frozen, a NAT may drop a connection without a word: AWS's NAT gateway after
+350 seconds. The first request on it would wait in vain. A new one costs a handshake a minute.
+"""
+
 UPLOADS = 40
 """Uploads at the same time: ten changes of one event, in four parts each. With `requests`' own pool
 of ten connections, the others would need a TLS handshake for each chunk."""
@@ -34,6 +41,12 @@ class GcsClient:
             self.uploads.mount(scheme, HTTPAdapter(pool_maxsize=UPLOADS))
         self._client: storage.Client | None = None
         self._lock = threading.Lock()
+
+    def start_invocation(self) -> None:
+        """Begin an invocation, without connections that were idle for long."""
+        if self.circuit.silent_s > MAX_IDLE_S:
+            self.close()
+        self.circuit.start_invocation()
 
     def bucket(self, name: str) -> storage.Bucket:
         """Return the bucket. It sends no request to GCS.
@@ -65,7 +78,7 @@ class GcsClient:
         )
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections. Later requests open new ones."""
         self.uploads.close()
         self.credentials.close()
         if self._client is not None:

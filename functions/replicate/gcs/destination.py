@@ -83,11 +83,12 @@ class GcsDestination:
     ) -> Replica:
         """See `Destination.write`."""
         if body.size <= ONE_REQUEST_BYTES:
-            return self._write_at_once(name, attributes, body, precondition, storage_class)
-
-        written, _ = self._upload(
-            StreamedUpload, name, attributes, body, precondition, storage_class
-        )
+            written = self._write_at_once(name, attributes, body, precondition, storage_class)
+        else:
+            written, _ = self._upload(
+                StreamedUpload, name, attributes, body, precondition, storage_class
+            )
+        self._compare(written, body, "GCS stored other bytes than those sent for")
         return written
 
     def write_compressed(
@@ -102,16 +103,28 @@ class GcsDestination:
         written, upload = self._upload(
             CompressedUpload, name, attributes, body, precondition, storage_class
         )
-        expected = (encode_crc32c(body.crc32c), body.size)
-        if (written.crc32c, written.size) != expected:
-            self.delete(name, Precondition(written.generation))
-            raise IntegrityError(
-                f"GCS made other bytes of the compressed ones of {self._root}{name}: CRC32C"
-                f" and size {(written.crc32c, written.size)} instead of {expected}. The object was"
-                " deleted. Try again. If the error stays, set CompressEgress"
-                " (COMPRESS_EGRESS) to false."
-            )
+        self._compare(
+            written,
+            body,
+            "GCS made other bytes of the compressed ones of",
+            " If the error stays, set CompressEgress (COMPRESS_EGRESS) to false.",
+        )
         return written, upload.bytes_sent
+
+    def _compare(self, written: Replica, body: GatedBody, problem: str, remedy: str = "") -> None:
+        """Compare what GCS says about a new object with the bytes that were sent.
+
+        If they differ, delete the object and raise IntegrityError: the next run might find its
+        provenance, and no checksum that both sides state.
+        """
+        expected = (encode_crc32c(body.crc32c), body.size)
+        found = (written.crc32c, written.size)
+        if found != expected:
+            self.delete(written.name, Precondition(written.generation))
+            raise IntegrityError(
+                f"{problem} {self._root}{written.name}: CRC32C and size {found} instead of"
+                f" {expected}. The object was deleted. Try again.{remedy}"
+            )
 
     def _upload(
         self,

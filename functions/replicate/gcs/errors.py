@@ -20,7 +20,6 @@ from replicate.errors import (
     IntegrityError,
     OutOfTimeError,
     ReplicationError,
-    SourceChangedError,
     ThrottledError,
 )
 from replicate.protocol.deadline import Deadline
@@ -112,15 +111,16 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
 def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
     """Tell the circuit what an error says about Google: a response, a silence, or nothing.
 
-    It says nothing if the time ran out or AWS failed: the credentials, or the bytes to send.
+    It says nothing if the time ran out, AWS failed (the credentials, or the bytes to send), another
+    part failed, or the function has a defect.
     """
-    if isinstance(error, OutOfTimeError | SourceChangedError):
-        return
-    if not isinstance(error, ReplicationError):
+    if isinstance(error, DestinationChangedError):
         circuit.answered()
-    elif error.from_aws:
+    if not isinstance(error, ReplicationError) or isinstance(error, OutOfTimeError):
         return
-    elif not error.timed_out:
+    if error.from_aws:
+        return
+    if not error.timed_out:
         circuit.answered()
     elif is_full_wait:
         error.ends_run = not circuit.is_alive
@@ -152,7 +152,8 @@ def _from_api_error(error: GoogleAPICallError, uri: str) -> Exception:
 def from_response(response: Response, uri: str) -> Exception:
     """Return the error that an error response to a request about `uri` stands for."""
     reason, message = _reason_and_message(response)
-    if response.status_code == HTTPStatus.PRECONDITION_FAILED and reason != _POLICY:
+    is_race = reason != _POLICY and _HASH_MISMATCH not in message
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED and is_race:
         return DestinationChangedError(message)
     error_type, problem = _classify(response.status_code, reason, message)
     status = f"{response.status_code} {reason}".rstrip()
@@ -201,8 +202,18 @@ def _classify(status: int, reason: str, message: str) -> tuple[type[ReplicationE
         return _BY_STATUS[status]
     if is_transient(status) or status < HTTPStatus.BAD_REQUEST:  # GCS documents no such success
         return DestinationUnavailableError, "GCS is unavailable. Try again"
+    return _classify_rejection(reason, message)
+
+
+def _classify_rejection(reason: str, message: str) -> tuple[type[ReplicationError], str]:
+    """Return the class of a 4xx that has no other meaning. A proxy's has no error of GCS."""
     if _HASH_MISMATCH in message:
         return IntegrityError, "the bytes that GCS received do not match their checksum. Try again"
+    if not reason and not message:
+        return DestinationUnavailableError, (
+            "the response has no error of GCS. Check the proxy or the endpoint between the function"
+            " and GCS. Try again"
+        )
     return DestinationRejectedError, message[:200] or "GCS gives no reason"
 
 
@@ -210,6 +221,10 @@ def _reason_and_message(response: Response) -> tuple[str, str]:
     """Return reason and message of an error response. Both are empty if it has none."""
     try:
         error: Mapping[str, Any] = response.json()["error"]
-        return str(error["errors"][0]["reason"]), str(error["message"])
+        message = str(error["message"])
     except MALFORMED:
         return "", ""
+    try:
+        return str(error["errors"][0]["reason"]), message
+    except MALFORMED:
+        return "", message

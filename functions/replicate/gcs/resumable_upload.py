@@ -19,13 +19,19 @@ import requests
 from replicate.breaker import Circuit
 from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
 from replicate.gcs.errors import MALFORMED, from_response, malformed, unreachable, watch
-from replicate.protocol.deadline import MARGIN_S, Deadline
+from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Attributes, Replica
 from replicate.protocol.ports import GatedBody
 from replicate.retry import Backoff, RetryPolicy, retrying
 
 QUANTUM = 256 * 1024
 """GCS stores multiples of this, except at the end of an object. Source: "Resumable uploads"."""
+
+CANCEL_S = 0.5
+"""Longest time to cancel an upload: half of it to connect, half to wait for the response.
+
+It is part of `deadline.MARGIN_S`. A request whose response comes later takes effect, too.
+"""
 
 _RANGE = re.compile(r"bytes=0-(\d+)")
 
@@ -145,7 +151,8 @@ class ResumableUpload(ABC):
         """Send one request to the session and parse its response."""
         at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
         with watch(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
-            return self._parse(self._send(data, headers, timeout))
+            response = self._send(data, headers, timeout)
+        return self._parse(response)
 
     def _send(self, data: Sized, headers: Mapping[str, str], timeout: float) -> requests.Response:
         try:
@@ -194,4 +201,8 @@ class ResumableUpload(ABC):
         because no token was available.
         """
         with contextlib.suppress(requests.RequestException, OSError):
-            self._http.delete(self._session, headers={"Content-Length": "0"}, timeout=MARGIN_S / 2)
+            self._http.delete(
+                self._session,
+                headers={"Content-Length": "0"},
+                timeout=(CANCEL_S / 2, CANCEL_S / 2),
+            )

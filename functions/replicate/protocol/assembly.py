@@ -110,15 +110,20 @@ class Assembler:
 
         A large object is split into slices if there are executions to copy it.
 
-        One stream can check more: an MD5 or a SHA cannot be computed range by range. Raise
-        DestinationForbiddenError when a large object cannot be staged.
+        One stream can check more: an MD5 or a SHA cannot be computed range by range, and a staged
+        object holds the record of so many parts of S3 only. Raise DestinationForbiddenError when a
+        large object cannot be staged.
         """
         if source.size < max(self.sizes.parallel_from, 2):
             return None
         is_large = by_execution and source.size >= self.sizes.large_from
-        checksum = range_checksum(source, self.source)
-        is_checked_in_one_stream = source.checksums or source.etag_kind is EtagKind.MD5
-        if checksum is None and not is_large and is_checked_in_one_stream:
+        found = range_checksum(source, self.source)
+        alignment = found.layout.size if found and found.layout else 1
+        split = cut_into_slices if is_large else cut_into_parts
+        cut = split(source.size, self.sizes, alignment)
+        checksum = found if found and _fits(found, cut) else None
+        is_checked_by_stream = bool(found or source.checksums or source.etag_kind is EtagKind.MD5)
+        if checksum is None and not is_large and is_checked_by_stream:
             return None
         if obstacle := self.destination.staging_obstacle():
             if not is_large:
@@ -127,14 +132,11 @@ class Assembler:
                 f"{source.ref.uri} is too large for one stream, and parts of it cannot be staged:"
                 f" {obstacle}. docs/DEPLOY.md says what the bucket needs for large objects."
             )
-        alignment = checksum.layout.size if checksum and checksum.layout else 1
-        split = cut_into_slices if is_large else cut_into_parts
-        cut = split(source.size, self.sizes, alignment)
         folder = staging_folder(self.prefix, version_digest(source), name)
         return Job(
             source=source,
             names=StagedNames(folder, cut, storage_class),
-            checksum=checksum if checksum and _fits(checksum, cut) else None,
+            checksum=checksum,
             is_large=is_large,
         )
 
@@ -280,12 +282,13 @@ class Assembler:
                 raise SourceChangedError
             probe = self.probe(job.source, body, span.size)
             gate = PartGate(probe or body, span.size, job.checksum, stop)
-            if probe and probe.shrinks:
-                return self._send_compressed(job, name, span, gate)
-            attributes = _described(span)
-            written = self.destination.write(
-                name, attributes, gate, Precondition(0), job.storage_class
-            )
+            with gate.counting():
+                if probe and probe.shrinks:
+                    return self._send_compressed(job, name, span, gate)
+                attributes = _described(span)
+                written = self.destination.write(
+                    name, attributes, gate, Precondition(0), job.storage_class
+                )
         if not _needs_record(job):
             return replace(written, attributes=attributes)
         return self._describe(written, _described(span, gate.record))

@@ -2,14 +2,15 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from awscrt import checksums
 
-from replicate.errors import IntegrityError
+from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.model import EtagKind, PartLayout, SourceObject
 from replicate.protocol.ports import Body, Layouts, Stop, StoppedError
 
@@ -178,6 +179,16 @@ class _Gate:
         self._running = running
         self._position = 0
         self._hashed = 0
+        self._read = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Tell an error how many bytes the write has read, those that it read again included."""
+        try:
+            yield
+        except ReplicationError as error:
+            error.bytes_in_vain = self._read
+            raise
 
     @property
     def crc32c(self) -> int:
@@ -186,6 +197,7 @@ class _Gate:
     def readinto(self, buffer: memoryview) -> int:
         count = self._body.readinto(buffer)
         self._position += count
+        self._read += count
         fresh = self._position - self._hashed
         if fresh > 0:
             new = buffer[count - fresh : count]

@@ -5,8 +5,12 @@ from collections.abc import Callable
 
 from replicate.errors import OutOfTimeError
 
-MARGIN_S = 1.5
-"""Seconds at the end of an invocation that stay free to cancel uploads, to log and to respond."""
+MARGIN_S = 2.5
+"""Seconds at the end of an invocation that stay free.
+
+In them the last request of AWS may end (1 s), uploads are cancelled (0.5 s), failures are stored in
+the queues (0.5 s) and the function responds (0.5 s).
+"""
 
 
 class Deadline:

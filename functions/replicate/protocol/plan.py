@@ -165,6 +165,11 @@ def _checksums_differ(source: SourceObject, replica: Replica) -> bool:
     ]
     if crc32c and crc32c[0] != replica.crc32c:
         return True
+    return md5_differs(source, replica)
+
+
+def md5_differs(source: SourceObject, replica: Replica) -> bool:
+    """Return whether GCS's MD5 is not the ETag, where that should be one."""
     if source.etag_kind is not EtagKind.MD5 or replica.md5 is None:
         return False
     return base64.b64decode(replica.md5).hex() != source.etag

@@ -36,7 +36,7 @@ from replicate.protocol.model import (
     SourceRef,
     VerifiedBy,
 )
-from replicate.protocol.plan import Copy, Delete, Done, Patch, Plan, Policy, decide
+from replicate.protocol.plan import Copy, Delete, Done, Patch, Plan, Policy, decide, md5_differs
 from replicate.protocol.ports import Body, Destination, Source
 
 
@@ -182,7 +182,9 @@ class Replicator:
         verified_by = VerifiedBy(copied.verified_by, "crc32c")
         run.record_write(plan.reason, verified_by, source.size, copied.bytes_sent)
         # As it was written: if GCS normalises a value, the next round must not call it a change.
-        return replace(copied.replica, attributes=plan.attributes)
+        written = replace(copied.replica, attributes=plan.attributes)
+        # Another checksum has verified it. So the ETag is no MD5, and to copy again does not help.
+        return replace(written, md5=None) if md5_differs(source, written) else written
 
     def _sweep(self, run: "_Run") -> None:
         """Delete the parts that this run has staged and not joined, because another run was faster.
@@ -211,16 +213,18 @@ class Replicator:
             is_first = names.folder not in run.staged
             run.staged.add(names.folder)
             if is_first and self.destination.head(names.whole) is None:
-                staged, sent = assembler.stage_whole(names, gate)
-                run.bytes_sent += sent  # also if another run is faster to write the object
-                written = assembler.join(
-                    run.name, plan.attributes, [staged], plan.precondition, storage_class
-                )
+                with gate.counting():
+                    staged, sent = assembler.stage_whole(names, gate)
+                    run.bytes_sent += sent  # also if another run is faster to write the object
+                    written = assembler.join(
+                        run.name, plan.attributes, [staged], plan.precondition, storage_class
+                    )
                 run.staged.discard(names.folder)
                 return Copied(written, gate.verified_by, bytes_sent=0)
-        written = self.destination.write(
-            run.name, plan.attributes, gate, plan.precondition, storage_class
-        )
+        with gate.counting():
+            written = self.destination.write(
+                run.name, plan.attributes, gate, plan.precondition, storage_class
+            )
         return Copied(written, gate.verified_by, source.size)
 
     def _in_progress(
@@ -238,15 +242,17 @@ class Replicator:
     def _result(
         self, run: "_Run", plan: Done, source: SourceObject | None, replica: Replica | None
     ) -> Result:
+        # What this run did last is no reason if another run has undone it.
+        is_last = (run.last_write is Reason.DELETED) == (replica is None)
         return Result(
             ref=run.ref,
             uri=self.naming.uri(run.name),
-            reason=run.last_write or plan.reason,
+            reason=(is_last and run.last_write) or plan.reason,
             source=source,
             replica=replica,
             bytes_copied=run.bytes_copied,
             bytes_sent=run.bytes_sent,
-            verified_by=run.verified_by,
+            verified_by=run.verified_by if is_last else _BY_FINGERPRINT,
             fields_dropped=plan.fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
         )

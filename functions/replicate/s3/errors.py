@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from replicate.aws_clients import NO_ROLE
@@ -31,7 +32,7 @@ from replicate.errors import (
     ThrottledError,
 )
 from replicate.protocol.model import SourceRef
-from replicate.retry import is_throttling, is_transient, retry_after
+from replicate.retry import is_expired, is_throttling, is_transient, retry_after
 
 
 class SourceAbsentError(Exception):
@@ -66,6 +67,10 @@ def translate_errors(ref: SourceRef) -> Iterator[None]:
         raise InvalidNameError(
             f"The bucket name or the key of {ref.uri} is not valid in S3: {error}"
         ) from error
+    except ResponseParserError:  # its text quotes the response, for example an object's tags
+        raise SourceUnavailableError(
+            f"S3's response for {ref.uri} is malformed. Try again."
+        ) from None
     except (BotoCoreError, HTTPError, OSError) as error:
         # StreamingBody translates only some of the exceptions of urllib3.
         raise SourceUnavailableError(
@@ -88,11 +93,6 @@ _BY_CODE: dict[str, tuple[type[ReplicationError], str]] = {
     "NoSuchBucket": (SourceBucketNotFoundError, "the bucket does not exist. Check its name"),
     "KeyTooLongError": (InvalidNameError, "the key is too long. S3 allows 1,024 bytes of UTF-8"),
     "RequestTimeout": (SourceUnavailableError, "the request took too long. Try again"),
-    "ExpiredToken": (SourceUnavailableError, "the function's AWS credentials expired. Try again"),
-    "RequestTimeTooSkewed": (
-        SourceUnavailableError,
-        "the clocks of S3 and of the function differ. Try again",
-    ),
 }
 
 
@@ -124,6 +124,11 @@ def _classify(status: int, code: str) -> tuple[type[ReplicationError], str]:
         return _BY_CODE[code]
     if status == HTTPStatus.TOO_MANY_REQUESTS or is_throttling(code):
         return ThrottledError, "S3 throttles requests. Try again later"
+    if is_expired(code):
+        return SourceUnavailableError, (
+            "the function's AWS credentials expired, or its clock differs from that of S3. Try"
+            " again"
+        )
     if is_transient(status):
         return SourceUnavailableError, "S3 is unavailable. Try again"
     if status == HTTPStatus.BAD_REQUEST:

@@ -135,21 +135,34 @@ class S3Source:
         """Return the size of one part in bytes, and the number of parts. None if S3 does not tell.
 
         Without versioning the response may describe a later object: the request has no `If-Match`,
-        because some implementations of S3 do not support it here.
+        because some implementations of S3 do not support it here. The response to a HEAD has no
+        body that names an error, so a GET tells whether it may pass.
         """
         ref = version.ref
-        arguments = _version_id(version)
+        part: Any = {
+            "Bucket": ref.bucket,
+            "Key": ref.key,
+            "PartNumber": number,
+            **_version_id(version),
+        }
 
         def head(s3: "S3Client") -> tuple[int, int] | None:
-            output = s3.head_object(Bucket=ref.bucket, Key=ref.key, PartNumber=number, **arguments)
+            return _size_and_count(s3.head_object(**part))
+
+        def get(s3: "S3Client") -> tuple[int, int] | None:
+            output = s3.get_object(**part)
+            output["Body"].close()
             return _size_and_count(output)
 
-        try:
-            return self._call(ref, head)
-        except TRANSIENT:
-            raise
-        except (ReplicationError, SourceAbsentError, SourceChangedError):
-            return None
+        for request in (head, get):
+            try:
+                return self._call(ref, request)
+            except ReplicationError as error:
+                if error.retryable:
+                    raise
+            except (SourceAbsentError, SourceChangedError):
+                pass
+        return None
 
     def _require(self, version: SourceObject) -> None:
         """Raise SourceChangedError unless S3 still has this version."""
