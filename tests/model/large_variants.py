@@ -22,6 +22,7 @@ from replicate.protocol.checksums import combined_crc32c
 from replicate.protocol.handover import (
     Executions,
     ExecutionState,
+    HandOver,
     Running,
     hand_over,
     watch_again,
@@ -30,7 +31,6 @@ from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.model import (
     Attributes,
     Precondition,
-    Reason,
     Replica,
     SourceObject,
     SourceRef,
@@ -257,7 +257,7 @@ def _running_is_done(
     executions: Executions,
     *rest: Any,  # noqa: ANN401
     **more: Any,  # noqa: ANN401
-) -> tuple[Reason, str]:
+) -> HandOver:
     return hand_over(SomeWatched(executions, lambda state: state is None), *rest, **more)
 
 
@@ -265,7 +265,7 @@ def _ended_is_done(
     executions: Executions,
     *rest: Any,  # noqa: ANN401
     **more: Any,  # noqa: ANN401
-) -> tuple[Reason, str]:
+) -> HandOver:
     is_watched = lambda state: state is None or state == Running()  # noqa: E731
     return hand_over(SomeWatched(executions, is_watched, counts_as_running=True), *rest, **more)
 
@@ -274,7 +274,7 @@ def _by_the_execution(
     executions: Executions,
     *rest: Any,  # noqa: ANN401
     **more: Any,  # noqa: ANN401
-) -> tuple[Reason, str]:
+) -> HandOver:
     return hand_over(SomeWatched(executions, lambda _: False), *rest, **more)
 
 

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Protocol
 
 from replicate.errors import LargeObjectDelayedError, LargeObjectError
-from replicate.protocol.model import Precondition, Reason, SourceObject, SourceRef
+from replicate.protocol.model import HandOverReason, Precondition, Reason, SourceObject, SourceRef
 from replicate.protocol.parts import version_digest
 
 _OTHER = ""
@@ -72,6 +72,14 @@ class Failed:
 ExecutionState = Running | Succeeded | Failed
 
 
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """The execution that copies a large object, and whether it has just been started."""
+
+    reason: HandOverReason
+    execution: str
+
+
 class Executions(Protocol):
     """Starts and watches executions that copy large objects, for one change."""
 
@@ -93,8 +101,8 @@ def hand_over(
     watched: Collection[str] = (),
     *,
     is_request: bool = False,
-) -> tuple[Reason, str]:
-    """Let an execution copy a large object. Return what it does, and its name.
+) -> HandOver:
+    """Let an execution copy a large object. Return it.
 
     `watched` names the executions that the event watches. A request stores no message for an
     execution that runs: that of its start remains. Raise LargeObjectError when executions have
@@ -111,11 +119,11 @@ def hand_over(
             case None:
                 _require_another(ref, failures, is_request=is_request)
                 _start(executions, name, is_watched=name in watched)
-                return Reason.STARTED, name
+                return HandOver(Reason.STARTED, name)
             case Running():
                 if not is_request:
                     executions.watch(name)
-                return Reason.RUNNING, name
+                return HandOver(Reason.RUNNING, name)
             case Failed(is_old=False) as failure:
                 failures.append(failure)
             case Succeeded() | Failed():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
-from typing import Self
+from typing import Literal, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +186,16 @@ class Reason(StrEnum):
         return self
 
 
+CopyReason = Literal[Reason.CREATED, Reason.OVERWRITTEN, Reason.FOREIGN_OVERWRITTEN]
+"""What a copy replaces: nothing, a replica of the object, or any other object."""
+
+WriteReason = CopyReason | Literal[Reason.METADATA_UPDATED, Reason.DELETED]
+
+NoWriteReason = Literal[Reason.CURRENT, Reason.EXISTS, Reason.SOURCE_GONE]
+
+HandOverReason = Literal[Reason.STARTED, Reason.RUNNING]
+
+
 @dataclass(frozen=True, slots=True)
 class VerifiedBy:
     """The check that proved the bytes on either side, or `unchecked: why`."""
@@ -227,3 +237,8 @@ class Result:
     elapsed_s: float = 0.0
     execution: str | None = None
     """Name of the execution that copies the object, if one does."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless exactly a change in progress has an execution."""
+        if (self.reason.status is Status.IN_PROGRESS) != (self.execution is not None):
+            raise ValueError(f"{self.reason} by execution {self.execution}")

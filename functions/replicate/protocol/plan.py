@@ -10,7 +10,9 @@ from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.mapping import Fit, Tags
 from replicate.protocol.model import (
     Attributes,
+    CopyReason,
     EtagKind,
+    NoWriteReason,
     Precondition,
     Reason,
     Replica,
@@ -47,7 +49,7 @@ class Copy:
     source: SourceObject
     attributes: Attributes
     precondition: Precondition
-    reason: Reason = Reason.CREATED
+    reason: CopyReason = Reason.CREATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Delete:
 class Done:
     """Write nothing. `fields_dropped` names metadata of the source that GCS cannot hold."""
 
-    reason: Reason
+    reason: NoWriteReason
     fields_dropped: tuple[str, ...] = ()
 
 
@@ -129,7 +131,7 @@ def _keep(
     return None
 
 
-def reason_to_write(ref: SourceRef, replaced: Replica | None) -> Reason:
+def reason_to_write(ref: SourceRef, replaced: Replica | None) -> CopyReason:
     """Return the reason of a write that replaces `replaced`."""
     if replaced is None:
         return Reason.CREATED

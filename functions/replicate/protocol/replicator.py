@@ -35,6 +35,7 @@ from replicate.protocol.model import (
     SourceObject,
     SourceRef,
     VerifiedBy,
+    WriteReason,
 )
 from replicate.protocol.plan import Copy, Delete, Done, Patch, Plan, Policy, decide, md5_differs
 from replicate.protocol.ports import Body, Destination, Source
@@ -86,7 +87,7 @@ class Replicator:
         """
         run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
         if self.executions and (running := watch_again(self.executions, watched)):
-            return self._in_progress(run, Reason.RUNNING, running)
+            return self._result(run, Reason.RUNNING, execution=running)
         is_read = expectation is not Expectation.NEW
         replica = self.destination.head(run.name) if is_read else None
         lost: LostRaceError | None = None
@@ -106,10 +107,22 @@ class Replicator:
                             is_request=evidence.kind is EvidenceKind.REQUEST,
                         )
                         self._sweep(run)
-                        return self._in_progress(run, *started, source, replica)
+                        return self._result(
+                            run,
+                            started.reason,
+                            source=source,
+                            replica=replica,
+                            execution=started.execution,
+                        )
                     if isinstance(plan, Done) and is_read:
                         self._sweep(run)
-                        return self._result(run, plan, source, replica)
+                        return self._result(
+                            run,
+                            run.visible_write(replica) or plan.reason,
+                            source=source,
+                            replica=replica,
+                            fields_dropped=plan.fields_dropped,
+                        )
                     if isinstance(plan, Done):  # an unread destination proves nothing
                         replica = self.destination.head(run.name)
                     else:
@@ -227,34 +240,28 @@ class Replicator:
             )
         return Copied(written, gate.verified_by, source.size)
 
-    def _in_progress(
+    def _result(
         self,
         run: "_Run",
         reason: Reason,
-        execution: str,
+        *,
         source: SourceObject | None = None,
         replica: Replica | None = None,
+        fields_dropped: tuple[str, ...] = (),
+        execution: str | None = None,
     ) -> Result:
-        return replace(
-            self._result(run, Done(reason), source, replica), reason=reason, execution=execution
-        )
-
-    def _result(
-        self, run: "_Run", plan: Done, source: SourceObject | None, replica: Replica | None
-    ) -> Result:
-        # What this run did last is no reason if another run has undone it.
-        is_last = (run.last_write is Reason.DELETED) == (replica is None)
         return Result(
             ref=run.ref,
             uri=self.naming.uri(run.name),
-            reason=(is_last and run.last_write) or plan.reason,
+            reason=reason,
             source=source,
             replica=replica,
             bytes_copied=run.bytes_copied,
             bytes_sent=run.bytes_sent,
-            verified_by=run.verified_by if is_last else _BY_FINGERPRINT,
-            fields_dropped=plan.fields_dropped,
+            verified_by=run.verified_by if run.visible_write(replica) else _BY_FINGERPRINT,
+            fields_dropped=fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
+            execution=execution,
         )
 
 
@@ -273,7 +280,7 @@ class _Run:
     ref: SourceRef
     name: str
     started: float
-    last_write: Reason | None = None
+    last_write: WriteReason | None = None
     bytes_copied: int = 0
     bytes_sent: int = 0
     verified_by: VerifiedBy = _BY_FINGERPRINT
@@ -304,7 +311,11 @@ class _Run:
         return self._lost_races
 
     def record_write(
-        self, reason: Reason, verified_by: VerifiedBy, bytes_copied: int = 0, bytes_sent: int = 0
+        self,
+        reason: WriteReason,
+        verified_by: VerifiedBy,
+        bytes_copied: int = 0,
+        bytes_sent: int = 0,
     ) -> None:
         """Record a change of the destination. That it was foreign first is not forgotten."""
         if self.last_write is not Reason.FOREIGN_OVERWRITTEN or reason is Reason.DELETED:
@@ -312,6 +323,11 @@ class _Run:
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
         self.bytes_sent += bytes_sent
+
+    def visible_write(self, replica: Replica | None) -> WriteReason | None:
+        """Return the last write, unless `replica` shows that another run has undone it."""
+        is_undone = (self.last_write is Reason.DELETED) != (replica is None)
+        return None if is_undone else self.last_write
 
 
 def _is_first(plan: Plan) -> bool:
