@@ -101,8 +101,9 @@ class Function:
             return self._stores.replicator(change).replicate(
                 change.ref,
                 change.expect(self._settings.sizes.parallel_from),
-                change.watched,
-                change.evidence,
+                watched=change.watched,
+                evidence=change.evidence,
+                is_request=change.is_request,
             )
         except ReplicationError as error:
             return error

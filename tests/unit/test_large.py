@@ -101,7 +101,9 @@ def test_requests_store_no_message_for_an_execution_that_runs(polls: int) -> Non
     """Each would be retried every few minutes until the end."""
     world = World()
     world.upload(ONE)
-    results = [world.replicator.replicate(REF, evidence=REQUEST) for _ in range(1 + polls)]
+    results = [
+        world.replicator.replicate(REF, evidence=REQUEST, is_request=True) for _ in range(1 + polls)
+    ]
     assert [each.reason for each in results] == [Reason.STARTED, *[Reason.RUNNING] * polls]
     assert len(world.executions.watches) == 1
 
@@ -505,7 +507,9 @@ def test_event_is_given_up_after_executions_that_cannot_help_or_transfer_in_vain
     with pytest.raises(LargeObjectError, match=re.escape(cause)) as caught:
         world.replicate()
     assert not caught.value.retryable
-    assert world.replicator.replicate(REF, evidence=REQUEST).reason is Reason.STARTED
+    assert (
+        world.replicator.replicate(REF, evidence=REQUEST, is_request=True).reason is Reason.STARTED
+    )
 
 
 def test_request_is_told_of_failures_for_an_hour() -> None:
@@ -513,11 +517,11 @@ def test_request_is_told_of_failures_for_an_hour() -> None:
     world = World()
     world.upload(ONE)
     for ended_s in (9000, 3599):
-        started = world.replicator.replicate(REF, evidence=REQUEST).execution
+        started = world.replicator.replicate(REF, evidence=REQUEST, is_request=True).execution
         assert started
         world.executions.end(started, "TransferError: slow", ended_s)
     with pytest.raises(LargeObjectError, match="TransferError: slow"):
-        world.replicator.replicate(REF, evidence=REQUEST)
+        world.replicator.replicate(REF, evidence=REQUEST, is_request=True)
 
 
 def test_event_waits_for_an_execution_that_was_started_after_a_failure() -> None:

@@ -5,8 +5,7 @@ done. So every step may be repeated at any point, by a retry or by another execu
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from dataclasses import dataclass
 
 from replicate.errors import LostRaceError
 from replicate.protocol.assembly import Job
@@ -61,7 +60,7 @@ class LargeCopy:
 
     def __init__(self, replicator: Replicator) -> None:
         self._assembler = replicator.assembler
-        self._replicator = replace(replicator, executions=_Refuse())
+        self._replicator = replicator
         self._source = replicator.source
         self._destination = replicator.destination
         self._naming = replicator.naming
@@ -91,10 +90,9 @@ class LargeCopy:
                     precondition=plan.precondition,
                     slices=job.cut.slices,
                 )
-            try:
-                result = self._replicator.replicate(ref, evidence=REQUEST)
-            except _StillLargeError:
-                continue
+            result = self._replicator.replicate_unless_large(ref, REQUEST)
+            if result is None:
+                continue  # meanwhile the source has become a large object
             copied = version_digest(result.source) if result.source else None
             for version in filter(None, {staged, copied}):  # the source may have changed meanwhile
                 self.sweep(ref, version)
@@ -183,20 +181,3 @@ class LargeCopy:
         storage_class = self._replicator.storage_classes.get(source.storage_class)
         job = self._assembler.job(source, name, storage_class, by_execution=True)
         return job if job and job.is_large else None
-
-
-class _StillLargeError(Exception):
-    """The source became a large object while a small one was replicated."""
-
-
-class _Refuse:
-    """No execution starts another one."""
-
-    def state(self, name: str) -> NoReturn:
-        raise _StillLargeError(name)
-
-    def watch(self, name: str) -> NoReturn:
-        raise _StillLargeError(name)
-
-    def start(self, name: str) -> NoReturn:
-        raise _StillLargeError(name)

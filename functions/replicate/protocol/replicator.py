@@ -6,22 +6,16 @@ still what was written. There is no lock, no table, and no state between runs. d
 says why this is correct.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
-from replicate.errors import (
-    DestinationChangedError,
-    DestinationForbiddenError,
-    LostRaceError,
-    ReplicationError,
-    SourceChangedError,
-    SourceForbiddenError,
-)
+from replicate.errors import LostRaceError, ReplicationError, SourceChangedError
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
-from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence, EvidenceKind
+from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence
 from replicate.protocol.handover import Executions, hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -37,8 +31,11 @@ from replicate.protocol.model import (
     VerifiedBy,
     WriteReason,
 )
-from replicate.protocol.plan import Copy, Delete, Done, Patch, Plan, Policy, decide, md5_differs
+from replicate.protocol.plan import Copy, Delete, Done, Patch, Policy, decide, md5_differs
 from replicate.protocol.ports import Body, Destination, Source
+from replicate.protocol.refusals import Refusals
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -76,69 +73,120 @@ class Replicator:
         self,
         ref: SourceRef,
         expectation: Expectation = Expectation.UNKNOWN,
+        *,
         watched: Collection[str] = (),
         evidence: Evidence = HINT,
+        is_request: bool = False,
     ) -> Result:
         """Return when the destination equals the source, or an execution copies the object.
 
         `watched` names the executions that the event waits for. `evidence` is what the event proves
-        if the source is gone; it also tells an event, which must be kept, from a request. Raise
-        ReplicationError.
+        if the source is gone. A request, unlike an event, need not be kept. Raise ReplicationError.
         """
-        run = _Run(ref=ref, name=self.naming.name(ref), started=self.clock.monotonic())
-        if self.executions and (running := watch_again(self.executions, watched)):
+        run = self._begin(ref, evidence)
+        if self.executions is None:
+            return self._run_rounds(run, expectation, _copy_here)
+        if running := watch_again(self.executions, watched):
             return self._result(run, Reason.RUNNING, execution=running)
-        is_read = expectation is not Expectation.NEW
-        replica = self.destination.head(run.name) if is_read else None
-        lost: LostRaceError | None = None
-        known = evidence
+        start = partial(
+            self._hand_over, self.executions, run, watched=watched, is_request=is_request
+        )
+        return self._run_rounds(run, expectation, start)
+
+    def replicate_unless_large(self, ref: SourceRef, evidence: Evidence) -> Result | None:
+        """Replicate the object; return None if it is large: an execution must copy it.
+
+        Raise ReplicationError.
+        """
+        ended = self._run_rounds(self._begin(ref, evidence), Expectation.UNKNOWN, _leave)
+        return None if isinstance(ended, Copy) else ended
+
+    def _begin(self, ref: SourceRef, evidence: Evidence) -> "_Run":
+        return _Run(
+            ref=ref,
+            name=self.naming.name(ref),
+            started=self.clock.monotonic(),
+            delivered=evidence,
+            evidence_now=evidence,
+            refusals=Refusals(ref),
+        )
+
+    def _run_rounds(
+        self,
+        run: "_Run",
+        expectation: Expectation,
+        end_at_large: Callable[[Copy, Replica | None], T | None],
+    ) -> Result | T:
+        """Read both sides, decide and write, until the next reading shows that they are equal.
+
+        `end_at_large` gets the plan to copy a large object, and what GCS has. What it returns ends
+        the run; with None this run copies the object.
+        """
+        replica = None if expectation is Expectation.NEW else self.destination.head(run.name)
         while True:
             self.clock.require()
             try:
-                with self._read_source(ref, expectation) as (source, body):
-                    plan = decide(ref, source, replica, self.policy, known)
-                    if isinstance(plan, Copy) and self.executions and self._is_large(plan.source):
-                        started = hand_over(
-                            self.executions,
-                            ref,
-                            plan.source,
-                            plan.precondition,
-                            watched,
-                            is_request=evidence.kind is EvidenceKind.REQUEST,
-                        )
-                        self._sweep(run)
-                        return self._result(
-                            run,
-                            started.reason,
-                            source=source,
-                            replica=replica,
-                            execution=started.execution,
-                        )
-                    if isinstance(plan, Done) and is_read:
-                        self._sweep(run)
-                        return self._result(
-                            run,
-                            run.visible_write(replica) or plan.reason,
-                            source=source,
-                            replica=replica,
-                            fields_dropped=plan.fields_dropped,
-                        )
-                    if isinstance(plan, Done):  # an unread destination proves nothing
+                with self._read_source(run.ref, expectation) as (source, body):
+                    plan = decide(run.ref, source, replica, self.policy, run.evidence_now)
+                    if isinstance(plan, Copy) and self._is_large(plan.source):
+                        ended = end_at_large(plan, replica)
+                        if ended is not None:
+                            return ended
+                    if not isinstance(plan, Done):
+                        run.refusals.require_none(plan)
+                        replica = self._write(plan, body, run)
+                    elif expectation is Expectation.NEW:  # an unread destination proves nothing
                         replica = self.destination.head(run.name)
                     else:
-                        run.begin(plan, lost)
-                        known = OWN_WRITE if _is_first(plan) else evidence
-                        replica = self._carry_out(plan, body, run)
-                lost = None
-            except LostRaceError as error:
-                lost = error
-                lost_races = run.lose_race(error)
-                if is_read:  # else nobody raced: the object existed before
-                    self.clock.pause(lost_races)
-                replica = self.destination.head(run.name)
-                known = evidence  # another run may have written what is there now
-            is_read = True
+                        return self._done(plan, run, source, replica)
+            except LostRaceError as lost_race:
+                replica = self._read_again(lost_race, run, expectation)
             expectation = Expectation.UNKNOWN
+
+    def _read_again(
+        self, lost_race: LostRaceError, run: "_Run", expectation: Expectation
+    ) -> Replica | None:
+        """Wait after a lost race, and read what the destination holds now."""
+        run.lose_race(lost_race)
+        if expectation is not Expectation.NEW:  # else nobody raced: the object existed before
+            self.clock.pause(run.lost_races)
+        return self.destination.head(run.name)
+
+    def _hand_over(
+        self,
+        executions: Executions,
+        run: "_Run",
+        plan: Copy,
+        replica: Replica | None,
+        *,
+        watched: Collection[str],
+        is_request: bool,
+    ) -> Result:
+        """Let an execution copy a large object."""
+        handed_over = hand_over(
+            executions, run.ref, plan.source, plan.precondition, watched, is_request=is_request
+        )
+        self._sweep(run)
+        return self._result(
+            run,
+            handed_over.reason,
+            source=plan.source,
+            replica=replica,
+            execution=handed_over.execution,
+        )
+
+    def _done(
+        self, plan: Done, run: "_Run", source: SourceObject | None, replica: Replica | None
+    ) -> Result:
+        """End a run: both sides are as they are to be."""
+        self._sweep(run)
+        return self._result(
+            run,
+            run.visible_write(replica) or plan.reason,
+            source=source,
+            replica=replica,
+            fields_dropped=plan.fields_dropped,
+        )
 
     def _is_large(self, source: SourceObject) -> bool:
         return source.size >= self.assembler.sizes.large_from
@@ -159,9 +207,7 @@ class Replicator:
         with self.source.open(ref) as body:
             yield (body.object if body else None), body
 
-    def _carry_out(
-        self, plan: Copy | Patch | Delete, body: Body | None, run: "_Run"
-    ) -> Replica | None:
+    def _write(self, plan: Copy | Patch | Delete, body: Body | None, run: "_Run") -> Replica | None:
         """Write to the destination and return what it holds then. Raise LostRaceError."""
         match plan:
             case Copy():
@@ -223,9 +269,9 @@ class Replicator:
         gate = CommitGate(probe or body, self.source)
         if probe and probe.shrinks and not self.destination.staging_obstacle():
             names = assembler.names_of_whole(source, run.name, storage_class)
-            is_first = names.folder not in run.staged
+            not_tried = names.folder not in run.staged
             run.staged.add(names.folder)
-            if is_first and self.destination.head(names.whole) is None:
+            if not_tried and self.destination.head(names.whole) is None:
                 with gate.counting():
                     staged, sent = assembler.stage_whole(names, gate)
                     run.bytes_sent += sent  # also if another run is faster to write the object
@@ -265,50 +311,43 @@ class Replicator:
         )
 
 
-REFUSALS_NEEDED = 2
-"""Failures in a row of a condition that holds, after which it counts as a refusal by a policy.
+def _copy_here(_plan: Copy, _replica: Replica | None) -> None:
+    """Let this run copy a large object, as far as its time lasts."""
 
-One failure proves nothing: an object can be created and deleted between two readings, and a source
-can be overwritten and restored.
-"""
+
+def _leave(plan: Copy, _replica: Replica | None) -> Copy:
+    """End the run before a large object is copied."""
+    return plan
 
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """What a run has done so far."""
+    """What a run has done so far, and what it has learned from that."""
 
     ref: SourceRef
     name: str
     started: float
+    delivered: Evidence
+    """What the event proves if the source is gone."""
+    evidence_now: Evidence
+    """That, or the write of this run."""
+    refusals: Refusals
     last_write: WriteReason | None = None
     bytes_copied: int = 0
     bytes_sent: int = 0
     verified_by: VerifiedBy = _BY_FINGERPRINT
     staged: set[str] = field(default_factory=set)
     """Folders of staged objects that no commit of this run has joined."""
-    _plan: Copy | Patch | Delete | None = None
-    _lost_races: int = 0
-    _refusals: int = 0
-    _refused_by: type[LostRaceError] | None = None
+    lost_races: int = 0
 
-    def begin(self, plan: Copy | Patch | Delete, lost: LostRaceError | None) -> None:
-        """Record the plan of this round, which follows the lost race `lost`.
+    def lose_race(self, lost_race: LostRaceError) -> None:
+        """Record that the condition of a write or read failed.
 
-        Raise SourceForbiddenError or DestinationForbiddenError if a store refuses a request
-        although its condition holds. That is no lost race: the store's policy always refuses it.
+        What is in the destination now may be the write of another run.
         """
-        if lost is None or not _is_unchanged(self._plan, plan, lost):
-            self._refusals = 0
-        elif self._refusals >= REFUSALS_NEEDED:
-            raise _refusal(self.ref, lost)
-        self._plan = plan
-
-    def lose_race(self, lost: LostRaceError) -> int:
-        """Record that the condition of a write or read failed. Return the count in this run."""
-        self._refusals = self._refusals + 1 if isinstance(lost, self._refused_by or ()) else 1
-        self._refused_by = type(lost)
-        self._lost_races += 1
-        return self._lost_races
+        self.refusals.lost(lost_race)
+        self.lost_races += 1
+        self.evidence_now = self.delivered
 
     def record_write(
         self,
@@ -317,12 +356,17 @@ class _Run:
         bytes_copied: int = 0,
         bytes_sent: int = 0,
     ) -> None:
-        """Record a change of the destination. That it was foreign first is not forgotten."""
+        """Record a change of the destination.
+
+        If the run has overwritten a foreign object, that stays its reason until it deletes.
+        """
         if self.last_write is not Reason.FOREIGN_OVERWRITTEN or reason is Reason.DELETED:
             self.last_write = reason
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
         self.bytes_sent += bytes_sent
+        self.refusals.succeeded()
+        self.evidence_now = OWN_WRITE if _creates_replica(reason) else self.delivered
 
     def visible_write(self, replica: Replica | None) -> WriteReason | None:
         """Return the last write, unless `replica` shows that another run has undone it."""
@@ -330,37 +374,11 @@ class _Run:
         return None if is_undone else self.last_write
 
 
-def _is_first(plan: Plan) -> bool:
-    """Return whether a plan puts a replica where none of this key was.
+def _creates_replica(reason: WriteReason) -> bool:
+    """Return whether a write puts a replica where none of this key was.
 
-    If the source is gone afterwards, the run of its deletion may have ended before: it saw nothing
-    to delete. So this run takes back what it wrote. A replica that was there before, that run saw.
+    If the source is gone after the write, the run of its deletion may have ended before the write:
+    it found no replica to delete. So this run deletes what it wrote. Where a replica was before,
+    the run of the deletion found that one.
     """
-    return isinstance(plan, Copy) and plan.reason is not Reason.OVERWRITTEN
-
-
-def _is_unchanged(before: Plan | None, now: Plan, lost: LostRaceError) -> bool:
-    """Return whether both sides now show the state that the failed condition required.
-
-    The protocol does not compare generations: where an object exists, `Destination` itself tells a
-    refusal from a lost race. Two cases remain: an unchanged source, and an object that is absent.
-    """
-    if not isinstance(before, Copy) or not isinstance(now, Copy):
-        return False
-    if isinstance(lost, SourceChangedError):
-        return before.source == now.source
-    if not isinstance(lost, DestinationChangedError):  # it was about a staged object
-        return False
-    return not before.precondition.generation and not now.precondition.generation
-
-
-def _refusal(ref: SourceRef, lost: LostRaceError) -> ReplicationError:
-    sentence = lost.message or "it does not say why."
-    if isinstance(lost, SourceChangedError):
-        return SourceForbiddenError(
-            f"S3 refuses to give {ref.uri}, although it has not changed: {sentence}"
-        )
-    return DestinationForbiddenError(
-        f"GCS refuses to create the replica of {ref.uri}, although there is none: {sentence}"
-        " Look for a policy on the bucket, project or organization."
-    )
+    return reason in {Reason.CREATED, Reason.FOREIGN_OVERWRITTEN}
