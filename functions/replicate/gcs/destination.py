@@ -389,10 +389,10 @@ class GcsDestination:
             )
         raise lost
 
-    def _is_unchanged(self, source: Replica) -> bool:
+    def _is_unchanged(self, component: Replica) -> bool:
         """Return whether a component still has the generation that the compose named."""
-        found = self.head(source.name)
-        return found is not None and found.generation == source.generation
+        found = self.head(component.name)
+        return found is not None and found.generation == component.generation
 
     def _call(self, name: str, request: Callable[[Blob, float], T], *, is_quick: bool = True) -> T:
         """Send one request about an object and read its response."""

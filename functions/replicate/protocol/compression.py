@@ -36,7 +36,7 @@ _COMPRESSED_TYPES = frozenset(
 """Formats that are compressed by definition or in practice.
 
 Source: the types that `file --mime-type` and shared-mime-info give to these formats, and IANA's
-"Media Types". A type that is missing here costs 2 ms: the first MiB is compressed in vain.
+"Media Types". A type that is missing here costs 2 ms: the first MiB is compressed for nothing.
 """
 
 

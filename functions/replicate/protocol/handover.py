@@ -31,7 +31,7 @@ UNLIMITED = frozenset(
         "Lambda.TooManyRequestsException",
     }
 )
-"""Errors whose cause may pass, and that transfer no object in vain.
+"""Errors whose cause may pass, and that waste no transfer of an object.
 
 Executions follow each other until the event is given up for its age (entry/failures.py). Source of
 Lambda's names: "Handling errors in Step Functions workflows" in Step Functions' developer guide.

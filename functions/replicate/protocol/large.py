@@ -25,7 +25,10 @@ from replicate.protocol.plan import Copy, Delete, decide, reason_to_write
 from replicate.protocol.replicator import Replicator
 
 MAX_ROUNDS = 10
-"""Plans in one execution. A lost race needs another plan; ten in a row are no races any more."""
+"""Plans in one execution. Each lost race needs another one.
+
+Chosen, not measured: ten lost races in a row have another cause, such as a policy of the bucket.
+"""
 
 EVENTS_PER_SLICE = 7
 """Events in the history of an execution for a slice without retries."""
