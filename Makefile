@@ -150,7 +150,7 @@ sam-local: setup ## run the function in Docker with every sample event, and the 
 # The commands on a deployed stack. docs/OPERATIONS.md describes them, and the permissions that each needs.
 OPERATE = $(BIN)/python -m tools.operate
 doctor: $(VENV)/.installed ## check a stack and its function: make doctor STACK=s3-to-gcs [JSON=1] [COMPRESS=1]
-	@$(OPERATE) doctor "$(STACK)" $(if $(JSON),--json) $(if $(COMPRESS),--compress) $(if $(FUNCTION),--function "$(FUNCTION)")
+	@$(OPERATE) doctor "$(STACK)" $(if $(JSON),--json) $(if $(COMPRESS),--compress)
 
 status: $(VENV)/.installed ## show lag, backlog, dead letters and the last reconcile: make status STACK=s3-to-gcs
 	@$(OPERATE) status "$(STACK)"

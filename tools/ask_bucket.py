@@ -22,7 +22,6 @@ from typing import Any
 import google.auth
 import requests
 from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, from_http_response
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -31,6 +30,7 @@ from tools.local.audit import crc32c
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.full_control"
 DATA = b"0123456789" * 100
+OTHER = b"other bytes"
 DELETE = "storage.objects.delete"
 
 ONE, TWO, TARGET = "\uffff", "\U00010000", "target"
@@ -43,7 +43,6 @@ class Objects:
     """The three objects."""
 
     bucket: storage.Bucket
-    session: AuthorizedSession
     prefix: str
 
     def blob(self, name: str) -> storage.Blob:
@@ -67,24 +66,35 @@ class Objects:
         left = sum(source.exists() for source in sources)
         return f"{outcome}; {left} of {len(sources)} sources are left"
 
-    def upload_gzip(self, name: str, body: bytes, stated: bytes) -> str:
-        """Send a compressed chunk that states the CRC32C of other bytes; return what happened."""
-        upload = self.blob(name).create_resumable_upload_session(size=len(DATA))
+    def upload_gzip(
+        self, name: str, *, cut: int | None = None, described: bytes = b"", hashed: bytes = b""
+    ) -> str:
+        """Send a compressed chunk as the product does; return what happened.
+
+        The session's metadata may have the CRC32C of other bytes, and so may `x-goog-hash`.
+        """
+        blob = self.blob(name)
+        if described:
+            blob.crc32c = crc32c(described)
+        upload = blob.create_resumable_upload_session(size=len(DATA), checksum=None)
         headers = {
             "Content-Encoding": "gzip",
+            "Content-Type": "application/octet-stream",
             "Content-Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}",
-            "x-goog-hash": f"crc32c={crc32c(stated)}",
         }
+        if hashed:
+            headers["x-goog-hash"] = f"crc32c={crc32c(hashed)}"
+        body = gzip.compress(DATA)[:cut]
 
         def send() -> requests.Response:
-            response = self.session.put(upload, data=body, headers=headers)
+            response = requests.put(upload, data=body, headers=headers, timeout=60)
             if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
                 raise from_http_response(response)  # one write of an object a second is the limit
             return response
 
         response = DEFAULT_RETRY(send)()
         if response.status_code != HTTPStatus.OK:
-            self.session.delete(upload)
+            requests.delete(upload, timeout=60)
             return f"refused with {response.status_code}"
         equal = "the same" if response.json()["crc32c"] == crc32c(DATA) else "other"
         return f"accepted, as {equal} bytes"
@@ -140,7 +150,7 @@ def _another_class(objects: Objects) -> str:
 
 def _a_wrong_crc32c(objects: Objects) -> str:
     target = objects.blob(TARGET)
-    target.crc32c = crc32c(b"other bytes")
+    target.crc32c = crc32c(OTHER)
     return objects.compose(target, objects.pair())
 
 
@@ -163,23 +173,29 @@ QUESTIONS: dict[str, Callable[[Objects], str]] = {
     "May a composed object have another class than its sources?": _another_class,
     "Is the CRC32C in the destination of a compose compared?": _a_wrong_crc32c,
     "Is a patch right after a write refused?": _a_patch_after_a_write,
-    "Is a compressed chunk with the CRC32C of its bytes accepted?": lambda objects: (
-        objects.upload_gzip(TARGET, gzip.compress(DATA), DATA)
+    "Is a compressed chunk accepted, in the form that the product sends?": lambda objects: (
+        objects.upload_gzip(TARGET)
     ),
-    "Is a compressed chunk with a wrong CRC32C refused?": lambda objects: objects.upload_gzip(
-        TWO, gzip.compress(DATA), b"other bytes"
+    "Is one refused that has another CRC32C in its session's metadata?": lambda objects: (
+        objects.upload_gzip(TWO, described=OTHER)
     ),
-    "Is a compressed chunk that ends too early refused?": lambda objects: objects.upload_gzip(
-        ONE, gzip.compress(DATA)[:-8], DATA
+    "Is one refused that has another CRC32C in x-goog-hash?": lambda objects: objects.upload_gzip(
+        ONE, hashed=OTHER
+    ),
+    "Is one refused that ends in the middle?": lambda objects: objects.upload_gzip(
+        TARGET, cut=len(gzip.compress(DATA)) // 2
+    ),
+    "Is one refused that ends before its trailer?": lambda objects: objects.upload_gzip(
+        TWO, cut=-8
     ),
     "In which order are names above U+FFFF listed?": _names_above_u_ffff,
 }
 
 
-def ask(bucket: storage.Bucket, session: AuthorizedSession) -> dict[str, str]:
+def ask(bucket: storage.Bucket) -> dict[str, str]:
     """Ask all questions, and delete what was written."""
     prefix = f".s3-to-gcs-replicator/questions-{uuid.uuid4()}/"
-    objects = Objects(bucket, session, prefix)
+    objects = Objects(bucket, prefix)
     try:
         return {question: _answer(answer, objects) for question, answer in QUESTIONS.items()}
     finally:
@@ -201,7 +217,7 @@ def main() -> None:
     chosen: Any = parser.parse_args()
     credentials, project = google.auth.default([SCOPE])
     client = storage.Client(project=project, credentials=credentials)
-    answers = ask(client.bucket(chosen.bucket), AuthorizedSession(credentials))
+    answers = ask(client.bucket(chosen.bucket))
     print(table(["question", f"gs://{chosen.bucket}"], answers.items(), text_columns=2))
 
 

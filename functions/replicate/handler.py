@@ -29,7 +29,8 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 CONCURRENCY = 10
 """Changes of one event that are replicated at the same time.
 
-Each needs up to 8 MiB of memory, and a compressed object in four parts 20 MiB more.
+Each needs up to 11 MiB of memory, in four parts. Of compressed chunks the process holds a limited
+number (gcs/compressed_upload.py).
 """
 
 RESPONSE_S = 0.5

@@ -311,7 +311,3 @@ def test_a_function_that_fails_is_a_failed_hop(deploy: Deploy) -> None:
     (function, *_) = examine(find_stack())
     assert function["ok"] is False
     assert function["found"] == "It did not respond: No module. Look into its log."
-
-
-def test_function_option_says_what_to_use(run: Run) -> None:
-    assert "make doctor STACK=s3-to-gcs" in run("doctor", "--function", "f").stderr

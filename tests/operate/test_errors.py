@@ -1,5 +1,7 @@
 """What the operator did wrong, or may not do, is said in one sentence."""
 
+import json
+
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -7,6 +9,7 @@ from botocore.exceptions import (
     NoRegionError,
     UnauthorizedSSOTokenError,
 )
+from canned import serve_responses
 from operate.conftest import Deploy, Run, client
 
 from tools.operate.errors import MissingPermissionError, OperatorError, explained
@@ -53,7 +56,7 @@ def test_errors_of_aws_become_sentences(error: Exception, sentence: str) -> None
 @pytest.mark.parametrize("command", ["doctor", "status", "redrive", "reconcile"])
 def test_a_wrong_stack_is_named_without_a_traceback(run: Run, command: str) -> None:
     for arguments, sentence in (
-        ((command,), "Which stack? Name it, such as make status STACK=s3-to-gcs"),
+        ((command,), "Name the stack: STACK=s3-to-gcs"),
         ((command, "other"), "There is no stack other in us-east-1 of this account."),
     ):
         done = run(*arguments)
@@ -69,6 +72,32 @@ def test_a_stack_of_something_else_is_named(run: Run) -> None:
     for command in ("doctor", "status", "redrive"):
         assert "The stack web has no output" in run(command, "web").stderr
     assert "cannot compare both sides" in run("reconcile", "web").stderr
+
+
+SERVICES = {"doctor": "LAMBDA", "status": "SQS", "redrive": "SQS", "reconcile": "SFN"}
+"""A service that each command asks, beside CloudFormation."""
+
+REFUSALS = {
+    "AccessDeniedException": "You lack the permission states:It. Ask for it, or use another role",
+    "ExpiredTokenException": "The AWS login has expired or is not valid (ExpiredTokenException)",
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("command", SERVICES)
+def test_each_command_says_what_to_do_when_it_is_refused(
+    deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch, command: str, code: str
+) -> None:
+    deploy()
+    why = "User: arn:aws:iam::1:user/me is not authorized to perform: states:It"
+    body = json.dumps({"__type": code, "code": code, "message": why}).encode()
+    with serve_responses((403, body)) as service:
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{SERVICES[command]}", service.url)
+        done = run(command, "my-stack")
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)  # and no traceback
+    told = done.stdout if command == "doctor" else done.stderr
+    assert REFUSALS[code] in " ".join(told.split())
 
 
 def test_a_missing_login_is_said(deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,14 @@
 """Failed events are moved to the event queue, each at least once."""
 
+import io
 import json
+import re
+from functools import partial
 from typing import Any
 
 import pytest
 from operate.conftest import Deploy, Deployed, Run, client
+from rich.console import Console
 
 from tools.operate.redrive import redrive
 
@@ -40,8 +44,12 @@ class Sqs:
         return getattr(self._sqs, name)
 
 
+def with_sqs(sqs: Sqs, _: object, *queues: str, **options: Any) -> Any:  # noqa: ANN401 - redrive's
+    return redrive(sqs, *queues, **options)  # type: ignore[arg-type]
+
+
 def move(sqs: Sqs, stack: Deployed, **options: Any) -> Any:  # noqa: ANN401 - redrive's
-    return redrive(sqs, stack.failure_queue, stack.event_queue, **options)  # type: ignore[arg-type]
+    return with_sqs(sqs, None, stack.failure_queue, stack.event_queue, **options)
 
 
 def test_all_events_are_moved_unchanged(stack: Deployed, run: Run) -> None:
@@ -51,6 +59,17 @@ def test_all_events_are_moved_unchanged(stack: Deployed, run: Run) -> None:
     assert (done.exit_code, done.output.split()[-3:]) == (0, ["out_of_time", "23", "0"])
     assert sorted(bodies(stack.event_queue), key=str) == sorted(events, key=str)
     assert bodies(stack.failure_queue) == []
+
+
+def test_a_terminal_shows_the_progress(
+    stack: Deployed, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, width=80, highlight=False)
+    monkeypatch.setattr("tools.operate.__main__.out", console)
+    stack.fail(*[failed("a") for _ in range(12)])
+    assert run("redrive", "my-stack").exit_code == 0
+    assert re.search(r"redrive .*12/12", terminal.getvalue())
 
 
 def test_only_events_with_the_given_codes_are_moved_and_the_others_stay_visible(
@@ -100,6 +119,26 @@ def test_an_event_that_the_event_queue_refuses_stays(stack: Deployed) -> None:
     tally = move(Refusing(), stack)
     assert (tally.moved, tally.kept) == ({"a": 2}, {"a": 1})
     assert len(bodies(stack.failure_queue)) == 1
+
+
+def test_events_that_sqs_does_not_delete_are_counted_and_moved_again_the_next_time(
+    stack: Deployed, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.fail(*[failed("a", number) for number in range(12)])
+
+    class Keeping(Sqs):
+        def delete_message_batch(self, **request: Any) -> Any:  # noqa: ANN401 - boto3's
+            kept, *others = request["Entries"]
+            done = self._sqs.delete_message_batch(**{**request, "Entries": others})
+            return {**done, "Failed": [{"Id": kept["Id"]}]}
+
+    monkeypatch.setattr("tools.operate.__main__.move", partial(with_sqs, Keeping()))
+    done = run("redrive", "my-stack")
+    assert "SQS did not delete 2 of the moved events" in done.output
+    assert done.output.splitlines()[1].split() == ["a", "12", "0"]
+    assert len(bodies(stack.event_queue)) == 12
+    assert move(Sqs(), stack).stayed == 0
+    assert (len(bodies(stack.event_queue)), bodies(stack.failure_queue)) == (2, [])
 
 
 def test_an_event_that_fails_again_meanwhile_is_not_moved_again(stack: Deployed) -> None:

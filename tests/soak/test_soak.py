@@ -33,6 +33,7 @@ from tools.soak.comparison import (
     disagreement,
     expected_open_sessions,
     parse_rclone,
+    untested_outages,
 )
 from tools.soak.fault_injector import FaultInjector
 from tools.soak.options import Options, parse
@@ -226,6 +227,18 @@ def test_the_tail_of_an_outage_is_that_of_the_changes_in_it() -> None:
         event = notification({**record("soak", "a"), "eventTime": happened})
         stats.record_delivery(_delivery(event, (), _created(1)))
     assert stats.tails(Outage(Service.S3, 4, 6, 9)) == [pytest.approx(4, abs=0.5)]
+
+
+def test_outage_that_no_event_met_is_a_problem_if_it_outlasts_lambdas_retries() -> None:
+    """It would not show that the event queue retries anything: that is what an outage is for."""
+    stats = RunStats()
+    stats.outages.append(Outage(Service.S3, 10, 16, 9))
+    assert untested_outages(stats) == []
+    stats.outages.append(Outage(Service.TOKENS, 20, 26.1, 9))
+    assert len(untested_outages(stats)) == 1
+    lost = FunctionError("BatchFailedError", "1 of 1 failed")
+    stats.record_delivery(_delivery(notification(record("soak", "a")), (lost,)))
+    assert untested_outages(stats) == []
 
 
 def test_the_list_of_rclone_check_is_parsed(tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ def make() -> Run:
     [
         (["doctor"], "[doctor][]"),  # the command itself asks which stack
         (["doctor", "STACK=mine", "JSON=1", "COMPRESS=1"], "[doctor][mine][--json][--compress]"),
-        (["doctor", "FUNCTION=f"], "[doctor][][--function][f]"),
         (["status", "STACK=mine"], "[status][mine]"),
         (
             ["redrive", "STACK=mine", "CODE=a b", "RATE=5", "DRY_RUN=1"],

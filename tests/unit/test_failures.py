@@ -47,6 +47,7 @@ FAILURES: dict[str, Exception] = {
     "damaged": IntegrityError("other bytes"),
     "endless": OutOfTimeError("the time ran out"),
     "down": SourceUnavailableError("down"),
+    "defect": ZeroDivisionError("a defect"),
     "slow": ThrottledError("slow down", retry_after_s=1800.0),
     "verbose": SourceArchivedError("x" * 5000),
     "late": ThrottledError("much later", retry_after_s=1e6),
@@ -188,6 +189,15 @@ def test_each_message_of_a_batch_is_settled_by_itself(queues: FakeQueues) -> Non
     assert [body["retriedEvent"] for body, _ in queues.resent] == [notification("damaged")]
     assert [letter["failedEvent"] for letter in queues.letters] == [notification("frozen")]
     assert queues.delays.keys() == {"handle of down"}
+
+
+def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
+    batch = {"Records": [message("m", notification("defect"))]}
+    assert failed(deliver(queues, batch)) == []
+    (letter,) = queues.letters
+    assert letter["failedEvent"] == notification("defect")
+    assert letter["failures"][0]["code"] == "internal_error"
+    assert "ZeroDivisionError" not in json.dumps(letter)
 
 
 def test_one_transient_failure_lets_the_whole_event_come_again(queues: FakeQueues) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 import pytest
 import requests
@@ -20,9 +21,10 @@ from replicate.errors import (
     DestinationRejectedError,
     DestinationUnavailableError,
     IntegrityError,
+    OutOfTimeError,
     SourceUnavailableError,
 )
-from replicate.gcs import GcsDestination
+from replicate.gcs import GcsDestination, compressed_upload
 from replicate.gcs.bucket import BucketSettings
 from replicate.gcs.client import GcsClient
 from replicate.gcs.credentials import SecretCredentials
@@ -69,6 +71,7 @@ class Gcs:
 
     destination: GcsDestination
     listing: GcsListing
+    deadline: Deadline
 
 
 @pytest.fixture
@@ -79,7 +82,8 @@ def gcs(network: Network) -> Iterator[Gcs]:
     client = GcsClient(SecretCredentials(Vault(), deadline, POLICY), Circuit(patience))
     naming = Naming("replica", staging="parts/")
     destination = GcsDestination(client, naming, deadline, POLICY)
-    yield Gcs(destination, GcsListing(client, Naming("replica", "logs/"), deadline, POLICY))
+    listing = GcsListing(client, Naming("replica", "logs/"), deadline, POLICY)
+    yield Gcs(destination, listing, deadline)
     client.close()
 
 
@@ -512,6 +516,27 @@ def test_compressed_object_is_sent_as_gzip_and_its_bytes_are_counted(
     assert (sent["content-encoding"], sent["content-type"]) == ("gzip", PLAIN.content_type)
     assert gzip.decompress(network.sent[1].body) == LARGE
     assert [sent[::2] for sent in puts(network)] == [(f"0-{len(LARGE) - 1}/{len(LARGE)}", None)]
+
+
+def test_no_more_chunks_are_held_at_a_time_than_memory_allows(
+    gcs: Gcs, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place is free again when its chunk was sent, refused or lost."""
+    monkeypatch.setattr(compressed_upload, "_places", places := BoundedSemaphore())
+    done = written(crc32c=HASH.removeprefix("crc32c="))
+    network.answers = [answer(200, OPENED), answer(400), answer(204)]
+    network.answers += [answer(200, OPENED), broken(), stored(0), done]
+    gcs.deadline.restart(10)
+    with pytest.raises(IntegrityError):
+        write_compressed(gcs)
+    write_compressed(gcs)
+
+    network.answers = [answer(200, OPENED), answer(204)]
+    network.sent.clear()
+    gcs.deadline.restart(0.2)
+    with places, pytest.raises(OutOfTimeError):
+        write_compressed(gcs)
+    assert [sent.line.partition(" ")[0] for sent in network.sent] == ["POST", "DELETE"]
 
 
 def test_object_of_other_bytes_than_were_compressed_is_deleted(gcs: Gcs, network: Network) -> None:

@@ -9,7 +9,15 @@ from builders import MODIFIED, REF, make_replica, make_source
 from replicate.errors import DestinationForeignError, ObjectTooLargeError, SourceArchivedError
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import attributes
-from replicate.protocol.model import Attributes, Checksum, EtagKind, Precondition, Reason, Replica
+from replicate.protocol.model import (
+    Attributes,
+    Checksum,
+    EtagKind,
+    Precondition,
+    Reason,
+    Replica,
+    SourceRef,
+)
 from replicate.protocol.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
 
 DEFAULT = Policy()
@@ -96,8 +104,10 @@ def test_foreign_object_is_overwritten_when_its_md5_does_not_prove_equality(
     assert isinstance(decide(REF, source, foreign(make_replica(), md5=md5), DEFAULT), Copy)
 
 
-def test_replica_of_another_key_is_overwritten() -> None:
-    other = make_source(ref=replace(REF, key="other"))
+@pytest.mark.parametrize("ref", [replace(REF, key="other"), replace(REF, bucket="other")])
+def test_replica_of_another_object_is_overwritten(ref: SourceRef) -> None:
+    """Two stacks that write to the same names overwrite each other's replicas."""
+    other = make_source(ref=ref)
     plan = decide(REF, make_source(), make_replica(other), DEFAULT)
     assert isinstance(plan, Copy)
     assert plan.reason is Reason.FOREIGN_OVERWRITTEN

@@ -51,12 +51,9 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     compress: Annotated[bool, typer.Option(help="Try whether GCS accepts compression.")] = False,
-    function: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Check a stack and its function. Exit with 1 if a check fails."""
     with command():
-        if function and not stack:
-            raise OperatorError("make doctor checks a stack now: make doctor STACK=s3-to-gcs")
         hops = doctors.examine(find(stack), compress=compress)
         healthy = all(hop["ok"] for hop in hops)
         if as_json:
@@ -105,6 +102,9 @@ def redrive(
                 )
             finally:
                 out.print(_moved(tally, dry_run=dry_run))
+                if tally.stayed:
+                    out.print(f"SQS did not delete {tally.stayed:,} of the moved events: the next")
+                    out.print("redrive moves them again, which does no harm.")
 
 
 @app.command()
@@ -118,7 +118,7 @@ def reconcile(
     repair: Annotated[bool, typer.Option(help="Repair what differs.")] = False,
     yes: Annotated[bool, typer.Option(help="Repair without a question.")] = False,
 ) -> None:
-    """Compare both sides. Exit with 1 if differences remain."""
+    """Compare both sides. Exit with 0 if they are equal, or a repair has queued all differences."""
     with command():
         ask: Callable[[str], bool] | None = None if yes else typer.confirm
         grace = {} if grace_minutes is None else {"grace_minutes": grace_minutes}

@@ -138,8 +138,8 @@ class DeadLetters:
                 return
             # else letters that stay were hidden for too short a time; others are left
 
-    def delete(self, letters: Sequence[DeadLetter]) -> None:
-        """Delete up to ten messages."""
+    def delete(self, letters: Sequence[DeadLetter]) -> int:
+        """Delete up to ten messages. Return how many stay: SQS may refuse some of a request."""
         if letters:
             entries = {str(n): letter for n, letter in enumerate(letters)}
             done = self.sqs.delete_message_batch(
@@ -148,6 +148,7 @@ class DeadLetters:
             )
             for entry in done.get("Successful", []):
                 del self._held[entries[entry["Id"]].id]
+        return sum(letter.id in self._held for letter in letters)
 
 
 def _batches(items: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -90,6 +90,6 @@ def _refused(error: ClientError) -> OperatorError:
         resource = f" on {named[2]}" if named and named[2] else ""
         return MissingPermissionError(
             f"You lack the permission {action}{resource}. Ask for it, or use another role"
-            " (AWS_PROFILE). docs/OPERATIONS.md lists the permissions of each command."
+            " (AWS_PROFILE). docs/SECURITY.md lists the permissions of each command."
         )
     return OperatorError(f"AWS refuses {operation}: {code}: {text}")

@@ -24,6 +24,8 @@ class Tally:
     """Without `dry_run`; else what would be moved."""
     kept: Counter[str] = field(default_factory=Counter)
     """Events with another code, and those that SQS did not accept."""
+    stayed: int = 0
+    """Events that were moved, and that SQS did not delete: the next redrive moves them again."""
 
 
 def redrive(
@@ -48,7 +50,7 @@ def redrive(
             moved = [letter for letter in letters if not codes or letter.code in codes]
             if moved and not dry_run:
                 moved = _send(sqs, destination, moved)
-                queue.delete(moved)
+                tally.stayed += queue.delete(moved)
             tally.moved.update(letter.code for letter in moved)
             tally.kept.update(letter.code for letter in letters if letter not in moved)
             show(tally)

@@ -54,7 +54,7 @@ def in_alarm(alarms: Iterable["MetricAlarmTypeDef"]) -> list[str]:
 def find(name: str) -> Stack:
     """Ask CloudFormation for a stack. Raise OperatorError if there is none of this name."""
     if not name:
-        raise OperatorError("Which stack? Name it, such as make status STACK=s3-to-gcs")
+        raise OperatorError("Name the stack: STACK=s3-to-gcs")
     session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
     try:
         (found,) = session.client("cloudformation").describe_stacks(StackName=name)["Stacks"]

@@ -13,7 +13,7 @@ from tools.local.audit import Pair, audit
 from tools.local.aws import REGION
 from tools.local.cloud import REPLICA
 from tools.local.notifications import Json
-from tools.soak.cloud import SOURCE, STAGING, SoakCloud
+from tools.soak.cloud import RETRY_DELAYS_S, SOURCE, STAGING, SoakCloud
 from tools.soak.keys import BEYOND_RCLONE
 from tools.soak.stats import RunStats
 
@@ -83,9 +83,19 @@ def compare(
         *(f"S3 and the plan differ: {key}" for key in differing[:MOST_NAMED]),
         *(f"visible in GCS, never in S3: {key}" for key in stats.never_in_source[:MOST_NAMED]),
         *(f"{count} upload session(s) left open: {key}" for key, count in unexpected.items()),
+        *untested_outages(stats),
     ]
     left = len(both) - len(pairs)
     return Findings(comparisons, sessions.total(), unexpected.total(), left, problems)
+
+
+def untested_outages(stats: RunStats) -> list[str]:
+    """Return a problem if an outage outlasted Lambda's retries, and no event came to the queue."""
+    retries_s = sum(RETRY_DELAYS_S)
+    longest_s = max((each.end - each.start for each in stats.outages), default=0.0)
+    if longest_s <= retries_s or stats.counts["handed to the event queue"]:
+        return []
+    return [f"no event outlasted Lambda's retries ({retries_s:g} s) in {longest_s:.0f} s of outage"]
 
 
 def compare_by_rclone(cloud: SoakCloud) -> Comparison:
