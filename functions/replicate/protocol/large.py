@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from replicate.errors import LostRaceError
-from replicate.protocol.assembly import Job
 from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
@@ -23,6 +22,8 @@ from replicate.protocol.model import (
 from replicate.protocol.parts import staging_folder, version_digest
 from replicate.protocol.plan import Copy, Delete, decide, reason_to_write
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.slices import Slices
+from replicate.protocol.staged import Job
 
 MAX_ROUNDS = 10
 """Plans in one execution. Each lost race needs another one.
@@ -63,6 +64,7 @@ class LargeCopy:
 
     def __init__(self, replicator: Replicator) -> None:
         self._assembler = replicator.assembler
+        self._slices = Slices(replicator.assembler)
         self._replicator = replicator
         self._source = replicator.source
         self._destination = replicator.destination
@@ -113,7 +115,7 @@ class LargeCopy:
         if not self._is_as_planned(self._destination.head(name), planned):
             return False  # the commit would fail
         try:
-            self._assembler.stage_slice(job, number)
+            self._slices.stage(job, number)
         except LostRaceError:
             return False  # the commit finds out what is missing
         return True
@@ -130,7 +132,7 @@ class LargeCopy:
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
-            copied = self._assembler.join_slices(job, name, wanted.attributes, planned.precondition)
+            copied = self._slices.join(job, name, wanted.attributes, planned.precondition)
         except LostRaceError:
             return None
         written, reason = copied.replica, reason_to_write(ref, found)

@@ -34,6 +34,7 @@ from replicate.protocol.model import (
 from replicate.protocol.plan import Copy, Delete, Done, Patch, Policy, decide, md5_differs
 from replicate.protocol.ports import Body, Destination, Source
 from replicate.protocol.refusals import Refusals
+from replicate.protocol.whole import names_of_whole, stage_whole
 
 T = TypeVar("T")
 
@@ -268,12 +269,12 @@ class Replicator:
         probe = None if stays else assembler.probe(source, body, source.size)
         gate = CommitGate(probe or body, self.source)
         if probe and probe.shrinks and not self.destination.staging_obstacle():
-            names = assembler.names_of_whole(source, run.name, storage_class)
+            names = names_of_whole(assembler.prefix, source, run.name, storage_class)
             not_tried = names.folder not in run.staged
             run.staged.add(names.folder)
             if not_tried and self.destination.head(names.whole) is None:
                 with gate.counting():
-                    staged, sent = assembler.stage_whole(names, gate)
+                    staged, sent = stage_whole(self.destination, names, gate)
                     run.bytes_sent += sent  # also if another run is faster to write the object
                     written = assembler.join(
                         run.name, plan.attributes, [staged], plan.precondition, storage_class
