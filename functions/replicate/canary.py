@@ -62,28 +62,32 @@ def whole(environment: Environment) -> str:
 
 
 def compressed(environment: Environment) -> str:
-    """Send an object compressed, compare each byte that GCS has stored, and delete it."""
+    """Send an object compressed, compare what GCS has made of it, compose it and delete it."""
     settings, destination = environment.settings, environment.destination
     if obstacle := destination.staging_obstacle():
         return f"Warning: nothing is sent compressed: {obstacle}"
     data = b"".join(b"%063d\n" % number for number in range(LINES))
     body = _Body(f"canary-{uuid.uuid4()}", data)
     name = settings.naming.staging + body.object.ref.key
-    gate = CommitGate(body, environment.source)
+    wanted, gate = attributes(body.object), CommitGate(body, environment.source)
     try:
-        written, sent = destination.write_compressed(
-            name, attributes(body.object), gate, Precondition(0)
-        )
+        written, sent = destination.write_compressed(name, wanted, gate, Precondition(0))
     except IntegrityError as error:
         raise IntegrityError(f"{error.message} {_REMEDY}") from None
-    stored = destination.read(name)
-    destination.delete(name, Precondition.unchanged(written))
+    stored, found = destination.read(name), destination.head(name)
+    joined = destination.compose(f"{name}-joined", wanted, [written], Precondition(0))
+    destination.delete(joined.name, Precondition.unchanged(joined))
     if stored != data:
         raise IntegrityError(
             f"GCS returns other bytes of {settings.naming.uri(name)} than were sent compressed,"
             f" although their CRC32C is right. {_REMEDY}"
         )
-    return f"{len(data):,} bytes sent as {sent:,}, read back byte by byte, and deleted"
+    if found is None or found.attributes != wanted or joined.attributes != wanted:
+        raise IntegrityError(
+            f"GCS describes {settings.naming.uri(name)} otherwise than it was told, for example as"
+            f" gzip. {_REMEDY}"
+        )
+    return f"{len(data):,} bytes sent as {sent:,}, read back byte by byte, composed and deleted"
 
 
 class _Body:

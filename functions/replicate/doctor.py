@@ -6,7 +6,8 @@ canary object that is written, read back and deleted. With a state machine it al
 objects need of the bucket, and another series asks the state machine and the event queue. The last
 one checks each bucket in SOURCE_BUCKETS. A failed hop says what to do.
 
-With `"compress": true` beside it, a compressed canary is sent also where CompressEgress is off.
+With `"compress": true` beside it, a compressed canary is sent also where CompressEgress is off, and
+the settings are checked that staged objects need.
 """
 
 import contextlib
@@ -91,8 +92,9 @@ def _to_gcs(environment: Environment, *, compress: bool) -> list[Hop]:
         Hop("canary", partial(canary.whole, environment)),
     ]
     if environment.executions:
+        hops.append(Hop("parts", partial(staging_checks.staging, environment)))
+    if environment.executions or compress:
         hops += [
-            Hop("parts", partial(staging_checks.staging, environment)),
             Hop("lifecycle rule for parts", partial(staging_checks.lifecycle_rule, environment)),
             Hop("storage costs of parts", partial(staging_checks.storage_costs, environment)),
         ]

@@ -46,7 +46,7 @@ def staging(environment: Environment) -> str:
 
 
 def lifecycle_rule(environment: Environment) -> str:
-    """Check that a lifecycle rule deletes the parts that an execution has left."""
+    """Check that a lifecycle rule deletes the parts that a killed run or execution has left."""
     bucket, prefix = environment.settings.naming.bucket, environment.settings.naming.staging
     found = environment.destination.bucket_settings()
     if found is None:
@@ -57,8 +57,8 @@ def lifecycle_rule(environment: Environment) -> str:
     if not found.deletes_after_days(prefix, MIN_AGE_DAYS):
         raise SettingsError(
             f"No lifecycle rule of gs://{bucket} deletes all objects below {prefix} after"
-            f" {MIN_AGE_DAYS} days or more. Parts that a stopped execution leaves would stay for"
-            " ever. docs/DEPLOY.md has the command that adds the rule."
+            f" {MIN_AGE_DAYS} days or more. Parts that a stopped run or execution leaves would stay"
+            " for ever. docs/DEPLOY.md has the command that adds the rule."
         )
     return f"deletes objects below {prefix}"
 

@@ -1,5 +1,6 @@
 """The benchmark of compressed objects: its arithmetic, and what its servers count."""
 
+import re
 import zlib
 
 import pytest
@@ -58,6 +59,33 @@ def test_bars_compare_with_the_plain_copy_and_the_largest_with_the_smaller() -> 
         "0.00009",
         "",
     ]
+
+
+COSTS = DOCUMENT.with_name("COSTS.md")
+COST = re.compile(
+    r"\| (?P<kind>.+), ratio (?P<ratio>[\d.]+) \| \$0.0900 \| \$0.0900 ÷ (?P=ratio) ="
+    r" \$(?P<egress>[\d.]+) \| (none.*|(?P<cpu_s>[\d.]+) s ÷ 0.58 . \$0.0000167 ="
+    r" \$(?P<spent>[\d.]+)) \| \*\*\$(?P<saved>[\d.]+)\*\* \|"
+)
+
+
+def test_costs_are_computed_from_the_table_of_the_benchmark() -> None:
+    made = DOCUMENT.read_text().partition(f"<!-- {MARK} -->")[2].partition("<!-- end -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in made.splitlines()]
+    measured = {(row[0], row[2]): row for row in rows if row[1:2] == ["1 GiB"]}
+    documented = [*COST.finditer(COSTS.read_text())]
+    assert [each["kind"] for each in documented] == ["CSV of numbers", "JSON log", "repetitive log"]
+    for each in documented:
+        ours = measured[each["kind"], OURS.name]
+        plain = measured.get((each["kind"], PLAIN.name)) or measured[RANDOM.name, PLAIN.name]
+        more_s = float(ours[5]) - float(plain[5])
+        spent = more_s / (1024 / 1769) * 0.0000166667
+        assert each["ratio"] == f"{1 / float(ours[4]):.2g}"
+        assert each["egress"] == f"{0.09 / float(each['ratio']):.4f}"
+        assert each["cpu_s"] == (f"{more_s:.1f}" if more_s > 0 else None)
+        assert each["spent"] == (f"{spent:.5f}" if more_s > 0 else None)
+        saved = 0.09 - float(each["egress"]) - float(each["spent"] or 0)
+        assert each["saved"] == f"{saved:.4f}"
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -14,12 +15,14 @@ from replicate.gcs.destination import GcsDestination
 from replicate.handler import lambda_handler
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
+from replicate.protocol.model import Replica
 from replicate.protocol.plan import Overwrite, Policy
 from tools.local.gcs import Fault, GcsServer
 
 PREVENTED = {"publicAccessPrevention": "enforced"}
 SOFT_DELETE = {"retentionDurationSeconds": "604800"}
 SETTINGS = {"iamConfiguration": PREVENTED, "softDeletePolicy": SOFT_DELETE}
+LIFECYCLE = {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 2}}]}
 HELD = {"retentionPolicy": {"retentionPeriod": "86400"}, "defaultEventBasedHold": True}
 
 
@@ -154,6 +157,7 @@ class TestCompressedCanary:
     @pytest.fixture(autouse=True)
     def compressing(self, deployed: GcsServer, monkeypatch: pytest.MonkeyPatch) -> GcsServer:
         monkeypatch.setenv("COMPRESS_EGRESS", "true")
+        deployed.set_bucket_settings("replica", **SETTINGS, lifecycle=LIFECYCLE)
         deployed.clear_requests()
         return deployed
 
@@ -172,7 +176,7 @@ class TestCompressedCanary:
         assert failed_hops(report) == [("compressed canary", "integrity")]
 
     def test_it_is_sent_in_chunks_and_read_back(self, compressing: GcsServer) -> None:
-        sent, *_ = re.findall(r"sent as ([\d,]+), read back byte by byte", self.found())
+        sent, *_ = re.findall(r"sent as ([\d,]+), read back byte by byte, composed", self.found())
         chunks = [each for each in compressing.requests() if each["operation"].startswith("upload")]
         assert [each["status"] for each in chunks] == [200, 308, 200]
         assert sum(each["body_bytes"] for each in chunks[1:]) == int(sent.replace(",", ""))
@@ -202,8 +206,40 @@ class TestCompressedCanary:
         assert found.startswith("failed: GCS returns other bytes of gs://replica/.s3-to-gcs-")
         assert found.endswith("deploy with CompressEgress=false.")
 
+    def test_it_says_what_to_do_when_gcs_calls_the_bytes_gzip(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        head = GcsDestination.head
+
+        def describe(destination: GcsDestination, name: str) -> Replica | None:
+            found = head(destination, name)
+            if found is None or "/staging/" not in name:
+                return found
+            gzip = replace(found.attributes, content_encoding="gzip")
+            return replace(found, attributes=gzip)
+
+        monkeypatch.setattr(GcsDestination, "head", describe)
+        found = self.found()
+        assert found.startswith("failed: GCS describes gs://replica/.s3-to-gcs-")
+        assert found.endswith("deploy with CompressEgress=false.")
+
+    def test_what_staged_objects_need_is_checked_before(self, compressing: GcsServer) -> None:
+        """Without a state machine, too: a run that is killed leaves what it has staged."""
+        compressing.set_bucket_settings("replica", **SETTINGS, storageClass="NEARLINE")
+        report = run_doctor()
+        assert failed_hops(report) == [("lifecycle rule for parts", "settings_invalid")]
+        assert "compressed canary" not in [hop["hop"] for hop in report["hops"]]
+
+        compressing.set_bucket_settings(
+            "replica", **SETTINGS, storageClass="NEARLINE", lifecycle=LIFECYCLE
+        )
+        report = run_doctor()
+        (costs,) = [hop for hop in report["hops"] if hop["hop"] == "storage costs of parts"]
+        assert costs["found"].startswith("Warning: parts in NEARLINE are billed for at least 30")
+        assert report["healthy"]
+
     def test_it_is_not_sent_when_nothing_can_be_staged(self, compressing: GcsServer) -> None:
-        held = {**SETTINGS, "retentionPolicy": {"retentionPeriod": "3600"}}
+        held = {**SETTINGS, "lifecycle": LIFECYCLE, "retentionPolicy": {"retentionPeriod": "3600"}}
         compressing.set_bucket_settings("replica", **held)
         assert self.found().startswith("Warning: nothing is sent compressed: ")
 

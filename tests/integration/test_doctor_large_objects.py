@@ -176,8 +176,8 @@ def test_missing_lifecycle_rule_is_found(gcs: GcsServer, rules: dict[str, Any]) 
     assert failed() == {
         "lifecycle rule for parts": (
             f"No lifecycle rule of gs://replica deletes all objects below {PREFIX} after 2 days or"
-            " more. Parts that a stopped execution leaves would stay for ever. docs/DEPLOY.md has"
-            " the command that adds the rule."
+            " more. Parts that a stopped run or execution leaves would stay for ever."
+            " docs/DEPLOY.md has the command that adds the rule."
         )
     }
 

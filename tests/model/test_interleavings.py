@@ -134,20 +134,31 @@ def test_foreign_object_is_never_deleted(
 
 
 GONE = [
-    pytest.param(history, versioned, id=" ".join((*history, "versioned" * versioned)))
+    pytest.param(
+        history,
+        versioned,
+        expectations,
+        id=" ".join((*history, *["versioned"] * versioned, *["mixed"] * (length < 3))),
+    )
+    for length, expectations in ((3, (Expectation.UNKNOWN,)), (2, ANY_EXPECTATION))
     for versioned in (False, True)
-    for history in histories(3, versioned=versioned, expiring=True)
+    for history in histories(length, versioned=versioned, expiring=True)
     if {DELETE, DROP, EXPIRE} & set(history)
 ]
 
 
-@pytest.mark.parametrize(("history", "versioned"), GONE)
+@pytest.mark.parametrize(("history", "versioned", "expectations"), GONE)
 def test_only_deletions_by_users_are_replicated_without_those_of_lifecycle_rules(
-    history: History, *, versioned: bool
+    history: History, expectations: tuple[Expectation, ...], *, versioned: bool
 ) -> None:
     """A crash may leave the replica of an object that a user deleted, and does no other harm."""
     undisturbed = Scenario(
-        history=history, protocol=BY_USERS, versioned=versioned, crashes=False, duplicates=False
+        history=history,
+        protocol=BY_USERS,
+        expectations=expectations,
+        versioned=versioned,
+        crashes=False,
+        duplicates=False,
     )
     holds(undisturbed)
     holds(replace(undisturbed, crashes=True, duplicates=True, leaves_extra=True))
@@ -159,13 +170,22 @@ def test_crash_can_leave_the_replica_of_an_object_that_a_user_deleted() -> None:
     assert explore(scenario).broken.keys() == {Promise.EQUAL}
 
 
-@pytest.mark.parametrize("protocol", [DELETES, BY_USERS], ids=["all deletes", "by users"])
+@pytest.mark.parametrize(
+    ("protocol", "expectation"),
+    [(DELETES, Expectation.UNKNOWN), (BY_USERS, Expectation.UNKNOWN), (BY_USERS, NEW)],
+    ids=["all deletes", "by users", "by users, probably new"],
+)
 @pytest.mark.parametrize("history", histories(2, expiring=True), ids=" ".join)
 def test_request_for_a_copy_deletes_nothing_that_was_there(
-    history: History, protocol: Protocol
+    history: History, protocol: Protocol, expectation: Expectation
 ) -> None:
     requested = Scenario(
-        history=history, protocol=protocol, requests=1, crashes=False, duplicates=False
+        history=history,
+        protocol=protocol,
+        expectations=(expectation,),
+        requests=1,
+        crashes=False,
+        duplicates=False,
     )
     holds(requested)
     holds(replace(requested, crashes=True, duplicates=True, leaves_extra=True))

@@ -199,7 +199,7 @@ def test_policy_to_copy_has_the_rights_of_the_functions_role() -> None:
         actions = statement["Action"]
         names = actions if isinstance(actions, list) else [actions]
         documented.setdefault(statement["Resource"], set()).update(names)
-        assert ("Condition" in statement) == (":SOURCE" in statement["Resource"])
+        assert ("Condition" in statement) == (":s3:" in statement["Resource"])
 
     deployed = rights(Stack(ReplicateTags="contexts"))
     del deployed["*"]

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from fakes import PLAIN, FakeGcs, FakeS3, Upload, read_checked
 from memory import Context, FailingSource, MemoryStores
+from waiting import wait_until
 
 from replicate.aws_clients import SHORTEST_TIMEOUT_S
 from replicate.entry import execution_watch, sqs
@@ -198,6 +199,26 @@ def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -
     assert letter["failedEvent"] == notification("defect")
     assert letter["failures"][0]["code"] == "internal_error"
     assert "ZeroDivisionError" not in json.dumps(letter)
+
+
+def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: FakeQueues) -> None:
+    """Its request ends only after all others have arrived."""
+    stores = MemoryStores(queues=queues)
+
+    class Stalled(FailingSource):
+        def _fail(self, ref: SourceRef) -> None:
+            if ref.key == "stalled":
+                wait_until(lambda: len(stores.gcs.objects) == 9, "the neighbours arrive")
+                raise SourceUnavailableError("silence", timed_out=True)
+
+    stores.wrap = lambda source: Stalled(source, {})
+    keys = ["stalled", *(f"key-{number}" for number in range(9))]
+    for key in keys:
+        stores.s3.put(SourceRef(BUCKET, key), b"bytes")
+    batch = {"Records": [message(key, notification(key)) for key in keys]}
+    assert failed(stores.function().handle(batch, Context())) == ["stalled"]
+    assert queues.letters == []
+    assert queues.delays.keys() == {"handle of stalled"}
 
 
 def test_one_transient_failure_lets_the_whole_event_come_again(queues: FakeQueues) -> None:

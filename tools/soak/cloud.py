@@ -88,7 +88,9 @@ class SoakCloud:
 
     def reconcile(self) -> Report:
         """Compare both sides by their listings, as the function does it. Nothing is young."""
-        return Report.read(self.aws.s3, reconcile(self.runtimes[0].invoke, grace_minutes=0))
+        runtime = self.runtimes[0]
+        runtime.restart()  # its process may have been killed last of all, and nobody retries a step
+        return Report.read(self.aws.s3, reconcile(runtime.invoke, grace_minutes=0))
 
     def faults(self) -> list[Json]:
         """Return every fault that happened, as `FaultInjector` logs it."""
