@@ -46,7 +46,10 @@ from replicate.protocol.ports import Body, CompressedSize, Destination, Parallel
 from replicate.protocol.staged import Job, bytes_sent, describe, record_fits
 
 ATTEMPTS = 3
-"""Attempts to create a staged object that others create, replace or delete at the same time."""
+"""Attempts to create a staged object that others create, replace or delete at the same time.
+
+Chosen, not measured: each attempt may send a part again. After three the run reads both sides.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

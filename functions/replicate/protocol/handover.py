@@ -20,6 +20,9 @@ LIMITS = {"PermanentError": 1, "WrongBytesError": 2, "TransferError": 2, _OTHER:
 They are for one version and one state of the destination. Wrong bytes are copied once more. The
 state machine repeats a step twice after TransferError, so a slice is transferred six times in all.
 After any other error the process was killed, or somebody stopped the execution.
+
+Chosen, not measured: a permanent error lasts until somebody removes its cause, and each execution
+after a transfer pays for that transfer again.
 """
 
 UNLIMITED = frozenset(
@@ -38,7 +41,10 @@ Lambda's names: "Handling errors in Step Functions workflows" in Step Functions'
 """
 
 EAGER = 2
-"""Failures after which the next execution starts without a pause."""
+"""Failures after which the next execution starts without a pause.
+
+Chosen, not measured: a short outage may end two executions, and a third shows that it lasts.
+"""
 
 PAUSE_S = 60 * 60
 """Pause in seconds after the next failure. Each one makes it so much longer.

@@ -32,7 +32,11 @@ Chosen, not measured: ten lost races in a row have another cause, such as a poli
 """
 
 EVENTS_PER_SLICE = 7
-"""Events in the history of an execution for a slice without retries."""
+"""Events in the history of an execution for a slice without retries.
+
+Counted by type: MapIterationStarted, TaskStateEntered, LambdaFunctionScheduled and -Started and
+-Succeeded, TaskStateExited, MapIterationSucceeded.
+"""
 
 MAX_EVENTS = 20_000
 """Step Functions ends an execution after 25,000 events. The difference is left for retries.
