@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from replicate.protocol.handover import ExecutionState, Failed, Running
 from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.model import Result, SourceRef
+from replicate.protocol.ports import ExecutionState, Failed, Running
 
 
 @dataclass

@@ -18,8 +18,8 @@ from replicate.entry.invocation import Change
 from replicate.errors import OutOfTimeError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, user_deletion
-from replicate.protocol.handover import ExecutionState, Failed, Running, Succeeded
 from replicate.protocol.model import SourceRef
+from replicate.protocol.ports import ExecutionState, Failed, Running, Succeeded
 from replicate.retry import RetryPolicy
 from replicate.stepfunctions import StateMachine
 

@@ -30,12 +30,11 @@ from replicate import workflow
 from replicate.errors import LostRaceError, ReplicationError
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.evidence import Deletes
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import Replica, Result, SourceObject, SourceRef, Span
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CompressedSize, Destination, Source
+from replicate.protocol.ports import Body, CompressedSize, Destination, ExecutionState, Source
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError, TransientError

@@ -19,14 +19,7 @@ from model.variants import WithoutIfMatch
 from replicate.errors import ComponentGoneError, DestinationChangedError, DestinationForbiddenError
 from replicate.protocol import parts
 from replicate.protocol.checksums import combined_crc32c
-from replicate.protocol.handover import (
-    Executions,
-    ExecutionState,
-    HandOver,
-    Running,
-    hand_over,
-    watch_again,
-)
+from replicate.protocol.handover import HandOver, hand_over, watch_again
 from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.model import (
     Attributes,
@@ -35,6 +28,7 @@ from replicate.protocol.model import (
     SourceObject,
     SourceRef,
 )
+from replicate.protocol.ports import Executions, ExecutionState, Running
 
 NAME = REF.key
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from replicate.protocol.handover import ExecutionState, Failed, Running, Succeeded
 from replicate.protocol.model import SourceRef
+from replicate.protocol.ports import ExecutionState, Failed, Running, Succeeded
 
 DEFINITION: Mapping[str, Any] = json.loads(
     (Path(__file__).parents[2] / "statemachines" / "large-object.asl.json").read_text()

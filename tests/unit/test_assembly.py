@@ -174,7 +174,7 @@ def test_part_is_copied_again_when_its_recorded_checksum_is_missing() -> None:
     assembler = make_assembler(s3, gcs)
     job = assembler.job(version, "key", None)
     assert job is not None
-    assembler.stage_parts(job, [0])  # noqa: SLF001 - the state that a killed run leaves
+    assembler.stage_parts(job, [0])
     name = job.names.part(0)
     stored = gcs.objects[name]
     metadata = {k: v for k, v in stored.replica.attributes.metadata.items() if k != RECORD}
@@ -348,7 +348,7 @@ def test_parts_of_another_class_are_not_used_and_are_swept() -> None:
     assembler = make_assembler(s3, gcs)
     job = assembler.job(version, "key", "COLDLINE")
     assert job
-    assembler.stage_parts(job, [0, 1])  # noqa: SLF001 - the state that a killed run leaves
+    assembler.stage_parts(job, [0, 1])
     assert replicate(s3, gcs).reason is Reason.CREATED
     assert gcs.objects["key"].storage_class == "NEARLINE"
     assembler.sweep(job.names.folder)

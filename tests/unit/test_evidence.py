@@ -23,8 +23,8 @@ from replicate.protocol.evidence import (
     EvidenceKind,
     user_deletion,
 )
-from replicate.protocol.handover import Running
 from replicate.protocol.model import SourceRef
+from replicate.protocol.ports import Running
 
 REF = SourceRef("my-source-bucket", "archive/2019.csv")
 BY_USERS = {"REPLICATE_DELETES": "true", "REPLICATE_LIFECYCLE_DELETES": "false"}

@@ -21,12 +21,12 @@ from replicate.errors import (
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, Deletes
-from replicate.protocol.handover import Failed, Running, Succeeded
 from replicate.protocol.large import EVENTS_PER_SLICE, LargeCopy, Planned, max_rounds
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Failed, Running, Succeeded
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY, RoundClock
 

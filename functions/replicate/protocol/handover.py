@@ -1,16 +1,15 @@
 """Hand-over: a large object is copied by an execution, and a message watches the execution."""
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
 
 from replicate.errors import LargeObjectDelayedError, LargeObjectError
 from replicate.protocol.model import HandOverReason, Precondition, Reason, SourceObject, SourceRef
 from replicate.protocol.parts import version_digest
+from replicate.protocol.ports import Executions, Failed, Running, Succeeded
 
 _OTHER = ""
 
@@ -54,49 +53,11 @@ So an event that waits through an outage of ten days starts about 20 executions.
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """An execution whose workers may still write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """An execution that found both sides equal. If they differ now, something changed since."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An execution that ended without success. `cause` says why."""
-
-    cause: str
-    is_old: bool = False
-    """It ended before the event began to wait, so it says nothing about the next one: since then
-    somebody may have removed the cause."""
-    ended_s: float = field(default=math.inf, compare=False)
-    """Seconds since it ended."""
-
-
-ExecutionState = Running | Succeeded | Failed
-
-
-@dataclass(frozen=True, slots=True)
 class HandOver:
     """The execution that copies a large object, and whether it has just been started."""
 
     reason: HandOverReason
     execution: str
-
-
-class Executions(Protocol):
-    """Starts and watches executions that copy large objects, for one change."""
-
-    def state(self, name: str) -> ExecutionState | None:
-        """Describe an execution; None when there is none of this name."""
-
-    def watch(self, name: str) -> None:
-        """Store a message that runs the key again later, so that no event is lost."""
-
-    def start(self, name: str) -> None:
-        """Start an execution. It is no error when the same one runs already."""
 
 
 def hand_over(

@@ -11,6 +11,7 @@ from replicate.errors import LostRaceError
 from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
+    BY_FINGERPRINT,
     Precondition,
     Reason,
     Replica,
@@ -183,7 +184,7 @@ class LargeCopy:
             reason=Reason.SUPERSEDED,
             source=source,
             replica=replica,
-            verified_by=VerifiedBy("fingerprint", "fingerprint"),
+            verified_by=BY_FINGERPRINT,
         )
 
     def _job(self, name: str, source: SourceObject) -> Job | None:

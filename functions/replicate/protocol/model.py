@@ -204,6 +204,10 @@ class VerifiedBy:
     destination: str
 
 
+BY_FINGERPRINT = VerifiedBy(source="fingerprint", destination="fingerprint")
+"""No bytes were read: both sides were compared by their descriptions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """An object that was copied, the source's checksum that verified it, and the bytes sent."""

@@ -10,15 +10,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from replicate.errors import LostRaceError, ReplicationError, SourceChangedError
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import CommitGate
 from replicate.protocol.evidence import HINT, OWN_WRITE, Evidence
-from replicate.protocol.handover import Executions, hand_over, watch_again
+from replicate.protocol.handover import hand_over, watch_again
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
+    BY_FINGERPRINT,
     MIN_DURATION_DAYS,
     Copied,
     Expectation,
@@ -32,27 +33,11 @@ from replicate.protocol.model import (
     WriteReason,
 )
 from replicate.protocol.plan import Copy, Delete, Done, Patch, Policy, decide, md5_differs
-from replicate.protocol.ports import Body, Destination, Source
+from replicate.protocol.ports import Body, Clock, Destination, Executions, Source
 from replicate.protocol.refusals import Refusals
 from replicate.protocol.whole import names_of_whole, stage_whole
 
 T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """What the protocol knows of time."""
-
-    def require(self) -> object:
-        """Raise OutOfTimeError when no new round may begin."""
-
-    def pause(self, lost_races: int) -> None:
-        """Wait before the round after a lost race. `lost_races` counts those of this run."""
-
-    def monotonic(self) -> float:
-        """Return seconds since an arbitrary moment."""
-
-
-_BY_FINGERPRINT = VerifiedBy(source="fingerprint", destination="fingerprint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +290,7 @@ class Replicator:
             replica=replica,
             bytes_copied=run.bytes_copied,
             bytes_sent=run.bytes_sent,
-            verified_by=run.verified_by if run.visible_write(replica) else _BY_FINGERPRINT,
+            verified_by=run.verified_by if run.visible_write(replica) else BY_FINGERPRINT,
             fields_dropped=fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
             execution=execution,
@@ -336,7 +321,7 @@ class _Run:
     last_write: WriteReason | None = None
     bytes_copied: int = 0
     bytes_sent: int = 0
-    verified_by: VerifiedBy = _BY_FINGERPRINT
+    verified_by: VerifiedBy = BY_FINGERPRINT
     staged: set[str] = field(default_factory=set)
     """Folders of staged objects that no commit of this run has joined."""
     lost_races: int = 0

@@ -12,7 +12,7 @@ from replicate.aws_clients import AwsClients
 from replicate.entry.execution_watch import facts, message
 from replicate.entry.invocation import Change
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.handover import ExecutionState, Failed, Running, Succeeded
+from replicate.protocol.ports import ExecutionState, Failed, Running, Succeeded
 from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:
