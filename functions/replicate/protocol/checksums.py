@@ -35,9 +35,11 @@ class Crc:
         self.value = 0
 
     def update(self, data: memoryview, /) -> None:
+        """Add the next bytes."""
         self.value = self._function(data, self.value)
 
     def digest(self) -> bytes:
+        """Return the CRC of all bytes so far, the most significant byte first."""
         return self.value.to_bytes(self._size, "big")
 
 
@@ -78,6 +80,7 @@ class CompositeChecksum(_PartDigests):
     """A checksum of the checksums of parts of `part_size` bytes."""
 
     def digest(self) -> bytes:
+        """Return the checksum of the checksums of all parts."""
         return _hashed(self._start, super().digest())
 
 

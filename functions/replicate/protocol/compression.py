@@ -80,6 +80,7 @@ class Probe:
 
     @property
     def object(self) -> SourceObject:
+        """See `Body.object`."""
         return self._body.object
 
     def readinto(self, buffer: memoryview) -> int:

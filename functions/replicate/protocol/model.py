@@ -16,6 +16,7 @@ class SourceRef:
 
     @property
     def uri(self) -> str:
+        """The address as AWS writes it, `s3://bucket/key`. The key is not URL-encoded."""
         return f"s3://{self.bucket}/{self.key}"
 
 
@@ -67,6 +68,7 @@ class Span:
 
     @property
     def size(self) -> int:
+        """In bytes."""
         return self.end - self.start
 
 
@@ -139,6 +141,7 @@ class Precondition:
 
     @classmethod
     def unchanged(cls, replica: Replica | None) -> "Precondition":
+        """Require the state that was read: this generation, or that there is no object."""
         return cls(replica.generation, replica.metageneration) if replica else cls(0)
 
 

@@ -26,7 +26,8 @@ class Body(Protocol):
     """The bytes of one version of a source object, or of a range of them, in order."""
 
     @property
-    def object(self) -> SourceObject: ...
+    def object(self) -> SourceObject:
+        """The version that the bytes belong to."""
 
     def readinto(self, buffer: memoryview) -> int:
         """Read up to `len(buffer)` bytes and return their number; 0 only at the body's end.

@@ -33,10 +33,12 @@ class Job:
 
     @property
     def cut(self) -> Cut:
+        """How the version is split."""
         return self.names.cut
 
     @property
     def storage_class(self) -> str | None:
+        """The class of the staged objects and of the replica; None for that of the bucket."""
         return self.names.storage_class
 
     @property
