@@ -147,7 +147,7 @@ sam-local: setup ## run the function in Docker with every sample event, and the 
 	@$(MAKE) build BUILD=.aws-sam/local ARCHITECTURE=$(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 	@$(BIN)/python -m tools.build.sam_local .aws-sam/local/template.yaml
 
-# The commands on a deployed stack. docs/OPERATIONS.md describes them, and the permissions that each needs.
+# The commands on a deployed stack: docs/OPERATIONS.md. docs/SECURITY.md has the permissions that each needs.
 OPERATE = $(BIN)/python -m tools.operate
 doctor: $(VENV)/.installed ## check a stack and its function: make doctor STACK=s3-to-gcs [JSON=1] [COMPRESS=1]
 	@$(OPERATE) doctor "$(STACK)" $(if $(JSON),--json) $(if $(COMPRESS),--compress)

@@ -147,6 +147,7 @@ _EXPIRED = frozenset(
         "RequestExpired",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
     }
 )
 """Error codes by which AWS refuses old credentials, or a request of another time than its own.

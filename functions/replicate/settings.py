@@ -210,6 +210,8 @@ def _boolean(value: str) -> bool:
 
 
 _SIZE = "a size such as 262144, 64 KiB, 256 MiB or 16 GiB"
+MIN_SIZE = 2
+"""Smallest size of a setting in bytes. An object of one byte has no parts that could be copied."""
 _UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
@@ -217,7 +219,7 @@ def _bytes(value: str) -> int:
     digits = value.rstrip("KMGTiB ").strip()
     unit = value[len(digits) :].strip()
     size = int(digits) * _UNITS[_known(unit, _UNITS.keys())]
-    if size <= 0:
+    if size < MIN_SIZE:
         raise ValueError(value)
     return size
 

@@ -30,7 +30,7 @@ from model.large_runs import (
     watch,
 )
 from model.promises import Promise, Requirements, broken_by, equals_source, oldest_allowed
-from model.runs import NAMING, Call, UnlimitedClock, brief
+from model.runs import NAMING, Alternative, Call, UnlimitedClock, brief
 from model.search import Found, every_state, random_ways
 from model.state_machine import Position
 
@@ -524,9 +524,22 @@ class LargeExplorer:
         *,
         is_lossy: bool,
     ) -> Iterator[Effect]:
+        for way in call.alternatives:
+            yield from self._go(state, trace, call, way, states, fresh, is_lossy=is_lossy)
+
+    def _go(
+        self,
+        state: State,
+        trace: int,
+        call: Call,
+        way: Alternative,
+        states: dict[str, ExecutionState],
+        fresh: int,
+        *,
+        is_lossy: bool,
+    ) -> Iterator[Effect]:
         before = self._shown(state.stored)
         past = self._past[: state.changes + 1]
-        (way,) = call.alternatives
         gcs = self._gcs(state.stored, fresh)
         machines = Machines(states)
         response: object

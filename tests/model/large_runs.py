@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from fakes import A_SECOND, FakeS3, Pinned, Upload, in_order
+from fakes import A_SECOND, FakeS3, Pinned, Upload, in_order, read_checked
 from model.histories import DELETE, REF, History
 from model.runs import (
     NAMING,
@@ -27,14 +27,30 @@ from model.runs import (
 )
 
 from replicate import workflow
-from replicate.errors import LostRaceError, ReplicationError
+from replicate.errors import IntegrityError, LostRaceError, ReplicationError
 from replicate.protocol.assembly import Assembler
+from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.large import LargeCopy
-from replicate.protocol.model import Replica, Result, SourceObject, SourceRef, Span
+from replicate.protocol.model import (
+    Attributes,
+    Precondition,
+    Replica,
+    Result,
+    SourceObject,
+    SourceRef,
+    Span,
+)
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CompressedSize, Destination, ExecutionState, Source
+from replicate.protocol.ports import (
+    Body,
+    CompressedSize,
+    Destination,
+    ExecutionState,
+    GatedBody,
+    Source,
+)
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError, TransientError
@@ -143,6 +159,36 @@ class LargeDestination(ReplayedDestination):
         return replica
 
 
+class Misreading(LargeDestination):
+    """GCS that may make other bytes of those that arrive compressed. A next step compares them."""
+
+    def __init__(self, replay: Replay, *, compares: bool) -> None:
+        super().__init__(replay)
+        self._compares = compares
+
+    def write_compressed(
+        self,
+        name: str,
+        attributes: Attributes,
+        body: GatedBody,
+        precondition: Precondition,
+        storage_class: str | None = None,
+    ) -> tuple[Replica, int]:
+        right = read_checked(body)
+
+        def making(data: bytes) -> Alternative:
+            return lambda on: on.gcs.commit(name, attributes, data, precondition, storage_class)
+
+        text = f"{name} {right!r} {attributes} if {precondition}"
+        written: Replica = self._call(
+            "GCS write gzip", text, making(right), making(b"?" * len(right)), changes=name
+        )
+        if self._compares and written.crc32c != encode_crc32c(body.crc32c):
+            self.delete(name, Precondition(written.generation))
+            raise IntegrityError("GCS made other bytes.")
+        return written, 1
+
+
 class Silent(Telemetry):
     """Telemetry that records nothing."""
 
@@ -188,6 +234,11 @@ LargePorts = tuple[Source, Destination]
 def faithful(replay: Replay) -> LargePorts:
     """Both stores, and nothing in between."""
     return LargeSource(replay), LargeDestination(replay)
+
+
+def misreading(replay: Replay, *, compares: bool = True) -> LargePorts:
+    """Both stores, of which GCS may decompress wrongly."""
+    return LargeSource(replay), Misreading(replay, compares=compares)
 
 
 Failure = ReplicationError | TransientError | PermanentError | LostRaceError

@@ -8,13 +8,14 @@ In a history, a letter writes a large object, a digit a small one, and `-` delet
 import os
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import product
 
 import pytest
 from fakes import FakeGcs
 from model.histories import DELETE
 from model.large_exploration import Faults, LargeScenario, Report, explore, wander
-from model.large_runs import LargeProtocol
+from model.large_runs import LargeProtocol, misreading
 from model.large_variants import HOSTILE, VARIANTS
 from model.promises import Promise
 
@@ -105,6 +106,25 @@ def test_every_promise_holds_of_bytes_that_travel_compressed(history: str, fault
     protocol = LargeProtocol(compressed_size=lambda _: 1)
     report = explore(replace(scenario(history, faults=faults), protocol=protocol))
     assert not report.broken.keys() - ({Promise.TIDY} if faults else set())
+
+
+@pytest.mark.parametrize("faults", ["", "crashes"])
+@pytest.mark.parametrize("history", ["1 2", "1 -", "A"])
+def test_other_bytes_are_never_visible_when_gcs_makes_them_of_compressed_ones(
+    history: str, faults: str
+) -> None:
+    """The run that compares them fails. One that crashes before leaves them, and nobody uses them.
+
+    They are visible in some schedule if nobody compares.
+    """
+    protocol = LargeProtocol(compressed_size=lambda _: 1, ports=misreading)
+    explored = replace(scenario(history, faults=faults), protocol=protocol)
+    may_break = {Promise.SUCCESS} | ({Promise.TIDY} if faults else set())
+    assert explore(explored).broken.keys() <= may_break
+    trusting = replace(
+        explored, protocol=replace(protocol, ports=partial(misreading, compares=False))
+    )
+    assert faults or Promise.WHOLE in explore(trusting).broken
 
 
 @pytest.mark.parametrize("mode", HOSTILE)

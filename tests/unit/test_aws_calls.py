@@ -54,6 +54,12 @@ def refusal(status: int, code: str | None = None) -> ClientError:
         ),
         (refusal(500, "Fault"), UnavailableError, "Send failed (Fault). Try again.", False),
         (refusal(503), UnavailableError, "Send failed (). Try again.", False),
+        (
+            refusal(403, "ExpiredTokenException"),
+            UnavailableError,
+            "Send failed (ExpiredTokenException). Try again.",
+            False,
+        ),
         (refusal(403, "Denied"), SettingsError, "Send was refused (Denied). Allow it.", False),
         (
             NoCredentialsError(),

@@ -22,7 +22,7 @@ from replicate.entry.failures import (
     Failure,
     RedeliveryPolicy,
 )
-from replicate.entry.invocation import Cause, Change, Message
+from replicate.entry.invocation import Cause, Change, Message, Receipt
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
     BatchFailedError,
@@ -192,15 +192,6 @@ def test_each_message_of_a_batch_is_settled_by_itself(queues: FakeQueues) -> Non
     assert queues.delays.keys() == {"handle of down"}
 
 
-def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
-    batch = {"Records": [message("m", notification("defect"))]}
-    assert failed(deliver(queues, batch)) == []
-    (letter,) = queues.letters
-    assert letter["failedEvent"] == notification("defect")
-    assert letter["failures"][0]["code"] == "internal_error"
-    assert "ZeroDivisionError" not in json.dumps(letter)
-
-
 def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: FakeQueues) -> None:
     """Its request ends only after all others have arrived."""
     stores = MemoryStores(queues=queues)
@@ -219,6 +210,15 @@ def test_object_whose_response_stalls_does_not_delay_its_neighbours(queues: Fake
     assert failed(stores.function().handle(batch, Context())) == ["stalled"]
     assert queues.letters == []
     assert queues.delays.keys() == {"handle of stalled"}
+
+
+def test_event_that_meets_a_defect_of_the_function_is_kept(queues: FakeQueues) -> None:
+    batch = {"Records": [message("m", notification("defect"))]}
+    assert failed(deliver(queues, batch)) == []
+    (letter,) = queues.letters
+    assert letter["failedEvent"] == notification("defect")
+    assert letter["failures"][0]["code"] == "internal_error"
+    assert "ZeroDivisionError" not in json.dumps(letter)
 
 
 def test_one_transient_failure_lets_the_whole_event_come_again(queues: FakeQueues) -> None:
@@ -569,6 +569,11 @@ def test_event_waits_up_to_three_hours_after_it_moved_many_bytes_in_vain(
     batch = {"Records": [message("m", notification("late"), receives=20)]}
     assert failed(stores.function().handle(batch, Context())) == ["m"]
     is_costly = size >= COSTLY_BYTES
+    error = DestinationUnavailableError("late")
+    error.bytes_in_vain = size
+    patient = RedeliveryPolicy(longest_s=36_000)  # the most that a setting may have
+    slow = Failure(Message(receipt=Receipt("", 20)), (Cause(None, error),))
+    assert 10_800 <= slow.delay_s(patient) <= 36_000, "SQS hides a message for 12 hours at most"
     assert 1800 <= queues.delays["handle of m"] / (COSTLY_WAITS if is_costly else 1) <= 3600
     assert (queues.resent, queues.letters) == ([], [])
 

@@ -21,7 +21,14 @@ from replicate.errors import (
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, Deletes
-from replicate.protocol.large import EVENTS_PER_SLICE, LargeCopy, Planned, max_rounds
+from replicate.protocol.large import (
+    EVENTS_PER_RETRY,
+    EVENTS_PER_SLICE,
+    HISTORY_EVENTS,
+    LargeCopy,
+    Planned,
+    max_rounds,
+)
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
@@ -349,7 +356,8 @@ def test_no_slice_is_sent_when_the_destination_is_not_as_planned() -> None:
 def test_rounds_fit_into_the_history_of_an_execution(slices: int) -> None:
     rounds = max_rounds(slices)
     assert 4 <= rounds <= 10
-    assert rounds * slices * EVENTS_PER_SLICE < 20_000
+    left = HISTORY_EVENTS - rounds * slices * EVENTS_PER_SLICE
+    assert left >= 3 * slices * EVENTS_PER_RETRY
 
 
 class DeletingS3(FakeS3):

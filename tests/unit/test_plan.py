@@ -18,7 +18,7 @@ from replicate.protocol.model import (
     Replica,
     SourceRef,
 )
-from replicate.protocol.plan import MAX_SIZE, Copy, Delete, Done, Overwrite, Patch, Policy, decide
+from replicate.protocol.plan import Copy, Delete, Done, Overwrite, Patch, Policy, decide
 
 DEFAULT = Policy()
 NEVER = Policy(overwrite=Overwrite.NEVER)
@@ -187,9 +187,9 @@ def test_object_that_is_no_replica_of_this_key_is_not_deleted() -> None:
 
 
 def test_object_of_more_than_5_tib_is_rejected() -> None:
-    assert isinstance(decide(REF, make_source(size=MAX_SIZE), None, DEFAULT), Copy)
+    assert isinstance(decide(REF, make_source(size=5 * 2**40), None, DEFAULT), Copy)
     with pytest.raises(ObjectTooLargeError, match="5 TiB"):
-        decide(REF, make_source(size=MAX_SIZE + 1), None, DEFAULT)
+        decide(REF, make_source(size=5 * 2**40 + 1), None, DEFAULT)
 
 
 def test_archived_object_is_rejected_before_its_bytes_are_read() -> None:

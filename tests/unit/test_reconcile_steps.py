@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -121,6 +122,16 @@ class TestReport:
         assert result["counts"]["nominated"] == 0
         assert sides.gcs.objects == before
         assert not sides.nominated()
+
+    @pytest.mark.parametrize(("minutes", "kind"), [(14, "young"), (16, "missing")])
+    def test_what_has_changed_in_the_last_15_minutes_is_young(
+        self, minutes: int, kind: str
+    ) -> None:
+        sides = Sides()
+        sides.s3.now = datetime(2026, 6, 1, tzinfo=UTC) - timedelta(minutes=minutes)
+        sides.put("a")
+
+        assert sides.run()["counts"][kind] == 1
 
     def test_files_say_what_was_found(self, sides: Sides) -> None:
         sides.run()

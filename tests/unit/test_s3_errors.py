@@ -77,6 +77,7 @@ def a_refusal(
             errors.SourceUnavailableError,
             EXPIRED,
         ),
+        (400, "TokenRefreshRequired", errors.SourceUnavailableError, EXPIRED),
         (403, "AccessDenied", errors.SourceForbiddenError, DENIED),
         (400, None, errors.SourceForbiddenError, SSE_C),
         (400, "InvalidRequest", errors.SourceForbiddenError, SSE_C),

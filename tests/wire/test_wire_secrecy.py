@@ -136,7 +136,7 @@ def test_no_secret_is_written_during_a_rotation_and_faults(
         assert recorder.call_api() in {200, 201, 503}
         harness.stop_faults()
         harness.clouds.gcs.delete(harness.key)
-    for status, code in ((400, "destination_rejected"), (403, "destination_forbidden")):
+    for status, code in ((404, "destination_bucket_not_found"), (403, "destination_forbidden")):
         harness.inject(fault_of(harness, refused(status)))
         assert code in recorder.deliver()
         harness.stop_faults()

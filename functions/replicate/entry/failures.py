@@ -37,8 +37,12 @@ The egress of so many bytes costs $0.0007, and $0.17 in the 240 attempts of ten 
 """
 
 COSTLY_WAITS = 3
-"""How many times longer an event waits after a costly failure: up to three hours, so that a day has
-about ten transfers. They do not count as `MAX_TRANSFERS`, because an outage may cause them."""
+COSTLY_LONGEST_S = 3 * 3600.0
+"""How many times longer an event waits after a costly failure, and at most how many seconds.
+
+A day then has about ten transfers. They do not count as `MAX_TRANSFERS`, because an outage may
+cause them.
+"""
 
 MAX_FAILURES = 50
 """Most failures that a dead letter describes. The log has all of them."""
@@ -135,8 +139,9 @@ class Failure:
         """Return the seconds until the next delivery: at least those that a store asked for."""
         asked = max((cause.error.retry_after_s or 0.0 for cause in self.causes), default=0.0)
         is_costly = any(cause.error.bytes_in_vain >= COSTLY_BYTES for cause in self.causes)
-        waits = COSTLY_WAITS if is_costly else 1
-        return max(waits * policy.delay_s(self._receives), min(asked, policy.longest_s))
+        delay_s = policy.delay_s(self._receives)
+        longer_s = min(COSTLY_WAITS * delay_s, COSTLY_LONGEST_S) if is_costly else 0.0
+        return max(delay_s, longer_s, min(asked, policy.longest_s))
 
     def letter(self, now: datetime, request_id: str) -> str:
         """Return the dead letter, or the bare event if it leaves no room for the reason.

@@ -88,6 +88,7 @@ _ARCHIVED = (
     " sends its events to the function, the completed restore replicates the object"
 )
 
+
 _BY_CODE: dict[str, tuple[type[ReplicationError], str]] = {
     "InvalidObjectState": (SourceArchivedError, _ARCHIVED),
     "NoSuchBucket": (SourceBucketNotFoundError, "the bucket does not exist. Check its name"),
