@@ -9,6 +9,13 @@ class TransferError(TransientError):
     """The same, but each attempt transfers bytes and is paid for. Few attempts are made."""
 
 
+class BrokenTransferError(TransientError):
+    """A store failed after it took many bytes.
+
+    Few attempts are made, but any number of executions: an outage may be the cause.
+    """
+
+
 class WrongBytesError(Exception):
     """The bytes do not match their checksum. Another execution may copy them once more."""
 

@@ -2,9 +2,9 @@
 
 Each state invokes the function with `{"large": step, "bucket": …, "key": …}` and the state so far.
 After PermanentError or WrongBytesError the machine sweeps and fails. It retries twice after
-TransferError, and more often after any other error, also when the function's process was killed or
-ran out of time: Lambda has many names for that. When retries do not help, it fails and keeps what
-is staged for the next execution.
+TransferError and BrokenTransferError, and more often after any other error, also when the
+function's process was killed or ran out of time: Lambda has many names for that. When retries do
+not help, it fails and keeps what is staged for the next execution.
 
 `event` has what `execution_watch.facts` says of the event that started it.
 """
@@ -21,7 +21,13 @@ from replicate.errors import IntegrityError, ReplicationError
 from replicate.protocol.large import LargeCopy, Planned, max_rounds
 from replicate.protocol.model import Precondition, Result
 from replicate.protocol.scope import Scope
-from replicate.step_errors import PermanentError, TransferError, TransientError, WrongBytesError
+from replicate.step_errors import (
+    BrokenTransferError,
+    PermanentError,
+    TransferError,
+    TransientError,
+    WrongBytesError,
+)
 from replicate.telemetry import Telemetry
 
 
@@ -52,7 +58,9 @@ def _kind(event: Mapping[str, Any], error: ReplicationError) -> type[Exception]:
         return WrongBytesError  # elsewhere GCS refused one part, and that is sent again
     if error.moves_bytes and event.get("large") in {"plan", "slice"}:  # a plan copies small objects
         return TransferError
-    return TransientError if error.retryable else PermanentError
+    if error.retryable:
+        return BrokenTransferError if error.is_costly else TransientError
+    return PermanentError
 
 
 def _plan(

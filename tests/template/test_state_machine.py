@@ -111,14 +111,15 @@ class TestTask:
         assert sum(delays) / 2 > 60 * 60
 
 
+@pytest.mark.parametrize("error", ["TransferError", "BrokenTransferError"])
 @pytest.mark.parametrize("name", ["Plan", "StageSlice"])
-def test_a_step_that_transfers_bytes_in_vain_is_repeated_twice(name: str) -> None:
+def test_a_step_that_transfers_bytes_in_vain_is_repeated_twice(name: str, error: str) -> None:
     """Every attempt is paid for by its bytes."""
     task = TASKS[f"LargeObjectMachine.{name}"]
-    matching = {"TransferError", "States.ALL"}
+    matching = {error, "States.ALL"}
     first = next(each for each in task["Retry"] if matching & {*each["ErrorEquals"]})
 
-    assert (first["ErrorEquals"], first["MaxAttempts"]) == (["TransferError"], 2)
+    assert (first["ErrorEquals"], first["MaxAttempts"]) == ([error], 2)
 
 
 def test_every_error_leads_to_a_failed_execution() -> None:

@@ -15,7 +15,6 @@ from waiting import wait_until
 from replicate.aws_clients import SHORTEST_TIMEOUT_S
 from replicate.entry import execution_watch, sqs
 from replicate.entry.failures import (
-    COSTLY_BYTES,
     COSTLY_WAITS,
     GIVE_UP_AFTER,
     MAX_BODY_BYTES,
@@ -25,6 +24,7 @@ from replicate.entry.failures import (
 from replicate.entry.invocation import Cause, Change, Message, Receipt
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
+    COSTLY_BYTES,
     BatchFailedError,
     DestinationUnavailableError,
     GivenUpError,

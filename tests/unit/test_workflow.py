@@ -15,15 +15,23 @@ from replicate.entry.execution_watch import WATCH, facts, message, read
 from replicate.entry.invocation import Change
 from replicate.entry.sqs import parse
 from replicate.errors import (
+    COSTLY_BYTES,
     IntegrityError,
     OutOfTimeError,
+    ReplicationError,
     SourceArchivedError,
     SourceUnavailableError,
 )
 from replicate.protocol.evidence import HINT, REQUEST, Evidence, user_deletion
 from replicate.protocol.large import MAX_ROUNDS
 from replicate.protocol.model import SourceRef
-from replicate.step_errors import PermanentError, TransferError, TransientError, WrongBytesError
+from replicate.step_errors import (
+    BrokenTransferError,
+    PermanentError,
+    TransferError,
+    TransientError,
+    WrongBytesError,
+)
 
 DATA = bytes(range(256)) * 2
 REF = SourceRef("my-source-bucket", "key")
@@ -116,6 +124,11 @@ def test_execution_ends_after_ten_rounds() -> None:
         invoke(stores(), "plan", {"version": None, "round": MAX_ROUNDS})
 
 
+def costly(error: ReplicationError) -> ReplicationError:
+    error.bytes_in_vain = COSTLY_BYTES
+    return error
+
+
 @pytest.mark.parametrize(
     ("step", "failure", "kind"),
     [
@@ -123,6 +136,8 @@ def test_execution_ends_after_ten_rounds() -> None:
         ("plan", SourceArchivedError("frozen"), PermanentError),
         ("plan", OutOfTimeError("down"), TransferError),
         ("slice", SourceUnavailableError("down"), TransientError),
+        ("slice", costly(SourceUnavailableError("down")), BrokenTransferError),
+        ("plan", costly(SourceUnavailableError("down")), BrokenTransferError),
         ("slice", IntegrityError("down"), TransferError),
         ("slice", OutOfTimeError("down"), TransferError),
         ("commit", OutOfTimeError("down"), TransientError),

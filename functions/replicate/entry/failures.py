@@ -29,13 +29,6 @@ It is damaged in S3, or too slow. Every attempt is paid for by its bytes. Those 
 three before the event comes into the queue, are not counted.
 """
 
-COSTLY_BYTES = 8 * 1024 * 1024
-"""Bytes that were transferred in vain, from which on the event comes again later.
-
-An outage that refuses requests stays below: at most 1 MiB is read before the first response of GCS.
-The egress of so many bytes costs $0.0007, and $0.17 in the 240 attempts of ten days.
-"""
-
 COSTLY_WAITS = 3
 COSTLY_LONGEST_S = 3 * 3600.0
 """How many times longer an event waits after a costly failure, and at most how many seconds.
@@ -138,7 +131,7 @@ class Failure:
     def delay_s(self, policy: RedeliveryPolicy) -> float:
         """Return the seconds until the next delivery: at least those that a store asked for."""
         asked = max((cause.error.retry_after_s or 0.0 for cause in self.causes), default=0.0)
-        is_costly = any(cause.error.bytes_in_vain >= COSTLY_BYTES for cause in self.causes)
+        is_costly = any(cause.error.is_costly for cause in self.causes)
         delay_s = policy.delay_s(self._receives)
         longer_s = min(COSTLY_WAITS * delay_s, COSTLY_LONGEST_S) if is_costly else 0.0
         return max(delay_s, longer_s, min(asked, policy.longest_s))

@@ -26,6 +26,7 @@ after a transfer pays for that transfer again.
 
 UNLIMITED = frozenset(
     {
+        "BrokenTransferError",
         "TransientError",
         "Lambda.AWSLambdaException",
         "Lambda.SdkClientException",
@@ -33,7 +34,7 @@ UNLIMITED = frozenset(
         "Lambda.TooManyRequestsException",
     }
 )
-"""Errors whose cause may pass, and that waste no transfer of an object.
+"""Errors whose cause may pass.
 
 Executions follow each other until the event is given up for its age (entry/failures.py). Source of
 Lambda's names: "Handling errors in Step Functions workflows" in Step Functions' developer guide.
