@@ -129,7 +129,7 @@ class FakeJournal:
     errors: list[ReplicationError] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
-    def reject(self, error: ReplicationError) -> None:
+    def failed_without_object(self, error: ReplicationError) -> None:
         self.errors.append(error)
 
     def stepped(self, step: str, result: Mapping[str, Any]) -> None:

@@ -24,7 +24,8 @@ from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.retry import DEFAULT_POLICY, RoundClock
 from replicate.settings import Settings
-from replicate.settlement import Queues
+from replicate.settlement.settle import Queues
+from replicate.workflow import LargeObjects
 
 EVENTS = Path(__file__).parents[1] / "events"
 
@@ -104,8 +105,8 @@ class MemoryStores:
             compressed_size=compressed_size if self.settings.compress_egress else None,
         )
 
-    def large_copy(self) -> LargeCopy:
-        return LargeCopy(self.replicator())
+    def large_objects(self) -> LargeObjects:
+        return LargeObjects(LargeCopy(self.replicator()), self.settings.scope)
 
     def reconcile(self) -> NoReturn:
         raise NotImplementedError("Build it of its own parts.")

@@ -92,8 +92,10 @@ class AwsClients:
         Raise OutOfTimeError.
         """
         left = deadline.require()
-        timeout = next((t for t in self._timeouts if t <= left), self._timeouts[-1])
-        return self._client(service, timeout)
+        for timeout_s in self._timeouts:
+            if timeout_s <= left:
+                break
+        return self._clients.get((service, timeout_s)) or self._client(service, timeout_s)
 
     def keys(self) -> AwsKeys:
         """Return the current credentials. Raise SettingsError without any, UnavailableError."""

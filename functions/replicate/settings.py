@@ -7,13 +7,13 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import unquote_plus
 
-from replicate.entry.failures import RedeliveryPolicy
 from replicate.errors import SettingsError
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.protocol.scope import Scope
+from replicate.settlement.policy import RedeliveryPolicy
 
 T = TypeVar("T")
 

@@ -14,6 +14,19 @@ from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError, InternalError, ReplicationError
 from replicate.protocol.model import Reason, Result, Status
 
+_METRICS_OF_STATUS = {
+    Status.REPLICATED: "Replicated",
+    Status.SKIPPED: "Skipped",
+    Status.DELETED: "Deleted",
+    Status.IN_PROGRESS: "InProgress",
+}
+
+_METRICS_OF_VERDICTS = {
+    "missing": "ReconcileMissing",
+    "different": "ReconcileDifferent",
+    "extra": "ReconcileExtra",
+}
+
 _METRICS_OF_ERRORS = {
     IntegrityError.code: "IntegrityFailed",
     CredentialsError.code: "CredentialsFailed",
@@ -57,8 +70,8 @@ class Telemetry:
         else:
             self._succeeded(change, result, now)
 
-    def reject(self, error: ReplicationError) -> None:
-        """Record an event, or a part of it, that could not be read."""
+    def failed_without_object(self, error: ReplicationError) -> None:
+        """Record a failure of no single object: of reading an event, of a queue, or of a step."""
         self._failed(error, None)
 
     def received(self, count: int) -> None:
@@ -66,9 +79,10 @@ class Telemetry:
         if count:
             self._count("EventsReceived", count)
 
-    def postponed(self, age: timedelta) -> None:
-        """Record the age of the oldest message that failed and will be delivered again."""
-        self._metrics.add_metric("OldestFailure", MetricUnit.Seconds, age.total_seconds())
+    def oldest_failure(self, age: timedelta | None) -> None:
+        """Record the age of the oldest message that failed and is delivered again, if one is."""
+        if age is not None:
+            self._metrics.add_metric("OldestFailure", MetricUnit.Seconds, age.total_seconds())
 
     def stepped(self, step: str, result: Mapping[str, Any]) -> None:
         """Record the end of a step of a reconcile."""
@@ -80,8 +94,8 @@ class Telemetry:
         `repeated` are the differences of a report, if the report before it found some, too.
         """
         self._count("ReconcileCompleted")
-        for name in ("missing", "different", "extra"):
-            self._count(f"Reconcile{name.capitalize()}", counts[name])
+        for verdict, metric in _METRICS_OF_VERDICTS.items():
+            self._count(metric, counts[verdict])
         if repeated is not None:
             self._count("ReconcileRepeated", repeated)
 
@@ -91,9 +105,7 @@ class Telemetry:
             "s3": result.source.request_id if result.source else None,
             "gcs": result.replica.request_id if result.replica else None,
         }
-        line = report.result(result) | {"request_ids": ids}
-        self._logger.info("%s: %s", status, result.reason, extra=line)
-        self._count("".join(word.capitalize() for word in status.split("_")))
+        self._count(_METRICS_OF_STATUS[status])
         if status is Status.REPLICATED:
             self._count_bytes("BytesReplicated", result.bytes_copied)
             self._count_bytes("EgressBytes", result.bytes_sent)
@@ -105,6 +117,8 @@ class Telemetry:
         if status in {Status.REPLICATED, Status.DELETED} and change.occurred_at is not None:
             lag_s = max(0.0, (now - change.occurred_at).total_seconds())
             self._metrics.add_metric("ReplicationLag", MetricUnit.Seconds, lag_s)
+        line = report.result(result) | {"request_ids": ids}
+        self._logger.info("%s: %s", status, result.reason, extra=line)
 
     def _failed(self, error: ReplicationError, source: dict[str, Any] | None) -> None:
         """Log a failure, with the stack of the defect that caused it, if one did."""

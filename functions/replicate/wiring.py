@@ -1,9 +1,11 @@
 """The composition root: everything that an execution environment needs, built once."""
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from replicate import certificates
 from replicate.aws_clients import AwsClients
 from replicate.breaker import BreakerPolicy, Circuit
 from replicate.entry.invocation import Change, Context
@@ -23,13 +25,17 @@ from replicate.protocol.parts import PARTS_AT_ONCE
 from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
 from replicate.s3 import S3Source
 from replicate.settings import Settings
-from replicate.settlement import Queues
+from replicate.settlement.settle import Queues
 from replicate.sqs.queues import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 
 if TYPE_CHECKING:
     from replicate.reconcile.steps import Reconcile
+    from replicate.workflow import LargeObjects
+
+
+T = TypeVar("T")
 
 
 class Stores(Protocol):
@@ -44,8 +50,8 @@ class Stores(Protocol):
     def replicator(self, change: Change) -> Replicator:
         """Return the protocol over both stores, for one change."""
 
-    def large_copy(self) -> LargeCopy:
-        """Return the steps of an execution, over both stores."""
+    def large_objects(self) -> "LargeObjects":
+        """Return what the steps of an execution work on."""
 
     def reconcile(self) -> "Reconcile":
         """Return the steps of a reconcile."""
@@ -142,13 +148,15 @@ class Environment:
             executions=executions.of(change) if executions and change else None,
         )
 
-    def large_copy(self) -> LargeCopy:
-        """Return the steps of an execution, over both stores."""
-        return LargeCopy(self.replicator())
+    def large_objects(self) -> "LargeObjects":
+        """Return what the steps of an execution work on: both stores."""
+        from replicate.workflow import LargeObjects  # noqa: PLC0415 - other invocations do without
+
+        return LargeObjects(LargeCopy(self.replicator()), self.settings.scope)
 
     def reconcile(self) -> "Reconcile":
         """Return the steps of a reconcile. Raise SettingsError."""
-        from replicate import reconcile_wiring  # noqa: PLC0415 - other invocations do without it
+        from replicate import reconcile_wiring  # noqa: PLC0415 - as above
 
         return reconcile_wiring.reconcile(
             self.settings, self.aws, self.gcs, self.deadline, self.retries
@@ -158,6 +166,23 @@ class Environment:
         """Close the connections."""
         self.aws.close()
         self.gcs.close()
+
+
+def build(environ: MutableMapping[str, str]) -> Environment:
+    """Build everything from the process's environment. Raise SettingsError, UnavailableError."""
+    verify = certificates.use(environ, environ.get("AWS_REGION", ""))
+    return Environment.from_environ(environ, verify=verify)
+
+
+def permanent(make: Callable[[], T]) -> T:
+    """Return what `make` builds. It stays in memory, so the garbage collector can ignore it."""
+    gc.disable()
+    try:
+        made = make()
+        gc.freeze()
+    finally:
+        gc.enable()
+    return made
 
 
 def _breaker_policy(first_timeout_s: float, retries: RetryPolicy) -> BreakerPolicy:

@@ -9,7 +9,8 @@ not help, it fails and keeps what is staged for the next execution.
 `event` has what `execution_watch.facts` says of the event that started it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,8 +32,16 @@ from replicate.step_errors import (
 from replicate.telemetry import Telemetry
 
 
+@dataclass(frozen=True, slots=True)
+class LargeObjects:
+    """What the steps work on."""
+
+    copy: LargeCopy
+    scope: Scope
+
+
 def step(
-    copy: LargeCopy, telemetry: Telemetry, event: Mapping[str, Any], scope: Scope
+    build: Callable[[], LargeObjects], telemetry: Telemetry, event: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Run one step and return the new state. Raise one of `step_errors`."""
     change: Change | None = None
@@ -43,11 +52,12 @@ def step(
             name = event["large"]
             run = {"plan": _plan, "slice": _slice, "commit": _commit, "sweep": _sweep}[name]
         change = known
-        scope.require(ref)
-        return run(copy, telemetry, change, event)
+        large = build()
+        large.scope.require(ref)
+        return run(large.copy, telemetry, change, event)
     except ReplicationError as error:
         if change is None:
-            telemetry.reject(error)
+            telemetry.failed_without_object(error)
         else:
             telemetry.record(change, error, datetime.now(UTC))
         raise _kind(event, error)(f"{error.code}: {error.message}") from None

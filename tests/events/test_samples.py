@@ -12,12 +12,10 @@ from urllib.parse import quote_plus, unquote_plus
 import pytest
 from memory import Context
 
-from replicate import entry
-from replicate.entry import execution_watch, nomination
+from replicate.entry import dispatch, execution_watch, nomination
+from replicate.entry.asynchronous import AsynchronousInvocation
 from replicate.entry.batch_operations import BatchOperationsInvocation
-from replicate.entry.failures import Failure, RedeliveryPolicy
 from replicate.entry.invocation import (
-    AsynchronousInvocation,
     Cause,
     History,
     Invocation,
@@ -28,6 +26,9 @@ from replicate.entry.sqs import SqsInvocation
 from replicate.errors import IntegrityError
 from replicate.protocol.evidence import EvidenceKind
 from replicate.protocol.model import SourceRef
+from replicate.settlement.failure import Failure
+from replicate.settlement.letters import dead_letter, retried_event
+from replicate.settlement.policy import RedeliveryPolicy
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 SAMPLES = {path.name: json.loads(path.read_text()) for path in sorted(EVENTS.glob("*.json"))}
@@ -77,7 +78,7 @@ SECOND_RECEIVE = '"ApproximateReceiveCount": "2"'
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context())
+    return dispatch.parse_invocation(event, NOW, Context())
 
 
 def keys(name: str) -> list[str]:
@@ -144,14 +145,17 @@ def test_messages_of_the_function_are_those_that_it_writes() -> None:
     put = SAMPLES["failure-record.json"]["requestPayload"]
     message = Message(event=put, receipt=Receipt("handle"))
     failure = Failure(message, (Cause(change.ref, IntegrityError("other bytes")),))
-    again = failure.resent(NOW, RedeliveryPolicy())
+    again = retried_event(failure, NOW, RedeliveryPolicy())
 
     assert again
     written("sqs-retried-event.json", json.loads(again[0]))
-    written("sqs-dead-letter.json", json.loads(failure.letter(NOW, "id")))
+    written("sqs-dead-letter.json", json.loads(dead_letter(failure, NOW, "id")))
     waiting = replace(change, occurred_at=NOW)
-    written("sqs-execution-watch.json", json.loads(execution_watch.message(waiting, "name-1", NOW)))
-    written("sqs-nomination.json", json.loads(nomination.message(change.ref)))
+    written(
+        "sqs-execution-watch.json",
+        json.loads(execution_watch.write_message(waiting, "name-1", NOW)),
+    )
+    written("sqs-nomination.json", json.loads(nomination.write_message(change.ref)))
 
 
 def test_messages_of_the_function_say_what_happened_before() -> None:

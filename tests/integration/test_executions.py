@@ -14,7 +14,7 @@ from canned import Response, serve_responses
 
 from replicate.aws_clients import AwsClients
 from replicate.entry import envelopes, execution_watch
-from replicate.entry.invocation import Change
+from replicate.entry.invocation import Change, Delivery
 from replicate.errors import OutOfTimeError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, user_deletion
@@ -271,7 +271,9 @@ class TestWatch:
         machine(queue_url=url).of(CHANGE).watch("one-1")
 
         (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
-        (change,) = execution_watch.read(json.loads(message["Body"])).changes
+        (change,) = execution_watch.read_message(
+            json.loads(message["Body"]), Delivery(NOON)
+        ).changes
         assert (change.ref, change.watched) == (REF, frozenset({"one-1"}))
 
     def test_message_describes_its_event(self, machine: Make, sqs: "SQSClient") -> None:
@@ -281,7 +283,9 @@ class TestWatch:
         machine(queue_url=url).of(event).watch("one-1")
 
         (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
-        (change,) = execution_watch.read(json.loads(message["Body"])).changes
+        (change,) = execution_watch.read_message(
+            json.loads(message["Body"]), Delivery(NOON)
+        ).changes
         assert change.since
         assert abs(datetime.now(UTC) - change.since) < timedelta(minutes=1)
         assert change == replace(event, watched=frozenset({"one-1"}), since=change.since)
@@ -294,7 +298,7 @@ class TestWatch:
         machine(queue_url=url).send_test_event()
 
         (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
-        assert envelopes.read(json.loads(message["Body"]), NOON).changes == ()
+        assert envelopes.read_message(json.loads(message["Body"]), Delivery(NOON)).changes == ()
 
     def test_the_message_is_delayed(
         self, aws: str, monkeypatch: pytest.MonkeyPatch, sqs: "SQSClient"

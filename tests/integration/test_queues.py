@@ -54,7 +54,7 @@ def test_letter_is_stored(
     clients: AwsClients, sqs: "SQSClient", new_queue: Callable[[], str]
 ) -> None:
     url = new_queue()
-    SqsQueues(clients, POLICY, event_queue="", failure_queue=url).keep('{"ü": 1}', LONG)
+    SqsQueues(clients, POLICY, event_queue="", failure_queue=url).store_letter('{"ü": 1}', LONG)
     assert [message["Body"] for message in receive(sqs, url)] == ['{"ü": 1}']
 
 
@@ -101,7 +101,7 @@ def test_messages_that_sqs_does_not_postpone_are_postponed_again(
 
 
 REQUESTS: dict[str, tuple[str, Callable[[SqsQueues], None]]] = {
-    "keep": ("SendMessage", lambda queues: queues.keep("letter", LONG)),
+    "store_letter": ("SendMessage", lambda queues: queues.store_letter("letter", LONG)),
     "resend": ("SendMessage", lambda queues: queues.resend("later", 900, LONG)),
     "postpone": ("ChangeMessageVisibility", lambda queues: queues.postpone([("1", 9)], LONG)),
 }

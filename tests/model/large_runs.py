@@ -55,6 +55,7 @@ from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError, TransientError
 from replicate.telemetry import Telemetry
+from replicate.workflow import LargeObjects
 
 PREFIX = ".staging/"
 SCOPE = Scope(frozenset({REF.bucket}))
@@ -198,7 +199,7 @@ class Silent(Telemetry):
     def record(self, *_: object) -> None:
         pass
 
-    def reject(self, *_: object) -> None:
+    def failed_without_object(self, *_: object) -> None:
         pass
 
 
@@ -284,7 +285,9 @@ class LargeProtocol:
         try:
             if work.kind == RUN:
                 return replicator.replicate(REF, watched=(work.text,) if work.text else ())
-            return workflow.step(self.copy(replicator), Silent(), json.loads(work.text), SCOPE)
+            return workflow.step(
+                lambda: LargeObjects(self.copy(replicator), SCOPE), Silent(), json.loads(work.text)
+            )
         except SuspendedError as suspended:
             return suspended.call
         except FAILURES as error:

@@ -24,7 +24,7 @@ from listings import (
 from memory import Context, MemoryStores
 
 from replicate.entry.invocation import Change
-from replicate.entry.nomination import message
+from replicate.entry.nomination import write_message
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
@@ -162,7 +162,7 @@ class World:
     def send(self, refs: Sequence[SourceRef]) -> None:
         """Store nominations, as the event queue does."""
         self.disturb()
-        self.events += [json.loads(message(ref)) for ref in refs]
+        self.events += [json.loads(write_message(ref)) for ref in refs]
         self.disturb()
 
     def disturb(self) -> None:
@@ -344,7 +344,7 @@ def test_repair_brings_back_all_lost_changes_but_a_deletion_by_a_user_and_one_of
     assert ("a" in world.gcs.objects) is not lifecycle
     assert world.gcs.objects["b"].data == world.s3.data(SourceRef(BUCKET, "b"))
     assert "s3-tag-new" not in world.gcs.objects[tagged.key].replica.attributes.metadata
-    world.events.append(json.loads(message(tagged)))
+    world.events.append(json.loads(write_message(tagged)))
     world.drain()
     assert "s3-tag-new" in world.gcs.objects[tagged.key].replica.attributes.metadata
 

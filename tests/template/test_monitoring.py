@@ -12,11 +12,11 @@ from memory import Context, MemoryStores, sample_event
 from template.alarms import Metrics, period_s, states
 from template.stack import Stack, variables
 
-from replicate.entry.failures import COSTLY_WAITS, GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError
 from replicate.protocol.model import Reason, Result, SourceRef, Status, VerifiedBy
 from replicate.reconcile import counts
+from replicate.settlement.policy import COSTLY_WAITS, GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.telemetry import Telemetry
 from tools.local import template
 from tools.local.template import TEMPLATE, parameters
@@ -84,7 +84,7 @@ def metrics_of_the_function(stack: Stack, capsys: pytest.CaptureFixture[str]) ->
         for error in (IntegrityError("made up"), CredentialsError("made up")):
             telemetry.record(Change(SOURCE), error, now)
         telemetry.received(1)
-        telemetry.postponed(timedelta(hours=1))
+        telemetry.oldest_failure(timedelta(hours=1))
         telemetry.reconciled(counts.zero(), 0)
     return set(_written(capsys.readouterr().out))
 

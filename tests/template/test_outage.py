@@ -24,7 +24,7 @@ from fakes import START, FakeGcs, FakeS3
 from memory import Context, MemoryStores
 from template.stack import EVENT_QUEUE, Stack, notifications, variables
 
-from replicate import handler
+from replicate import replicate_all
 from replicate.errors import (
     CredentialsError,
     DestinationUnavailableError,
@@ -140,7 +140,7 @@ class World:
 
     # The port Queues
 
-    def keep(self, letter: str, deadline: Deadline) -> None:
+    def store_letter(self, letter: str, deadline: Deadline) -> None:
         deadline.require()
         self.letters.append(json.loads(letter))
 
@@ -302,7 +302,7 @@ class OneByOne:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Log nothing, and start no thread: both take longer than the invocations."""
-    monkeypatch.setattr(handler, "ThreadPoolExecutor", OneByOne)
+    monkeypatch.setattr(replicate_all, "ThreadPoolExecutor", OneByOne)
     logging.disable()
     gc.freeze()
     yield

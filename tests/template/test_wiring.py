@@ -17,8 +17,9 @@ from template.stack import (
     variables,
 )
 
-from replicate.entry.failures import GIVE_UP_AFTER, MAX_BODY_BYTES, RedeliveryPolicy
 from replicate.entry.sqs import ABANDONED_AFTER
+from replicate.settlement.letters import MAX_BODY_BYTES
+from replicate.settlement.policy import GIVE_UP_AFTER, RedeliveryPolicy
 from tools.local.template import Resource
 
 DAY_S = 24 * 60 * 60

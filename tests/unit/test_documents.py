@@ -1,6 +1,7 @@
 """The documents name only files, headings, make targets and modules that exist."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from replicate.protocol.plan import Policy
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("events/*.md")])
+ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
 LINK = re.compile(r"""(?:\]\(|src=")(?!https?:)([^)#\s"]*)(?:#([^)\s"]+))?[)"]""")
 
 
@@ -58,9 +60,15 @@ def test_shell_blocks_use_only_variables_that_their_document_sets(document: Path
 def test_architecture_document_names_each_module() -> None:
     package = ROOT / "functions" / "replicate"
     modules = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
-    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-    missing = [named(path) for path in modules if not re.search(rf"\b{path.stem}\b", text)]
+    missing = [named(path) for path in modules if not re.search(rf"\b{path.stem}\b", ARCHITECTURE)]
     assert not missing
+
+
+def test_architecture_document_shows_the_code_of_the_handler() -> None:
+    """What `Function.handle` does is there word for word."""
+    (shown,) = re.findall(r"^```python\n(.*?)^```", ARCHITECTURE, re.MULTILINE | re.DOTALL)
+    code = (ROOT / "functions" / "replicate" / "handler.py").read_text()
+    assert textwrap.indent(shown, " " * 12) in code
 
 
 def test_each_template_parameter_is_documented() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from memory import Context
 
-from replicate import entry
+from replicate.entry import dispatch
+from replicate.entry.asynchronous import AsynchronousInvocation
 from replicate.entry.batch_operations import BatchOperationsInvocation
 from replicate.entry.envelopes import MAX_NESTING
-from replicate.entry.invocation import AsynchronousInvocation, Change, Invocation, Message
+from replicate.entry.invocation import Change, Invocation, Message
 from replicate.entry.reading import FRESH, SMALL_BYTES
 from replicate.entry.sqs import SqsInvocation
 from replicate.errors import InvalidEventError
@@ -24,7 +25,7 @@ NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
 
 
 def parse(event: object) -> Invocation:
-    return entry.parse(event, NOW, Context())
+    return dispatch.parse_invocation(event, NOW, Context())
 
 
 def s3_record(key: str = "key", **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from memory import Context, MemoryStores, sample_event
 
-from replicate import entry
+from replicate.entry import dispatch
 from replicate.entry.batch_operations import MAX_RESULT_CHARACTERS, BatchOperationsInvocation
 from replicate.entry.envelopes import MAX_NESTING
 from replicate.entry.http_api import MAX_BODY_CHARACTERS
@@ -56,6 +56,6 @@ def test_event_is_rejected_when_it_has_more_than_eight_envelopes(wrap: Any) -> N
     for _ in range(8):
         event = wrap(event)
     assert MAX_NESTING == 8
-    assert len(entry.parse(event, NOW, Context()).changes) == 1
-    (error,) = entry.parse(wrap(event), NOW, Context()).errors
+    assert len(dispatch.parse_invocation(event, NOW, Context()).changes) == 1
+    (error,) = dispatch.parse_invocation(wrap(event), NOW, Context()).errors
     assert "too many envelopes" in error.message

@@ -12,9 +12,9 @@ from replicate.breaker import Circuit
 from replicate.errors import SettingsError
 from replicate.gcs.client import MAX_IDLE_S, UPLOADS, GcsClient
 from replicate.gcs.credentials import MAX_AGE_S, SecretCredentials
-from replicate.handler import CONCURRENCY
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.parts import PARTS_AT_ONCE
+from replicate.replicate_all import CONCURRENCY
 from replicate.retry import DEFAULT_POLICY
 
 

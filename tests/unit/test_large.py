@@ -334,6 +334,26 @@ def test_object_in_parts_needs_no_slices_of_an_execution() -> None:
     assert world.data() == ONE[: SIZES.large_from - 1]
 
 
+class GrowingS3(FakeS3):
+    """The object becomes a large one before the second HEAD."""
+
+    heads = 0
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        self.heads += 1
+        if self.heads == 2:
+            self.upload(REF, Upload(data=ONE, checksum="CRC64NVME"))
+        return super().head(ref)
+
+
+def test_object_that_becomes_a_large_one_meanwhile_is_planned_as_one() -> None:
+    world = World(s3=GrowingS3())
+    world.upload(b"small")
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    assert world.gcs.objects == {}
+
+
 def test_large_replica_has_the_storage_class_that_its_source_is_mapped_to() -> None:
     world = World()
     world.s3.upload(REF, Upload(data=ONE, checksum="CRC64NVME", storage_class="GLACIER_IR"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from memory import Context, MemoryStores
 
-from replicate.entry.nomination import message
+from replicate.entry.nomination import write_message
 from replicate.protocol.model import SourceRef
 
 REF = SourceRef("source", "a +b%20/ü\n\U0001f600")
@@ -26,7 +26,7 @@ def test_nominated_key_is_replicated_as_it_is_written() -> None:
     stores = MemoryStores()
     stores.s3.put(ref, b"bytes")
 
-    response = stores.function().handle(batch(message(ref)), Context())
+    response = stores.function().handle(batch(write_message(ref)), Context())
 
     assert response == {"batchItemFailures": []}
     assert stores.gcs.objects[ref.key].data == b"bytes"
@@ -44,16 +44,16 @@ def test_extra_replica_is_deleted_only_where_all_deletes_are_replicated(
         environ={"REPLICATE_DELETES": "true", "REPLICATE_LIFECYCLE_DELETES": lifecycle}
     )
     stores.s3.put(ref, b"bytes")
-    stores.function().handle(batch(message(ref)), Context())
+    stores.function().handle(batch(write_message(ref)), Context())
     stores.s3.delete(ref)
 
-    stores.function().handle(batch(message(ref)), Context())
+    stores.function().handle(batch(write_message(ref)), Context())
 
     assert ("a" in stores.gcs.objects) != is_deleted
 
 
 def test_message_holds_any_key() -> None:
-    assert json.loads(message(REF)) == {"nomination": {"bucket": "source", "key": REF.key}}
+    assert json.loads(write_message(REF)) == {"nomination": {"bucket": "source", "key": REF.key}}
 
 
 @pytest.mark.parametrize("named", [None, {}, {"bucket": "source"}, {"bucket": "", "key": "a"}, 7])
@@ -62,7 +62,7 @@ def test_malformed_nomination_fails_alone(named: object) -> None:
     stores = MemoryStores()
     stores.s3.put(ref, b"bytes")
 
-    bodies = [json.dumps({"nomination": named}), message(ref)]
+    bodies = [json.dumps({"nomination": named}), write_message(ref)]
     response = stores.function().handle(batch(*bodies), Context())
 
     assert response == {"batchItemFailures": [{"itemIdentifier": "0"}]}

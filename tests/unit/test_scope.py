@@ -178,7 +178,7 @@ def test_batch_task_outside_the_scope_fails_for_good(ref: SourceRef) -> None:
 def test_step_of_an_execution_outside_the_scope_fails_for_good(ref: SourceRef) -> None:
     event = {"large": "plan", "bucket": ref.bucket, "key": ref.key, "version": None, "round": 0}
     with pytest.raises(PermanentError, match="source_not_allowed"):
-        World().stores.function().step(event, Context())
+        World().stores.function().steps.copy_large(event, Context())
 
 
 @pytest.mark.parametrize("make", INVOKERS)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from replicate.entry.failures import RedeliveryPolicy
 from replicate.errors import SettingsError
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Naming, Tags
@@ -10,6 +9,7 @@ from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Overwrite, Policy
 from replicate.protocol.scope import Scope
 from replicate.settings import PARAMETERS, Settings
+from replicate.settlement.policy import RedeliveryPolicy
 
 REQUIRED = {
     "GCS_BUCKET_NAME": "replica",

@@ -167,7 +167,7 @@ def test_rejected_event_is_counted_and_logged_without_an_object(
 ) -> None:
     telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
     with telemetry.invocation("an-invocation"):
-        telemetry.reject(InvalidEventError("no"))
+        telemetry.failed_without_object(InvalidEventError("no"))
     line, metrics = (json.loads(text) for text in capsys.readouterr().out.splitlines())
     assert metrics["Failed"] == [1.0]
     assert (line["status"], line["message"]) == ("failed", "failed: invalid_event")
@@ -202,7 +202,7 @@ def test_line_break_in_a_key_or_a_message_makes_no_line_of_its_own(
     telemetry = Telemetry(f"test-{uuid.uuid4()}", "Test")
     with telemetry.invocation("an-invocation"):
         telemetry.record(Change(ref), InvalidNameError(forged), NOW)
-        telemetry.reject(InvalidEventError(forged))
+        telemetry.failed_without_object(InvalidEventError(forged))
     text = capsys.readouterr().out
     change, rejected, metrics = (json.loads(line) for line in text.removesuffix("\n").split("\n"))
     assert (change["source"]["key"], change["error"]["message"]) == (forged, forged)

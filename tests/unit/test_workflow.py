@@ -11,9 +11,9 @@ from executions import FakeExecutions
 from fakes import Upload
 from memory import Context, FailingSource, MemoryStores, sample_event
 
-from replicate.entry.execution_watch import WATCH, facts, message, read
-from replicate.entry.invocation import Change
-from replicate.entry.sqs import parse
+from replicate.entry.execution_watch import WATCH, facts, read_message, write_message
+from replicate.entry.invocation import Change, Delivery
+from replicate.entry.sqs import parse_invocation
 from replicate.errors import (
     COSTLY_BYTES,
     IntegrityError,
@@ -55,7 +55,7 @@ def stores(failure: Exception | None = None) -> MemoryStores:
 
 def invoke(made: MemoryStores, step: str, state: dict[str, Any]) -> dict[str, Any]:
     event = {"large": step, "bucket": REF.bucket, "key": REF.key, **state}
-    answer = made.function().step(json.loads(json.dumps(event)), Context())
+    answer = made.function().steps.copy_large(json.loads(json.dumps(event)), Context())
     new: dict[str, Any] = json.loads(json.dumps(answer))
     return new
 
@@ -156,7 +156,7 @@ def test_error_name_tells_the_machine_whether_to_retry(
 @pytest.mark.parametrize("event", [{}, {"large": "x"}, {"large": "plan", "bucket": 7}])
 def test_malformed_step_fails_permanently(event: dict[str, Any]) -> None:
     with pytest.raises(PermanentError, match="invalid_event"):
-        stores().function().step(event, Context())
+        stores().function().steps.copy_large(event, Context())
 
 
 def test_execution_has_the_lag_of_its_event_and_deletes_no_replica_that_it_finds(
@@ -195,14 +195,16 @@ def test_execution_without_an_event_has_no_lag(capsys: pytest.CaptureFixture[str
 def test_watch_has_the_evidence_and_the_lag_of_its_event(evidence: Evidence) -> None:
     now = datetime.now(UTC)
     waiting = Change(REF, now - timedelta(hours=1), evidence=evidence, since=now)
-    (change,) = read(json.loads(message(waiting, "name-1", now))).changes
+    (change,) = read_message(
+        json.loads(write_message(waiting, "name-1", now)), Delivery(now)
+    ).changes
     assert change == replace(waiting, watched=frozenset({"name-1"}))
 
 
 def test_watch_of_an_earlier_release_proves_no_deletion() -> None:
     event = {"occurred_at": None, "by_lifecycle": False}
     watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1", "event": event}
-    (change,) = read({"executionWatch": watch}).changes
+    (change,) = read_message({"executionWatch": watch}, Delivery(datetime.now(UTC))).changes
     assert change.evidence == HINT
 
 
@@ -214,11 +216,11 @@ def test_redriven_watch_begins_to_wait_anew(sent_after_s: int, *, waits_anew: bo
     record = {
         "eventSource": "aws:sqs",
         "messageId": "m",
-        "body": message(Change(REF), "name-1", now),
+        "body": write_message(Change(REF), "name-1", now),
         "receiptHandle": "r",
         "attributes": {"SentTimestamp": str(sent_at), "ApproximateReceiveCount": "1"},
     }
-    (change,) = parse({"Records": [record]}, now).changes
+    (change,) = parse_invocation({"Records": [record]}, now, Context()).changes
     assert (change.since is None) is waits_anew
 
 
@@ -232,13 +234,13 @@ def test_event_begins_to_wait_anew_for_another_version(
     now = datetime.now(UTC)
     since = now - timedelta(days=9)
     waiting = Change(REF, since=since, watched=frozenset(watched))
-    (change,) = read(json.loads(message(waiting, "a-2", now))).changes
+    (change,) = read_message(json.loads(write_message(waiting, "a-2", now)), Delivery(now)).changes
     assert change.since == (now if waits_anew else since)
 
 
 def test_watch_of_an_earlier_version_of_the_function_is_read() -> None:
     watch = {"bucket": REF.bucket, "key": REF.key, "execution": "name-1"}
-    (change,) = read({WATCH: watch}).changes
+    (change,) = read_message({WATCH: watch}, Delivery(datetime.now(UTC))).changes
     assert change == Change(REF, watched=frozenset({"name-1"}))
 
 

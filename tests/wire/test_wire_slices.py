@@ -80,7 +80,7 @@ def invoke(harness: Harness, step: str, state: dict[str, Any]) -> dict[str, Any]
     """Run one step, as the state machine does: JSON in, JSON out."""
     event = {"bucket": SOURCE, "key": harness.key, **state, "large": step}
     context = harness.context = Context(60, harness.clock)
-    answer = harness.function.step(json.loads(json.dumps(event)), context)
+    answer = harness.function.steps.copy_large(json.loads(json.dumps(event)), context)
     assert context.get_remaining_time_in_millis() > 0, "Lambda would have ended it"
     new: dict[str, Any] = json.loads(json.dumps(answer))
     return new

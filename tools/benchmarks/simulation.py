@@ -97,13 +97,13 @@ class _Function:
     """The Lambda function: it runs a step, and knows what is billed for it."""
 
     clock: Clock
-    copy: LargeCopy
+    large: workflow.LargeObjects
     telemetry: Telemetry
     durations_ms: list[int] = field(default_factory=list)
 
     def invoke(self, event: Json) -> Json:
         started = self.clock.now
-        result = workflow.step(self.copy, self.telemetry, event, _SCOPE)
+        result = workflow.step(lambda: self.large, self.telemetry, event)
         self.durations_ms.append(math.ceil((self.clock.now - started) * 1000))
         return result
 
@@ -152,8 +152,8 @@ def _function(clock: Clock, size: int, sizes: Sizes) -> _Function:
         policy=Policy(),
         assembler=assembler,
     )
-    copy = LargeCopy(replicator)
-    return _Function(clock, copy, _Silent("simulation", "simulation"))
+    large = workflow.LargeObjects(LargeCopy(replicator), _SCOPE)
+    return _Function(clock, large, _Silent("simulation", "simulation"))
 
 
 def times() -> str:

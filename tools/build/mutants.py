@@ -49,7 +49,7 @@ MODULES = {
         *(f"gcs/{name}" for name in ("bucket", "client", "credentials", "secret")),
         *("sqs/queues", "stepfunctions/*"),
     ),
-    "core": ("protocol/*", "entry/[!h]*"),
+    "core": ("protocol/*", "entry/[!h]*", "settlement/*"),
     "s3": ("s3/*", "reconcile/paging", "sqs/*"),
     "gcs": ("gcs/*", "gzip_member", "*wiring"),
     "function": ("*",),

@@ -7,9 +7,10 @@ Source: "Invoke AWS Lambda function" in S3's user guide.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
-from replicate.entry.invocation import Change, Invocation, Message, Results
+from replicate.entry.invocation import Change, Context, Invocation, Message, Results
 from replicate.entry.reading import decoded, reading, source_ref
 from replicate.errors import InvalidEventError, ReplicationError
 from replicate.protocol.evidence import REQUEST
@@ -25,7 +26,7 @@ class BatchOperationsInvocation(Invocation):
     invocation_id: str
     schema_version: str
 
-    answers_for_failures: ClassVar[bool] = True
+    reports_failures: ClassVar[bool] = True
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Report each task."""
@@ -37,7 +38,9 @@ class BatchOperationsInvocation(Invocation):
         }
 
 
-def parse(event: Mapping[str, Any]) -> BatchOperationsInvocation:
+def parse_invocation(
+    event: Mapping[str, Any], _now: datetime, _context: Context
+) -> BatchOperationsInvocation:
     """Read the tasks. Raise InvalidEventError."""
     with reading("an S3 Batch Operations event"):
         return BatchOperationsInvocation(

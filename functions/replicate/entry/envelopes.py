@@ -11,16 +11,16 @@ from datetime import datetime
 
 from replicate.entry import eventbridge, execution_watch, nomination, s3_notification
 from replicate.entry.execution_watch import WATCH
-from replicate.entry.invocation import History, Message
+from replicate.entry.invocation import Delivery, History, Message
 from replicate.entry.nomination import NOMINATION
-from replicate.entry.reading import count, is_resent, unsupported
+from replicate.entry.reading import count, is_redriven, unsupported
 from replicate.errors import InvalidEventError
 
 MAX_NESTING = 8
 """Envelopes inside each other."""
 
 FAILED_EVENT = "failedEvent"
-"""The field of a dead letter (entry/failures.py) that holds the event."""
+"""The field of a dead letter (settlement/letters.py) that holds the event."""
 
 RETRIED_EVENT = "retriedEvent"
 """The same of an event that the function has sent to the queue again."""
@@ -31,39 +31,34 @@ _GIVEN_UP_EVENT = "requestPayload"
 _REPEATED = (FAILED_EVENT, RETRIED_EVENT, _GIVEN_UP_EVENT)
 
 
-def read(
-    event: object, now: datetime, message_id: str = "", sent_at: datetime | None = None
-) -> Message:
-    """Read an event in any number of envelopes. What cannot be read is an error of the message.
-
-    `sent_at` is when a queue got it, if it comes from one.
-    """
-    inner, history = _unwrap(event, sent_at)
+def read_message(event: object, delivery: Delivery) -> Message:
+    """Read an event in any number of envelopes. What cannot be read is an error of the message."""
+    inner, history = _unwrap(event, delivery.sent_at)
     try:
-        message = _read(inner, now, message_id, history.sent_at or sent_at)
+        message = _read(inner, replace(delivery, sent_at=history.sent_at or delivery.sent_at))
     except InvalidEventError as error:
-        message = Message(message_id, errors=(error,))
+        message = Message(errors=(error,))
     known = history.after(message.history)
     # Around a message of its own, an envelope of the function counts what that counts, too.
     known = replace(known, attempts=max(history.attempts, message.history.attempts))
     return replace(message, event=inner, history=known)
 
 
-def _read(inner: object, now: datetime, message_id: str, sent_at: datetime | None) -> Message:
+def _read(inner: object, delivery: Delivery) -> Message:
     if not isinstance(inner, Mapping):
         raise unsupported("not a JSON object")
     if _content(inner) is not inner:
         raise unsupported("too many envelopes")
     if WATCH in inner:
-        return execution_watch.read(inner, message_id, sent_at)
+        return execution_watch.read_message(inner, delivery)
     if NOMINATION in inner:
-        return nomination.read(inner, message_id)
+        return nomination.read_message(inner, delivery)
     if inner.get("source") == "aws.s3":
-        return eventbridge.read(inner, now, message_id)
-    return s3_notification.read(inner, now, message_id)
+        return eventbridge.read_message(inner, delivery)
+    return s3_notification.read_message(inner, delivery)
 
 
-def parsed(text: object) -> object:
+def json_value(text: object) -> object:
     """Return the JSON value of a text; None if it is not JSON."""
     try:
         return json.loads(text) if isinstance(text, str) else None
@@ -95,7 +90,7 @@ def _content(event: object) -> object:
             {"Type": "Notification", "Message": text}  # what SNS sends to a queue
             | {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text}}]}  # to a function
         ):
-            content = parsed(text)
+            content = json_value(text)
             return text if content is None else content
     return event
 
@@ -118,7 +113,7 @@ def _history(envelope: object, sent_at: datetime | None) -> History:
             first, last = (
                 datetime.fromisoformat(envelope[name]) for name in ("firstSentAt", "sentAt")
             )
-            if first <= last and not is_resent(last, sent_at):
+            if first <= last and not is_redriven(last, sent_at):
                 transfers = count(envelope.get("transfers"))
                 return History(
                     attempts=attempts, transfers=transfers, sent_at=first, is_repeated=True

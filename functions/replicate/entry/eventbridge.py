@@ -8,17 +8,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, Message
+from replicate.entry.invocation import Change, Delivery, Message
 from replicate.entry.reading import expect, reading, source_ref, stated_evidence, stated_size
-from replicate.errors import InvalidEventError
 
 
-def read(event: Mapping[str, Any], now: datetime, message_id: str = "") -> Message:
-    """Read one event. A malformed one becomes an error of the message."""
-    try:
-        return Message(message_id, (_change(event, now),), is_s3_event=True)
-    except InvalidEventError as error:
-        return Message(message_id, errors=(error,))
+def read_message(event: Mapping[str, Any], delivery: Delivery) -> Message:
+    """Read one event. Raise InvalidEventError."""
+    return Message(changes=(_change(event, delivery.now),), is_s3_event=True)
 
 
 def _change(event: Mapping[str, Any], now: datetime) -> Change:

@@ -1,8 +1,8 @@
 """Messages that wait for an execution of the state machine. The function itself sends them to SQS.
 
 While the execution runs, the function sends the message again. Afterwards it replicates the key as
-for any event. So the event is kept by its message, and never by the execution alone. The message
-and the execution's input hold what must be known of the event: its time and its evidence.
+for any event. So an event that waits is in a message of the queue, never in the execution alone.
+The message and the execution's input hold what must be known of the event: its time and evidence.
 """
 
 import json
@@ -11,9 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, History, Message
-from replicate.entry.reading import count, is_resent, reading, source_ref
-from replicate.errors import InvalidEventError
+from replicate.entry.invocation import Change, Delivery, History, Message
+from replicate.entry.reading import count, is_redriven, reading, source_ref
 from replicate.protocol.evidence import HINT, Evidence
 from replicate.protocol.handover import series
 from replicate.protocol.model import SourceRef
@@ -41,7 +40,7 @@ def change(ref: SourceRef, described: Mapping[str, Any] | None) -> Change:
     )
 
 
-def message(waiting: Change, execution: str, now: datetime) -> str:
+def write_message(waiting: Change, execution: str, now: datetime) -> str:
     """Return the message that waits for an execution.
 
     If the event has waited for another version, or another state of the destination, it begins to
@@ -61,27 +60,19 @@ def message(waiting: Change, execution: str, now: datetime) -> str:
     return json.dumps({WATCH: watch})
 
 
-def read(
-    event: Mapping[str, Any], message_id: str = "", sent_at: datetime | None = None
-) -> Message:
-    """Read one message. A malformed one becomes an error of the message.
-
-    `sent_at` is when the queue got it. A redrive lets it begin to wait anew.
-    """
-    try:
-        with reading("an execution watch"):
-            watch = event[WATCH]
-            known = change(source_ref(watch["bucket"], watch["key"]), watch.get("event"))
-            waits_anew = is_resent(_time(watch.get("made_at")), sent_at)
-            waiting = replace(
-                known,
-                watched=frozenset({str(watch["execution"])}),
-                since=None if waits_anew else _time(watch.get("since")),
-            )
-            history = History(attempts=count(watch.get("attempts")), sent_at=waiting.since)
-            return Message(message_id, (waiting,), history=history)
-    except InvalidEventError as error:
-        return Message(message_id, errors=(error,))
+def read_message(event: Mapping[str, Any], delivery: Delivery) -> Message:
+    """Read one message. A redrive lets it begin to wait anew. Raise InvalidEventError."""
+    with reading("an execution watch"):
+        watch = event[WATCH]
+        known = change(source_ref(watch["bucket"], watch["key"]), watch.get("event"))
+        waits_anew = is_redriven(_time(watch.get("made_at")), delivery.sent_at)
+        waiting = replace(
+            known,
+            watched=frozenset({str(watch["execution"])}),
+            since=None if waits_anew else _time(watch.get("since")),
+        )
+        history = History(attempts=count(watch.get("attempts")), sent_at=waiting.since)
+        return Message(changes=(waiting,), history=history)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -1,9 +1,9 @@
 """`POST /v1/replicate` through API Gateway: HTTP APIs (payload 2.0) and REST APIs (payload 1.0)."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -13,8 +13,8 @@ from aws_lambda_powertools.utilities.data_classes import (
 )
 
 from replicate import report
-from replicate.entry.invocation import Change, Invocation, Message, Results
-from replicate.entry.reading import is_unicode, reading
+from replicate.entry.invocation import Change, Context, Invocation, Message, Results
+from replicate.entry.reading import is_bucket, is_unicode, reading
 from replicate.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
@@ -33,9 +33,6 @@ MAX_BODY_CHARACTERS = 16 * 1024
 RETRY_AFTER_S = 5.0
 """`Retry-After` of a response when the store did not say how long to wait."""
 
-_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-"""Source: "General purpose bucket naming rules" in S3's user guide."""
-
 _STATUS = {
     Status.REPLICATED: HTTPStatus.CREATED,
     Status.SKIPPED: HTTPStatus.OK,
@@ -47,41 +44,54 @@ _Request = APIGatewayProxyEvent | APIGatewayProxyEventV2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpInvocation(Invocation):
-    """One request. A request that is refused names no change."""
+    """A request that names one object. Its only message has one change."""
 
     request_id: str
-    refusal: ReplicationError | None = None
 
-    answers_for_failures: ClassVar[bool] = True
+    reports_failures: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for any other number of changes."""
+        (_,) = self.changes
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Return the response: 201, 200 (skipped), 202 (in progress), or the error's status."""
-        result = self.refusal or next(iter(results.values()))
+        (change,) = self.changes
+        result = results[change.ref]
         if isinstance(result, ReplicationError):
-            return self._refuse(result)
+            return _error_response(result, self.request_id)
         if result.source is None:
-            return self._refuse(_object_not_found(result))
+            return _error_response(_object_not_found(result), self.request_id)
         return _response(_STATUS[result.reason.status], report.result(result))
 
-    def _refuse(self, error: ReplicationError) -> dict[str, Any]:
-        headers = {}
-        if error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            headers["Retry-After"] = str(round(error.retry_after_s or RETRY_AFTER_S))
-        if error.status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = "POST"
-        body = {"error": report.error(error), "request_id": self.request_id}
-        return _response(error.status, body, headers)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidHttpInvocation(Invocation):
+    """A request that names no object."""
+
+    messages: tuple[()] = ()
+    error: ReplicationError
+    request_id: str
+
+    reports_failures: ClassVar[bool] = True
+
+    def respond(self, results: Results) -> dict[str, Any]:  # noqa: ARG002 - there are none
+        """Return the error's status."""
+        return _error_response(self.error, self.request_id)
 
 
-def parse(event: Mapping[str, Any], request_id: str) -> HttpInvocation:
+def parse_invocation(
+    event: Mapping[str, Any], _now: datetime, context: Context
+) -> HttpInvocation | InvalidHttpInvocation:
     """Read a request. Raise InvalidEventError if it is not of the shape that API Gateway sends."""
+    request_id = context.aws_request_id
     with reading("an API Gateway request"):
         is_v2 = event.get("version") == "2.0"
         request = (APIGatewayProxyEventV2 if is_v2 else APIGatewayProxyEvent)(dict(event))
         try:
             change = Change(_requested(request), evidence=REQUEST)
         except ReplicationError as error:
-            return HttpInvocation(messages=(), request_id=request_id, refusal=error)
+            return InvalidHttpInvocation(error=error, request_id=request_id)
         return HttpInvocation(messages=(Message(changes=(change,)),), request_id=request_id)
 
 
@@ -128,9 +138,19 @@ def _ref(body: Mapping[str, Any]) -> SourceRef:
             raise InvalidRequestError(f"The field {field} is missing, empty or not a string.")
         if not is_unicode(body[field]):
             raise InvalidRequestError(f"The field {field} is not valid Unicode.")
-    if not _BUCKET.fullmatch(body["s3_bucket"]):
+    if not is_bucket(body["s3_bucket"]):
         raise InvalidRequestError("The field s3_bucket is not a valid name of an S3 bucket.")
     return SourceRef(body["s3_bucket"], body["s3_key"])
+
+
+def _error_response(error: ReplicationError, request_id: str) -> dict[str, Any]:
+    headers = {}
+    if error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers["Retry-After"] = str(round(error.retry_after_s or RETRY_AFTER_S))
+    if error.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = "POST"
+    body = {"error": report.error(error), "request_id": request_id}
+    return _response(error.status, body, headers)
 
 
 def _object_not_found(result: Result) -> ObjectNotFoundError:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, Self
 
-from replicate.errors import BatchFailedError, ReplicationError
+from replicate.errors import ReplicationError
 from replicate.protocol.evidence import HINT, Evidence, EvidenceKind
 from replicate.protocol.model import Expectation, Result, SourceRef
-from replicate.report import result as described
 
 
 class Context(Protocol):
@@ -42,18 +41,22 @@ class Change:
 
     @property
     def is_request(self) -> bool:
-        """The API or a job asks for the present state: there is no event that must be kept."""
+        """The API or a job asks for the present state: there is no event that could be lost."""
         return self.evidence.kind is EvidenceKind.REQUEST
 
     def expect(self, parallel_from: int) -> Expectation:
         """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.
 
-        Such an object is read in parts, so a stream of the whole object would be opened in vain.
+        Such an object is read in parts, so a stream of the whole object would be unnecessary.
         """
         return Expectation.UNKNOWN if (self.size or 0) >= parallel_from else self.expectation
 
     def merge(self, other: "Change") -> "Change":
-        """Combine two changes of one key: replicate once, and count the age of the older one."""
+        """Combine two changes of one key: replicate once, and count the age of the older one.
+
+        If both have waited, fewer failures count: those since the later one began to wait. If one
+        has not waited, the combined change has not waited either.
+        """
         times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
         waiting = [time for time in (self.since, other.since) if time is not None]
         sizes = [size for size in (self.size, other.size) if size is not None]
@@ -65,7 +68,7 @@ class Change:
             max(sizes, default=None),
             evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
-            since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - one is new
+            since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - both of them
             attempts=max(self.attempts, other.attempts),
         )
 
@@ -103,7 +106,7 @@ class History:
     attempts: int = 0
     """How often it was delivered to the function."""
     transfers: int = 0
-    """In how many of these the bytes of an object were transferred in vain."""
+    """How many of these transferred the bytes of an object without completing the copy."""
     sent_at: datetime | None = None
     """When a queue first got it, if the function has sent it again since."""
     is_repeated: bool = False
@@ -120,6 +123,15 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """When the function gets an event."""
+
+    now: datetime
+    sent_at: datetime | None = None
+    """When a queue got it, if it comes from one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A part of an invocation that succeeds or fails by itself."""
 
@@ -128,7 +140,7 @@ class Message:
     errors: tuple[ReplicationError, ...] = ()
     """What could not be read. It fails the message and does not stop the message's changes."""
     event: object = field(default=None, compare=False)
-    """The event without envelopes. It is kept if the message fails for good."""
+    """The event without envelopes. It is stored in the dead-letter queue if it fails for good."""
     history: History = field(default=History(), compare=False)
     receipt: Receipt | None = None
     """None if the message does not come from a queue."""
@@ -165,8 +177,8 @@ class Invocation(ABC):
 
     messages: tuple[Message, ...]
 
-    answers_for_failures: ClassVar[bool] = False
-    """Whether the invoker reads in the response what failed, and so keeps no event."""
+    reports_failures: ClassVar[bool] = False
+    """Whether the invoker reads in the response what failed. Its events become no dead letters."""
 
     @property
     def changes(self) -> list[Change]:
@@ -184,31 +196,15 @@ class Invocation(ABC):
         """What could not be read."""
         return [error for message in self.messages for error in message.errors]
 
-    def without(self, kept: Collection[str]) -> Self:
+    @property
+    def first_hand(self) -> int:
+        """How many messages came first-hand from S3."""
+        return sum(message.is_first_hand for message in self.messages)
+
+    def without(self, stored: Collection[str]) -> Self:
         """Return the invocation without some messages, by their ids: they need no redelivery."""
-        return replace(self, messages=tuple(m for m in self.messages if m.id not in kept))
+        return replace(self, messages=tuple(m for m in self.messages if m.id not in stored))
 
     @abstractmethod
     def respond(self, results: Results) -> dict[str, Any]:
         """Return what Lambda gives to the invoker. `results` has an entry for each change."""
-
-
-@dataclass(frozen=True, slots=True)
-class AsynchronousInvocation(Invocation):
-    """An event of S3, SNS, EventBridge or a redrive. Nobody reads the response.
-
-    Only an exception makes Lambda retry the event and then send it to its failure destination: the
-    event queue.
-    """
-
-    def respond(self, results: Results) -> dict[str, Any]:
-        """Return all results. Raise BatchFailedError if a change failed, InvalidEventError."""
-        causes = [cause for message in self.messages for cause in message.causes(results)]
-        ended = [results[change.ref] for change in self.changes]
-        done = [result for result in ended if isinstance(result, Result)]
-        if causes and not ended:
-            raise causes[0].error  # nothing of the event could be read
-        if causes:
-            count = f"{len(causes)} of {len(causes) + len(done)} changes failed:"
-            raise BatchFailedError("\n".join([count, *map(str, causes)]))
-        return {"results": [described(result) for result in done]}

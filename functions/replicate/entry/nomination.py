@@ -8,26 +8,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from replicate.entry.invocation import Change, Message
+from replicate.entry.invocation import Change, Delivery, Message
 from replicate.entry.reading import reading, source_ref
-from replicate.errors import InvalidEventError
 from replicate.protocol.model import SourceRef
 
 NOMINATION = "nomination"
 """The field that holds the key."""
 
 
-def message(ref: SourceRef) -> str:
+def write_message(ref: SourceRef) -> str:
     """Return the message that nominates a key."""
     return json.dumps({NOMINATION: {"bucket": ref.bucket, "key": ref.key}})
 
 
-def read(event: Mapping[str, Any], message_id: str = "") -> Message:
-    """Read one message. A malformed one becomes an error of the message."""
-    try:
-        with reading("a nomination"):
-            named = event[NOMINATION]
-            ref = source_ref(named["bucket"], named["key"])
-            return Message(message_id, (Change(ref),))
-    except InvalidEventError as error:
-        return Message(message_id, errors=(error,))
+def read_message(event: Mapping[str, Any], _delivery: Delivery) -> Message:
+    """Read one message. Raise InvalidEventError."""
+    with reading("a nomination"):
+        named = event[NOMINATION]
+        ref = source_ref(named["bucket"], named["key"])
+        return Message(changes=(Change(ref),))

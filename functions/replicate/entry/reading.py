@@ -24,8 +24,8 @@ An unnecessary upload of this size takes 0.7 ms of CPU, at 3 s for a GiB. The GE
 (38 % of an unchanged object) and a round trip. Source: docs/BENCHMARK.md and docs/PERFORMANCE.md.
 """
 
-RESENT = timedelta(seconds=45)
-"""Time from the making of a message to its arrival in the queue, above which it was sent again.
+REDRIVEN = timedelta(seconds=45)
+"""Time from the making of a message to its arrival in the queue, above which it was redriven.
 
 A request to SQS takes 43 seconds at most: two attempts that time out, and the waits between
 (retry.RetryPolicy). A redrive comes a minute or more after the message was made, because the event
@@ -67,11 +67,16 @@ def source_ref(bucket: object, key: object) -> SourceRef:
 
     Both names become parts of addresses and of log lines, so they must be names that S3 accepts.
     """
-    if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+    if not isinstance(bucket, str) or not is_bucket(bucket):
         raise unsupported("missing or invalid bucket name")
     if not isinstance(key, str) or not key or not is_unicode(key):
         raise unsupported("missing or invalid key")
     return SourceRef(bucket, key)
+
+
+def is_bucket(name: str) -> bool:
+    """Return whether S3 has accepted a name for a bucket, now or in the past."""
+    return bool(_BUCKET.fullmatch(name))
 
 
 def is_unicode(text: str) -> bool:
@@ -97,9 +102,9 @@ def stated_size(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def is_resent(made_at: datetime | None, sent_at: datetime | None) -> bool:
-    """Return whether a redrive has sent a message again: it has a past that no longer counts."""
-    return made_at is not None and sent_at is not None and sent_at - made_at > RESENT
+def is_redriven(made_at: datetime | None, sent_at: datetime | None) -> bool:
+    """Return whether a redrive has sent a message again: earlier deliveries no longer count."""
+    return made_at is not None and sent_at is not None and sent_at - made_at > REDRIVEN
 
 
 def count(value: object) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from replicate.entry.invocation import Change, Message
+from replicate.entry.invocation import Change, Delivery, Message
 from replicate.entry.reading import (
     decoded,
     expect,
@@ -21,14 +21,14 @@ from replicate.entry.reading import (
 from replicate.errors import InvalidEventError
 
 
-def read(event: Mapping[str, Any], now: datetime, message_id: str = "") -> Message:
+def read_message(event: Mapping[str, Any], delivery: Delivery) -> Message:
     """Read all records. Raise InvalidEventError if there are none.
 
     A malformed record becomes an error of the message and does not stop the other records. The test
     event that S3 sends when notifications are configured has no records and is supported.
     """
     if event.get("Event") == "s3:TestEvent":
-        return Message(message_id)
+        return Message()
     records = event.get("Records")
     if not isinstance(records, list) or not records:
         raise unsupported("missing Records")
@@ -36,10 +36,10 @@ def read(event: Mapping[str, Any], now: datetime, message_id: str = "") -> Messa
     errors: list[InvalidEventError] = []
     for number, record in enumerate(records):
         try:
-            changes.append(_change(record, now))
+            changes.append(_change(record, delivery.now))
         except InvalidEventError as error:
             errors.append(InvalidEventError(f"Records[{number}]: {error.message}"))
-    return Message(message_id, tuple(changes), tuple(errors), is_s3_event=bool(changes))
+    return Message(changes=tuple(changes), errors=tuple(errors), is_s3_event=bool(changes))
 
 
 def _change(record: object, now: datetime) -> Change:

@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from replicate.entry import envelopes
-from replicate.entry.invocation import Invocation, Message, Receipt, Results
+from replicate.entry.invocation import Context, Delivery, Invocation, Message, Receipt, Results
 from replicate.entry.reading import unsupported
 from replicate.errors import GivenUpError
 
 ABANDONED_AFTER = timedelta(days=11)
-"""Age after which a message that was delivered before is kept without another attempt.
+"""Age after which a message that was delivered before becomes a dead letter without an attempt.
 
-A message whose failure the function can report is kept a day earlier (failures.GIVE_UP_AFTER). What
-is older stops the process each time, and the queue would delete it after 12 days.
+A message whose failure the function can report becomes one a day earlier (settlement/policy.py).
+What is older stops the process each time, and the queue would delete it after 12 days.
 """
 
 _ABANDONED = (
@@ -39,7 +39,7 @@ class SqsInvocation(Invocation):
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def parse(event: Mapping[str, Any], now: datetime) -> SqsInvocation:
+def parse_invocation(event: Mapping[str, Any], now: datetime, _context: Context) -> SqsInvocation:
     """Read a batch. Raise InvalidEventError if a message has no ID to report its failure with."""
     return SqsInvocation(tuple(_message(record, now) for record in event["Records"]))
 
@@ -49,15 +49,16 @@ def _message(record: object, now: datetime) -> Message:
     if not isinstance(record, Mapping) or not isinstance(message_id, str):
         raise unsupported("an SQS message has no messageId")
     body = record.get("body")
-    parsed = envelopes.parsed(body)
+    value = envelopes.json_value(body)
     receipt = _receipt(record, now)
     sent_at = now - receipt.age if receipt else None
-    message = envelopes.read(body if parsed is None else parsed, now, message_id, sent_at)
+    event = body if value is None else value
+    message = envelopes.read_message(event, Delivery(now, sent_at))
     if receipt and receipt.receives > 1 and receipt.age > ABANDONED_AFTER:
         message = replace(message, changes=(), errors=(GivenUpError(_ABANDONED),))
     if receipt and message.history.sent_at:
         receipt = replace(receipt, age=now - message.history.sent_at)
-    return replace(message, receipt=receipt)
+    return replace(message, id=message_id, receipt=receipt)
 
 
 def _receipt(record: Mapping[str, Any], now: datetime) -> Receipt | None:

@@ -36,8 +36,8 @@ UNLIMITED = frozenset(
 )
 """Errors whose cause may pass.
 
-Executions follow each other until the event is given up for its age (entry/failures.py). Source of
-Lambda's names: "Handling errors in Step Functions workflows" in Step Functions' developer guide.
+Executions follow each other until the event is given up for its age (settlement/policy.py). Source
+of the names: "Handling errors in Step Functions workflows" in its developer guide.
 """
 
 EAGER = 2

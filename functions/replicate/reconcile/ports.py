@@ -68,7 +68,7 @@ class Nominations(Protocol):
 class Journal(Protocol):
     """The log and the metrics."""
 
-    def reject(self, error: ReplicationError) -> None:
+    def failed_without_object(self, error: ReplicationError) -> None:
         """Record the failure of a step."""
 
     def stepped(self, step: str, result: Mapping[str, Any]) -> None:

@@ -233,7 +233,7 @@ def step(
         name, run = _step(build(), journal, event)
         result = run(event)
     except ReplicationError as error:
-        journal.reject(error)
+        journal.failed_without_object(error)
         kind = TransientError if error.retryable else PermanentError
         raise kind(f"{error.code}: {error.message}") from None
     journal.stepped(name, result)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from replicate.aws_calls import call
 from replicate.aws_clients import AwsClients
-from replicate.entry.nomination import message
+from replicate.entry.nomination import write_message
 from replicate.errors import UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
@@ -37,7 +37,8 @@ class SqsNominations:
     def _send(self, refs: Sequence[SourceRef]) -> None:
         """Send one batch. SQS accepts or refuses each message by itself."""
         waiting: list[SendMessageBatchRequestEntryTypeDef] = [
-            {"Id": str(number), "MessageBody": message(ref)} for number, ref in enumerate(refs)
+            {"Id": str(number), "MessageBody": write_message(ref)}
+            for number, ref in enumerate(refs)
         ]
 
         def send() -> None:

@@ -21,7 +21,7 @@ _REMEDY = (
 
 
 class SqsQueues:
-    """See `settlement.Queues`."""
+    """See `settlement.settle.Queues`."""
 
     def __init__(
         self, clients: AwsClients, policy: RetryPolicy, *, event_queue: str, failure_queue: str
@@ -32,8 +32,8 @@ class SqsQueues:
         self._event_queue = event_queue
         self._failure_queue = failure_queue
 
-    def keep(self, letter: str, deadline: Deadline) -> None:
-        """See `Queues.keep`. A response that is lost may store the letter twice."""
+    def store_letter(self, letter: str, deadline: Deadline) -> None:
+        """See `Queues.store_letter`. A response that is lost may store the letter twice."""
         self._send(self._failure_queue, letter, 0, deadline)
 
     def resend(self, message: str, delay_s: int, deadline: Deadline) -> None:

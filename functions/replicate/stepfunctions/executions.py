@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from replicate.aws_calls import call
 from replicate.aws_clients import AwsClients
-from replicate.entry.execution_watch import facts, message
+from replicate.entry.execution_watch import facts, write_message
 from replicate.entry.invocation import Change
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.ports import ExecutionState, Failed, Running, Succeeded
@@ -139,7 +139,7 @@ class ChangeExecutions:
 
     def watch(self, name: str) -> None:
         """See `Executions.watch`."""
-        text = message(self.change, name, datetime.now(UTC))
+        text = write_message(self.change, name, datetime.now(UTC))
         self.machine.send(text, self.machine.watch_delay_s)
 
     def start(self, name: str) -> None:

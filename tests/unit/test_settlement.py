@@ -14,13 +14,6 @@ from waiting import wait_until
 
 from replicate.aws_clients import SHORTEST_TIMEOUT_S
 from replicate.entry import execution_watch, sqs
-from replicate.entry.failures import (
-    COSTLY_WAITS,
-    GIVE_UP_AFTER,
-    MAX_BODY_BYTES,
-    Failure,
-    RedeliveryPolicy,
-)
 from replicate.entry.invocation import Cause, Change, Message, Receipt
 from replicate.entry.sqs import ABANDONED_AFTER
 from replicate.errors import (
@@ -40,6 +33,9 @@ from replicate.gcs.resumable_upload import CANCEL_S
 from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.model import Attributes, Replica, SourceRef
 from replicate.protocol.ports import GatedBody
+from replicate.settlement.failure import Failure
+from replicate.settlement.letters import MAX_BODY_BYTES, dead_letter
+from replicate.settlement.policy import COSTLY_WAITS, GIVE_UP_AFTER, RedeliveryPolicy
 
 BUCKET = "source"
 POLICY = RedeliveryPolicy()
@@ -68,7 +64,7 @@ class FakeQueues:
     left_s: float = 0.0
     """The time for the last request."""
 
-    def keep(self, letter: str, deadline: Deadline) -> None:
+    def store_letter(self, letter: str, deadline: Deadline) -> None:
         self._use(deadline)
         assert len(letter.encode()) <= MAX_BODY_BYTES
         self.letters.append(json.loads(letter))
@@ -307,7 +303,7 @@ def letter(event: object, failures: int) -> str:
         Cause(SourceRef(BUCKET, f"{number} {'東' * 300}"), SourceArchivedError("東" * 5000))
         for number in range(failures)
     ]
-    return Failure(Message(event=event), tuple(causes)).letter(datetime.now(UTC), "id")
+    return dead_letter(Failure(Message(event=event), tuple(causes)), datetime.now(UTC), "id")
 
 
 def test_letter_has_no_metadata_tag_or_header_of_the_object(queues: FakeQueues) -> None:
@@ -448,7 +444,7 @@ def test_message_that_waits_for_executions_has_the_age_of_its_event(
     now = datetime.now(UTC)
     since = now - GIVE_UP_AFTER - timedelta(minutes=1)
     waiting = Change(SourceRef(BUCKET, "down"), since=since)
-    body = execution_watch.message(waiting, "name-1", now - made_ago)
+    body = execution_watch.write_message(waiting, "name-1", now - made_ago)
     batch = {"Records": [message("m", body, 1, timedelta(minutes=4))]}
     assert failed(deliver(queues, batch)) == ([] if is_kept else ["m"])
     assert len(queues.letters) == is_kept
@@ -462,8 +458,8 @@ def test_dead_letter_counts_the_attempts_before_the_event_waited_for_an_executio
     batch = {"Records": [message("m", notification("frozen"), receives=3)]}
     body: Any = None
     for _ in range(2):
-        (waiting,) = sqs.parse(batch, now).changes
-        body = json.loads(execution_watch.message(waiting, "name-1", now))
+        (waiting,) = sqs.parse_invocation(batch, now, Context()).changes
+        body = json.loads(execution_watch.write_message(waiting, "name-1", now))
         batch = {"Records": [message("m", body)]}
     for attempts in (5, 6):
         deliver(queues, {"Records": [message("m", body)]})
