@@ -190,7 +190,7 @@ class _Gate:
         try:
             yield
         except ReplicationError as error:
-            error.bytes_in_vain = self._read
+            error.bytes_wasted = self._read
             raise
 
     @property
