@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.model import Result, SourceRef
+from replicate.protocol.ports import ExecutionState, Failed, Running
 
 
 @dataclass
@@ -27,11 +27,11 @@ class FakeExecutions:
     def start(self, name: str) -> None:
         assert name in self.watches, "the event is stored before the execution starts"
         self.started.append(name)
-        self.states[name] = ExecutionState(is_running=True)
+        self.states[name] = Running()
 
     def end(self, name: str, cause: str = "ABORTED", ended_s: float = 1000) -> None:
         """Let an execution have failed so many seconds ago."""
-        self.states[name] = ExecutionState(is_running=False, cause=cause, ended_s=ended_s)
+        self.states[name] = Failed(cause, ended_s=ended_s)
 
 
 def run_machine(

@@ -28,6 +28,7 @@ from replicate.protocol.checksums import Crc, crc32c, encode_crc32c
 from replicate.protocol.model import (
     Attributes,
     Checksum,
+    EtagKind,
     PartLayout,
     Precondition,
     Replica,
@@ -172,8 +173,7 @@ class FakeS3:
         version = SourceObject(
             ref=ref,
             etag=_etag(upload),
-            etag_is_md5=not upload.part_sizes and not upload.kms,
-            etag_is_md5_of_parts=bool(upload.part_sizes) and not upload.kms,
+            etag_kind=_etag_kind(upload),
             size=len(upload.data),
             last_modified=self.now,
             version_id=f"version-{self._changes}" if self.versioned else None,
@@ -252,6 +252,12 @@ _ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
     "SHA1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
     "SHA256": lambda data: hashlib.sha256(data).digest(),
 }
+
+
+def _etag_kind(upload: Upload) -> EtagKind:
+    if upload.kms:
+        return EtagKind.OPAQUE
+    return EtagKind.MD5_OF_PARTS if upload.part_sizes else EtagKind.MD5
 
 
 def _etag(upload: Upload) -> str:

@@ -63,7 +63,7 @@ class ReplicationError(Exception):
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
     ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
     says: do not try again in this invocation, because the event is delivered again later.
-    `from_aws` says that AWS failed during a request to Google. `bytes_in_vain` says how many bytes
+    `from_aws` says that AWS failed during a request to Google. `bytes_wasted` says how many bytes
     of an object the write had read until it failed.
     """
 
@@ -90,12 +90,12 @@ class ReplicationError(Exception):
         self.timed_out = timed_out
         self.ends_run = ends_run
         self.from_aws = from_aws
-        self.bytes_in_vain = 0
+        self.bytes_wasted = 0
 
     @property
     def is_costly(self) -> bool:
-        """Whether so many bytes were transferred in vain that the next attempt must wait."""
-        return self.bytes_in_vain >= COSTLY_BYTES
+        """Whether so many bytes were wasted that the next attempt must wait."""
+        return self.bytes_wasted >= COSTLY_BYTES
 
 
 class InvalidRequestError(ReplicationError):

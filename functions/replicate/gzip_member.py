@@ -25,6 +25,7 @@ class GzipMember:
         return len(self._data)
 
     def add(self, data: memoryview) -> None:
+        """Compress the next bytes."""
         self._data += self._compressor.compress(data)
 
     def close(self) -> memoryview:

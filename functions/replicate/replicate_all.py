@@ -47,7 +47,11 @@ class ReplicateAll:
         try:
             self.scope.require(change.ref)
             return self.replicator(change).replicate(
-                change.ref, change.expect(self.sizes.parallel_from), change.watched, change.evidence
+                change.ref,
+                change.expect(self.sizes.parallel_from),
+                watched=change.watched,
+                evidence=change.evidence,
+                is_request=change.is_request,
             )
         except ReplicationError as error:
             return error

@@ -6,6 +6,7 @@ with "Warning" is no failure.
 
 import uuid
 
+from replicate.bucket_checks import DAY_S
 from replicate.errors import DestinationForbiddenError, SettingsError
 from replicate.protocol.model import MIN_DURATION_DAYS
 from replicate.protocol.plan import Overwrite
@@ -14,8 +15,6 @@ from replicate.wiring import Environment
 
 MIN_AGE_DAYS = 2
 """Least age of an object that the lifecycle rule deletes. No execution lasts longer than a day."""
-
-DAY_S = 24 * 60 * 60
 
 
 def state_machine(executions: StateMachine) -> str:

@@ -24,7 +24,7 @@ from replicate.entry.invocation import (
 )
 from replicate.entry.sqs import SqsInvocation
 from replicate.errors import IntegrityError
-from replicate.protocol.evidence import Kind
+from replicate.protocol.evidence import EvidenceKind
 from replicate.protocol.model import SourceRef
 from replicate.settlement.failure import Failure
 from replicate.settlement.letters import dead_letter, retried_event
@@ -184,17 +184,17 @@ def test_only_events_that_s3_has_just_sent_are_first_hand() -> None:
 
 
 def test_samples_are_the_evidence_that_they_say() -> None:
-    kinds: dict[Kind, set[str]] = {}
+    kinds: dict[EvidenceKind, set[str]] = {}
     for name in {*EXPECTED, *NOTIFICATIONS}:
         for change in parse(SAMPLES[name]).changes:
             kinds.setdefault(change.evidence.kind, set()).add(name)
 
-    assert kinds[Kind.USER_DELETION] == {
+    assert kinds[EvidenceKind.USER_DELETION] == {
         "eventbridge-object-deleted.json",
         "s3-delete.json",
         "s3-delete-marker.json",
     }
-    assert kinds[Kind.REQUEST] == {"batch-operations-1.0.json", "batch-operations-2.0.json"}
+    assert kinds[EvidenceKind.REQUEST] == {"batch-operations-1.0.json", "batch-operations-2.0.json"}
 
 
 @pytest.mark.parametrize("name", QUEUED)

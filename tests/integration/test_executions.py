@@ -18,8 +18,8 @@ from replicate.entry.invocation import Change, Delivery
 from replicate.errors import OutOfTimeError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, user_deletion
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
+from replicate.protocol.ports import ExecutionState, Failed, Running, Succeeded
 from replicate.retry import RetryPolicy
 from replicate.stepfunctions import StateMachine
 
@@ -156,46 +156,46 @@ class TestState:
     ) -> None:
         made = machine(arn).of(CHANGE)
         made.start("one-1")
-        assert made.state("one-1") == ExecutionState(is_running=True, cause="RUNNING")
+        assert made.state("one-1") == Running()
 
         states.stop_execution(executionArn=made.machine.execution_arn("one-1"))
-        assert made.state("one-1") == ExecutionState(is_running=False, cause="ABORTED")
+        assert made.state("one-1") == Failed("ABORTED")
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [
             (
                 {"status": "SUCCEEDED"},
-                ExecutionState(is_running=False, cause="SUCCEEDED", has_succeeded=True),
+                Succeeded(),
             ),
             (
                 {"status": "PENDING_REDRIVE"},
-                ExecutionState(is_running=True, cause="PENDING_REDRIVE"),
+                Running(),
             ),
-            ({"status": "TIMED_OUT"}, ExecutionState(is_running=False, cause="TIMED_OUT")),
+            ({"status": "TIMED_OUT"}, Failed("TIMED_OUT")),
             (
                 {"status": "FAILED", "error": "PermanentError", "cause": "integrity: wrong"},
-                ExecutionState(is_running=False, cause="PermanentError: integrity: wrong"),
+                Failed("PermanentError: integrity: wrong"),
             ),
             (
                 {"status": "FAILED", "error": "States.Runtime"},
-                ExecutionState(is_running=False, cause="States.Runtime"),
+                Failed("States.Runtime"),
             ),
             (
                 {"status": "FAILED", "error": "PermanentError", "cause": failure(STACK)},
-                ExecutionState(is_running=False, cause="PermanentError: source_archived: frozen"),
+                Failed("PermanentError: source_archived: frozen"),
             ),
             (
                 {"status": "FAILED", "error": "PermanentError", "cause": STACK},
-                ExecutionState(is_running=False, cause="PermanentError: source_archived: frozen"),
+                Failed("PermanentError: source_archived: frozen"),
             ),
             (
                 {"status": "FAILED", "error": "States.Timeout", "cause": failure("slow")},
-                ExecutionState(is_running=False, cause="States.Timeout: slow"),
+                Failed("States.Timeout: slow"),
             ),
             (
                 {"status": "FAILED", "error": "States.Timeout", "cause": "7"},
-                ExecutionState(is_running=False, cause="States.Timeout: 7"),
+                Failed("States.Timeout: 7"),
             ),
         ],
     )
@@ -212,12 +212,12 @@ class TestState:
             assert machine().of(CHANGE).state("one-1") == expected
 
     @pytest.mark.parametrize(
-        ("status", "ended_s", "is_running"),
+        ("status", "ended_s", "expected"),
         [
-            ("ABORTED", 870, True),
-            ("ABORTED", 901, False),
-            ("FAILED", 870, True),
-            ("SUCCEEDED", 1, False),
+            ("ABORTED", 870, Running()),
+            ("ABORTED", 901, Failed("ABORTED")),
+            ("FAILED", 870, Running()),
+            ("SUCCEEDED", 1, Succeeded()),
         ],
     )
     def test_is_running_as_long_as_a_worker_may_outlive_the_execution(
@@ -226,15 +226,12 @@ class TestState:
         monkeypatch: pytest.MonkeyPatch,
         status: str,
         ended_s: int,
-        *,
-        is_running: bool,
+        expected: ExecutionState,
     ) -> None:
         described = {"status": status, "stopDate": time.time() - ended_s}
         with serve_responses((200, json.dumps(described).encode())) as service:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
-            state = machine(settle_s=900).of(CHANGE).state("one-1")
-        assert state
-        assert (state.is_running, state.is_old) == (is_running, False)
+            assert machine(settle_s=900).of(CHANGE).state("one-1") == expected
 
     @pytest.mark.parametrize(
         ("waited", "fields", "is_old"),
@@ -260,7 +257,7 @@ class TestState:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
             since = datetime.now(UTC) - waited if waited else None
             state = machine().of(Change(REF, since=since, **fields)).state("one-1")
-        assert state
+        assert isinstance(state, Failed)
         assert state.is_old is is_old
         assert state.ended_s == pytest.approx(1800, abs=60)
 
@@ -402,7 +399,7 @@ class TestErrors:
         with serve_responses((200, b"{}"), (200, b"no JSON"), DONE) as service:
             monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
             found = machine().of(CHANGE).state("one-1")
-        assert found == ExecutionState(is_running=True, cause="RUNNING")
+        assert found == Running()
 
     def test_a_service_that_cannot_be_reached_is_unavailable(
         self, machine: Make, monkeypatch: pytest.MonkeyPatch, operation: str

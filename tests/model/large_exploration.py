@@ -42,9 +42,9 @@ from replicate.errors import (
 )
 from replicate.protocol import large
 from replicate.protocol.assembly import Assembler
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import Replica, Result
 from replicate.protocol.parts import version_digest
+from replicate.protocol.ports import ExecutionState
 from replicate.protocol.replicator import Replicator
 from replicate.step_errors import TransientError
 

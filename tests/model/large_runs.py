@@ -31,7 +31,6 @@ from replicate.errors import IntegrityError, LostRaceError, ReplicationError
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.evidence import Deletes
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.model import (
     Attributes,
@@ -44,7 +43,14 @@ from replicate.protocol.model import (
 )
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
-from replicate.protocol.ports import Body, CompressedSize, Destination, GatedBody, Source
+from replicate.protocol.ports import (
+    Body,
+    CompressedSize,
+    Destination,
+    ExecutionState,
+    GatedBody,
+    Source,
+)
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.step_errors import PermanentError, TransientError

@@ -6,7 +6,7 @@ replaced.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
@@ -19,21 +19,16 @@ from model.variants import WithoutIfMatch
 from replicate.errors import ComponentGoneError, DestinationChangedError, DestinationForbiddenError
 from replicate.protocol import parts
 from replicate.protocol.checksums import combined_crc32c
-from replicate.protocol.handover import (
-    Executions,
-    ExecutionState,
-    hand_over,
-    watch_again,
-)
+from replicate.protocol.handover import HandOver, hand_over, watch_again
 from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.model import (
     Attributes,
     Precondition,
-    Reason,
     Replica,
     SourceObject,
     SourceRef,
 )
+from replicate.protocol.ports import Executions, ExecutionState, Running
 
 NAME = REF.key
 
@@ -242,7 +237,7 @@ class SomeWatched:
 
     def state(self, name: str) -> ExecutionState | None:
         found = self.executions.state(name)
-        return replace(found, is_running=True) if found and self.counts_as_running else found
+        return Running() if found and self.counts_as_running else found
 
     def watch(self, name: str) -> None:
         if self.is_watched(self.executions.state(name)):
@@ -256,7 +251,7 @@ def _running_is_done(
     executions: Executions,
     *rest: Any,  # noqa: ANN401
     **more: Any,  # noqa: ANN401
-) -> tuple[Reason, str]:
+) -> HandOver:
     return hand_over(SomeWatched(executions, lambda state: state is None), *rest, **more)
 
 
@@ -264,8 +259,8 @@ def _ended_is_done(
     executions: Executions,
     *rest: Any,  # noqa: ANN401
     **more: Any,  # noqa: ANN401
-) -> tuple[Reason, str]:
-    is_watched = lambda state: state is None or state.is_running  # noqa: E731
+) -> HandOver:
+    is_watched = lambda state: state is None or state == Running()  # noqa: E731
     return hand_over(SomeWatched(executions, is_watched, counts_as_running=True), *rest, **more)
 
 
@@ -273,13 +268,13 @@ def _by_the_execution(
     executions: Executions,
     *rest: Any,  # noqa: ANN401
     **more: Any,  # noqa: ANN401
-) -> tuple[Reason, str]:
+) -> HandOver:
     return hand_over(SomeWatched(executions, lambda _: False), *rest, **more)
 
 
 def _running(executions: Executions, watched: Collection[str]) -> str | None:
     states = {name: executions.state(name) for name in watched}
-    return next((name for name, state in states.items() if state and state.is_running), None)
+    return next((name for name, state in states.items() if state == Running()), None)
 
 
 def _same_folder(prefix: str, _version: str, destination: str) -> str:

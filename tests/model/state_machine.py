@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
+from replicate.protocol.ports import ExecutionState, Failed, Running, Succeeded
 
 DEFINITION: Mapping[str, Any] = json.loads(
     (Path(__file__).parents[2] / "statemachines" / "large-object.asl.json").read_text()
@@ -36,7 +36,9 @@ def begin(ref: SourceRef) -> Position:
 
 def described(position: Position, *, is_running: bool) -> ExecutionState:
     """Return what Step Functions tells about an execution."""
-    return ExecutionState(is_running, "ended", has_succeeded=position.state == "Done")
+    if is_running:
+        return Running()
+    return Succeeded() if position.state == "Done" else Failed("ended")
 
 
 def payloads(position: Position) -> list[str]:

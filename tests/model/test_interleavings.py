@@ -16,7 +16,7 @@ from model.histories import DELETE, DROP, EXPIRE, History, histories
 from model.promises import Promise
 from model.runs import Protocol, byte_by_byte
 
-from replicate.protocol import replicator
+from replicate.protocol import run
 from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.model import Expectation
 from replicate.protocol.plan import Overwrite, Policy
@@ -205,7 +205,7 @@ def test_deleted_object_stays_when_a_run_does_not_take_back_what_it_created(
 ) -> None:
     scenario = Scenario(history=("1", DELETE), protocol=BY_USERS, crashes=False, duplicates=False)
     assert not explore(scenario).broken
-    monkeypatch.setattr(replicator, "OWN_WRITE", HINT)
+    monkeypatch.setattr(run, "OWN_WRITE", HINT)
     assert explore(scenario).broken.keys() == {Promise.EQUAL}
 
 

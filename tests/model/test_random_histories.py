@@ -39,7 +39,14 @@ from replicate.errors import (
     SourceChangedError,
     SourceUnavailableError,
 )
-from replicate.protocol.evidence import HINT, REQUEST, Deletes, Evidence, Kind, user_deletion
+from replicate.protocol.evidence import (
+    HINT,
+    REQUEST,
+    Deletes,
+    Evidence,
+    EvidenceKind,
+    user_deletion,
+)
 from replicate.protocol.model import Expectation, SourceRef
 from replicate.protocol.plan import Overwrite, Policy
 
@@ -260,8 +267,8 @@ class Histories(RuleBasedStateMachine):
         if run.written == before.replica.generation:
             return True
         if self.protocol.policy.deletes is Deletes.ALL:
-            return run.event.evidence.kind is not Kind.REQUEST
-        return run.event.evidence.kind is Kind.USER_DELETION and (
+            return run.event.evidence.kind is not EvidenceKind.REQUEST
+        return run.event.evidence.kind is EvidenceKind.USER_DELETION and (
             self.is_one_moment
             or was_deleted_by_user(self.past[run.ref], self.deletions[run.ref], before)
         )

@@ -12,7 +12,7 @@ from ports.names import ODD_NAMES
 from ports.source_harness import MIN_PART_BYTES, SourceHarness
 
 from replicate.errors import SourceChangedError
-from replicate.protocol.model import Checksum, PartLayout, SourceObject, Span
+from replicate.protocol.model import Checksum, EtagKind, PartLayout, SourceObject, Span
 from replicate.protocol.ports import Body
 
 KIB = 1024
@@ -221,7 +221,7 @@ def test_description_has_all_fields_of_the_upload(s3: SourceHarness) -> None:
     assert source == SourceObject(
         ref=s3.ref("key"),
         etag="5d41402abc4b2a76b9719d911017c592",
-        etag_is_md5=True,
+        etag_kind=EtagKind.MD5,
         size=5,
         last_modified=source.last_modified,
         content_type="text/html; charset=utf-8",
@@ -240,7 +240,7 @@ def test_description_has_defaults_when_the_upload_has_no_fields(s3: SourceHarnes
     assert source == SourceObject(
         ref=s3.ref("key"),
         etag="5d41402abc4b2a76b9719d911017c592",
-        etag_is_md5=True,
+        etag_kind=EtagKind.MD5,
         size=5,
         last_modified=source.last_modified,
         content_type="binary/octet-stream",
@@ -319,7 +319,7 @@ def test_etag_of_a_multipart_upload_is_the_md5_of_its_parts_md5s(s3: SourceHarne
     ]
     source = current(s3)
     assert source.etag == hashlib.md5(b"".join(md5s), usedforsecurity=False).hexdigest() + "-2"
-    assert (source.etag_is_md5, source.etag_is_md5_of_parts) == (False, True)
+    assert source.etag_kind is EtagKind.MD5_OF_PARTS
 
 
 @pytest.mark.parametrize("part_sizes", [(), (4,)])
@@ -328,7 +328,7 @@ def test_etag_is_not_an_md5_when_kms_encrypts(
 ) -> None:
     s3.upload("key", Upload(data=b"1234", part_sizes=part_sizes, kms=True))
     source = current(s3)
-    assert (source.etag_is_md5, source.etag_is_md5_of_parts) == (False, False)
+    assert source.etag_kind is EtagKind.OPAQUE
 
 
 # Tags

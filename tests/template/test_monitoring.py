@@ -14,7 +14,7 @@ from template.stack import Stack, variables
 
 from replicate.entry.invocation import Change
 from replicate.errors import CredentialsError, IntegrityError
-from replicate.protocol.model import Reason, Result, SourceRef, VerifiedBy
+from replicate.protocol.model import Reason, Result, SourceRef, Status, VerifiedBy
 from replicate.reconcile import counts
 from replicate.settlement.policy import COSTLY_WAITS, GIVE_UP_AFTER, RedeliveryPolicy
 from replicate.telemetry import Telemetry
@@ -429,6 +429,7 @@ def _result(reason: Reason) -> Result:
         replica=None,
         verified_by=VerifiedBy("made up", "made up"),
         fields_dropped=("made up",),
+        execution="made-up-1" if reason.status is Status.IN_PROGRESS else None,
     )
 
 

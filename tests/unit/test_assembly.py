@@ -18,12 +18,13 @@ from replicate.errors import (
     SourceUnavailableError,
 )
 from replicate.parallel import Threads
-from replicate.protocol.assembly import RECORD, Assembler, Job
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
     Attributes,
     Checksum,
+    EtagKind,
     PartLayout,
     Precondition,
     Reason,
@@ -37,6 +38,8 @@ from replicate.protocol.parts import Cut, Sizes, cut_into_parts, cut_into_slices
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Body, Source, Stop
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.slices import Slices
+from replicate.protocol.staged import RECORD, Job
 from replicate.retry import DEFAULT_POLICY
 from replicate.round_clock import RoundClock
 
@@ -172,7 +175,7 @@ def test_part_is_copied_again_when_its_recorded_checksum_is_missing() -> None:
     assembler = make_assembler(s3, gcs)
     job = assembler.job(version, "key", None)
     assert job is not None
-    assembler._stage_parts(job, [0])  # noqa: SLF001 - the state that a killed run leaves
+    assembler.stage_parts(job, [0])
     name = job.names.part(0)
     stored = gcs.objects[name]
     metadata = {k: v for k, v in stored.replica.attributes.metadata.items() if k != RECORD}
@@ -285,7 +288,7 @@ def test_parts_are_swept_when_the_source_changes_after_a_lost_race() -> None:
     assert staged_names(gcs) == []
 
 
-def in_groups(s3: FakeS3, gcs: FakeGcs) -> tuple[Assembler, Job]:
+def in_groups(s3: FakeS3, gcs: FakeGcs) -> tuple[Slices, Job]:
     """Return the work for an object of 128 slices: four groups."""
     sizes = Sizes(parallel_from=1, large_from=1, part=8, slice=8)
     version = s3.upload(REF, Upload(data=DATA, checksum="CRC32"))
@@ -293,17 +296,17 @@ def in_groups(s3: FakeS3, gcs: FakeGcs) -> tuple[Assembler, Job]:
     job = assembler.job(version, "key", None, by_execution=True)
     assert job is not None
     assert (job.cut.parts, job.cut.slices) == (512, 128)
-    return assembler, job
+    return Slices(assembler), job
 
 
 def test_slices_are_staged_separately_and_joined_once() -> None:
     s3, gcs = RecordingS3(), FakeGcs()
-    assembler, job = in_groups(s3, gcs)
+    slices, job = in_groups(s3, gcs)
     for number in reversed(range(job.cut.slices)):
-        assembler.stage_slice(job, number)
-        assembler.stage_slice(job, number)
+        slices.stage(job, number)
+        slices.stage(job, number)
     s3.spans.clear()
-    copied = assembler.join_slices(job, "key", gcs.put("other", b"").attributes, Precondition(0))
+    copied = slices.join(job, "key", gcs.put("other", b"").attributes, Precondition(0))
     assert gcs.objects["key"].data == DATA
     assert (copied.replica.size, copied.verified_by) == (len(DATA), "crc32")
     assert (s3.spans, staged_names(gcs)) == ([], [])
@@ -311,31 +314,31 @@ def test_slices_are_staged_separately_and_joined_once() -> None:
 
 def test_slices_are_not_sent_again_after_their_group_was_joined() -> None:
     s3, gcs = RecordingS3(), FakeGcs()
-    assembler, job = in_groups(s3, gcs)
+    slices, job = in_groups(s3, gcs)
     for number in range(job.cut.slices):
-        assembler.stage_slice(job, number)
+        slices.stage(job, number)
     attributes = gcs.put("key", b"theirs").attributes
     with pytest.raises(LostRaceError):
-        assembler.join_slices(job, "key", attributes, Precondition(0))
+        slices.join(job, "key", attributes, Precondition(0))
     assert {name.rpartition("/")[2] for name in staged_names(gcs)} == {
         f"group-{number}" for number in range(4)
     }
     s3.spans.clear()
     for number in range(job.cut.slices):
-        assembler.stage_slice(job, number)
+        slices.stage(job, number)
     current = Precondition.unchanged(gcs.head("key"))
-    assembler.join_slices(job, "key", attributes, current)
+    slices.join(job, "key", attributes, current)
     assert (s3.spans, gcs.objects["key"].data) == ([], DATA)
 
 
 def test_no_group_is_joined_while_a_slice_is_missing() -> None:
     s3, gcs = RecordingS3(), FakeGcs()
-    assembler, job = in_groups(s3, gcs)
+    slices, job = in_groups(s3, gcs)
     for number in range(job.cut.slices - 1):
-        assembler.stage_slice(job, number)
+        slices.stage(job, number)
     staged = staged_names(gcs)
     with pytest.raises(LostRaceError):
-        assembler.join_slices(job, "key", gcs.put("x", b"").attributes, Precondition(0))
+        slices.join(job, "key", gcs.put("x", b"").attributes, Precondition(0))
     assert staged_names(gcs) == staged
 
 
@@ -346,7 +349,7 @@ def test_parts_of_another_class_are_not_used_and_are_swept() -> None:
     assembler = make_assembler(s3, gcs)
     job = assembler.job(version, "key", "COLDLINE")
     assert job
-    assembler._stage_parts(job, [0, 1])  # noqa: SLF001 - the state that a killed run leaves
+    assembler.stage_parts(job, [0, 1])
     assert replicate(s3, gcs).reason is Reason.CREATED
     assert gcs.objects["key"].storage_class == "NEARLINE"
     assembler.sweep(job.names.folder)
@@ -444,9 +447,7 @@ def test_checksum_of_parts_is_not_used_when_its_record_does_not_fit(
     part_bytes: int, *, checked: bool
 ) -> None:
     size = 1024 * part_bytes
-    source = make_source(
-        size=size, etag="0" * 32 + "-1024", etag_is_md5=False, etag_is_md5_of_parts=True
-    )
+    source = make_source(size=size, etag="0" * 32 + "-1024", etag_kind=EtagKind.MD5_OF_PARTS)
     s3 = RecordingS3()
     s3.part_layout = lambda _: PartLayout(1024, part_bytes)  # type: ignore[assignment,method-assign]
     sizes = Sizes(parallel_from=1, large_from=2, part=MIB, slice=16 * MIB)
@@ -462,7 +463,7 @@ def test_object_that_only_one_stream_can_check_is_copied_in_one_stream(
     """SHA-256 digests of 10,000 parts of S3 do not fit into the metadata of 32 staged objects."""
     digest = base64.b64encode(bytes(4 if algorithm == "CRC32" else 32)).decode()
     checksum = Checksum(algorithm, f"{digest}-10000", composite=True)
-    source = make_source(size=10_000 * MIB, etag_is_md5=False, checksums=(checksum,))
+    source = make_source(size=10_000 * MIB, checksums=(checksum,))
     s3 = RecordingS3()
     s3.part_layout = lambda _: PartLayout(10_000, MIB)  # type: ignore[assignment,method-assign]
     sizes = Sizes(large_from=source.size + 1)

@@ -10,7 +10,7 @@ from builders import make_source
 
 from replicate.errors import IntegrityError
 from replicate.protocol.checksums import CommitGate, encode_crc32c, source_checksum
-from replicate.protocol.model import Checksum, PartLayout, SourceObject
+from replicate.protocol.model import Checksum, EtagKind, PartLayout, SourceObject
 
 DATA = bytes(range(256)) * 40
 
@@ -79,8 +79,10 @@ def read(body: CommitGate, chunk_bytes: int = 1000) -> bytes:
     return b"".join(chunks)
 
 
-def source_with(*found: Checksum, etag: str = "x-2", etag_is_md5: bool = False) -> SourceObject:
-    return make_source(size=len(DATA), checksums=found, etag=etag, etag_is_md5=etag_is_md5)
+def source_with(
+    *found: Checksum, etag: str = "x-2", etag_kind: EtagKind = EtagKind.OPAQUE
+) -> SourceObject:
+    return make_source(size=len(DATA), checksums=found, etag=etag, etag_kind=etag_kind)
 
 
 @pytest.mark.parametrize("algorithm", FULL_OBJECT)
@@ -106,11 +108,11 @@ def test_wrong_byte_is_detected_at_any_position(algorithm: str, at: int) -> None
 
 def test_etag_md5_is_used_when_there_is_no_checksum() -> None:
     md5 = hashlib.md5(DATA).hexdigest()  # noqa: S324 - as S3 has it
-    good = gate(MemoryBody(source_with(etag=md5, etag_is_md5=True), DATA))
+    good = gate(MemoryBody(source_with(etag=md5, etag_kind=EtagKind.MD5), DATA))
     read(good)
     good.verify()
     assert good.verified_by == "etag-md5"
-    bad = gate(MemoryBody(source_with(etag="0" * 32, etag_is_md5=True), DATA))
+    bad = gate(MemoryBody(source_with(etag="0" * 32, etag_kind=EtagKind.MD5), DATA))
     read(bad)
     with pytest.raises(IntegrityError) as caught:
         bad.verify()
@@ -150,7 +152,7 @@ def test_composite_checksum_is_verified_part_by_part(step: int) -> None:
 
 
 def test_multipart_etag_is_used_when_there_is_no_checksum() -> None:
-    source = make_source(size=len(DATA), etag=multipart_etag(EVEN), etag_is_md5_of_parts=True)
+    source = make_source(size=len(DATA), etag=multipart_etag(EVEN), etag_kind=EtagKind.MD5_OF_PARTS)
     body = gate(MemoryBody(source, DATA, part_sizes=EVEN))
     read(body)
     body.verify()
@@ -177,7 +179,7 @@ def test_parts_of_unequal_size_are_reported_unchecked_without_an_error() -> None
 def test_empty_upload_in_one_part_is_verified() -> None:
     empty = zlib.crc32(b"").to_bytes(4, "big")
     composite = Checksum("CRC32", f"{_base64(zlib.crc32(empty))}-1", composite=True)
-    source = make_source(size=0, checksums=(composite,), etag_is_md5=False)
+    source = make_source(size=0, checksums=(composite,))
     body = gate(MemoryBody(source, b"", part_sizes=(0,)))
     body.verify()
     assert body.verified_by == "crc32 of 1 parts"

@@ -9,7 +9,7 @@ from builders import make_source
 from fakes import CountingS3, FakeGcs, FakeS3, Upload, compressed_size, in_order
 
 from replicate.errors import DestinationChangedError, DestinationForbiddenError, IntegrityError
-from replicate.protocol.assembly import RANGE, SENT, Assembler
+from replicate.protocol.assembly import Assembler
 from replicate.protocol.compression import PROBE_BYTES, Probe, may_shrink
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
@@ -24,6 +24,8 @@ from replicate.protocol.model import (
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.slices import Slices
+from replicate.protocol.staged import RANGE, SENT
 from replicate.retry import DEFAULT_POLICY
 from replicate.round_clock import RoundClock
 
@@ -181,13 +183,13 @@ def test_execution_sums_up_what_its_slices_sent(
 ) -> None:
     source = s3.upload(REF, Upload(data=TEXT, checksum=checksum))
     replicator = make_replicator(s3, gcs, IN_PARTS)
-    assembler = replicator.assembler
-    job = assembler.job(source, "key", None, by_execution=True)
+    slices = Slices(replicator.assembler)
+    job = replicator.assembler.job(source, "key", None, by_execution=True)
     assert job
     for number in range(job.cut.slices):
-        assembler.stage_slice(job, number)
+        slices.stage(job, number)
     sent = [int(gcs.objects[name].replica.attributes.metadata[SENT]) for name in gcs.objects]
-    copied = assembler.join_slices(job, "key", gcs.put("x", b"").attributes, Precondition(0))
+    copied = slices.join(job, "key", gcs.put("x", b"").attributes, Precondition(0))
     assert copied.bytes_sent == sum(sent) < len(TEXT)
     assert gcs.objects["key"].data == TEXT
 

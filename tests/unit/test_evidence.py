@@ -20,11 +20,11 @@ from replicate.protocol.evidence import (
     REQUEST,
     Deletes,
     Evidence,
-    Kind,
+    EvidenceKind,
     user_deletion,
 )
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.model import SourceRef
+from replicate.protocol.ports import Running
 
 REF = SourceRef("my-source-bucket", "archive/2019.csv")
 BY_USERS = {"REPLICATE_DELETES": "true", "REPLICATE_LIFECYCLE_DELETES": "false"}
@@ -182,7 +182,7 @@ def test_request_for_a_source_that_is_gone_is_told_so(environ: dict[str, str]) -
 def test_message_keeps_waiting_while_its_execution_runs() -> None:
     stores = expired(BY_USERS)
     assert stores.executions
-    stores.executions.states["ended"] = ExecutionState(is_running=True)
+    stores.executions.states["ended"] = Running()
     handle(stores.function(), in_queue(watch()))
     assert stores.executions.watches
 
@@ -201,10 +201,18 @@ def test_text_that_is_no_evidence_of_a_delivery_is_refused(text: str) -> None:
         Evidence.parse(text)
 
 
+@pytest.mark.parametrize("kind", EvidenceKind)
+def test_exactly_the_deletion_by_a_user_has_a_time(kind: EvidenceKind) -> None:
+    is_deletion = kind is EvidenceKind.USER_DELETION
+    assert Evidence(kind, NOON if is_deletion else None).kind is kind
+    with pytest.raises(ValueError, match=f"no evidence: {kind}"):
+        Evidence(kind, None if is_deletion else NOON)
+
+
 def test_merged_evidence_is_the_stronger_one() -> None:
     deletion, later = user_deletion(NOON), user_deletion(NOON + timedelta(days=1))
     ascending = [REQUEST, HINT, deletion, later]
     for index, weaker in enumerate(ascending):
         for stronger in ascending[index:]:
             assert weaker.merge(stronger) == stronger.merge(weaker) == stronger
-    assert OWN_WRITE.kind is [*Kind][-1]
+    assert OWN_WRITE.kind is [*EvidenceKind][-1]

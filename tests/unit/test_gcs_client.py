@@ -141,7 +141,7 @@ def test_connection_that_was_idle_for_long_is_not_used_again(
     pause_s: float,
     connections: int,
 ) -> None:
-    """A NAT drops it while the environment is frozen, and the first request would wait in vain."""
+    """A NAT drops it while the environment is frozen: the first request would get no response."""
     with ThreadingHTTPServer(("127.0.0.1", 0), KeepAlive) as server:
         server.clients = set()  # type: ignore[attr-defined]
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")

@@ -50,7 +50,7 @@ class Time:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """Let every request to GCS wait for its whole timeout in vain, in modelled time."""
+    """Let every request to GCS wait for its whole timeout, in modelled time."""
     time = Time()
 
     def hang(_: object, __: object, *, timeout: float, **___: Any) -> NoReturn:  # noqa: ANN401

@@ -21,7 +21,6 @@ from replicate.errors import (
 from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, Deletes
-from replicate.protocol.handover import ExecutionState
 from replicate.protocol.large import (
     EVENTS_PER_RETRY,
     EVENTS_PER_SLICE,
@@ -34,6 +33,7 @@ from replicate.protocol.mapping import Naming
 from replicate.protocol.model import Checksum, PartLayout, Reason, Result, SourceObject, SourceRef
 from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
+from replicate.protocol.ports import Failed, Running, Succeeded
 from replicate.protocol.replicator import Replicator
 from replicate.retry import DEFAULT_POLICY
 from replicate.round_clock import RoundClock
@@ -109,7 +109,9 @@ def test_requests_store_no_message_for_an_execution_that_runs(polls: int) -> Non
     """Each would be retried every few minutes until the end."""
     world = World()
     world.upload(ONE)
-    results = [world.replicator.replicate(REF, evidence=REQUEST) for _ in range(1 + polls)]
+    results = [
+        world.replicator.replicate(REF, evidence=REQUEST, is_request=True) for _ in range(1 + polls)
+    ]
     assert [each.reason for each in results] == [Reason.STARTED, *[Reason.RUNNING] * polls]
     assert len(world.executions.watches) == 1
 
@@ -333,6 +335,26 @@ def test_object_in_parts_needs_no_slices_of_an_execution() -> None:
     assert world.data() == ONE[: SIZES.large_from - 1]
 
 
+class GrowingS3(FakeS3):
+    """The object becomes a large one before the second HEAD."""
+
+    heads = 0
+
+    def head(self, ref: SourceRef) -> SourceObject | None:
+        self.heads += 1
+        if self.heads == 2:
+            self.upload(REF, Upload(data=ONE, checksum="CRC64NVME"))
+        return super().head(ref)
+
+
+def test_object_that_becomes_a_large_one_meanwhile_is_planned_as_one() -> None:
+    world = World(s3=GrowingS3())
+    world.upload(b"small")
+    planned = world.copy.plan(REF, None)
+    assert isinstance(planned, Planned)
+    assert world.gcs.objects == {}
+
+
 def test_large_replica_has_the_storage_class_that_its_source_is_mapped_to() -> None:
     world = World()
     world.s3.upload(REF, Upload(data=ONE, checksum="CRC64NVME", storage_class="GLACIER_IR"))
@@ -514,7 +536,9 @@ def test_event_is_given_up_after_executions_that_cannot_help_or_transfer_in_vain
     with pytest.raises(LargeObjectError, match=re.escape(cause)) as caught:
         world.replicate()
     assert not caught.value.retryable
-    assert world.replicator.replicate(REF, evidence=REQUEST).reason is Reason.STARTED
+    assert (
+        world.replicator.replicate(REF, evidence=REQUEST, is_request=True).reason is Reason.STARTED
+    )
 
 
 def test_request_is_told_of_failures_for_an_hour() -> None:
@@ -522,11 +546,11 @@ def test_request_is_told_of_failures_for_an_hour() -> None:
     world = World()
     world.upload(ONE)
     for ended_s in (9000, 3599):
-        started = world.replicator.replicate(REF, evidence=REQUEST).execution
+        started = world.replicator.replicate(REF, evidence=REQUEST, is_request=True).execution
         assert started
         world.executions.end(started, "TransferError: slow", ended_s)
     with pytest.raises(LargeObjectError, match="TransferError: slow"):
-        world.replicator.replicate(REF, evidence=REQUEST)
+        world.replicator.replicate(REF, evidence=REQUEST, is_request=True)
 
 
 def test_event_waits_for_an_execution_that_was_started_after_a_failure() -> None:
@@ -537,7 +561,7 @@ def test_event_waits_for_an_execution_that_was_started_after_a_failure() -> None
     assert first
     world.executions.end(first, "PermanentError: denied")
     second = f"{first.rpartition('-')[0]}-2"
-    world.executions.states[second] = ExecutionState(is_running=True)
+    world.executions.states[second] = Running()
     result = world.replicate(watched=first)
     assert (result.reason, result.execution) == (Reason.RUNNING, second)
 
@@ -549,7 +573,7 @@ def test_execution_that_has_succeeded_is_no_failure() -> None:
     for _ in range(5):
         started = world.replicate().execution
         assert started
-        world.executions.states[started] = ExecutionState(is_running=False, has_succeeded=True)
+        world.executions.states[started] = Succeeded()
     assert len(world.executions.started) == 5
 
 
@@ -560,7 +584,7 @@ def test_executions_that_ended_before_the_event_do_not_count() -> None:
     for _ in range(5):
         started = world.replicate().execution
         assert started
-        old = ExecutionState(is_running=False, cause="PermanentError: denied", is_old=True)
+        old = Failed("PermanentError: denied", is_old=True)
         world.executions.states[started] = old
     assert len(world.executions.started) == 5
 

@@ -12,6 +12,7 @@ from replicate.protocol.mapping import attributes
 from replicate.protocol.model import (
     Attributes,
     Checksum,
+    EtagKind,
     Precondition,
     Reason,
     Replica,
@@ -84,18 +85,22 @@ def test_replica_of_another_size_is_copied_again() -> None:
 
 
 def test_foreign_object_is_patched_when_its_md5_is_equal() -> None:
-    source, replica = make_source(etag_is_md5=True), foreign(make_replica())
+    source, replica = make_source(etag_kind=EtagKind.MD5), foreign(make_replica())
     assert decide(REF, source, replica, DEFAULT) == Patch(attributes(source), replica)
 
 
 @pytest.mark.parametrize(
-    ("etag_is_md5", "md5"),
-    [(False, "XUFAKrxLKna5cZ2REBfFkg=="), (True, None), (True, "AAAAAAAAAAAAAAAAAAAAAA==")],
+    ("etag_kind", "md5"),
+    [
+        (EtagKind.OPAQUE, "XUFAKrxLKna5cZ2REBfFkg=="),
+        (EtagKind.MD5, None),
+        (EtagKind.MD5, "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ],
 )
 def test_foreign_object_is_overwritten_when_its_md5_does_not_prove_equality(
-    *, etag_is_md5: bool, md5: str | None
+    etag_kind: EtagKind, md5: str | None
 ) -> None:
-    source = make_source(etag_is_md5=etag_is_md5)
+    source = make_source(etag_kind=etag_kind)
     assert isinstance(decide(REF, source, foreign(make_replica(), md5=md5), DEFAULT), Copy)
 
 
@@ -120,11 +125,11 @@ def test_only_replicas_of_this_object_are_overwritten_when_overwrite_is_own() ->
     ]
     for other in others:
         with pytest.raises(DestinationForeignError, match="not a replica of s3://source/key"):
-            decide(REF, make_source(etag_is_md5=True), other, OWN)
+            decide(REF, make_source(etag_kind=EtagKind.MD5), other, OWN)
 
 
 STATED: dict[str, dict[str, object]] = {
-    "MD5": {"etag_is_md5": True},
+    "MD5": {"etag_kind": EtagKind.MD5},
     "CRC32C": {"checksums": (Checksum("CRC32", "AAAAAA=="), Checksum("CRC32C", "mnG7TA=="))},
 }
 OTHER_BYTES: dict[str, dict[str, object]] = {
@@ -153,7 +158,7 @@ def test_checksums_that_only_one_side_states_say_nothing() -> None:
         checksums=(Checksum("CRC32C", "AAAAAA==-1", composite=True),),
     )
     assert decide(REF, composite, make_replica(composite), DEFAULT) == Done(Reason.CURRENT)
-    source = make_source(etag_is_md5=True)
+    source = make_source(etag_kind=EtagKind.MD5)
     composed = make_replica(source, md5=None)
     assert decide(REF, source, composed, DEFAULT) == Done(Reason.CURRENT)
 

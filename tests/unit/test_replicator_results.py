@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from fakes import CountingS3, FakeGcs, FakeS3, Pinned, Upload, assembler
@@ -27,6 +28,7 @@ from replicate.protocol.model import (
     SourceObject,
     SourceRef,
     Span,
+    Status,
     VerifiedBy,
 )
 from replicate.protocol.plan import Policy
@@ -321,3 +323,19 @@ def test_object_whose_etag_only_looks_like_an_md5_is_copied_once_by_a_run(
     assert replicate(s3, gcs).reason is Reason.CREATED
     assert replicate(s3, gcs).reason is Reason.OVERWRITTEN
     assert s3.gets == 2
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_exactly_a_change_in_progress_has_an_execution(reason: Reason) -> None:
+    is_in_progress = reason.status is Status.IN_PROGRESS
+    ended = partial(
+        Result,
+        ref=REF,
+        uri="gs://replica/key",
+        source=None,
+        replica=None,
+        verified_by=VerifiedBy("a", "b"),
+    )
+    assert ended(reason=reason, execution="one-1" if is_in_progress else None).reason is reason
+    with pytest.raises(ValueError, match=f"{reason} by execution"):
+        ended(reason=reason, execution=None if is_in_progress else "one-1")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from replicate.protocol.model import Checksum, SourceObject, SourceRef
+from replicate.protocol.model import Checksum, EtagKind, SourceObject, SourceRef
 from replicate.s3.description import describe, request_id
 
 REF = SourceRef("source", "key")
@@ -25,7 +25,7 @@ def an_output(**said: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of the
 
 def test_the_least_that_s3_says() -> None:
     assert describe(REF, an_output()) == SourceObject(
-        ref=REF, etag=MD5, size=5, last_modified=MODIFIED, etag_is_md5=True
+        ref=REF, etag=MD5, size=5, last_modified=MODIFIED, etag_kind=EtagKind.MD5
     )
     assert describe(REF, an_output()).request_id == "ID"
 
@@ -61,7 +61,7 @@ def test_everything_that_s3_says() -> None:
         metadata={"owner": "Zo\u00eb", "empty": ""},
         storage_class="GLACIER_IR",
         checksums=(Checksum("CRC32", "4waSgw==", composite=False),),
-        etag_is_md5=True,
+        etag_kind=EtagKind.MD5,
     )
 
 
@@ -114,27 +114,26 @@ def test_a_field_that_is_needed_is_named_when_it_is_missing(field: str, value: o
 
 
 @pytest.mark.parametrize(
-    ("etag", "said", "is_md5", "is_md5_of_parts"),
+    ("etag", "said", "kind"),
     [
-        (MD5, {}, True, False),
-        (f"{MD5}-2", {}, False, True),
-        (f"{MD5}-12", {}, False, True),
-        (MD5.upper(), {}, False, False),
-        (f"{MD5}0", {}, False, False),
-        (f"{MD5}-", {}, False, False),
-        (MD5, {"ServerSideEncryption": "AES256"}, True, False),
-        (MD5, {"ServerSideEncryption": "aws:kms"}, False, False),
-        (f"{MD5}-2", {"ServerSideEncryption": "aws:kms"}, False, False),
-        (MD5, {"SSECustomerAlgorithm": "AES256"}, False, False),
-        (f"{MD5}-2", {"SSECustomerAlgorithm": "AES256"}, False, False),
+        (MD5, {}, EtagKind.MD5),
+        (f"{MD5}-2", {}, EtagKind.MD5_OF_PARTS),
+        (f"{MD5}-12", {}, EtagKind.MD5_OF_PARTS),
+        (MD5.upper(), {}, EtagKind.OPAQUE),
+        (f"{MD5}0", {}, EtagKind.OPAQUE),
+        (f"{MD5}-", {}, EtagKind.OPAQUE),
+        (MD5, {"ServerSideEncryption": "AES256"}, EtagKind.MD5),
+        (MD5, {"ServerSideEncryption": "aws:kms"}, EtagKind.OPAQUE),
+        (f"{MD5}-2", {"ServerSideEncryption": "aws:kms"}, EtagKind.OPAQUE),
+        (MD5, {"SSECustomerAlgorithm": "AES256"}, EtagKind.OPAQUE),
+        (f"{MD5}-2", {"SSECustomerAlgorithm": "AES256"}, EtagKind.OPAQUE),
     ],
 )
 def test_an_etag_is_an_md5_unless_a_key_of_kms_or_the_customer_encrypts(
-    etag: str, said: dict[str, str], *, is_md5: bool, is_md5_of_parts: bool
+    etag: str, said: dict[str, str], kind: EtagKind
 ) -> None:
     found = describe(REF, an_output(ETag=f'"{etag}"', **said))
-    assert found.etag == etag
-    assert (found.etag_is_md5, found.etag_is_md5_of_parts) == (is_md5, is_md5_of_parts)
+    assert (found.etag, found.etag_kind) == (etag, kind)
 
 
 @pytest.mark.parametrize(

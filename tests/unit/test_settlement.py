@@ -566,7 +566,7 @@ def test_event_waits_up_to_three_hours_after_it_moved_many_bytes_in_vain(
     assert failed(stores.function().handle(batch, Context())) == ["m"]
     is_costly = size >= COSTLY_BYTES
     error = DestinationUnavailableError("late")
-    error.bytes_in_vain = size
+    error.bytes_wasted = size
     patient = RedeliveryPolicy(longest_s=36_000)  # the most that a setting may have
     slow = Failure(Message(receipt=Receipt("", 20)), (Cause(None, error),))
     assert 10_800 <= slow.delay_s(patient) <= 36_000, "SQS hides a message for 12 hours at most"

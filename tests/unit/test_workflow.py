@@ -125,7 +125,7 @@ def test_execution_ends_after_ten_rounds() -> None:
 
 
 def costly(error: ReplicationError) -> ReplicationError:
-    error.bytes_in_vain = COSTLY_BYTES
+    error.bytes_wasted = COSTLY_BYTES
     return error
 
 

@@ -32,7 +32,7 @@ from replicate.errors import (
     SourceForbiddenError,
     ThrottledError,
 )
-from replicate.protocol.model import Checksum, SourceObject, SourceRef
+from replicate.protocol.model import Checksum, EtagKind, SourceObject, SourceRef
 from replicate.s3 import S3Source
 from tools.local.gcs import Fault as ServerFault
 
@@ -151,20 +151,20 @@ def test_full_object_checksum_is_recognized(harness: Harness, s3: S3Source) -> N
 
 
 @pytest.mark.parametrize(
-    ("headers", "is_md5"),
+    ("headers", "kind"),
     [
-        ({}, True),
-        ({"x_amz_server_side_encryption": "AES256"}, True),
-        ({"x_amz_server_side_encryption": "aws:kms"}, False),
-        ({"x_amz_server_side_encryption": "aws:kms:dsse"}, False),
-        ({"x_amz_server_side_encryption_customer_algorithm": "AES256"}, False),
-        ({"ETag": '"0123456789abcdef0123456789abcdef-2"'}, False),
+        ({}, EtagKind.MD5),
+        ({"x_amz_server_side_encryption": "AES256"}, EtagKind.MD5),
+        ({"x_amz_server_side_encryption": "aws:kms"}, EtagKind.OPAQUE),
+        ({"x_amz_server_side_encryption": "aws:kms:dsse"}, EtagKind.OPAQUE),
+        ({"x_amz_server_side_encryption_customer_algorithm": "AES256"}, EtagKind.OPAQUE),
+        ({"ETag": '"0123456789abcdef0123456789abcdef-2"'}, EtagKind.MD5_OF_PARTS),
     ],
 )
 def test_etag_is_an_md5_unless_the_object_is_kms_encrypted_or_multipart(
-    harness: Harness, s3: S3Source, headers: dict[str, str], *, is_md5: bool
+    harness: Harness, s3: S3Source, headers: dict[str, str], kind: EtagKind
 ) -> None:
-    assert described(harness, s3, **headers).etag_is_md5 is is_md5
+    assert described(harness, s3, **headers).etag_kind is kind
 
 
 def test_missing_object_is_absent_and_a_missing_bucket_is_an_error(

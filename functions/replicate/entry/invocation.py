@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, Self
 
 from replicate.errors import ReplicationError
-from replicate.protocol.evidence import HINT, Evidence, Kind
+from replicate.protocol.evidence import HINT, Evidence, EvidenceKind
 from replicate.protocol.model import Expectation, Result, SourceRef
 
 
@@ -44,7 +44,7 @@ class Change:
     @property
     def is_request(self) -> bool:
         """The API or a job asks for the present state: there is no event that could be lost."""
-        return self.evidence.kind is Kind.REQUEST
+        return self.evidence.kind is EvidenceKind.REQUEST
 
     def expect(self, parallel_from: int) -> Expectation:
         """Return what a run may expect, if objects from `parallel_from` bytes on go in parts.

@@ -16,7 +16,7 @@ MAX_IDLE_S = 60.0
 """Seconds after which an idle connection is not used again.
 
 While an environment is frozen, a NAT may drop a connection without a word: AWS's NAT gateway after
-350 seconds. The first request on it would wait in vain. A new one costs a handshake a minute.
+350 seconds. The first request on it would get no response. A new one costs a handshake a minute.
 """
 
 UPLOADS = 40

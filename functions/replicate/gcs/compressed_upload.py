@@ -21,10 +21,17 @@ from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Replica
 
 PIECE_BYTES = 1024 * 1024
-"""Bytes that are read and compressed at a time."""
+"""Bytes that are read and compressed at a time.
+
+Chosen, not measured: as much as an upload that is not compressed holds (streamed_upload).
+"""
 
 CHUNK_PIECES = 16
-"""Most pieces of one chunk. Google's command line compresses blocks of 16 MiB."""
+"""Most pieces of one chunk. Google's command line compresses blocks of 16 MiB.
+
+Measured together with PIECE_BYTES and CHUNK_BYTES: one object in four parts takes at most 115 MiB
+of memory (docs/PERFORMANCE.md, "Compressed egress").
+"""
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """A chunk ends when it has so many compressed bytes, because they are held in memory."""

@@ -33,7 +33,10 @@ Not measured. It costs one request to Secrets Manager per environment in this ti
 """
 
 RECHECK_S = 60.0
-"""Time to the next attempt to read the secret again, after Secrets Manager was unavailable."""
+"""Time to the next attempt to read the secret again, after Secrets Manager was unavailable.
+
+Chosen, not measured: so an outage costs an environment RECHECK_TIMEOUT_S once a minute at most.
+"""
 
 RECHECK_TIMEOUT_S = 5.0
 """Longest time to read the secret again while the current credentials still work.
@@ -42,7 +45,10 @@ Not measured. It bounds what an outage of Secrets Manager adds to an invocation.
 """
 
 TOKEN_TIMEOUT_S = 5.0
-"""Longest wait for a response of the token service. A token is valid for an hour."""
+"""Longest wait for a response of the token service. A token is valid for an hour.
+
+Chosen, not measured: it is `BreakerPolicy.longest_wait_s`.
+"""
 
 _TRANSIENT_OAUTH = frozenset({"internal_failure", "server_error", "temporarily_unavailable"})
 """OAuth errors that google-auth would retry. It sleeps between attempts and has no deadline."""

@@ -161,10 +161,10 @@ class GcsDestination:
         )
         try:
             return upload.run(), upload
-        except DestinationChangedError as lost:
+        except DestinationChangedError as lost_race:
             is_copy = _is_copy(attributes, encode_crc32c(body.crc32c))
             is_written = is_copy if upload.response_lost else None
-            found = self._resolve_failed_precondition(name, lost, precondition, is_written)
+            found = self._resolve_failed_precondition(name, lost_race, precondition, is_written)
             return found, upload
 
     def _write_at_once(
@@ -297,8 +297,8 @@ class GcsDestination:
 
         try:
             retrying(lambda: self._call(name, delete), self._policy, self._deadline)
-        except DestinationChangedError as lost:
-            self._resolve_failed_precondition(name, lost, precondition, None)
+        except DestinationChangedError as lost_race:
+            self._resolve_failed_precondition(name, lost_race, precondition, None)
 
     def granted(self, permissions: Sequence[str]) -> Sequence[str]:
         """Return those of the given permissions that the credentials have on the bucket."""
@@ -352,9 +352,9 @@ class GcsDestination:
             except DestinationUnavailableError:
                 response_lost = True
                 raise
-            except (DestinationChangedError, ComponentGoneError) as lost:
+            except (DestinationChangedError, ComponentGoneError) as lost_race:
                 return self._resolve_failed_precondition(
-                    name, lost, precondition, is_written if response_lost else None, components
+                    name, lost_race, precondition, is_written if response_lost else None, components
                 )
 
         return retrying(attempt, policy or self._policy, self._deadline)
@@ -362,7 +362,7 @@ class GcsDestination:
     def _resolve_failed_precondition(
         self,
         name: str,
-        lost: LostRaceError,
+        lost_race: LostRaceError,
         precondition: Precondition,
         is_written: Callable[[Replica], bool] | None,
         components: Sequence[Replica] = (),
@@ -372,27 +372,27 @@ class GcsDestination:
         `is_written` is None if no response was lost. Raise DestinationForbiddenError if the
         object still satisfies the precondition and the `components` of a compose are unchanged: GCS
         never uses a generation twice, so nothing changed meanwhile and a policy refused the write.
-        Raise `lost` in all other cases.
+        Raise `lost_race` in all other cases.
         """
         if is_written is None and not precondition.generation:
-            raise lost  # an absent object proves nothing: the protocol reads again
+            raise lost_race  # an absent object proves nothing: the protocol reads again
         found = self.head(name)
         if found is None:
-            raise lost
+            raise lost_race
         if is_written is not None and is_written(found):
             return found
         if _holds(precondition, found) and all(self._is_unchanged(each) for each in components):
             raise DestinationForbiddenError(
                 f"GCS refuses to write {self._root}{name}, although it has not changed:"
-                f" {lost.message or 'it does not say why.'}"
+                f" {lost_race.message or 'it does not say why.'}"
                 " Look for a policy on the bucket, project or organization."
             )
-        raise lost
+        raise lost_race
 
-    def _is_unchanged(self, source: Replica) -> bool:
+    def _is_unchanged(self, component: Replica) -> bool:
         """Return whether a component still has the generation that the compose named."""
-        found = self.head(source.name)
-        return found is not None and found.generation == source.generation
+        found = self.head(component.name)
+        return found is not None and found.generation == component.generation
 
     def _call(self, name: str, request: Callable[[Blob, float], T], *, is_quick: bool = True) -> T:
         """Send one request about an object and read its response."""

@@ -75,7 +75,7 @@ def unreachable(error: Exception) -> DestinationUnavailableError:
 
 
 def is_timeout(error: BaseException | None) -> bool:
-    """Return whether `requests` raises this error after it has waited in vain."""
+    """Return whether `requests` raises this error after it has waited for its timeout."""
     return isinstance(error, Timeout | TimeoutError)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from awscrt import checksums
 
 from replicate.errors import IntegrityError, ReplicationError
-from replicate.protocol.model import PartLayout, SourceObject
+from replicate.protocol.model import EtagKind, PartLayout, SourceObject
 from replicate.protocol.ports import Body, Layouts, Stop, StoppedError
 
 UNCHECKED = "unchecked"
@@ -35,9 +35,11 @@ class Crc:
         self.value = 0
 
     def update(self, data: memoryview, /) -> None:
+        """Add the next bytes."""
         self.value = self._function(data, self.value)
 
     def digest(self) -> bytes:
+        """Return the CRC of all bytes so far, the most significant byte first."""
         return self.value.to_bytes(self._size, "big")
 
 
@@ -78,6 +80,7 @@ class CompositeChecksum(_PartDigests):
     """A checksum of the checksums of parts of `part_size` bytes."""
 
     def digest(self) -> bytes:
+        """Return the checksum of the checksums of all parts."""
         return _hashed(self._start, super().digest())
 
 
@@ -122,7 +125,7 @@ def source_checksum(source: SourceObject, layouts: Layouts) -> SourceChecksum:
         for checksum in source.checksums:
             if checksum.algorithm == algorithm and not checksum.composite:
                 return SourceChecksum(algorithm.lower(), base64.b64decode(checksum.value), start)
-    if source.etag_is_md5:
+    if source.etag_kind is EtagKind.MD5:
         return SourceChecksum("etag-md5", bytes.fromhex(source.etag), _md5)
     none = SourceChecksum(f"{UNCHECKED}: S3 has no checksum that can be computed")
     return _composite_checksum(source, layouts) or none
@@ -154,7 +157,7 @@ def _composite(source: SourceObject) -> tuple[str, bytes, int, Callable[[], _Run
             value, _, count = checksum.value.rpartition("-")
             if checksum.algorithm == algorithm and checksum.composite and count.isdecimal():
                 return algorithm.lower(), base64.b64decode(value), int(count), start
-    if source.etag_is_md5_of_parts:
+    if source.etag_kind is EtagKind.MD5_OF_PARTS:
         value, _, count = source.etag.rpartition("-")
         return "etag-md5", bytes.fromhex(value), int(count), _md5
     return None
@@ -187,7 +190,7 @@ class _Gate:
         try:
             yield
         except ReplicationError as error:
-            error.bytes_in_vain = self._read
+            error.bytes_wasted = self._read
             raise
 
     @property

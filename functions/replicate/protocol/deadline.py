@@ -9,7 +9,8 @@ MARGIN_S = 2.5
 """Seconds at the end of an invocation that stay free.
 
 In them the last request of AWS may end (1 s), uploads are cancelled (0.5 s), failures are stored in
-the queues (0.5 s) and the function responds (0.5 s).
+the queues (0.5 s) and the function responds (0.5 s). Chosen, not measured: the first two are
+timeouts, the last two are estimates.
 """
 
 

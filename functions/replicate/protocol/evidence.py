@@ -18,7 +18,7 @@ class Deletes(StrEnum):
     ALL = "all"
 
 
-class Kind(StrEnum):
+class EvidenceKind(StrEnum):
     """What a delivery is, from the weakest evidence to the strongest."""
 
     REQUEST = "request"
@@ -31,15 +31,20 @@ class Kind(StrEnum):
     """No delivery: the run itself has just put the replica where none of this key was."""
 
 
-_STRENGTH = list(Kind)
+_STRENGTH = list(EvidenceKind)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A delivery as evidence. `deleted_at` is the time of the user's deletion."""
 
-    kind: Kind
+    kind: EvidenceKind
     deleted_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless exactly the deletion by a user has a time."""
+        if (self.kind is EvidenceKind.USER_DELETION) != (self.deleted_at is not None):
+            raise ValueError(f"no evidence: {self.kind} {self.deleted_at}")
 
     def permits_deletion(self, deletes: Deletes, modified_at: datetime | None) -> bool:
         """Return whether a replica may be deleted because its source is gone.
@@ -50,10 +55,10 @@ class Evidence:
         match deletes, self.kind:
             case Deletes.NONE, _:
                 return False
-            case _, Kind.OWN_WRITE:
+            case _, EvidenceKind.OWN_WRITE:
                 return True
             case Deletes.ALL, kind:
-                return kind is not Kind.REQUEST
+                return kind is not EvidenceKind.REQUEST
         if self.deleted_at is None or modified_at is None:
             return False
         return modified_at <= self.deleted_at
@@ -72,17 +77,17 @@ class Evidence:
     def parse(cls, text: str) -> "Evidence":
         """Read the text of a message. Raise ValueError if it is not that of a delivery."""
         name, _, deleted_at = text.partition(" ")
-        kind = Kind(name)
-        if kind is Kind.OWN_WRITE or (kind is Kind.USER_DELETION) != bool(deleted_at):
+        kind = EvidenceKind(name)
+        if kind is EvidenceKind.OWN_WRITE:
             raise ValueError(text)
         return cls(kind, datetime.fromisoformat(deleted_at) if deleted_at else None)
 
 
-REQUEST = Evidence(Kind.REQUEST)
-HINT = Evidence(Kind.HINT)
-OWN_WRITE = Evidence(Kind.OWN_WRITE)
+REQUEST = Evidence(EvidenceKind.REQUEST)
+HINT = Evidence(EvidenceKind.HINT)
+OWN_WRITE = Evidence(EvidenceKind.OWN_WRITE)
 
 
 def user_deletion(at: datetime) -> Evidence:
     """Return the evidence of a deletion by a user."""
-    return Evidence(Kind.USER_DELETION, at)
+    return Evidence(EvidenceKind.USER_DELETION, at)

@@ -1,16 +1,15 @@
 """Hand-over: a large object is copied by an execution, and a message watches the execution."""
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
 
 from replicate.errors import LargeObjectDelayedError, LargeObjectError
-from replicate.protocol.model import Precondition, Reason, SourceObject, SourceRef
+from replicate.protocol.model import HandOverReason, Precondition, Reason, SourceObject, SourceRef
 from replicate.protocol.parts import version_digest
+from replicate.protocol.ports import Executions, Failed, Running, Succeeded
 
 _OTHER = ""
 
@@ -20,6 +19,9 @@ LIMITS = {"PermanentError": 1, "WrongBytesError": 2, "TransferError": 2, _OTHER:
 They are for one version and one state of the destination. Wrong bytes are copied once more. The
 state machine repeats a step twice after TransferError, so a slice is transferred six times in all.
 After any other error the process was killed, or somebody stopped the execution.
+
+Chosen, not measured: a permanent error lasts until somebody removes its cause, and each execution
+after a transfer pays for that transfer again.
 """
 
 UNLIMITED = frozenset(
@@ -39,7 +41,10 @@ of the names: "Handling errors in Step Functions workflows" in its developer gui
 """
 
 EAGER = 2
-"""Failures after which the next execution starts without a pause."""
+"""Failures after which the next execution starts without a pause.
+
+Chosen, not measured: a short outage may end two executions, and a third shows that it lasts.
+"""
 
 PAUSE_S = 60 * 60
 """Pause in seconds after the next failure. Each one makes it so much longer.
@@ -49,32 +54,11 @@ So an event that waits through an outage of ten days starts about 20 executions.
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionState:
-    """What is known about an execution. `cause` says why it ended, if it failed."""
+class HandOver:
+    """The execution that copies a large object, and whether it has just been started."""
 
-    is_running: bool
-    """Its workers may still write."""
-    cause: str = ""
-    is_old: bool = False
-    """It ended before the event began to wait, so it says nothing about the next one: since then
-    somebody may have removed the cause."""
-    has_succeeded: bool = False
-    """It has found both sides equal. If they differ now, something has changed since."""
-    ended_s: float = field(default=math.inf, compare=False)
-    """Seconds since it ended."""
-
-
-class Executions(Protocol):
-    """Starts and watches executions that copy large objects, for one change."""
-
-    def state(self, name: str) -> ExecutionState | None:
-        """Describe an execution; None when there is none of this name."""
-
-    def watch(self, name: str) -> None:
-        """Store a message that runs the key again later, so that no event is lost."""
-
-    def start(self, name: str) -> None:
-        """Start an execution. It is no error when the same one runs already."""
+    reason: HandOverReason
+    execution: str
 
 
 def hand_over(
@@ -85,8 +69,8 @@ def hand_over(
     watched: Collection[str] = (),
     *,
     is_request: bool = False,
-) -> tuple[Reason, str]:
-    """Let an execution copy a large object. Return what it does, and its name.
+) -> HandOver:
+    """Let an execution copy a large object. Return it.
 
     `watched` names the executions that the event watches. A request stores no message for an
     execution that runs: that of its start remains. Raise LargeObjectError when executions have
@@ -95,26 +79,26 @@ def hand_over(
     """
     key = repr((ref, version_digest(source), precondition))
     base = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
-    failures: list[ExecutionState] = []
+    failures: list[Failed] = []
     numbers = count(1)
     while True:
         name = f"{base}-{next(numbers)}"
-        state = executions.state(name)
-        if state is None:
-            _require_another(ref, failures, is_request=is_request)
-            _start(executions, name, is_watched=name in watched)
-            return Reason.STARTED, name
-        if state.is_running:
-            if not is_request:
-                executions.watch(name)
-            return Reason.RUNNING, name
-        if not (state.is_old or state.has_succeeded):
-            failures.append(state)
+        match executions.state(name):
+            case None:
+                _require_another(ref, failures, is_request=is_request)
+                _start(executions, name, is_watched=name in watched)
+                return HandOver(Reason.STARTED, name)
+            case Running():
+                if not is_request:
+                    executions.watch(name)
+                return HandOver(Reason.RUNNING, name)
+            case Failed(is_old=False) as failure:
+                failures.append(failure)
+            case Succeeded() | Failed():
+                pass  # it does not matter for the next one
 
 
-def _require_another(
-    ref: SourceRef, failures: Sequence[ExecutionState], *, is_request: bool
-) -> None:
+def _require_another(ref: SourceRef, failures: Sequence[Failed], *, is_request: bool) -> None:
     """Raise LargeObjectError unless another execution may start after these failures.
 
     A request may always start one when the last failure is an hour old: its caller asks for it.
@@ -167,8 +151,7 @@ def watch_again(executions: Executions, watched: Collection[str]) -> str | None:
     """Store a message for each execution that still runs. Return the name of one of them."""
     running = None
     for name in watched:
-        state = executions.state(name)
-        if state is not None and state.is_running:
+        if isinstance(executions.state(name), Running):
             executions.watch(name)
             running = name
     return running

@@ -5,14 +5,13 @@ done. So every step may be repeated at any point, by a retry or by another execu
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from dataclasses import dataclass
 
 from replicate.errors import LostRaceError
-from replicate.protocol.assembly import Job
 from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
+    BY_FINGERPRINT,
     Precondition,
     Reason,
     Replica,
@@ -24,13 +23,22 @@ from replicate.protocol.model import (
 from replicate.protocol.parts import staging_folder, version_digest
 from replicate.protocol.plan import Copy, Delete, decide, reason_to_write
 from replicate.protocol.replicator import Replicator
+from replicate.protocol.slices import Slices
+from replicate.protocol.staged import Job
 
 MAX_ROUNDS = 10
-"""Plans in one execution. A lost race needs another plan; ten in a row are no races any more."""
+"""Plans in one execution. Each lost race needs another one.
+
+Chosen, not measured: ten lost races in a row have another cause, such as a policy of the bucket.
+"""
 
 EVENTS_PER_SLICE = 7
 EVENTS_PER_RETRY = 3
-"""Events in the history of an execution for a slice without retries, and for each retry."""
+"""Events in the history of an execution for a slice without retries, and for each retry.
+
+Counted by type: MapIterationStarted, TaskStateEntered, LambdaFunctionScheduled and -Started and
+-Succeeded, TaskStateExited, MapIterationSucceeded. A retry adds those of the function.
+"""
 
 HISTORY_EVENTS = 25_000
 """Step Functions ends an execution that has more. Source: "Quotas" in its developer guide."""
@@ -65,7 +73,8 @@ class LargeCopy:
 
     def __init__(self, replicator: Replicator) -> None:
         self._assembler = replicator.assembler
-        self._replicator = replace(replicator, executions=_Refuse())
+        self._slices = Slices(replicator.assembler)
+        self._replicator = replicator
         self._source = replicator.source
         self._destination = replicator.destination
         self._naming = replicator.naming
@@ -95,10 +104,9 @@ class LargeCopy:
                     precondition=plan.precondition,
                     slices=job.cut.slices,
                 )
-            try:
-                result = self._replicator.replicate(ref, evidence=REQUEST)
-            except _StillLargeError:
-                continue
+            result = self._replicator.replicate_unless_large(ref, REQUEST)
+            if result is None:
+                continue  # meanwhile the source has become a large object
             copied = version_digest(result.source) if result.source else None
             for version in filter(None, {staged, copied}):  # the source may have changed meanwhile
                 self.sweep(ref, version)
@@ -116,7 +124,7 @@ class LargeCopy:
         if not self._is_as_planned(self._destination.head(name), planned):
             return False  # the commit would fail
         try:
-            self._assembler.stage_slice(job, number)
+            self._slices.stage(job, number)
         except LostRaceError:
             return False  # the commit finds out what is missing
         return True
@@ -133,7 +141,7 @@ class LargeCopy:
             return None
         wanted = fit(source, self._replicator.policy.tags)
         try:
-            copied = self._assembler.join_slices(job, name, wanted.attributes, planned.precondition)
+            copied = self._slices.join(job, name, wanted.attributes, planned.precondition)
         except LostRaceError:
             return None
         written, reason = copied.replica, reason_to_write(ref, found)
@@ -180,27 +188,10 @@ class LargeCopy:
             reason=Reason.SUPERSEDED,
             source=source,
             replica=replica,
-            verified_by=VerifiedBy("fingerprint", "fingerprint"),
+            verified_by=BY_FINGERPRINT,
         )
 
     def _job(self, name: str, source: SourceObject) -> Job | None:
         storage_class = self._replicator.storage_classes.get(source.storage_class)
         job = self._assembler.job(source, name, storage_class, by_execution=True)
         return job if job and job.is_large else None
-
-
-class _StillLargeError(Exception):
-    """The source became a large object while a small one was replicated."""
-
-
-class _Refuse:
-    """No execution starts another one."""
-
-    def state(self, name: str) -> NoReturn:
-        raise _StillLargeError(name)
-
-    def watch(self, name: str) -> NoReturn:
-        raise _StillLargeError(name)
-
-    def start(self, name: str) -> NoReturn:
-        raise _StillLargeError(name)

@@ -71,6 +71,7 @@ class Naming:
         return bool(self.staging) and (self.prefix + key).startswith(self.staging)
 
     def uri(self, name: str) -> str:
+        """Return the address of an object as Google writes it, `gs://bucket/name`."""
         return f"gs://{self.bucket}/{name}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
-from typing import Self
+from typing import Literal, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class SourceRef:
 
     @property
     def uri(self) -> str:
+        """The address as AWS writes it, `s3://bucket/key`. The key is not URL-encoded."""
         return f"s3://{self.bucket}/{self.key}"
 
 
@@ -39,6 +40,17 @@ MIN_DURATION_DAYS = {"NEARLINE": 30, "COLDLINE": 90, "ARCHIVE": 365}
 """Days for which GCS bills an object at least. Source: "Storage classes" in GCS's documentation."""
 
 
+class EtagKind(Enum):
+    """What an ETag of S3 says about the bytes."""
+
+    OPAQUE = auto()
+    """Nothing: it names a version."""
+    MD5 = auto()
+    """Their MD5, in hexadecimal digits."""
+    MD5_OF_PARTS = auto()
+    """The MD5 over the MD5s of the N parts of a multipart upload, followed by `-N`."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartLayout:
     """How a multipart upload was split: `count` parts of `size` bytes; the last may be smaller."""
@@ -56,6 +68,7 @@ class Span:
 
     @property
     def size(self) -> int:
+        """In bytes."""
         return self.end - self.start
 
 
@@ -82,8 +95,7 @@ class SourceObject:
     tags: Mapping[str, str] = field(default_factory=dict)
     storage_class: str = "STANDARD"
     checksums: tuple[Checksum, ...] = ()
-    etag_is_md5: bool = False
-    etag_is_md5_of_parts: bool = False
+    etag_kind: EtagKind = EtagKind.OPAQUE
     is_archived: bool = field(default=False, compare=False)
     """Its bytes cannot be read before it is restored."""
     request_id: str | None = field(default=None, compare=False)
@@ -129,6 +141,7 @@ class Precondition:
 
     @classmethod
     def unchanged(cls, replica: Replica | None) -> "Precondition":
+        """Require the state that was read: this generation, or that there is no object."""
         return cls(replica.generation, replica.metageneration) if replica else cls(0)
 
 
@@ -176,12 +189,26 @@ class Reason(StrEnum):
         return self
 
 
+CopyReason = Literal[Reason.CREATED, Reason.OVERWRITTEN, Reason.FOREIGN_OVERWRITTEN]
+"""What a copy replaces: nothing, a replica of the object, or any other object."""
+
+WriteReason = CopyReason | Literal[Reason.METADATA_UPDATED, Reason.DELETED]
+
+NoWriteReason = Literal[Reason.CURRENT, Reason.EXISTS, Reason.SOURCE_GONE]
+
+HandOverReason = Literal[Reason.STARTED, Reason.RUNNING]
+
+
 @dataclass(frozen=True, slots=True)
 class VerifiedBy:
     """The check that proved the bytes on either side, or `unchecked: why`."""
 
     source: str
     destination: str
+
+
+BY_FINGERPRINT = VerifiedBy(source="fingerprint", destination="fingerprint")
+"""No bytes were read: both sides were compared by their descriptions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +244,8 @@ class Result:
     elapsed_s: float = 0.0
     execution: str | None = None
     """Name of the execution that copies the object, if one does."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless exactly a change in progress has an execution."""
+        if (self.reason.status is Status.IN_PROGRESS) != (self.execution is not None):
+            raise ValueError(f"{self.reason} by execution {self.execution}")

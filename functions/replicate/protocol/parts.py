@@ -46,10 +46,12 @@ class Cut:
 
     @property
     def parts(self) -> int:
+        """How many parts there are."""
         return -(-self.size // self.part_size)
 
     @property
     def slices(self) -> int:
+        """How many slices there are."""
         return -(-self.parts // self.parts_per_slice)
 
     def part(self, number: int) -> Span:
@@ -113,16 +115,20 @@ class StagedNames:
     """The class of the final object: a composed object must have the class of its components."""
 
     def part(self, number: int) -> str:
+        """Return the name of a part. Numbers count from 0."""
         return self._name("part", number)
 
     def slice(self, number: int) -> str:
+        """Return the name of a slice. Numbers count from 0."""
         return self._name("slice", number)
 
     def group(self, number: int) -> str:
+        """Return the name of a group of slices. Numbers count from 0."""
         return self._name("group", number)
 
     @property
     def whole(self) -> str:
+        """The name of an object that is staged in one stream."""
         return self._name("whole", 0)
 
     def _name(self, level: str, number: int) -> str:

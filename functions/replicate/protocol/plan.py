@@ -10,6 +10,9 @@ from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.mapping import Fit, Tags
 from replicate.protocol.model import (
     Attributes,
+    CopyReason,
+    EtagKind,
+    NoWriteReason,
     Precondition,
     Reason,
     Replica,
@@ -46,7 +49,7 @@ class Copy:
     source: SourceObject
     attributes: Attributes
     precondition: Precondition
-    reason: Reason = Reason.CREATED
+    reason: CopyReason = Reason.CREATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Delete:
 class Done:
     """Write nothing. `fields_dropped` names metadata of the source that GCS cannot hold."""
 
-    reason: Reason
+    reason: NoWriteReason
     fields_dropped: tuple[str, ...] = ()
 
 
@@ -128,7 +131,7 @@ def _keep(
     return None
 
 
-def reason_to_write(ref: SourceRef, replaced: Replica | None) -> Reason:
+def reason_to_write(ref: SourceRef, replaced: Replica | None) -> CopyReason:
     """Return the reason of a write that replaces `replaced`."""
     if replaced is None:
         return Reason.CREATED
@@ -169,7 +172,7 @@ def _checksums_differ(source: SourceObject, replica: Replica) -> bool:
 
 def md5_differs(source: SourceObject, replica: Replica) -> bool:
     """Return whether GCS's MD5 is not the ETag, where that should be one."""
-    if not source.etag_is_md5 or replica.md5 is None:
+    if source.etag_kind is not EtagKind.MD5 or replica.md5 is None:
         return False
     return base64.b64decode(replica.md5).hex() != source.etag
 
@@ -184,7 +187,7 @@ def _same_bytes(source: SourceObject, replica: Replica) -> bool:
     metadata = replica.attributes.metadata
     if mapping.is_replica_of(metadata, source.ref):
         return metadata.get(mapping.PROVENANCE + "etag") == source.etag
-    return source.etag_is_md5 and replica.md5 is not None  # and they do not differ
+    return source.etag_kind is EtagKind.MD5 and replica.md5 is not None  # and they do not differ
 
 
 def _can_patch(replica: Replica, attributes: Attributes) -> bool:

@@ -1,11 +1,12 @@
-"""The ports of the protocol: both stores, and what runs tasks at the same time.
+"""The ports of the protocol: both stores, executions, the clock, and what runs tasks together.
 
-`s3`, `gcs` and `parallel` implement them; tests have fakes in memory.
+`s3`, `gcs`, `stepfunctions`, `retry` and `parallel` implement them; tests have fakes in memory.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from replicate.protocol.model import (
@@ -25,7 +26,8 @@ class Body(Protocol):
     """The bytes of one version of a source object, or of a range of them, in order."""
 
     @property
-    def object(self) -> SourceObject: ...
+    def object(self) -> SourceObject:
+        """The version that the bytes belong to."""
 
     def readinto(self, buffer: memoryview) -> int:
         """Read up to `len(buffer)` bytes and return their number; 0 only at the body's end.
@@ -156,6 +158,57 @@ class Destination(Protocol):
 
     def delete(self, name: str, precondition: Precondition) -> None:
         """Delete the object. It is no error when the object is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An execution whose workers may still write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """An execution that found both sides equal. If they differ now, something changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An execution that ended without success. `cause` says why."""
+
+    cause: str
+    is_old: bool = False
+    """It ended before the event began to wait, so it says nothing about the next one: since then
+    somebody may have removed the cause."""
+    ended_s: float = field(default=math.inf, compare=False)
+    """Seconds since it ended."""
+
+
+ExecutionState = Running | Succeeded | Failed
+
+
+class Executions(Protocol):
+    """Starts and watches executions that copy large objects, for one change."""
+
+    def state(self, name: str) -> ExecutionState | None:
+        """Describe an execution; None when there is none of this name."""
+
+    def watch(self, name: str) -> None:
+        """Store a message that runs the key again later, so that no event is lost."""
+
+    def start(self, name: str) -> None:
+        """Start an execution. It is no error when the same one runs already."""
+
+
+class Clock(Protocol):
+    """What the protocol knows of time."""
+
+    def require(self) -> object:
+        """Raise OutOfTimeError when no new round may begin."""
+
+    def pause(self, lost_races: int) -> None:
+        """Wait before the round after a lost race. `lost_races` counts those of this run."""
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary moment."""
 
 
 @dataclass(slots=True)

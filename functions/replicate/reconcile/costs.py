@@ -47,9 +47,11 @@ class RepairCost:
 
     @property
     def total_usd(self) -> float:
+        """All costs together."""
         return self.egress_usd + self.requests_usd + self.lambda_usd
 
     def as_json(self) -> dict[str, float]:
+        """Return the costs and their total, by field."""
         return {
             "egress_usd": self.egress_usd,
             "requests_usd": self.requests_usd,

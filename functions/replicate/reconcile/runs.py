@@ -128,6 +128,7 @@ class ReconcilePlan:
         return self.request.from_run or self.run
 
     def as_json(self) -> dict[str, Any]:
+        """Return all fields, for the file that `Files.plan` reads."""
         return asdict(self) | {
             "mode": str(self.request.mode),
             "shards": [[shard.after, shard.to] for shard in self.shards],
@@ -165,6 +166,7 @@ class Files:
         return read_json(self._reports, self.prefix + name)
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file. It replaces one of the same name."""
         write_json(self._reports, self.prefix + name, value)
 
     def read_piece(self, shard: int, number: int, *, in_source: bool) -> bytes:
@@ -181,6 +183,7 @@ class Files:
         return data
 
     def write_piece(self, shard: int, number: int, data: bytes, *, in_source: bool) -> None:
+        """Write a part of the differences of a shard as CSV."""
         self._reports.write(self._piece(shard, number, in_source=in_source), data, CSV)
 
     def _piece(self, shard: int, number: int, *, in_source: bool) -> str:

@@ -53,6 +53,7 @@ class ShardState:
     samples: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
+        """Return all fields, for the file of the shard."""
         return asdict(self)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from replicate.protocol.model import ARCHIVE_CLASSES, Checksum, SourceObject, SourceRef
+from replicate.protocol.model import ARCHIVE_CLASSES, Checksum, EtagKind, SourceObject, SourceRef
 
 T = TypeVar("T")
 
@@ -50,8 +50,7 @@ def describe(ref: SourceRef, output: Output) -> SourceObject:
         metadata_missing=output.get("MissingMeta") or 0,
         storage_class=output.get("StorageClass") or "STANDARD",
         checksums=tuple(_checksums(output, etag)),
-        etag_is_md5=bool(_MD5.fullmatch(etag)) and _etags_are_md5(output),
-        etag_is_md5_of_parts=bool(_MD5_OF_PARTS.fullmatch(etag)) and _etags_are_md5(output),
+        etag_kind=_etag_kind(etag, output),
         is_archived=_is_archived(output),
         request_id=request_id(output),
     )
@@ -91,15 +90,16 @@ def _is_archived(output: Output) -> bool:
     return in_archive and _RESTORED not in output.get("Restore", "")
 
 
-def _etags_are_md5(output: Output) -> bool:
-    """Return whether ETags are MD5 digests. With SSE-KMS and SSE-C they are not.
+def _etag_kind(etag: str, output: Output) -> EtagKind:
+    """Return whether an ETag is an MD5 digest. With SSE-KMS and SSE-C it is not.
 
     Source: "Checking object integrity" in S3's user guide.
     """
-    return (
-        output.get("ServerSideEncryption", "AES256") == "AES256"
-        and "SSECustomerAlgorithm" not in output
-    )
+    if output.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in output:
+        return EtagKind.OPAQUE
+    if _MD5.fullmatch(etag):
+        return EtagKind.MD5
+    return EtagKind.MD5_OF_PARTS if _MD5_OF_PARTS.fullmatch(etag) else EtagKind.OPAQUE
 
 
 def _text(value: str | None) -> str | None:

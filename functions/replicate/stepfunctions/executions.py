@@ -12,7 +12,7 @@ from replicate.aws_clients import AwsClients
 from replicate.entry.execution_watch import facts, write_message
 from replicate.entry.invocation import Change
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.handover import ExecutionState
+from replicate.protocol.ports import ExecutionState, Failed, Running, Succeeded
 from replicate.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -121,18 +121,19 @@ class ChangeExecutions:
         A worker may outlive an execution that was stopped, timed out or failed.
         """
         status = found["status"]
-        texts = (found.get("error"), _text(found.get("cause", "")))
-        cause = ": ".join(text for text in texts if text) or status
         if status in {"RUNNING", "PENDING_REDRIVE"}:
-            return ExecutionState(is_running=True, cause=cause)
+            return Running()
+        if status == "SUCCEEDED":
+            return Succeeded()
         ended_s = (datetime.now(UTC) - found["stopDate"]).total_seconds()
+        if ended_s < self.machine.settle_s:
+            return Running()
+        texts = (found.get("error"), _text(found.get("cause", "")))
         since = self.change.since
         has_waited = self.change.is_request or (since is not None and found["stopDate"] >= since)
-        return ExecutionState(
-            is_running=status != "SUCCEEDED" and ended_s < self.machine.settle_s,
-            cause=cause,
+        return Failed(
+            cause=": ".join(text for text in texts if text) or status,
             is_old=not has_waited,
-            has_succeeded=status == "SUCCEEDED",
             ended_s=ended_s,
         )
 
