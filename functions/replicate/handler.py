@@ -13,7 +13,7 @@ from replicate import entry, wiring
 from replicate.entry.invocation import Context
 from replicate.replicate_all import ReplicateAll
 from replicate.settlement import Settlement
-from replicate.settlement.failure import failures, oldest_redelivered
+from replicate.settlement.failure import Failure, oldest_redelivered
 from replicate.steps import Steps
 from replicate.telemetry import Telemetry
 
@@ -60,7 +60,7 @@ class Function:
             for change, result in self._replicate_all(changes):  # a Result or a ReplicationError
                 self._telemetry.record(change, result, datetime.now(UTC))  # log line and metrics
                 results[change.ref] = result
-            if failed := failures(invocation.messages, results):
+            if failed := [Failure(*each) for each in invocation.failed(results)]:
                 self._telemetry.oldest_failure(oldest_redelivered(failed))
                 invocation = self._settle(invocation, failed, context)  # dead letters, redeliveries
             return invocation.respond(results)  # what this invoker expects

@@ -22,6 +22,7 @@ from replicate.protocol.checksums import combined_crc32c
 from replicate.protocol.handover import HandOver, hand_over, watch_again
 from replicate.protocol.large import LargeCopy, Planned
 from replicate.protocol.model import (
+    ABSENT,
     Attributes,
     Precondition,
     Replica,
@@ -172,7 +173,8 @@ class Adopting(Composing):
         self, attributes: Attributes, components: Sequence[Replica], precondition: Precondition
     ) -> Replica:
         del precondition
-        return super().commit(attributes, components, Precondition.unchanged(self._seen))
+        seen = Precondition.unchanged(self._seen) if self._seen else ABSENT
+        return super().commit(attributes, components, seen)
 
 
 class AdoptingCopy(LargeCopy):

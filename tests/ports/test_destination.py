@@ -21,6 +21,7 @@ from replicate.errors import (
     ReplicationError,
     SourceChangedError,
 )
+from replicate.protocol.checksums import encode_crc32c
 from replicate.protocol.model import Attributes, Precondition, Replica
 
 KIB, MIB = 1024, 1024 * 1024
@@ -117,6 +118,9 @@ class BytesBody:
     @property
     def crc32c(self) -> int:
         return int(crc32c_value(self._data[: self._read]))
+
+    def is_stored_as(self, crc32c: str | None, size: int) -> bool:
+        return (crc32c, size) == (encode_crc32c(self.crc32c), self.size)
 
     def _reach(self, moment: Moment) -> None:
         self._meanwhile.pop(moment, lambda: None)()
@@ -378,6 +382,7 @@ def test_storage_class_is_the_requested_one(gcs: DestinationHarness, data: bytes
     gcs.destination.patch("name", OTHER, cold)
     assert gcs.storage_class("name") == "COLDLINE"
     current = gcs.destination.head("name")
+    assert current
     gcs.destination.write("name", FULL, BytesBody(data), Precondition.unchanged(current))
     assert gcs.storage_class("name") == "STANDARD"
 

@@ -22,6 +22,7 @@ from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.mapping import Naming
 from replicate.protocol.model import (
+    ABSENT,
     Attributes,
     Checksum,
     EtagKind,
@@ -326,7 +327,8 @@ def test_slices_are_not_sent_again_after_their_group_was_joined() -> None:
     s3.spans.clear()
     for number in range(job.cut.slices):
         slices.stage(job, number)
-    current = Precondition.unchanged(gcs.head("key"))
+    replica = gcs.head("key")
+    current = Precondition.unchanged(replica) if replica else ABSENT
     slices.join(job, "key", attributes, current)
     assert (s3.spans, gcs.objects["key"].data) == ([], DATA)
 

@@ -87,6 +87,9 @@ class NoBytes:
     def verify(self) -> None:
         """Nothing can be wrong."""
 
+    def is_stored_as(self, crc32c: str | None, size: int) -> bool:  # noqa: ARG002
+        return True
+
 
 FirstRequest = Callable[[GcsDestination], object]
 """With what a run begins."""

@@ -12,7 +12,7 @@ from replicate.errors import (
 from replicate.protocol.mapping import attributes
 from replicate.protocol.model import Precondition
 from replicate.protocol.plan import Copy
-from replicate.protocol.refusals import Refusals
+from replicate.protocol.run import Refusals
 
 PLAN = Copy(make_source(), attributes(make_source()), Precondition(0))
 

@@ -207,6 +207,10 @@ class Invocation(ABC):
         """How many messages came first-hand from S3."""
         return sum(message.is_first_hand for message in self.messages)
 
+    def failed(self, results: Results) -> list[tuple[Message, tuple[Cause, ...]]]:
+        """Return the messages that failed, and why."""
+        return [(message, why) for message in self.messages if (why := message.causes(results))]
+
     def without(self, stored: Collection[str]) -> Self:
         """Return the invocation without some messages, by their ids: they need no redelivery."""
         return replace(self, messages=tuple(m for m in self.messages if m.id not in stored))

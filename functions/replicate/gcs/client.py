@@ -58,7 +58,11 @@ class GcsClient:
             if self._client is None or self._client.universe_domain != domain:
                 self._client = self._new_client(domain)
             client = self._client
-        return _bucket(client, name)
+        try:
+            bucket: storage.Bucket = client.bucket(name)
+        except ValueError as error:
+            raise SettingsError(f"GcsBucketName (GCS_BUCKET_NAME) is not valid: {error}") from None
+        return bucket
 
     @contextmanager
     def bucket_to_read(self, name: str) -> Iterator[storage.Bucket]:
@@ -68,7 +72,7 @@ class GcsClient:
         then ask in a background thread whether the bucket exists.
         """
         with closing(self._new_client(self.credentials.universe_domain)) as client:
-            yield _bucket(client, name)
+            yield client.bucket(name)
 
     def _new_client(self, domain: str) -> storage.Client:
         return storage.Client(
@@ -83,11 +87,3 @@ class GcsClient:
         self.credentials.close()
         if self._client is not None:
             self._client.close()
-
-
-def _bucket(client: storage.Client, name: str) -> storage.Bucket:
-    try:
-        bucket: storage.Bucket = client.bucket(name)
-    except ValueError as error:
-        raise SettingsError(f"GcsBucketName (GCS_BUCKET_NAME) is not valid: {error}") from None
-    return bucket

@@ -88,7 +88,8 @@ class GcsDestination:
             written, _ = self._upload(
                 StreamedUpload, name, attributes, body, precondition, storage_class
             )
-        self._compare(written, body, "GCS stored other bytes than those sent for")
+        if not body.is_stored_as(written.crc32c, written.size):
+            raise self._other_bytes(written, body, "GCS stored other bytes than those sent for")
         return written
 
     def write_compressed(
@@ -103,28 +104,28 @@ class GcsDestination:
         written, upload = self._upload(
             CompressedUpload, name, attributes, body, precondition, storage_class
         )
-        self._compare(
-            written,
-            body,
-            "GCS made other bytes of the compressed ones of",
-            " If the error stays, set CompressEgress (COMPRESS_EGRESS) to false.",
-        )
+        if not body.is_stored_as(written.crc32c, written.size):
+            raise self._other_bytes(
+                written,
+                body,
+                "GCS made other bytes of the compressed ones of",
+                " If the error stays, set CompressEgress (COMPRESS_EGRESS) to false.",
+            )
         return written, upload.bytes_sent
 
-    def _compare(self, written: Replica, body: GatedBody, problem: str, remedy: str = "") -> None:
-        """Compare what GCS says about a new object with the bytes that were sent.
+    def _other_bytes(
+        self, written: Replica, body: GatedBody, problem: str, remedy: str = ""
+    ) -> IntegrityError:
+        """Delete an object of other bytes than those that were sent. Return the error about it.
 
-        If they differ, delete the object and raise IntegrityError: the next run might find its
-        provenance, and no checksum that both sides state.
+        If it stayed, the next run might find its provenance, and no checksum that both sides state.
         """
-        expected = (encode_crc32c(body.crc32c), body.size)
-        found = (written.crc32c, written.size)
-        if found != expected:
-            self.delete(written.name, Precondition(written.generation))
-            raise IntegrityError(
-                f"{problem} {self._root}{written.name}: CRC32C and size {found} instead of"
-                f" {expected}. The object was deleted. Try again.{remedy}"
-            )
+        self.delete(written.name, Precondition(written.generation))
+        found, sent = (written.crc32c, written.size), (encode_crc32c(body.crc32c), body.size)
+        return IntegrityError(
+            f"{problem} {self._root}{written.name}: CRC32C and size {found} instead of {sent}. The"
+            f" object was deleted. Try again.{remedy}"
+        )
 
     def _upload(
         self,
@@ -180,6 +181,7 @@ class GcsDestination:
         crc32c = encode_crc32c(body.crc32c)
 
         def upload(blob: Blob, timeout: float) -> Replica:
+            conditions = _conditions(precondition)
             resource.describe(blob, attributes, storage_class)
             blob.crc32c = crc32c
             blob.upload_from_string(
@@ -188,7 +190,7 @@ class GcsDestination:
                 checksum=None,  # `blob.crc32c` has it already
                 timeout=timeout,
                 retry=None,
-                **_conditions(precondition),
+                **conditions,
             )
             return resource.replica(blob)
 

@@ -197,6 +197,10 @@ class _Gate:
     def crc32c(self) -> int:
         return self._crc32c.value
 
+    def is_stored_as(self, crc32c: str | None, size: int) -> bool:
+        """See `GatedBody.is_stored_as`."""
+        return (crc32c, size) == (encode_crc32c(self.crc32c), self.size)
+
     def readinto(self, buffer: memoryview) -> int:
         count = self._body.readinto(buffer)
         self._position += count

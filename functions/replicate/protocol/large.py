@@ -11,6 +11,7 @@ from replicate.errors import LostRaceError
 from replicate.protocol.evidence import OWN_WRITE, REQUEST
 from replicate.protocol.mapping import fit
 from replicate.protocol.model import (
+    ABSENT,
     BY_FINGERPRINT,
     Precondition,
     Reason,
@@ -179,7 +180,8 @@ class LargeCopy:
                 self._destination.delete(written.name, Precondition.unchanged(written))
 
     def _is_as_planned(self, replica: Replica | None, planned: Planned) -> bool:
-        return Precondition.unchanged(replica) == planned.precondition
+        now = Precondition.unchanged(replica) if replica else ABSENT
+        return now == planned.precondition
 
     def _superseded(self, name: str, source: SourceObject, replica: Replica | None) -> Result:
         return Result(

@@ -140,9 +140,13 @@ class Precondition:
     metageneration: int | None = None
 
     @classmethod
-    def unchanged(cls, replica: Replica | None) -> "Precondition":
-        """Require the state that was read: this generation, or that there is no object."""
-        return cls(replica.generation, replica.metageneration) if replica else cls(0)
+    def unchanged(cls, replica: Replica) -> "Precondition":
+        """Require the object that was read, with the metadata that it had."""
+        return cls(replica.generation, replica.metageneration)
+
+
+ABSENT = Precondition(0)
+"""There is no object."""
 
 
 class Expectation(Enum):

@@ -9,6 +9,7 @@ from replicate.protocol import mapping
 from replicate.protocol.evidence import HINT, Deletes, Evidence
 from replicate.protocol.mapping import Fit, Tags
 from replicate.protocol.model import (
+    ABSENT,
     Attributes,
     CopyReason,
     EtagKind,
@@ -94,6 +95,7 @@ def decide(
         if replica and _may_delete(ref, replica, policy, evidence):
             return Delete(replica)
         return Done(Reason.SOURCE_GONE)
+    reason = reason_to_write(ref, replica)
     fit = mapping.fit(source, policy.tags)
     if replica and (step := _keep(ref, source, replica, policy, fit)):
         return step
@@ -107,8 +109,8 @@ def decide(
             f"{ref.uri} is archived. Restore it (aws s3api restore-object), then try again. If the"
             " bucket sends its events to the function, the completed restore replicates the object."
         )
-    precondition = Precondition.unchanged(replica)
-    return Copy(source, fit.attributes, precondition, reason_to_write(ref, replica))
+    precondition = Precondition.unchanged(replica) if replica else ABSENT
+    return Copy(source, fit.attributes, precondition, reason)
 
 
 def _keep(

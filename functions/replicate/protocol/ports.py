@@ -97,6 +97,9 @@ class GatedBody(Protocol):
     def crc32c(self) -> int:
         """The CRC32C of all bytes read so far."""
 
+    def is_stored_as(self, crc32c: str | None, size: int) -> bool:
+        """Return whether GCS's CRC32C and size of an object are those of the bytes read."""
+
 
 class Destination(Protocol):
     """GCS. Each write has a precondition: a lost race writes nothing.

@@ -84,9 +84,11 @@ class Replicator:
         return None if isinstance(ended, Copy) else ended
 
     def _begin(self, ref: SourceRef, evidence: Evidence) -> Run:
+        self.clock.require()
         return Run(
             ref=ref,
-            name=self.naming.name(ref),
+            name=(name := self.naming.name(ref)),
+            uri=self.naming.uri(name),
             started=self.clock.monotonic(),
             delivered=evidence,
         )
@@ -103,25 +105,26 @@ class Replicator:
         the run; with None this run copies the object.
         """
         replica = None if expectation is Expectation.NEW else self.destination.head(run.name)
+        large_from = self.assembler.sizes.large_from
         while True:
-            self.clock.require()
             try:
                 with self._read_source(run.ref, expectation) as (source, body):
                     plan = decide(run.ref, source, replica, self.policy, run.evidence_now)
-                    if isinstance(plan, Copy) and self._is_large(plan.source):
+                    if isinstance(plan, Copy) and plan.source.size >= large_from:
                         ended = end_at_large(plan, replica)
                         if ended is not None:
                             return ended
                     if not isinstance(plan, Done):
                         run.refusals.require_none(plan)
                         replica = self._write(plan, body, run)
-                    elif expectation is Expectation.NEW:  # an unread destination proves nothing
-                        replica = self.destination.head(run.name)
-                    else:
+                if isinstance(plan, Done):
+                    if expectation is not Expectation.NEW:
                         return self._done(plan, run, source, replica)
+                    replica = self.destination.head(run.name)  # an unread one proves nothing
             except LostRaceError as lost_race:
                 replica = self._read_again(lost_race, run, expectation)
             expectation = Expectation.UNKNOWN
+            self.clock.require()
 
     def _read_again(
         self, lost_race: LostRaceError, run: Run, expectation: Expectation
@@ -159,10 +162,11 @@ class Replicator:
         self, plan: Done, run: Run, source: SourceObject | None, replica: Replica | None
     ) -> Result:
         """End a run: both sides are as they are to be."""
-        self._copier.sweep(run)
+        if run.staged:
+            self._copier.sweep(run)
         return self._result(
             run,
-            run.visible_write(replica) or plan.reason,
+            plan.reason,
             source=source,
             replica=replica,
             fields_dropped=plan.fields_dropped,
@@ -171,9 +175,6 @@ class Replicator:
     @property
     def _copier(self) -> Copier:
         return Copier(self.source, self.destination, self.assembler, self.storage_classes)
-
-    def _is_large(self, source: SourceObject) -> bool:
-        return source.size >= self.assembler.sizes.large_from
 
     @contextmanager
     def _read_source(
@@ -210,15 +211,17 @@ class Replicator:
         fields_dropped: tuple[str, ...] = (),
         execution: str | None = None,
     ) -> Result:
+        """Describe the end of a run: its last write, else `reason`. An execution ends nothing."""
+        visible = run.visible_write(replica)
         return Result(
             ref=run.ref,
-            uri=self.naming.uri(run.name),
-            reason=reason,
+            uri=run.uri,
+            reason=reason if execution else visible or reason,
             source=source,
             replica=replica,
             bytes_copied=run.bytes_copied,
             bytes_sent=run.bytes_sent,
-            verified_by=run.verified_by if run.visible_write(replica) else BY_FINGERPRINT,
+            verified_by=run.verified_by if visible else BY_FINGERPRINT,
             fields_dropped=fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
             execution=execution,

@@ -54,7 +54,7 @@ class S3Source:
             # The response to HEAD has no body that names the error. The response to GET has one.
             with self.open(ref) as body:
                 return body.object if body else None
-        return self._with_tags(found)
+        return self._with_tags(found) if self._tags else found
 
     @contextmanager
     def open(
@@ -83,7 +83,7 @@ class S3Source:
             yield None
             return
         try:
-            if version is None:
+            if version is None and self._tags:
                 body.object = self._with_tags(body.object)
             yield body
         finally:
@@ -194,12 +194,10 @@ class S3Source:
         return Backoff(self._policy, self._deadline)
 
     def _with_tags(self, version: SourceObject) -> SourceObject:
-        """Add the tags, which need a request of their own, if they are replicated.
+        """Add the tags, which need a request of their own.
 
         S3 does not change the ETag or the date of an object when its tags change.
         """
-        if not self._tags:
-            return version
         ref = version.ref
         arguments = _version_id(version)
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from replicate.entry.invocation import Cause, Message, Results
+from replicate.entry.invocation import Cause, Message
 from replicate.settlement.policy import RedeliveryPolicy, is_permanent
 
 
@@ -44,11 +44,6 @@ class Failure:
     @property
     def _receives(self) -> int:
         return self.message.receipt.receives if self.message.receipt else 1
-
-
-def failures(messages: Iterable[Message], results: Results) -> list[Failure]:
-    """Return the messages that failed."""
-    return [Failure(message, why) for message in messages if (why := message.causes(results))]
 
 
 def oldest_redelivered(failed: Iterable[Failure]) -> timedelta | None:
