@@ -23,37 +23,31 @@ can be overwritten and restored.
 
 
 class Refusals:
-    """The lost races of one run since its last success."""
+    """The lost races of one run since its last write."""
 
     def __init__(self, ref: SourceRef) -> None:
         self._ref = ref
-        self._planned: Copy | Patch | Delete | None = None
+        self._failed: Copy | Patch | Delete | None = None
         self._lost_race: LostRaceError | None = None
         self._in_a_row = 0
 
-    def lost(self, lost_race: LostRaceError) -> None:
-        """Record that the condition of a write or read failed."""
+    def lost(self, lost_race: LostRaceError, plan: Copy | Patch | Delete | None) -> None:
+        """Record that the condition of a write or read failed. `plan` is what was last begun."""
         is_like_the_last = isinstance(lost_race, type(self._lost_race))
         self._in_a_row = self._in_a_row + 1 if is_like_the_last else 1
         self._lost_race = lost_race
-
-    def succeeded(self) -> None:
-        """Record that a write succeeded."""
-        self._in_a_row = 0
-        self._lost_race = None
+        self._failed = plan
 
     def require_none(self, plan: Copy | Patch | Delete) -> None:
-        """Record the plan of the next write.
+        """Raise an error if a store has refused this plan before although its condition holds.
 
-        Raise SourceForbiddenError or DestinationForbiddenError if a store has refused the plan
-        before although its condition holds.
+        It is SourceForbiddenError or DestinationForbiddenError.
         """
         lost_race = self._lost_race
-        if lost_race is None or not _condition_held(self._planned, plan, lost_race):
+        if lost_race is None or not _condition_held(self._failed, plan, lost_race):
             self._in_a_row = 0
         elif self._in_a_row >= REFUSALS_NEEDED:
             raise _refusal(self._ref, lost_race)
-        self._planned = plan
 
 
 def _condition_held(

@@ -28,6 +28,7 @@ from replicate.protocol.model import (
     SourceObject,
     SourceRef,
     VerifiedBy,
+    WriteReason,
 )
 from replicate.protocol.plan import Copy, Delete, Done, Patch, Policy, decide
 from replicate.protocol.ports import Body, Clock, Destination, Executions, Source
@@ -89,6 +90,7 @@ class Replicator:
             name=self.naming.name(ref),
             started=self.clock.monotonic(),
             delivered=evidence,
+            evidence_now=evidence,
         )
 
     def _run_rounds(
@@ -113,7 +115,9 @@ class Replicator:
                         if ended is not None:
                             return ended
                     if not isinstance(plan, Done):
-                        run.refusals.require_none(plan)
+                        if run.refusals:
+                            run.refusals.require_none(plan)
+                        run.plan = plan
                         replica = self._write(plan, body, run)
                     elif expectation is Expectation.NEW:  # an unread destination proves nothing
                         replica = self.destination.head(run.name)
@@ -159,10 +163,11 @@ class Replicator:
         self, plan: Done, run: Run, source: SourceObject | None, replica: Replica | None
     ) -> Result:
         """End a run: both sides are as they are to be."""
-        self._copier.sweep(run)
+        if run.staged:
+            self._copier.sweep(run)
         return self._result(
             run,
-            run.visible_write(replica) or plan.reason,
+            _visible_write(run, replica) or plan.reason,
             source=source,
             replica=replica,
             fields_dropped=plan.fields_dropped,
@@ -218,7 +223,7 @@ class Replicator:
             replica=replica,
             bytes_copied=run.bytes_copied,
             bytes_sent=run.bytes_sent,
-            verified_by=run.verified_by if run.visible_write(replica) else BY_FINGERPRINT,
+            verified_by=run.verified_by if _visible_write(run, replica) else BY_FINGERPRINT,
             fields_dropped=fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
             execution=execution,
@@ -232,3 +237,9 @@ def _copy_here(_plan: Copy, _replica: Replica | None) -> None:
 def _leave(plan: Copy, _replica: Replica | None) -> Copy:
     """End the run before a large object is copied."""
     return plan
+
+
+def _visible_write(run: Run, replica: Replica | None) -> WriteReason | None:
+    """Return the last write of a run, unless `replica` shows that another run has undone it."""
+    is_undone = (run.last_write is Reason.DELETED) != (replica is None)
+    return None if is_undone else run.last_write

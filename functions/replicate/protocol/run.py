@@ -7,11 +7,11 @@ from replicate.protocol.evidence import OWN_WRITE, Evidence
 from replicate.protocol.model import (
     BY_FINGERPRINT,
     Reason,
-    Replica,
     SourceRef,
     VerifiedBy,
     WriteReason,
 )
+from replicate.protocol.plan import Copy, Delete, Patch
 from replicate.protocol.refusals import Refusals
 
 
@@ -24,9 +24,12 @@ class Run:
     started: float
     delivered: Evidence
     """What the event proves if the source is gone."""
-    evidence_now: Evidence = field(init=False)
+    evidence_now: Evidence
     """That, or the write of this run."""
-    refusals: Refusals = field(init=False)
+    plan: Copy | Patch | Delete | None = None
+    """What the run has last begun to write."""
+    refusals: Refusals | None = None
+    """The lost races since the last write; None if there was none."""
     last_write: WriteReason | None = None
     bytes_copied: int = 0
     bytes_sent: int = 0
@@ -35,16 +38,13 @@ class Run:
     """Folders of staged objects that no commit of this run has joined."""
     lost_races: int = 0
 
-    def __post_init__(self) -> None:
-        self.evidence_now = self.delivered
-        self.refusals = Refusals(self.ref)
-
     def lose_race(self, lost_race: LostRaceError) -> None:
         """Record that the condition of a write or read failed.
 
         What is in the destination now may be the write of another run.
         """
-        self.refusals.lost(lost_race)
+        self.refusals = self.refusals or Refusals(self.ref)
+        self.refusals.lost(lost_race, self.plan)
         self.lost_races += 1
         self.evidence_now = self.delivered
 
@@ -64,13 +64,8 @@ class Run:
         self.verified_by = verified_by
         self.bytes_copied += bytes_copied
         self.bytes_sent += bytes_sent
-        self.refusals.succeeded()
+        self.refusals = None
         self.evidence_now = OWN_WRITE if _creates_replica(reason) else self.delivered
-
-    def visible_write(self, replica: Replica | None) -> WriteReason | None:
-        """Return the last write, unless `replica` shows that another run has undone it."""
-        is_undone = (self.last_write is Reason.DELETED) != (replica is None)
-        return None if is_undone else self.last_write
 
 
 def _creates_replica(reason: WriteReason) -> bool:
