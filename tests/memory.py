@@ -22,7 +22,8 @@ from replicate.protocol.model import PartLayout, SourceObject, SourceRef, Span
 from replicate.protocol.ports import Body, Source
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
-from replicate.retry import DEFAULT_POLICY, RoundClock
+from replicate.retry import DEFAULT_POLICY
+from replicate.round_clock import RoundClock
 from replicate.settings import Settings
 from replicate.settlement.settle import Queues
 from replicate.workflow import LargeObjects

@@ -6,7 +6,7 @@ from replicate.gcs.client import GcsClient
 from replicate.gcs.listing import GcsListing
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import Deletes
-from replicate.reconcile.steps import Reconcile
+from replicate.reconcile import Reconcile
 from replicate.retry import RetryPolicy
 from replicate.s3.listing import S3Listing
 from replicate.s3.reports import S3Reports

@@ -102,26 +102,6 @@ def retrying(attempt: Callable[[], T], policy: RetryPolicy, deadline: Deadline) 
             backoff.failed(error)
 
 
-class RoundClock:
-    """The clock of the protocol. It stops new rounds at the deadline and waits after lost races."""
-
-    def __init__(
-        self,
-        policy: RetryPolicy,
-        deadline: Deadline,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._policy = policy
-        self._deadline = deadline
-        self._sleep = sleep
-        self.require = deadline.require
-        self.monotonic = time.monotonic
-
-    def pause(self, lost_races: int) -> None:
-        """Wait before the round that follows a lost race."""
-        self._sleep(min(self._policy.delay_s(lost_races), self._deadline.remaining()))
-
-
 def is_transient(status: int) -> bool:
     """Return whether the same request may succeed later, by the HTTP status of its response."""
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in {

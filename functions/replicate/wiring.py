@@ -22,11 +22,12 @@ from replicate.protocol.deadline import MARGIN_S, Deadline
 from replicate.protocol.large import LargeCopy
 from replicate.protocol.mapping import Tags
 from replicate.protocol.parts import PARTS_AT_ONCE
-from replicate.retry import DEFAULT_POLICY, RetryPolicy, RoundClock
+from replicate.retry import DEFAULT_POLICY, RetryPolicy
+from replicate.round_clock import RoundClock
 from replicate.s3 import S3Source
 from replicate.settings import Settings
 from replicate.settlement.settle import Queues
-from replicate.sqs.queues import SqsQueues
+from replicate.sqs import SqsQueues
 from replicate.stepfunctions import StateMachine
 from replicate.telemetry import silence_libraries
 

@@ -288,7 +288,9 @@ class TestWatch:
         ).changes
         assert change.since
         assert abs(datetime.now(UTC) - change.since) < timedelta(minutes=1)
-        assert change == replace(event, watched=frozenset({"one-1"}), since=change.since)
+        assert change == replace(
+            event, watched=frozenset({"one-1"}), since=change.since, first_since=change.since
+        )
 
     def test_a_test_event_is_one_for_which_the_function_does_nothing(
         self, machine: Make, sqs: "SQSClient"

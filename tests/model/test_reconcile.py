@@ -39,7 +39,8 @@ from replicate.protocol.ports import Body, GatedBody
 from replicate.protocol.replicator import Replicator
 from replicate.reconcile import tally, workers
 from replicate.reconcile.steps import Reconcile
-from replicate.retry import DEFAULT_POLICY, RoundClock
+from replicate.retry import DEFAULT_POLICY
+from replicate.round_clock import RoundClock
 
 BUCKET = "source"
 KEYS = ("a", "a/1", "a/2", "b", "c/ü", "d", "e")

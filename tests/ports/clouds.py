@@ -20,7 +20,7 @@ from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
 from replicate.reconcile.ports import Nominations, ReplicaListing, Reports, SourceListing
 from replicate.reconcile.steps import Reconcile
-from replicate.retry import RoundClock
+from replicate.round_clock import RoundClock
 from replicate.s3 import S3Source
 from replicate.wiring import Environment
 from tools.local.gcs import GcsServer

@@ -11,20 +11,19 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from fakes import START, FakeGcs, FakeS3
 from memory import Context, MemoryStores
 from template.stack import EVENT_QUEUE, Stack, notifications, variables
 
-from replicate import replicate_all
 from replicate.errors import (
     CredentialsError,
     DestinationUnavailableError,
@@ -281,28 +280,21 @@ OUTAGES = {
 """What the adapters raise; tests/e2e/test_template_delivery.py has the real services."""
 
 
-class OneByOne:
-    """An executor without threads: they take a third of the time of this module."""
-
-    def __init__(self, _: int) -> None:
-        """It needs no number of threads."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """It has nothing to end."""
-
-    def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:  # noqa: ANN401
-        ended: Future[Any] = Future()
-        ended.set_result(function(argument))
-        return ended
+def run_at_once(
+    _: ThreadPoolExecutor,
+    function: Callable[..., Any],
+    *arguments: Any,  # noqa: ANN401
+) -> Future[Any]:
+    """Replace `submit`: threads take a third of the time of this module."""
+    ended: Future[Any] = Future()
+    ended.set_result(function(*arguments))
+    return ended
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Log nothing, and start no thread: both take longer than the invocations."""
-    monkeypatch.setattr(replicate_all, "ThreadPoolExecutor", OneByOne)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", run_at_once)
     logging.disable()
     gc.freeze()
     yield

@@ -69,6 +69,91 @@ def below(package: str) -> list[str]:
     return [module for module in MODULES if within(module, package)]
 
 
+PACKAGES = sorted(name for name, path in FILES.items() if name and path.name == "__init__.py")
+
+
+def group(module: str) -> str:
+    """Return the package of a module, or the module if it is in none."""
+    return module.split(".", maxsplit=1)[0]
+
+
+def drawn() -> str:
+    """Return the imports between packages and modules, those that import most first.
+
+    What all of them may import is left out: `errors` and `protocol`.
+    """
+    edges: dict[str, set[str]] = {group(module): set() for module in MODULES}
+    for module in MODULES:
+        edges[group(module)] |= {group(name) for name in own_imports(module)}
+    for name, imported in edges.items():
+        imported -= {name, "errors", "protocol"}
+
+    def height(name: str) -> int:
+        return 1 + max(map(height, edges[name]), default=0)
+
+    names = sorted(filter(edges.get, edges), key=lambda name: (-height(name), name))
+    return "".join(f"{name}: {', '.join(sorted(edges[name]))}\n" for name in names)
+
+
+def test_architecture_document_lists_the_imports() -> None:
+    text = (ROOT.parent / "docs" / "ARCHITECTURE.md").read_text()
+    section = text.partition("## Import rules")[2]
+    assert section.split("```")[1].strip() == drawn().strip()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_exports_one_name(package: str) -> None:
+    """Its first module defines nothing: it only imports the name."""
+    tree = ast.parse(FILES[package].read_text())
+    docstring, *body = tree.body
+    assert isinstance(docstring, ast.Expr)
+    imported = [alias.name for node in body[:-1] for alias in _names(node)]
+    exports = body[-1]
+    assert isinstance(exports, ast.Assign)
+    assert ast.literal_eval(exports.value) == imported
+    assert len(imported) == 1
+
+
+def _names(node: ast.stmt) -> list[ast.alias]:
+    assert isinstance(node, ast.ImportFrom)
+    return node.names
+
+
+SHARED = {
+    "entry": {"invocation", "reading", "envelopes", "execution_watch", "nomination"},
+    "settlement": {"failure", "policy", "settle"},
+    "reconcile": {"ports", "rows", "paging", "steps"},
+}
+"""Modules that others import, besides the exported name. All may import those of `protocol`."""
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.endswith("wiring")])
+def test_other_packages_import_only_what_a_package_shares(module: str) -> None:
+    """The composition roots build everything, so they import every adapter's parts."""
+    for name in own_imports(module):
+        package, _, inner = name.partition(".")
+        if inner and package not in {group(module), "protocol"} and group(module) not in CHECKS:
+            assert inner in SHARED.get(package, set()), f"{module} imports {name}"
+
+
+CHECKS = {"doctor", "bucket_checks", "canary", "staging_checks"}
+"""Modules that look into adapters: they check them."""
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if within(m, "settlement")])
+def test_settlement_knows_no_adapter_and_no_settings(module: str) -> None:
+    assert {group(name) for name in reachable(module)} <= {
+        *("settlement", "entry", "protocol", "errors", "report"),
+    }
+
+
+@pytest.mark.parametrize("package", ["sqs", "stepfunctions"])
+def test_adapters_of_aws_do_not_import_each_other(package: str) -> None:
+    others = {"s3", "gcs", "sqs", "stepfunctions", "settings", "wiring"} - {package}
+    for module in below(package):
+        assert not {group(name) for name in reachable(module)} & others
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_module_has_no_circular_import(module: str) -> None:
     assert module not in reachable(module)

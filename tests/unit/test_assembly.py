@@ -40,7 +40,8 @@ from replicate.protocol.ports import Body, Source, Stop
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.slices import Slices
 from replicate.protocol.staged import RECORD, Job
-from replicate.retry import DEFAULT_POLICY, RoundClock
+from replicate.retry import DEFAULT_POLICY
+from replicate.round_clock import RoundClock
 
 REF = SourceRef("source", "key")
 MIB = 1024 * 1024

@@ -26,7 +26,8 @@ from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.slices import Slices
 from replicate.protocol.staged import RANGE, SENT
-from replicate.retry import DEFAULT_POLICY, RoundClock
+from replicate.retry import DEFAULT_POLICY
+from replicate.round_clock import RoundClock
 
 REF = SourceRef("source", "key")
 PREFIX = ".staging/"

@@ -35,7 +35,8 @@ from replicate.protocol.parts import Sizes
 from replicate.protocol.plan import Policy
 from replicate.protocol.ports import Failed, Running, Succeeded
 from replicate.protocol.replicator import Replicator
-from replicate.retry import DEFAULT_POLICY, RoundClock
+from replicate.retry import DEFAULT_POLICY
+from replicate.round_clock import RoundClock
 
 REF = SourceRef("source", "key")
 PREFIX = ".staging/"

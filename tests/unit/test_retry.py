@@ -23,11 +23,11 @@ from replicate.protocol.deadline import Deadline
 from replicate.retry import (
     Backoff,
     RetryPolicy,
-    RoundClock,
     is_transient,
     retry_after,
     retrying,
 )
+from replicate.round_clock import RoundClock
 
 POLICY = RetryPolicy(attempts=5, first_delay_s=0.2, longest_delay_s=1.0, longest_retry_after_s=30.0)
 NO_WAIT = RetryPolicy(attempts=5, first_delay_s=0.0)

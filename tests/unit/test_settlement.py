@@ -440,10 +440,10 @@ def test_message_that_is_sent_again_keeps_the_age_of_its_event(queues: FakeQueue
 def test_message_that_waits_for_executions_has_the_age_of_its_event(
     queues: FakeQueues, made_ago: timedelta, *, is_kept: bool
 ) -> None:
-    """The function sends a new message every few minutes."""
+    """The function sends a new message every few minutes, here for another state of GCS."""
     now = datetime.now(UTC)
     since = now - GIVE_UP_AFTER - timedelta(minutes=1)
-    waiting = Change(SourceRef(BUCKET, "down"), since=since)
+    waiting = Change(SourceRef(BUCKET, "down"), since=since, watched=frozenset({"other-1"}))
     body = execution_watch.write_message(waiting, "name-1", now - made_ago)
     batch = {"Records": [message("m", body, 1, timedelta(minutes=4))]}
     assert failed(deliver(queues, batch)) == ([] if is_kept else ["m"])

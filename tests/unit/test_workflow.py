@@ -194,7 +194,7 @@ def test_execution_without_an_event_has_no_lag(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("evidence", [REQUEST, HINT, user_deletion(datetime.now(UTC))])
 def test_watch_has_the_evidence_and_the_lag_of_its_event(evidence: Evidence) -> None:
     now = datetime.now(UTC)
-    waiting = Change(REF, now - timedelta(hours=1), evidence=evidence, since=now)
+    waiting = Change(REF, now - timedelta(hours=1), evidence=evidence, since=now, first_since=now)
     (change,) = read_message(
         json.loads(write_message(waiting, "name-1", now)), Delivery(now)
     ).changes
@@ -236,6 +236,7 @@ def test_event_begins_to_wait_anew_for_another_version(
     waiting = Change(REF, since=since, watched=frozenset(watched))
     (change,) = read_message(json.loads(write_message(waiting, "a-2", now)), Delivery(now)).changes
     assert change.since == (now if waits_anew else since)
+    assert change.first_since == since, "its age goes on"
 
 
 def test_watch_of_an_earlier_version_of_the_function_is_read() -> None:
@@ -248,6 +249,7 @@ def test_merged_changes_wait_anew_if_one_of_them_is_new() -> None:
     one, two = datetime.now(UTC), datetime.now(UTC) + timedelta(hours=1)
     assert Change(REF, since=one).merge(Change(REF, since=two)).since == two
     assert Change(REF, since=one).merge(Change(REF)).since is None
+    assert Change(REF, first_since=one).merge(Change(REF, first_since=two)).first_since == two
 
 
 def test_machine_sweeps_after_a_permanent_error_only_and_keeps_what_is_staged_else() -> None:

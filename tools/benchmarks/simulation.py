@@ -23,7 +23,8 @@ from replicate.protocol.plan import Policy
 from replicate.protocol.replicator import Replicator
 from replicate.protocol.scope import Scope
 from replicate.reconcile import costs
-from replicate.retry import DEFAULT_POLICY, RoundClock
+from replicate.retry import DEFAULT_POLICY
+from replicate.round_clock import RoundClock
 from replicate.telemetry import Telemetry
 from tools.benchmarks.machine import Json, Machine
 from tools.benchmarks.modelled import CLASS_A, CLASS_B, S3, Clock, ModelledGcs, ModelledS3

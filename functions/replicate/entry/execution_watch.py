@@ -44,7 +44,7 @@ def write_message(waiting: Change, execution: str, now: datetime) -> str:
     """Return the message that waits for an execution.
 
     If the event has waited for another version, or another state of the destination, it begins to
-    wait anew.
+    wait anew. Its age goes on: somebody else may change the destination again and again.
     """
     waits_anew = waiting.watched and series(execution) not in map(series, waiting.watched)
     since = None if waits_anew else waiting.since
@@ -55,6 +55,7 @@ def write_message(waiting: Change, execution: str, now: datetime) -> str:
         "event": facts(waiting),
         "attempts": waiting.attempts,
         "since": (since or now).isoformat(),
+        "first_since": (waiting.first_since or waiting.since or now).isoformat(),
         "made_at": now.isoformat(),
     }
     return json.dumps({WATCH: watch})
@@ -66,12 +67,14 @@ def read_message(event: Mapping[str, Any], delivery: Delivery) -> Message:
         watch = event[WATCH]
         known = change(source_ref(watch["bucket"], watch["key"]), watch.get("event"))
         waits_anew = is_redriven(_time(watch.get("made_at")), delivery.sent_at)
+        since = None if waits_anew else _time(watch.get("since"))
         waiting = replace(
             known,
             watched=frozenset({str(watch["execution"])}),
-            since=None if waits_anew else _time(watch.get("since")),
+            since=since,
+            first_since=since and (_time(watch.get("first_since")) or since),
         )
-        history = History(attempts=count(watch.get("attempts")), sent_at=waiting.since)
+        history = History(attempts=count(watch.get("attempts")), sent_at=waiting.first_since)
         return Message(changes=(waiting,), history=history)
 
 

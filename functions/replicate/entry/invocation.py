@@ -36,6 +36,8 @@ class Change:
     since: datetime | None = None
     """When it began to wait; None if it has not waited. Executions that failed before do not count:
     since then somebody may have removed the cause."""
+    first_since: datetime | None = None
+    """When it began to wait for the first time: its age counts from here."""
     attempts: int = 1
     """How often the event was delivered to the function, this delivery included."""
 
@@ -58,7 +60,6 @@ class Change:
         has not waited, the combined change has not waited either.
         """
         times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
-        waiting = [time for time in (self.since, other.since) if time is not None]
         sizes = [size for size in (self.size, other.size) if size is not None]
         expected = {self.expectation, other.expectation} - {Expectation.UNKNOWN}
         return Change(
@@ -68,9 +69,14 @@ class Change:
             max(sizes, default=None),
             evidence=self.evidence.merge(other.evidence),
             watched=self.watched | other.watched,
-            since=max(waiting) if len(waiting) == 2 else None,  # noqa: PLR2004 - both of them
+            since=_later(self.since, other.since),
+            first_since=_later(self.first_since, other.first_since),
             attempts=max(self.attempts, other.attempts),
         )
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other) if one and other else None
 
 
 Results = Mapping[SourceRef, Result | ReplicationError]

@@ -2,3 +2,7 @@
 
 It decides nothing and writes no object: a nomination is an event as any other.
 """
+
+from replicate.reconcile.steps import Reconcile
+
+__all__ = ["Reconcile"]

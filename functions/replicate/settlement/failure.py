@@ -5,12 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from replicate.entry.invocation import Cause, Message, Results
-from replicate.settlement.policy import (
-    COSTLY_LONGEST_S,
-    COSTLY_WAITS,
-    RedeliveryPolicy,
-    is_permanent,
-)
+from replicate.settlement.policy import RedeliveryPolicy, is_permanent
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +38,8 @@ class Failure:
         """Return the seconds until the next delivery: at least those that a store asked for."""
         asked = max((cause.error.retry_after_s or 0.0 for cause in self.causes), default=0.0)
         is_costly = any(cause.error.is_costly for cause in self.causes)
-        delay_s = policy.delay_s(self._receives)
-        longer_s = min(COSTLY_WAITS * delay_s, COSTLY_LONGEST_S) if is_costly else 0.0
-        return max(delay_s, longer_s, min(asked, policy.longest_s))
+        delay_s = policy.delay_s(self._receives, is_costly=is_costly)
+        return max(delay_s, min(asked, policy.longest_s))
 
     @property
     def _receives(self) -> int:

@@ -43,13 +43,16 @@ class RedeliveryPolicy:
     first_s: float = 60.0
     longest_s: float = 3600.0
 
-    def delay_s(self, receives: int) -> float:
+    def delay_s(self, receives: int, *, is_costly: bool = False) -> float:
         """Return a random delay: exponential backoff, with jitter over the upper half.
 
-        After one receive it is between `first_s` and twice as long. No delay is shorter.
+        After one receive it is between `first_s` and twice as long. No delay is shorter, and after
+        a costly failure it is longer.
         """
         longest = min(self.longest_s, self.first_s * 2.0 ** min(receives, 32))
-        return _RANDOM.uniform(max(longest / 2, min(self.first_s, longest)), longest)
+        delay_s = _RANDOM.uniform(max(longest / 2, min(self.first_s, longest)), longest)
+        longer_s = min(COSTLY_WAITS * delay_s, COSTLY_LONGEST_S) if is_costly else 0.0
+        return max(delay_s, longer_s)
 
 
 def is_permanent(

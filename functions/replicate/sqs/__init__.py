@@ -1,15 +1,5 @@
 """The stack's queues, through boto3."""
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from replicate.sqs.queues import SqsQueues
 
-T = TypeVar("T")
-
-BATCH = 10
-"""Most entries of one request. Source: "SendMessageBatch" in SQS's API reference."""
-
-
-def batches(entries: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Divide entries into those of each request."""
-    for start in range(0, len(entries), BATCH):
-        yield entries[start : start + BATCH]
+__all__ = ["SqsQueues"]

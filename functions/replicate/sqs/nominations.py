@@ -10,7 +10,7 @@ from replicate.errors import UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import SourceRef
 from replicate.retry import RetryPolicy
-from replicate.sqs import batches
+from replicate.sqs.batches import batches
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef

@@ -8,7 +8,7 @@ from replicate.aws_clients import AwsClients
 from replicate.errors import UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy
-from replicate.sqs import batches
+from replicate.sqs.batches import batches
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
