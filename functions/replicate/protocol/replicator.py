@@ -215,6 +215,7 @@ class Replicator:
         fields_dropped: tuple[str, ...] = (),
         execution: str | None = None,
     ) -> Result:
+        verified_by = run.verified_by if _visible_write(run, replica) else BY_FINGERPRINT
         return Result(
             ref=run.ref,
             uri=self.naming.uri(run.name),
@@ -223,7 +224,7 @@ class Replicator:
             replica=replica,
             bytes_copied=run.bytes_copied,
             bytes_sent=run.bytes_sent,
-            verified_by=run.verified_by if _visible_write(run, replica) else BY_FINGERPRINT,
+            verified_by=verified_by,
             fields_dropped=fields_dropped,
             elapsed_s=self.clock.monotonic() - run.started,
             execution=execution,
