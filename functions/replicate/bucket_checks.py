@@ -7,8 +7,6 @@ from replicate.protocol.evidence import Deletes
 from replicate.protocol.plan import Overwrite
 from replicate.wiring import Environment
 
-DAY_S = 24 * 60 * 60
-
 
 def settings(environment: Environment) -> str:
     """Describe the bucket. Begin with "Warning" where a setting endangers replicas."""
@@ -29,11 +27,11 @@ def settings(environment: Environment) -> str:
 
 def _dangers(found: BucketSettings, *, changes: bool) -> Iterator[str]:
     """Yield what is wrong. `changes` says whether replicas are overwritten or deleted."""
-    if changes and found.retention_s:
+    if changes and found.retention_days:
         yield f"{_retention(found)}: nothing is overwritten or deleted earlier"
     if changes and found.default_hold:
         yield "an event-based hold on each new object: nothing is overwritten or deleted"
-    if changes and not found.soft_delete_s and not found.versioning:
+    if changes and not found.soft_delete_days and not found.versioning:
         yield "an overwritten or deleted replica cannot be restored: turn on soft delete"
     if not found.public_access_prevented:
         yield "public access prevention is not enforced on the bucket"
@@ -41,16 +39,16 @@ def _dangers(found: BucketSettings, *, changes: bool) -> Iterator[str]:
 
 def _kept(found: BucketSettings) -> Iterator[str]:
     """Yield how long a replica is protected, and how it can be restored afterwards."""
-    if found.retention_s:
+    if found.retention_days:
         yield _retention(found)
     if found.versioning:
         yield "versioning"
-    if found.soft_delete_s:
-        yield f"soft delete for {found.soft_delete_s / DAY_S:g} days"
+    if found.soft_delete_days:
+        yield f"soft delete for {found.soft_delete_days:g} days"
     elif not found.versioning:
         yield "neither soft delete nor versioning"
 
 
 def _retention(found: BucketSettings) -> str:
     locked = "locked" if found.retention_locked else "not locked"
-    return f"a retention policy of {found.retention_s / DAY_S:g} days ({locked})"
+    return f"a retention policy of {found.retention_days:g} days ({locked})"

@@ -6,7 +6,6 @@ with "Warning" is no failure.
 
 import uuid
 
-from replicate.bucket_checks import DAY_S
 from replicate.errors import DestinationForbiddenError, SettingsError
 from replicate.protocol.model import MIN_DURATION_DAYS
 from replicate.protocol.plan import Overwrite
@@ -77,9 +76,9 @@ def storage_costs(environment: Environment) -> str:
         if name in classes
     ]
     notes = []
-    if found.soft_delete_s:
-        days = found.soft_delete_s / DAY_S
-        notes.append(f"soft delete keeps parts of failed executions for {days:g} days more")
+    if found.soft_delete_days:
+        days = f"{found.soft_delete_days:g}"
+        notes.append(f"soft delete keeps parts of failed executions for {days} days more")
     if found.versioning:
         notes.append("versioning keeps deleted parts until the lifecycle rule deletes them")
     described = "; ".join([*warnings, *notes]) or "parts cost nothing when deleted"

@@ -205,7 +205,7 @@ SOFT = {"retentionDurationSeconds": "60"}
             {
                 "location": "EU",
                 "iamConfiguration": {"publicAccessPrevention": "enforced"},
-                "retentionPolicy": {"retentionPeriod": "3600", "isLocked": True},
+                "retentionPolicy": {"retentionPeriod": "129600", "isLocked": True},
                 "defaultEventBasedHold": True,
                 "storageClass": "NEARLINE",
                 "versioning": {"enabled": True},
@@ -213,7 +213,7 @@ SOFT = {"retentionDurationSeconds": "60"}
                 "lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 1}}]},
             },
             (
-                *("EU", True, 3600, True, True, "NEARLINE", True, 60),
+                *("EU", True, 1.5, True, True, "NEARLINE", True, 60 / 86400),
                 ({"action": {"type": "Delete"}, "condition": {"age": 1}},),
             ),
         ),

@@ -13,6 +13,8 @@ UPDATE = "storage.objects.update"
 """The checksum of a part is recorded in its metadata after the part is written."""
 READ_SETTINGS = "storage.buckets.get"
 
+_DAY_S = 24 * 60 * 60
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketSettings:
@@ -22,16 +24,16 @@ class BucketSettings:
     """Region, dual-region or multi-region, such as `EU`."""
     public_access_prevented: bool
     """Whether the bucket itself enforces it; an organization policy may do so, too."""
-    retention_s: int
-    """Seconds for which the retention policy protects each object; 0 without one."""
+    retention_days: float
+    """Days for which the retention policy protects each object; 0 without one."""
     retention_locked: bool
     """Whether the retention policy can be neither shortened nor removed."""
     default_hold: bool
     """Whether each new object has an event-based hold."""
     storage_class: str
     versioning: bool
-    soft_delete_s: int
-    """Seconds for which deleted objects are kept; 0 without soft delete."""
+    soft_delete_days: float
+    """Days for which deleted objects are kept; 0 without soft delete."""
     lifecycle_rules: tuple[Mapping[str, Any], ...]
     """`action` and `condition` of each rule, as in the JSON API."""
 
@@ -54,12 +56,12 @@ def settings(bucket: Bucket, timeout: float) -> BucketSettings | None:
     return BucketSettings(
         location=bucket.location or "an unknown location",
         public_access_prevented=access == PUBLIC_ACCESS_PREVENTION_ENFORCED,
-        retention_s=int(bucket.retention_period or 0),
+        retention_days=int(bucket.retention_period or 0) / _DAY_S,
         retention_locked=bool(bucket.retention_policy_locked),
         default_hold=bool(bucket.default_event_based_hold),
         storage_class=bucket.storage_class or "STANDARD",
         versioning=bool(bucket.versioning_enabled),
-        soft_delete_s=int(bucket.soft_delete_policy.retention_duration_seconds or 0),
+        soft_delete_days=int(bucket.soft_delete_policy.retention_duration_seconds or 0) / _DAY_S,
         lifecycle_rules=tuple(bucket.lifecycle_rules),
     )
 

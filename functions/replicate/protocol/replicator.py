@@ -28,6 +28,7 @@ from replicate.protocol.model import (
     SourceObject,
     SourceRef,
     VerifiedBy,
+    WriteReason,
 )
 from replicate.protocol.plan import Copy, Delete, Done, Patch, Policy, decide
 from replicate.protocol.ports import Body, Clock, Destination, Executions, Source
@@ -91,6 +92,7 @@ class Replicator:
             uri=self.naming.uri(name),
             started=self.clock.monotonic(),
             delivered=evidence,
+            evidence_now=evidence,
         )
 
     def _run_rounds(
@@ -115,7 +117,6 @@ class Replicator:
                         if ended is not None:
                             return ended
                     if not isinstance(plan, Done):
-                        run.refusals.require_none(plan)
                         replica = self._write(plan, body, run)
                 if isinstance(plan, Done):
                     if expectation is not Expectation.NEW:
@@ -188,7 +189,13 @@ class Replicator:
             yield (body.object if body else None), body
 
     def _write(self, plan: Copy | Patch | Delete, body: Body | None, run: Run) -> Replica | None:
-        """Write to the destination and return what it holds then. Raise LostRaceError."""
+        """Write to the destination and return what it holds then. Raise LostRaceError.
+
+        Raise SourceForbiddenError or DestinationForbiddenError if a store refuses the plan.
+        """
+        if run.refusals:
+            run.refusals.require_none(plan)
+        run.plan = plan
         match plan:
             case Copy():
                 return self._copier.copy(plan, body, run)
@@ -212,7 +219,7 @@ class Replicator:
         execution: str | None = None,
     ) -> Result:
         """Describe the end of a run: its last write, else `reason`. An execution ends nothing."""
-        visible = run.visible_write(replica)
+        visible = _visible_write(run, replica)
         return Result(
             ref=run.ref,
             uri=run.uri,
@@ -235,3 +242,9 @@ def _copy_here(_plan: Copy, _replica: Replica | None) -> None:
 def _leave(plan: Copy, _replica: Replica | None) -> Copy:
     """End the run before a large object is copied."""
     return plan
+
+
+def _visible_write(run: Run, replica: Replica | None) -> WriteReason | None:
+    """Return the last write of a run, unless `replica` shows that another run has undone it."""
+    is_undone = (run.last_write is Reason.DELETED) != (replica is None)
+    return None if is_undone else run.last_write
