@@ -518,11 +518,23 @@ def test_compressed_object_is_sent_as_gzip_and_its_bytes_are_counted(
     assert [sent[::2] for sent in puts(network)] == [(f"0-{len(LARGE) - 1}/{len(LARGE)}", None)]
 
 
+class Full:
+    """Places that are all taken, until the time is over."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def acquire(self, timeout: float) -> bool:
+        assert 0 < timeout <= self._deadline.remaining()
+        self._deadline.restart(0)
+        return False
+
+
 def test_no_more_chunks_are_held_at_a_time_than_memory_allows(
     gcs: Gcs, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A place is free again when its chunk was sent, refused or lost."""
-    monkeypatch.setattr(compressed_upload, "_places", places := BoundedSemaphore())
+    monkeypatch.setattr(compressed_upload, "_places", BoundedSemaphore())
     done = written(crc32c=HASH.removeprefix("crc32c="))
     network.answers = [answer(200, OPENED), answer(400, error={"message": "No"}), answer(204)]
     network.answers += [answer(200, OPENED), broken(), stored(0), done]
@@ -533,8 +545,8 @@ def test_no_more_chunks_are_held_at_a_time_than_memory_allows(
 
     network.answers = [answer(200, OPENED), answer(204)]
     network.sent.clear()
-    gcs.deadline.restart(0.2)
-    with places, pytest.raises(OutOfTimeError):
+    monkeypatch.setattr(compressed_upload, "_places", Full(gcs.deadline))
+    with pytest.raises(OutOfTimeError):
         write_compressed(gcs)
     assert [sent.line.partition(" ")[0] for sent in network.sent] == ["POST", "DELETE"]
 
