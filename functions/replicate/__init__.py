@@ -3,7 +3,7 @@
 How one event travels:
 
     handler                 parse the event, replicate each change, settle what failed, respond
-    entry                   what each invoker sends, and what it is answered
+    entry                   what each invoker sends, and the response that it gets
     protocol                the replication of one key, without I/O: replicator, then plan
     s3, gcs                 the source and the destination
     telemetry, report       the log line and the metrics of a change

@@ -1,9 +1,9 @@
-"""A circuit breaker: nobody waits again and again for a service that does not answer.
+"""A circuit breaker: the function stops sending requests to a service that does not respond.
 
-closed ── several timeouts in a row ──> open ── some seconds ──> half-open ── an answer ──> closed
+closed ── several timeouts in a row ──> open ── some seconds ──> half-open ── a response ──> closed
                                          ^────── a timeout ──────────┘
 
-Only timeouts count: a service that refuses or fails has answered, and costs little. An execution
+Only timeouts count: a service that refuses or fails has responded, and costs little. An execution
 environment has its own breaker. It runs one invocation at a time, so while a service hangs, each
 environment waits for one probe in a while, and all its other invocations fail at once.
 
@@ -41,15 +41,15 @@ class BreakerPolicy:
     """The shorter, the fewer environments run while GCS hangs."""
     longest_wait_s: float = 5.0
     """A probe waits so long, to find out whether the service has become slow. So does a request of
-    an invocation that has had an answer before."""
+    an invocation that has had a response before."""
     margin: float = 4.0
-    """How many times as long as the slowest of the last answers the first request may wait."""
+    """How many times as long as the slowest of the last responses the first request may wait."""
 
 
 _FADING = 0.95
-"""What each answer leaves of the memory of a slower one: after 14 it is half.
+"""By what each response multiplies the time of a slower one before it: after 14 it is half.
 
-Chosen, not measured: so one slow answer lets the next invocations wait longer, but not for hours.
+Chosen, not measured: so one slow response lets the next invocations wait longer, but not for hours.
 """
 
 
@@ -62,7 +62,7 @@ class Breaker:
     open_until: float | None = None
     """When the next request may be sent; None while the breaker is closed."""
     slowest_s: float = 0.0
-    """How long the slowest of the last answers took."""
+    """How long the slowest of the last responses took."""
 
     def admit(self, now: float, policy: BreakerPolicy) -> "Breaker | None":
         """Return the state while a request runs; None if it must not be sent."""
@@ -73,13 +73,13 @@ class Breaker:
         return replace(self, open_until=now + policy.probe_s)  # the others wait for the probe
 
     def wait_s(self, policy: BreakerPolicy) -> float:
-        """Return how long a request that was admitted may wait for its answer."""
+        """Return how long a request that was admitted may wait for its response."""
         if self.open_until is not None:
             return policy.longest_wait_s
         wait_s = max(policy.shortest_wait_s, policy.margin * self.slowest_s)
         return min(wait_s, policy.longest_wait_s)
 
-    def answered(self, elapsed_s: float) -> "Breaker":
+    def responded(self, elapsed_s: float) -> "Breaker":
         """Return the state after a response, whatever it says."""
         return Breaker(slowest_s=max(elapsed_s, _FADING * self.slowest_s))
 
@@ -107,21 +107,21 @@ class Circuit:
         self.clock = clock
         self._state = Breaker()
         self._is_alive = False
-        self._answered_at = clock()
+        self._responded_at = clock()
         self._lock = threading.Lock()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the service has answered in this invocation."""
+        """Whether the service has responded in this invocation."""
         return self._is_alive
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the last answer."""
-        return self.clock() - self._answered_at
+        """Seconds since the last response."""
+        return self.clock() - self._responded_at
 
     def start_invocation(self) -> None:
-        """Forget whether the service has answered. What it costs to wait is not forgotten."""
+        """Forget whether the service has responded. The state of the breaker stays."""
         self._is_alive = False
 
     def admit(self) -> float | None:
@@ -133,12 +133,12 @@ class Circuit:
             self._state = admitted
             return self._policy.longest_wait_s if self._is_alive else admitted.wait_s(self._policy)
 
-    def answered(self, elapsed_s: float = 0.0) -> None:
+    def responded(self, elapsed_s: float = 0.0) -> None:
         """Report a response, and how long it took if that says something about the next one."""
         with self._lock:
             self._is_alive = True
-            self._answered_at = self.clock()
-            self._state = self._state.answered(elapsed_s)
+            self._responded_at = self.clock()
+            self._state = self._state.responded(elapsed_s)
 
     def timed_out(self) -> None:
         """Report that there was no response in time."""

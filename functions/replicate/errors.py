@@ -61,7 +61,7 @@ class ReplicationError(Exception):
     """The failure of a replication. Users see `message`: it names the object and what to do.
 
     `retry_after_s` is the time in seconds that the store asked to wait. `request_id` is the store's
-    ID of the failed request. `timed_out` says that a service did not answer in time. `ends_run`
+    ID of the failed request. `timed_out` says that a service did not respond in time. `ends_run`
     says: do not try again in this invocation, because the event is delivered again later.
     `from_aws` says that AWS failed during a request to Google. `bytes_wasted` says how many bytes
     of an object the write had read until it failed.

@@ -175,7 +175,7 @@ class _Reader:
 
 
 def _named(variable: str) -> str:
-    """Return how an error names a variable: whoever deployed the template knows its parameter."""
+    """Return how an error names a variable: who deployed the template knows its parameter."""
     parameter = PARAMETERS.get(variable)
     return f"{parameter} ({variable})" if parameter else f"The environment variable {variable}"
 

@@ -13,7 +13,7 @@ from replicate.errors import (
     SourceChangedError,
     ThrottledError,
 )
-from replicate.gcs.errors import watch
+from replicate.gcs.errors import admit_request
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.ports import StoppedError
 
@@ -42,7 +42,7 @@ def request(
 ) -> float:
     """Send a request that ends with an error, or with a response. Return its timeout."""
     deadline = Deadline(left_s, clock=circuit.clock)
-    with watch(circuit, deadline, at_least_s=at_least_s) as timeout:
+    with admit_request(circuit, deadline, at_least_s=at_least_s) as timeout:
         if error:
             raise error
         assert isinstance(circuit.clock, Time)
@@ -113,7 +113,7 @@ def test_environments_do_not_probe_at_the_same_time() -> None:
 
 @pytest.mark.parametrize("state", [Breaker(), Breaker(timeouts=1), OPEN])
 def test_an_answer_closes_it(state: Breaker) -> None:
-    assert state.answered(0.1) == Breaker(slowest_s=0.1)
+    assert state.responded(0.1) == Breaker(slowest_s=0.1)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_request_waits_a_few_times_as_long_as_the_slowest_answer_took(
 
 
 def test_slow_answer_is_forgotten_after_many_fast_ones() -> None:
-    state = Breaker().answered(1.0)
+    state = Breaker().responded(1.0)
     for _ in range(14):
-        state = state.answered(0.1)
+        state = state.responded(0.1)
     assert 0.45 < state.slowest_s < 0.5
     for _ in range(60):
-        state = state.answered(0.1)
+        state = state.responded(0.1)
     assert state.slowest_s == 0.1
 
 
@@ -185,7 +185,7 @@ def test_open_circuit_fails_at_once_and_is_probed_by_one_request(
     time.now += POLICY.open_s
     assert not is_open(circuit)
     assert is_open(circuit), "the others wait for the probe"
-    circuit.answered()
+    circuit.responded()
     request(circuit)
 
 

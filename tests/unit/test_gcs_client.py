@@ -149,7 +149,7 @@ def test_connection_that_was_idle_for_long_is_not_used_again(
         for _ in range(2):
             client.start_invocation()
             assert client.bucket("one").exists(retry=None)
-            client.circuit.answered()
+            client.circuit.responded()
             vault.now += pause_s
         client.close()
         server.shutdown()

@@ -78,7 +78,7 @@ def test_late_request_changes_nothing(
         exchange.read_ahead()
         now.wait(TIMEOUT_S)
 
-    harness.clouds.short_timeout.gcs.circuit.answered()  # the cases before have opened it
+    harness.clouds.short_timeout.gcs.circuit.responded()  # the cases before have opened it
     original, harness.function = harness.function, Function(harness.clouds.short_timeout)
     fault = harness.inject(Fault(step, BEFORE_REQUEST, hold))
     # The first request of an invocation is not repeated: its event is delivered again.

@@ -33,7 +33,7 @@ class GcsClient:
     def __init__(self, credentials: SecretCredentials, circuit: Circuit) -> None:
         self.credentials = credentials
         self.circuit = circuit
-        """Opens while GCS, or Google's token service, does not answer."""
+        """Opens while GCS, or Google's token service, does not respond."""
         self.uploads = requests.Session()
         """Sends the bytes of resumable uploads, without a token: the session URI is authorization
         enough. An AuthorizedSession would resend a stream that is already consumed after a 401."""

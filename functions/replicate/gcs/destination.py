@@ -20,7 +20,7 @@ from replicate.gcs import bucket as buckets
 from replicate.gcs import resource
 from replicate.gcs.client import GcsClient
 from replicate.gcs.compressed_upload import CompressedUpload
-from replicate.gcs.errors import translate_errors, translate_malformed, watch
+from replicate.gcs.errors import admit_request, translate_errors, translate_malformed
 from replicate.gcs.resumable_upload import ResumableUpload
 from replicate.gcs.streamed_upload import StreamedUpload
 from replicate.protocol.checksums import combined_crc32c, encode_crc32c
@@ -410,7 +410,7 @@ class GcsDestination:
         def attempt() -> T:
             name = self._naming.bucket
             with (
-                watch(self._client.circuit, self._deadline) as timeout,
+                admit_request(self._client.circuit, self._deadline) as timeout,
                 translate_errors(self._root),
                 self._client.bucket_to_read(name) as bucket,
                 translate_malformed(),
@@ -424,7 +424,7 @@ class GcsDestination:
     ) -> T:
         at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
         with (
-            watch(self._client.circuit, self._deadline, at_least_s=at_least_s) as timeout,
+            admit_request(self._client.circuit, self._deadline, at_least_s=at_least_s) as timeout,
             translate_errors(uri),
         ):
             return request(self._client.bucket(self._naming.bucket), timeout)

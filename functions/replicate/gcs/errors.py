@@ -80,12 +80,14 @@ def is_timeout(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> Iterator[float]:
-    """Send one request to Google, unless it has not answered for a while. Yield its timeout.
+def admit_request(
+    circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0
+) -> Iterator[float]:
+    """Send one request to Google, unless it has not responded for a while. Yield its timeout.
 
-    A request of many bytes waits for `at_least_s`, and does not tell how fast Google answers. A
+    A request of many bytes waits for `at_least_s`, and does not tell how fast Google responds. A
     timeout counts only after a full wait: near the deadline the waits are shorter. It ends the run
-    if Google has not answered in this invocation.
+    if Google has not responded in this invocation.
 
     Raise DestinationUnavailableError, OutOfTimeError.
     """
@@ -103,25 +105,25 @@ def watch(circuit: Circuit, deadline: Deadline, *, at_least_s: float = 0.0) -> I
     try:
         yield timeout_s
     except Exception as error:
-        _report(circuit, error, is_full_wait=timeout_s == longest_s)
+        _record(circuit, error, is_full_wait=timeout_s == longest_s)
         raise
-    circuit.answered(0.0 if at_least_s else circuit.clock() - started)
+    circuit.responded(0.0 if at_least_s else circuit.clock() - started)
 
 
-def _report(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
+def _record(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
     """Tell the circuit what an error says about Google: a response, a silence, or nothing.
 
     It says nothing if the time ran out, AWS failed (the credentials, or the bytes to send), another
     part failed, or the function has a defect.
     """
     if isinstance(error, DestinationChangedError):
-        circuit.answered()
+        circuit.responded()
     if not isinstance(error, ReplicationError) or isinstance(error, OutOfTimeError):
         return
     if error.from_aws:
         return
     if not error.timed_out:
-        circuit.answered()
+        circuit.responded()
     elif is_full_wait:
         error.ends_run = not circuit.is_alive
         circuit.timed_out()

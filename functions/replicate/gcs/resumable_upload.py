@@ -18,7 +18,7 @@ import requests
 
 from replicate.breaker import Circuit
 from replicate.errors import CredentialsError, DestinationUnavailableError, ThrottledError
-from replicate.gcs.errors import MALFORMED, from_response, malformed, unreachable, watch
+from replicate.gcs.errors import MALFORMED, admit_request, from_response, malformed, unreachable
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.model import Attributes, Replica
 from replicate.protocol.ports import GatedBody
@@ -150,7 +150,7 @@ class ResumableUpload(ABC):
     ) -> int | Replica:
         """Send one request to the session and parse its response."""
         at_least_s = 0.0 if is_quick else self._policy.io_timeout_s
-        with watch(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
+        with admit_request(self._circuit, self._deadline, at_least_s=at_least_s) as timeout:
             response = self._send(data, headers, timeout)
         return self._parse(response)
 

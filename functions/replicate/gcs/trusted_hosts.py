@@ -1,8 +1,8 @@
 """The addresses that the secret may name.
 
-Whoever can write the secret chooses where the function sends a signed request of its AWS role, and
-the token that it gets for it. So both go to Google's token services only, over TLS. The host alone
-is not enough: anybody may offer a public bucket of theirs in Google's domain for uploads.
+Anyone who can write the secret chooses where the function sends a signed request of its AWS role,
+and the token that it gets for it. So both go to Google's token services only, over TLS. The host
+alone is not enough: anybody may offer a public bucket of theirs in Google's domain for uploads.
 """
 
 import re
