@@ -1,4 +1,4 @@
-"""Events that S3, SNS or EventBridge send, or a redrive. Nobody reads the response.
+"""Events that S3, SNS or EventBridge send. Nobody reads the response.
 
 Only an exception makes Lambda retry the event and then send it to its failure destination: the
 event queue. `envelopes` reads the event, also if it comes in an envelope of SNS.

@@ -54,10 +54,10 @@ class Change:
         return Expectation.UNKNOWN if (self.size or 0) >= parallel_from else self.expectation
 
     def merge(self, other: "Change") -> "Change":
-        """Combine two changes of one key: replicate once, and count the age of the older one.
+        """Combine two changes of one key: replicate once. The lag counts from the older one.
 
-        If both have waited, fewer failures count: those since the later one began to wait. If one
-        has not waited, the combined change has not waited either.
+        If both have waited, the wait and its failures count since the later one began. If one has
+        not waited, the combined change has not waited either.
         """
         times = [time for time in (self.occurred_at, other.occurred_at) if time is not None]
         sizes = [size for size in (self.size, other.size) if size is not None]
@@ -142,6 +142,7 @@ class Message:
     """A part of an invocation that succeeds or fails by itself."""
 
     id: str = ""
+    """Unique in its invocation: what a queue has stored is removed from the invocation by it."""
     changes: tuple[Change, ...] = ()
     errors: tuple[ReplicationError, ...] = ()
     """What could not be read. It fails the message and does not stop the message's changes."""

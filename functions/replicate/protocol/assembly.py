@@ -75,7 +75,7 @@ class Assembler:
     ) -> Job | None:
         """Describe the work for one version; None if one stream is to copy it.
 
-        A large object is split into slices if there are executions to copy it.
+        With `by_execution` a large object is split into slices.
 
         One stream can check more: an MD5 or a SHA cannot be computed range by range, and a staged
         object holds the record of so many parts of S3 only. Raise DestinationForbiddenError when a
