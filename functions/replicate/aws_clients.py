@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types_boto3_stepfunctions import SFNClient
 
 CONNECTIONS = 10
-"""Connections of one client: one for each change that runs at a time (replicate_all.CONCURRENCY)."""
+"""Connections of one client: one for each change at a time (replicate_all.CONCURRENCY)."""
 
 USER_AGENT = "s3-to-gcs-replicator"
 """A fixed value, because botocore otherwise builds a long one twice for each request.

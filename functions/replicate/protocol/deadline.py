@@ -17,8 +17,8 @@ timeouts, the last two are estimates.
 class Deadline:
     """A moment after which no new work begins. Safe across threads.
 
-    An execution environment has one; settlement has its own, for the last seconds. Each invocation restarts it, so that the adapters that hold it
-    are built once.
+    An execution environment has one. Each invocation restarts it, so that the adapters that hold it
+    are built once. Settlement has one of its own, for the last seconds.
     """
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
