@@ -98,7 +98,7 @@ class _Body:
             ref=SourceRef("doctor", key),
             etag="canary",
             size=len(data),
-            last_modified=datetime.now(UTC),
+            last_modified=datetime.now(UTC).replace(microsecond=0),  # as all times of S3
         )
         self._data = data
         self._position = 0

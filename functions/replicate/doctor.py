@@ -19,7 +19,7 @@ from typing import Any
 
 from replicate import bucket_checks, canary, staging_checks
 from replicate.entry.invocation import Context
-from replicate.errors import DestinationForbiddenError, ReplicationError
+from replicate.errors import DestinationForbiddenError, LostRaceError, ReplicationError
 from replicate.protocol.evidence import Deletes
 from replicate.protocol.mapping import Tags
 from replicate.protocol.model import SourceRef
@@ -64,6 +64,9 @@ def _walk(chain: Sequence[Hop]) -> Iterator[dict[str, Any]]:
             yield _described(hop.name, hop.check())
         except ReplicationError as error:
             yield _described(hop.name, error)
+            return
+        except LostRaceError as refusal:  # nobody else knows the names of canaries
+            yield _described(hop.name, DestinationForbiddenError(f"GCS refuses: {refusal.message}"))
             return
 
 

@@ -106,10 +106,11 @@ class Telemetry:
             "gcs": result.replica.request_id if result.replica else None,
         }
         self._count(_METRICS_OF_STATUS[status])
-        if status is Status.REPLICATED:
+        if status is Status.REPLICATED or result.bytes_sent:  # also of copies that others overtook
             self._count_bytes("BytesReplicated", result.bytes_copied)
             self._count_bytes("EgressBytes", result.bytes_sent)
             self._count_bytes("EgressSaved", result.bytes_copied - result.bytes_sent)
+        if status is Status.REPLICATED:
             if result.reason is Reason.FOREIGN_OVERWRITTEN:
                 self._count("ForeignOverwritten")
             if result.fields_dropped:

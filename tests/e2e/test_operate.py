@@ -155,7 +155,8 @@ def test_the_doctor_asks_the_function_and_looks_from_outside(
     hops = json.loads(printed)["hops"]
     of_function = [
         *("settings", "secret", "token", "permissions on gs://replica", "settings of gs://replica"),
-        *("canary", "compressed canary", f"permissions on s3://{queued.bucket}"),
+        *("canary", "lifecycle rule for parts", "storage costs of parts", "compressed canary"),
+        f"permissions on s3://{queued.bucket}",
     ]
     assert [hop["hop"] for hop in hops if hop["ok"]] == [
         *of_function,

@@ -44,18 +44,22 @@ from tools.soak.stats import Outage, RunStats
 def test_a_small_soak_finds_both_sides_equal_and_writes_its_report(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     sizes = ["--objects", "12", "--changes", "18", "--workers", "2", "--largest-mib", "1"]
-    done = subprocess.run(  # noqa: S603 - our own command
-        [
-            *(sys.executable, "-m", "tools.soak", *sizes, "--seed", "29", "--faults", "0.1"),
-            *("--kill-every-s", "2", "--stop-every-s", "0", "--outage-s", "1", "--window", "3"),
-            *("--large", "0.2", "--out", tmp_path / "out"),
-        ],
-        cwd=REPOSITORY,
-        env={**plain_environment(), "TMPDIR": str(tmp_path / "tmp")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            [
+                *(sys.executable, "-m", "tools.soak", *sizes, "--seed", "29", "--faults", "0.1"),
+                *("--kill-every-s", "2", "--stop-every-s", "0", "--outage-s", "1", "--window", "3"),
+                *("--large", "0.2", "--out", tmp_path / "out"),
+            ],
+            cwd=REPOSITORY,
+            env={**plain_environment(), "TMPDIR": str(tmp_path / "tmp")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"The soak does not end. It has printed {error.stdout!r}")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     report = (tmp_path / "out/SOAK.md").read_text()
     assert "**Equal, and nothing was redriven.** `python -m tools.soak --seed 29 " in report

@@ -56,7 +56,7 @@ class TestServices:
         ("delivery", "kind", "expected"),
         [
             ("direct", "new", {S3_INVOKES, S3_SENDS}),
-            ("queue", "new", {S3_SENDS}),
+            ("queue", "new", {S3_INVOKES, S3_SENDS}),
             ("direct", "existing", {RULE_INVOKES, RULE_SENDS, RULE_FAILS}),
             ("queue", "existing", {RULE_INVOKES, RULE_SENDS, RULE_FAILS}),
         ],

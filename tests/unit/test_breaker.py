@@ -4,6 +4,7 @@ import pytest
 
 from replicate.breaker import Breaker, BreakerPolicy, Circuit
 from replicate.errors import (
+    ComponentGoneError,
     CredentialsError,
     DestinationChangedError,
     DestinationForbiddenError,
@@ -206,6 +207,7 @@ def test_probe_that_never_ends_is_followed_by_another(circuit: Circuit, time: Ti
         DestinationForbiddenError("403"),
         CredentialsError("invalid_grant"),
         DestinationChangedError("412"),
+        ComponentGoneError(),
     ],
     ids=repr,
 )

@@ -106,6 +106,15 @@ def test_a_refusal_without_a_reason_is_one_of_gcs() -> None:
     assert "failed: a bad field. (GCS responded with 400)" in str(found)
 
 
+def test_a_refusal_in_plain_text_is_one_of_gcs_if_it_has_an_id() -> None:
+    """GCS's upload servers have no JSON for some requests. A proxy's response has no ID."""
+    response = a_response(400, None, **{"x-guploader-uploadid": "ID"})
+    response._content = b"Failed to parse Content-Range header."  # noqa: SLF001
+    found = from_response(response, URI)
+    assert type(found) is errors.DestinationRejectedError
+    assert "failed: Failed to parse Content-Range header. (GCS" in str(found)
+
+
 def test_a_refusal_has_the_request_id_and_the_time_to_wait() -> None:
     found = from_response(
         a_response(503, **{"retry-after": "7", "x-guploader-uploadid": "ID"}), URI

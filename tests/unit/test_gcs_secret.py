@@ -131,6 +131,7 @@ def refusal(status: int, code: str | None) -> ClientError:
         (refusal(500, "InternalServiceError"), "InternalServiceError", False),
         (refusal(503, None), "503", False),
         (refusal(400, "ThrottlingException"), "ThrottlingException", False),
+        (refusal(400, "ExpiredTokenException"), "ExpiredTokenException", False),
     ],
     ids=str,
 )

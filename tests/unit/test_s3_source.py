@@ -19,7 +19,7 @@ from replicate.errors import (
     ThrottledError,
 )
 from replicate.protocol.deadline import Deadline
-from replicate.protocol.model import SourceRef
+from replicate.protocol.model import PartLayout, SourceRef
 from replicate.retry import DEFAULT_POLICY
 from replicate.s3 import S3Source
 
@@ -110,3 +110,12 @@ def test_parts_that_cannot_be_described_for_a_while_are_not_called_unknown(
         return
     with pytest.raises((SourceUnavailableError, ThrottledError)):
         source.part_layout(version)
+
+
+def test_version_that_cannot_be_described_for_a_while_is_not_called_forbidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The response to the HEAD has no body, and its status is 400."""
+    source = source_that_answers(monkeypatch, "<Error><Code>ExpiredToken</Code></Error>", 400)
+    with pytest.raises(SourceUnavailableError):
+        source.has_layout(make_source(ref=REF), PartLayout(count=0, size=1))

@@ -80,13 +80,23 @@ def test_replication_is_counted_with_its_bytes_and_its_lag(reader: TelemetryRead
 
 
 def test_deletion_is_counted_with_its_lag(reader: TelemetryReader) -> None:
-    _, metrics = reader.record(make_result(Reason.DELETED, bytes_copied=0))
+    _, metrics = reader.record(make_result(Reason.DELETED, bytes_copied=0, bytes_sent=0))
     assert metrics == {"Deleted": ("Count", [1.0]), "ReplicationLag": ("Seconds", [90.5])}
 
 
 def test_skipped_change_has_no_lag(reader: TelemetryReader) -> None:
-    _, metrics = reader.record(make_result(Reason.CURRENT, fields_dropped=("tag a",)))
+    _, metrics = reader.record(make_result(Reason.CURRENT, bytes_sent=0, fields_dropped=("tag a",)))
     assert metrics == {"Skipped": ("Count", [1.0])}
+
+
+def test_bytes_of_a_copy_that_another_run_overtook_are_counted(reader: TelemetryReader) -> None:
+    _, metrics = reader.record(make_result(Reason.CURRENT, bytes_copied=0, bytes_sent=234))
+    assert metrics == {
+        "Skipped": ("Count", [1.0]),
+        "BytesReplicated": ("Bytes", [0.0]),
+        "EgressBytes": ("Bytes", [234.0]),
+        "EgressSaved": ("Bytes", [-234.0]),
+    }
 
 
 def test_change_without_a_time_has_no_lag(reader: TelemetryReader) -> None:

@@ -15,8 +15,8 @@ from replicate.gcs.credentials import SecretCredentials
 MAX_IDLE_S = 60.0
 """Seconds after which an idle connection is not used again.
 
-While an environment is frozen, a NAT may drop a connection without a word: AWS's NAT gateway after
-350 seconds. The first request on it would get no response. A new one costs a handshake a minute.
+While an environment is frozen, a NAT or a firewall may drop an idle connection without a word. The
+first request on it would get no response. A new one costs a handshake a minute.
 """
 
 UPLOADS = 40
@@ -71,6 +71,7 @@ class GcsClient:
         A client remembers a bucket that was read. After a 404, for example of a deletion, it would
         then ask in a background thread whether the bucket exists.
         """
+        self.bucket(name)  # for its errors
         with closing(self._new_client(self.credentials.universe_domain)) as client:
             yield client.bucket(name)
 

@@ -11,6 +11,7 @@ from requests import RequestException, Response, Timeout
 
 from replicate.breaker import Circuit
 from replicate.errors import (
+    ComponentGoneError,
     CredentialsError,
     DestinationBucketNotFoundError,
     DestinationChangedError,
@@ -116,7 +117,7 @@ def _record(circuit: Circuit, error: Exception, *, is_full_wait: bool) -> None:
     It says nothing if the time ran out, AWS failed (the credentials, or the bytes to send), another
     part failed, or the function has a defect.
     """
-    if isinstance(error, DestinationChangedError):
+    if isinstance(error, DestinationChangedError | ComponentGoneError):
         circuit.responded()
     if not isinstance(error, ReplicationError) or isinstance(error, OutOfTimeError):
         return
@@ -151,18 +152,24 @@ def _from_api_error(error: GoogleAPICallError, uri: str) -> Exception:
     return DestinationUnavailableError(f"GCS failed for {uri} ({error.code}). Try again.")
 
 
+_REQUEST_ID = "X-GUploader-UploadID"
+"""The header of GCS's own responses."""
+
+
 def from_response(response: Response, uri: str) -> Exception:
     """Return the error that an error response to a request about `uri` stands for."""
     reason, message = _reason_and_message(response)
+    request_id = response.headers.get(_REQUEST_ID)
     is_race = reason != _POLICY and _HASH_MISMATCH not in message
     if response.status_code == HTTPStatus.PRECONDITION_FAILED and is_race:
         return DestinationChangedError(message)
     error_type, problem = _classify(response.status_code, reason, message)
     status = f"{response.status_code} {reason}".rstrip()
+    problem = problem.rstrip(".")
     return error_type(
         f"The request to GCS for {uri} failed: {problem}. (GCS responded with {status})",
         retry_after_s=retry_after(response.headers),
-        request_id=response.headers.get("X-GUploader-UploadID"),
+        request_id=request_id,
     )
 
 
@@ -220,12 +227,15 @@ def _classify_rejection(reason: str, message: str) -> tuple[type[ReplicationErro
 
 
 def _reason_and_message(response: Response) -> tuple[str, str]:
-    """Return reason and message of an error response. Both are empty if it has none."""
+    """Return reason and message of an error response. Both are empty if it has none.
+
+    GCS's upload servers respond to some requests with plain text. A proxy's response has no ID.
+    """
     try:
         error: Mapping[str, Any] = response.json()["error"]
         message = str(error["message"])
     except MALFORMED:
-        return "", ""
+        return "", response.text[:200] if _REQUEST_ID in response.headers else ""
     try:
         return str(error["errors"][0]["reason"]), message
     except MALFORMED:

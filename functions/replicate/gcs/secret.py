@@ -32,7 +32,7 @@ from replicate.errors import (
 from replicate.gcs.errors import MALFORMED, mark_aws_errors
 from replicate.gcs.trusted_hosts import TrustedHosts
 from replicate.protocol.deadline import Deadline
-from replicate.retry import RetryPolicy, is_throttling, is_transient, retrying
+from replicate.retry import RetryPolicy, is_expired, is_throttling, is_transient, retrying
 
 SCOPES = ("https://www.googleapis.com/auth/devstorage.full_control",)
 """With devstorage.read_write GCS refuses to change the metadata of an object.
@@ -111,7 +111,7 @@ class Secret:
             return self._unavailable(type(error).__name__, timed_out=timed_out)
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = error.response["Error"].get("Code") or str(status)
-        if is_transient(status) or is_throttling(code):
+        if is_transient(status) or is_throttling(code) or is_expired(code):
             return self._unavailable(code)
         return CredentialsError(
             f"Secrets Manager refused to read the secret {self._name} ({code}). Check"

@@ -165,13 +165,22 @@ class S3Source:
         return None
 
     def _require(self, version: SourceObject) -> None:
-        """Raise SourceChangedError unless S3 still has this version."""
+        """Raise SourceChangedError unless S3 still has this version.
+
+        The response to a HEAD has no body that names an error, so a GET tells whether it may pass.
+        """
         ref = version.ref
         arguments = _conditions(version)
         try:
             self._call(ref, lambda s3: s3.head_object(Bucket=ref.bucket, Key=ref.key, **arguments))
         except SourceAbsentError:
             raise SourceChangedError from None
+        except ReplicationError as error:
+            if error.retryable:
+                raise
+            with self.open(ref, version) as body:
+                if body is None:
+                    raise SourceChangedError from None
 
     def read(self, stream: "StreamingBody", buffer: memoryview, ref: SourceRef) -> int:
         """Read up to `len(buffer)` bytes of a stream and return their number.

@@ -5,6 +5,24 @@ from pathlib import Path
 
 from tools.local.gcs.server import GcsServer
 
+SETTINGS = {
+    "location": "US-EAST1",
+    "iamConfiguration": {
+        "publicAccessPrevention": "enforced",
+        "uniformBucketLevelAccess": {"enabled": True},
+    },
+    "softDeletePolicy": {"retentionDurationSeconds": "604800"},
+    "lifecycle": {
+        "rule": [
+            {
+                "action": {"type": "Delete"},
+                "condition": {"age": 2, "matchesPrefix": [".s3-to-gcs-replicator/staging/"]},
+            }
+        ]
+    },
+}
+"""Of the bucket: those of step 1 in README.md. They have no effect here: the doctor reads them."""
+
 
 def main() -> None:
     """Start the server, print its URL, and wait."""
@@ -25,6 +43,7 @@ def main() -> None:
         data_dir=options.data_dir,
         seconds_between_writes=options.seconds_between_writes,
     ) as server:
+        server.set_bucket_settings(options.bucket, **SETTINGS)
         server.run()
 
 

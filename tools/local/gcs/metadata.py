@@ -46,7 +46,13 @@ def check_name(name: str) -> str:
 def rfc3339(moment: datetime) -> str:
     """Return the API's spelling of a moment: UTC, and milliseconds where they suffice."""
     precision = "milliseconds" if moment.microsecond % 1000 == 0 else "microseconds"
-    return moment.astimezone(UTC).isoformat(timespec=precision)[:-6] + "Z"
+    milliseconds = moment.microsecond // 1000  # GCS keeps no more
+    return (
+        moment.astimezone(UTC)
+        .replace(microsecond=1000 * milliseconds)
+        .isoformat(timespec=precision)[:-6]
+        + "Z"
+    )
 
 
 def now() -> datetime:
@@ -171,4 +177,5 @@ def _moment(text: Any) -> datetime:  # noqa: ANN401 - JSON values
         raise invalid(f"Invalid value for customTime: {text!r} is not RFC 3339.") from error
     if moment.utcoffset() is None or text[10:11] not in {"T", "t"}:
         raise invalid(f"Invalid value for customTime: {text!r} is not RFC 3339.")
-    return moment.astimezone(UTC)
+    milliseconds = moment.microsecond // 1000  # GCS keeps no more
+    return moment.astimezone(UTC).replace(microsecond=1000 * milliseconds)
