@@ -32,7 +32,7 @@ def test_the_demo_succeeds_and_writes_its_picture(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (demo.returncode, demo.stderr) == (0, "")
+    assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout
     assert "36 of 36 objects" in demo.stdout
     assert "All as expected." in demo.stdout
     assert list(temporary.iterdir()) == []
