@@ -255,9 +255,11 @@ def large_object(demo: DemoContext) -> str:
                 is_killed = demo.kill_a_worker()
             demo.queued.mapping.poll()
             time.sleep(POLL_S)
-    again = demo.gets(IN_SLICES) - before - 1 - PARTS  # one GET is the event's own
-    if not is_killed or again not in range(PARTS_OF_A_WORKER + 1):
-        raise ExpectationError(f"killed: {is_killed}; parts that were sent again: {again}")
+    # One more is the event's own GET. Its body is closed unread, so the log may not have it.
+    more = demo.gets(IN_SLICES) - before - PARTS
+    again = max(0, more - 1)
+    if not is_killed or more < 0 or again > PARTS_OF_A_WORKER:
+        raise ExpectationError(f"killed: {is_killed}; GETs beside those of the parts: {more}")
     demo.expect_queues(waiting=0, failed=0)
     expect(demo.staged_bytes(), 0, "bytes that are still staged")
     demo.expect_equal(IN_SLICES)
