@@ -22,7 +22,7 @@ class AsynchronousInvocation(Invocation):
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Return all results. Raise BatchFailedError if a change failed, InvalidEventError."""
-        causes = [cause for message in self.messages for cause in message.causes(results)]
+        causes = [cause for _, why in self.failed(results) for cause in why]
         ended = [results[change.ref] for change in self.changes]
         done = [result for result in ended if isinstance(result, Result)]
         if causes and not ended:

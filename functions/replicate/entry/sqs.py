@@ -35,7 +35,7 @@ class SqsInvocation(Invocation):
 
     def respond(self, results: Results) -> dict[str, Any]:
         """Name the messages that failed."""
-        failed = [message.id for message in self.messages if message.causes(results)]
+        failed = [message.id for message, _ in self.failed(results)]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
