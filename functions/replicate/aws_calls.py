@@ -7,13 +7,12 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
-    CredentialRetrievalError,
     NoCredentialsError,
     ReadTimeoutError,
 )
 from botocore.parsers import ResponseParserError
 
-from replicate.aws_clients import NO_ROLE
+from replicate.aws_clients import NO_ROLE, translate_credential_errors
 from replicate.errors import ReplicationError, SettingsError, ThrottledError, UnavailableError
 from replicate.protocol.deadline import Deadline
 from replicate.retry import RetryPolicy, is_expired, is_throttling, is_transient, retrying
@@ -36,15 +35,12 @@ def call(
 
     def attempt() -> T:
         try:
-            return request()
+            with translate_credential_errors():
+                return request()
         except ClientError as error:
             raise _refusal(operation, error, remedy) from error
         except NoCredentialsError:
             raise SettingsError(NO_ROLE) from None
-        except CredentialRetrievalError:  # its text may quote a response that holds credentials
-            raise UnavailableError(
-                "The function's AWS credentials could not be renewed. Try again."
-            ) from None
         except ResponseParserError:  # its text quotes the response
             raise UnavailableError(f"{operation} has a malformed response. Try again.") from None
         except (ConnectTimeoutError, ReadTimeoutError) as error:

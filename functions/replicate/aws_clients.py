@@ -99,7 +99,7 @@ class AwsClients:
 
     def keys(self) -> AwsKeys:
         """Return the current credentials. Raise SettingsError without any, UnavailableError."""
-        with _translate_credential_errors():
+        with translate_credential_errors():
             found = self._session.get_credentials()
             frozen = found.get_frozen_credentials() if found else None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
@@ -116,7 +116,7 @@ class AwsClients:
         with self._lock:
             client = self._clients.get((service, timeout_s))
             if client is None:
-                with _translate_credential_errors():
+                with translate_credential_errors():
                     client = self._session.client(
                         service, config=_config(timeout_s), verify=self._verify
                     )
@@ -127,7 +127,7 @@ class AwsClients:
 
 
 @contextmanager
-def _translate_credential_errors() -> Iterator[None]:
+def translate_credential_errors() -> Iterator[None]:
     """Translate what botocore raises when the container credentials endpoint fails."""
     try:
         yield
