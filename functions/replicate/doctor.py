@@ -60,13 +60,15 @@ def examine(
 def _walk(chain: Sequence[Hop]) -> Iterator[dict[str, Any]]:
     """Run one check after the other until one fails. Yield the report on each."""
     for hop in chain:
+        found: str | ReplicationError
         try:
-            yield _described(hop.name, hop.check())
+            found = hop.check()
         except ReplicationError as error:
-            yield _described(hop.name, error)
-            return
+            found = error
         except LostRaceError as refusal:  # nobody else knows the names of canaries
-            yield _described(hop.name, DestinationForbiddenError(f"GCS refuses: {refusal.message}"))
+            found = DestinationForbiddenError(f"GCS refuses: {refusal.message}")
+        yield _described(hop.name, found)
+        if isinstance(found, ReplicationError):
             return
 
 
@@ -122,10 +124,8 @@ def _permissions(environment: Environment) -> str:
     An IAM condition on names grants nothing on the bucket, which has no such name. So the canary
     decides about permissions that such a condition may grant.
     """
-    names, bucket = (
-        needed_permissions(environment.settings.policy),
-        environment.settings.naming.bucket,
-    )
+    names = needed_permissions(environment.settings.policy)
+    bucket = environment.settings.naming.bucket
     granted = environment.destination.granted(names)
     missing = [name for name in names if name not in granted]
     if not missing:
