@@ -22,9 +22,7 @@ from replicate.protocol.assembly import Assembler
 from replicate.protocol.deadline import Deadline
 from replicate.protocol.evidence import REQUEST, Deletes
 from replicate.protocol.large import (
-    EVENTS_PER_RETRY,
     EVENTS_PER_SLICE,
-    HISTORY_EVENTS,
     LargeCopy,
     Planned,
     max_rounds,
@@ -371,6 +369,13 @@ def test_no_slice_is_sent_when_the_destination_is_not_as_planned() -> None:
     world.gcs.put("key", b"theirs")
     assert not world.copy.stage(REF, planned, 0)
     assert world.staged() == []
+
+
+EVENTS_PER_RETRY = 3
+"""Those of the function, in the history of an execution."""
+
+HISTORY_EVENTS = 25_000
+"""Step Functions ends an execution that has more. Source: "Quotas" in its developer guide."""
 
 
 @pytest.mark.parametrize("slices", [1, 8, 100, 285, 286, 640])

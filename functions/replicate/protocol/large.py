@@ -34,18 +34,15 @@ Chosen, not measured: ten lost races in a row have another cause, such as a poli
 """
 
 EVENTS_PER_SLICE = 7
-EVENTS_PER_RETRY = 3
-"""Events in the history of an execution for a slice without retries, and for each retry.
+"""Events in the history of an execution for a slice without retries.
 
 Counted by type: MapIterationStarted, TaskStateEntered, LambdaFunctionScheduled and -Started and
--Succeeded, TaskStateExited, MapIterationSucceeded. A retry adds those of the function.
+-Succeeded, TaskStateExited, MapIterationSucceeded.
 """
 
-HISTORY_EVENTS = 25_000
-"""Step Functions ends an execution that has more. Source: "Quotas" in its developer guide."""
-
 MAX_EVENTS = 20_000
-"""Events of all rounds without retries. The rest is left for three retries of each slice.
+"""Events of all rounds without retries. Step Functions allows 25,000 ("Quotas" in its developer
+guide): the rest is left for three retries of each slice.
 
 More retries may end the execution, as any failure does: the next one uses what is staged.
 """
